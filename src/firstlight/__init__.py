@@ -1,0 +1,33 @@
+"""firstlight: know how signals and gradients travel through a deep network before you train it."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from firstlight.profile import Profile as Profile
+
+# Loaded on first use, so that `import firstlight` costs little more than `import torch`.
+_LAZY = {
+    "Profile": "firstlight.profile",
+}
+_ROOMS = ("activations", "data", "diagnosis", "errors", "gauss", "measure", "probe", "profile", "report")
+
+__all__ = [*_LAZY, *_ROOMS, "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        value = getattr(importlib.import_module(_LAZY[name]), name)
+        globals()[name] = value
+        return value
+    if name in _ROOMS:
+        return importlib.import_module(f"firstlight.{name}")
+    raise AttributeError(f"module 'firstlight' has no attribute {name!r}; it has {', '.join(__all__)}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,56 @@
+"""Verdict: one finding about a model, with the evidence, the threshold and the way out."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+Severity = Literal["healthy", "note", "warning", "unhealthy"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One finding about a model.
+
+    Attributes
+    ----------
+    code
+        Stable machine name, such as ``"exploding-gradients"``.
+    title
+        The finding in a few words.
+    severity
+        ``"unhealthy"`` fails a health check; ``"warning"`` should be looked at; ``"note"`` is worth knowing;
+        ``"healthy"`` says that nothing was found.
+    evidence
+        The measurement in one or two sentences, with its uncertainty.
+    measured, uncertainty, threshold
+        The deciding number, its standard error (None where it is exact) and the line it crossed.
+    unit
+        What the three numbers count.
+    why
+        Where the threshold comes from.
+    cause, remedy
+        What makes this happen, and what to change.
+    source
+        The paper or theorem behind it.
+    layers
+        Names of the rows concerned, the worst first.
+    """
+
+    code: str
+    title: str
+    severity: Severity
+    evidence: str
+    measured: float | None = None
+    uncertainty: float | None = None
+    threshold: float | None = None
+    unit: str = ""
+    why: str = ""
+    cause: str = ""
+    remedy: str = ""
+    source: str = ""
+    layers: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """A plain dict; numbers may be infinite."""
+        return asdict(self) | {"layers": list(self.layers)}

@@ -1,0 +1,64 @@
+"""What one probe of a model gives: the profile, samples for plots, and what was left out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from firstlight.profile import Profile
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """Something the probe did not measure, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class LayerSample:
+    """The law of one row's entries, small enough to draw: a histogram and quantiles of the raw entries.
+
+    ``counts[i]`` entries fell in ``[edges[i], edges[i+1])`` where the edges are ``HISTOGRAM_BINS + 1``
+    equal steps from ``low`` to ``high``; ``quantiles[j]`` is the quantile at ``QUANTILE_LEVELS[j]``.
+    """
+
+    low: float
+    high: float
+    counts: tuple[int, ...]
+    quantiles: tuple[float, ...]
+
+
+HISTOGRAM_BINS = 48
+QUANTILE_LEVELS: tuple[float, ...] = (
+    0.001, 0.0025, 0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45,
+    0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.925, 0.95, 0.965, 0.98, 0.99, 0.995, 0.9975, 0.999,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One traced forward and backward of a model.
+
+    Attributes
+    ----------
+    profile
+        One row per measured call, in the order of execution.
+    samples
+        Row number to the law of its entries, for the rows that have one.
+    skipped
+        What was not measured, each with its reason. Nothing is left out silently.
+    notes
+        What limits the numbers: subsampling, a missing backward pass, a frozen parameter.
+    meta
+        ``model``, ``parameters``, ``batch``, ``dtype``, ``device``, ``training``, ``loss``, ``seed``, ``torch``,
+        ``seconds`` and ``format``; JSON can hold it.
+    """
+
+    profile: Profile
+    samples: Mapping[int, LayerSample] = field(default_factory=dict)
+    skipped: tuple[Skipped, ...] = ()
+    notes: tuple[str, ...] = ()
+    meta: Mapping[str, Any] = field(default_factory=dict)

@@ -1,0 +1,228 @@
+"""Profile: the one per-layer result that theory, ensembles and audits all give."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+FORMAT = "firstlight-profile/1"
+
+
+@dataclass(frozen=True)
+class Column:
+    """What one column of a profile means: its definition, its unit, and whether it holds text."""
+
+    name: str
+    meaning: str
+    unit: str = ""
+    text: bool = False
+
+
+def _columns(*columns: Column) -> dict[str, Column]:
+    return {column.name: column for column in columns}
+
+
+COLUMNS: Mapping[str, Column] = _columns(
+    Column("name", "where the row was measured: the module's path, with #k for its k-th call", text=True),
+    Column("kind", "input, weight, norm, activation, residual, attention, recurrent or embedding", text=True),
+    Column("op", "the operation, as torch names it", text=True),
+    Column("shape", "shape of the output", text=True),
+    Column("depth", "weight layers passed on the longest path from an input up to and including this row"),
+    Column("mean", "mean of the entries", "z"),
+    Column("q", "second moment: mean of the squared entries", "z²"),
+    Column("q_se", "standard error of q from subsampling; 0 where every entry was read", "z²"),
+    Column("var", "variance of the entries about their mean", "z²"),
+    Column("kurtosis", "excess kurtosis of the entries; 0 for a Gaussian"),
+    Column("ks", "Kolmogorov–Smirnov distance of the entries to N(0,1)"),
+    Column("ks_standardised", "the same after each sample is divided by its own root mean square over units"),
+    Column(
+        "ks_critical",
+        "5 % line of ks_standardised for Gaussian pre-activations with this layer's correlations",
+    ),
+    Column("n_eff", "effective number of independent entries behind ks_standardised"),
+    Column("correlation", "mean cosine between the rows of different samples"),
+    Column("correlation_se", "standard error of correlation over pairs of samples and units"),
+    Column("effective_rank", "exp of the entropy of the normalised Gram spectrum of the samples"),
+    Column(
+        "isometry_gap",
+        "−log(geometric mean / arithmetic mean) of the Gram eigenvalues; inf when rank deficient",
+    ),
+    Column("dead", "share of units that are zero, or have zero slope, on every sample"),
+    Column("saturated", "share of entries where the activation's slope is below 5 % of its largest slope"),
+    Column("absmax", "largest absolute entry", "z"),
+    Column("outlier_ratio", "largest absolute entry over the root mean square"),
+    Column("nonfinite", "share of entries that are NaN or infinite"),
+    Column("log_grad", "natural log of the root mean square of ∂L/∂z", "nat"),
+    Column("growth", "log of the squared gradient norm here over that at the rows it feeds", "nat per layer"),
+    Column("log_weight_grad", "natural log of the Frobenius norm of ∂L/∂W", "nat"),
+    Column("weight_shape", "shape of the weight", text=True),
+    Column("fan_in", "weights that reach one output unit"),
+    Column("weight_std", "standard deviation of the weight entries"),
+    Column("weight_kurtosis", "excess kurtosis of the weight entries; 0 Gaussian, −1.2 uniform"),
+    Column("sigma_w", "weight scale √(fan-in · E w²)"),
+    Column("sigma_b", "bias scale √(E b²)"),
+    Column(
+        "weight_flags", "what is wrong with the weight: zero, constant, cloned, non-finite, meta", text=True
+    ),
+    Column("q_theory", "second moment that Gaussian theory gives here from the row before", "z²"),
+    Column("correlation_theory", "correlation that Gaussian theory gives here from the row before"),
+    Column("log_grad_theory", "log rms gradient that Gaussian theory gives here from the rows after", "nat"),
+    Column("growth_theory", "growth that Gaussian theory gives here", "nat per layer"),
+    Column("chi", "slope χ₁ = σ_w² E φ'(z)² of the next weight layer at the measured q"),
+    Column("norm_gain", "squared gradient factor of a normaliser, γ²/σ² at the measured σ"),
+    Column("q_ratio", "measured q over q_theory"),
+    Column("gradient_ratio", "measured mean squared gradient over the one of theory"),
+)
+
+
+def _encode(value: Any) -> Any:
+    """JSON has no NaN or infinity: NaN is missing (null), infinities are strings."""
+    if isinstance(value, str) or value is None:
+        return value
+    value = float(value)
+    if math.isnan(value):
+        return None
+    return ("inf" if value > 0 else "-inf") if math.isinf(value) else value
+
+
+def _decode(value: Any, text: bool) -> Any:
+    if text:
+        return "" if value is None else str(value)
+    return math.nan if value is None else float(value)
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One row per layer and one column per quantity; what is missing is NaN (or an empty text).
+
+    Parameters
+    ----------
+    columns
+        Column name to a sequence of one value per row. The vocabulary is ``firstlight.profile.COLUMNS``;
+        other names are kept as they are.
+    source
+        Which way of knowing made it: ``"audit"``, ``"predict"`` or ``"simulate"``.
+    meta
+        Facts about the whole run that JSON can hold.
+
+    Examples
+    --------
+    >>> from firstlight.profile import Profile
+    >>> profile = Profile.from_rows([{"name": "0", "q": 1.0}, {"name": "1", "q": 0.5}], source="predict")
+    >>> profile["q"]
+    array([1. , 0.5])
+    >>> Profile.from_json(profile.to_json()) == profile
+    True
+    """
+
+    columns: Mapping[str, np.ndarray]
+    source: str
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        arrays: dict[str, np.ndarray] = {}
+        for name, values in self.columns.items():
+            array = np.asarray(values, dtype=object if is_text(name, values) else np.float64)
+            array.flags.writeable = False
+            arrays[name] = array
+        lengths = {name: len(array) for name, array in arrays.items()}
+        if len(set(lengths.values())) > 1:
+            raise ValueError(
+                f"while making a Profile: every column needs one value per row, got lengths {lengths}"
+            )
+        object.__setattr__(self, "columns", arrays)
+
+    @classmethod
+    def from_rows(
+        cls, rows: Iterable[Mapping[str, Any]], *, source: str, meta: Mapping[str, Any] | None = None
+    ) -> Profile:
+        """Make a profile from one mapping per row; a column that a row lacks is missing there."""
+        rows = list(rows)
+        names: dict[str, bool] = {}
+        for row in rows:
+            for name, value in row.items():
+                names[name] = names.get(name, False) or is_text(name, [value])
+        columns = {
+            name: [row.get(name, "" if text else math.nan) for row in rows] for name, text in names.items()
+        }
+        return cls(columns, source, dict(meta or {}))
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values()))) if self.columns else 0
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        """The values of one column, one per row; all missing if the column is known but was not filled."""
+        if name in self.columns:
+            return self.columns[name]
+        if name in COLUMNS:
+            return np.full(len(self), "", object) if COLUMNS[name].text else np.full(len(self), math.nan)
+        raise KeyError(
+            f"while reading a Profile: no column {name!r}; it has {', '.join(self.columns) or 'none'}"
+        )
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """The rows in order, each a plain dict."""
+        for i in range(len(self)):
+            yield {name: column[i] for name, column in self.columns.items()}
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Profile) and self.to_json() == other.to_json()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def select(self, *kinds: str) -> Profile:
+        """The rows of these kinds, in order, for example ``profile.select("weight")``."""
+        keep = np.isin(self["kind"].astype(str), kinds)
+        return Profile({name: c[keep] for name, c in self.columns.items()}, self.source, self.meta)
+
+    def to_dict(self) -> dict[str, Any]:
+        """A plain structure that ``json`` can write: missing is null, infinities are strings."""
+        columns = {name: [_encode(value) for value in column] for name, column in self.columns.items()}
+        return {"format": FORMAT, "source": self.source, "meta": dict(self.meta), "columns": columns}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Profile:
+        """The inverse of ``to_dict``."""
+        if data.get("format") != FORMAT:
+            raise ValueError(
+                f"while reading a Profile: expected format {FORMAT!r}, got {data.get('format')!r}; "
+                "was it written by firstlight's to_json?"
+            )
+        columns = {
+            name: [_decode(value, is_text(name, values)) for value in values]
+            for name, values in data["columns"].items()
+        }
+        return cls(columns, data["source"], data["meta"])
+
+    def to_json(self) -> str:
+        """The profile as a JSON text that ``from_json`` reads back without loss."""
+        return json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Profile:
+        """The inverse of ``to_json``."""
+        return cls.from_dict(json.loads(text))
+
+    def to_frame(self) -> Any:
+        """The profile as a pandas DataFrame; needs the ``frame`` extra."""
+        try:
+            import pandas
+        except ImportError as error:
+            raise ImportError(
+                "while turning a Profile into a DataFrame: pandas is not installed; "
+                "`pip install 'firstlight[frame]'`, or iterate over the profile for plain dicts"
+            ) from error
+        return pandas.DataFrame({name: column.copy() for name, column in self.columns.items()})
+
+
+def is_text(name: str, values: Any = ()) -> bool:
+    """Whether a column holds text: as the vocabulary says, else judged by its values."""
+    if name in COLUMNS:
+        return COLUMNS[name].text
+    # "inf" is how JSON holds an infinite number, so it is no sign of text
+    return any(isinstance(value, str) and value not in ("inf", "-inf") for value in values)
