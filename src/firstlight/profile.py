@@ -42,7 +42,7 @@ COLUMNS: Mapping[str, Column] = _columns(
     Column("ks_standardised", "the same after each sample is divided by its own root mean square over units"),
     Column(
         "ks_critical",
-        "5 % line of ks_standardised for Gaussian pre-activations with this layer's correlations",
+        "5 % line of ks_standardised for Gaussian entries correlated as these are",
     ),
     Column("n_eff", "effective number of independent entries behind ks_standardised"),
     Column("correlation", "mean cosine between the rows of different samples"),
@@ -50,7 +50,7 @@ COLUMNS: Mapping[str, Column] = _columns(
     Column("effective_rank", "exp of the entropy of the normalised Gram spectrum of the samples"),
     Column(
         "isometry_gap",
-        "−log(geometric mean / arithmetic mean) of the Gram eigenvalues; inf when rank deficient",
+        "−log(geometric / arithmetic mean) of the Gram eigenvalues; inf: rank deficient",
     ),
     Column("dead", "share of units that are zero, or have zero slope, on every sample"),
     Column("saturated", "share of entries where the activation's slope is below 5 % of its largest slope"),
@@ -66,9 +66,7 @@ COLUMNS: Mapping[str, Column] = _columns(
     Column("weight_kurtosis", "excess kurtosis of the weight entries; 0 Gaussian, −1.2 uniform"),
     Column("sigma_w", "weight scale √(fan-in · E w²)"),
     Column("sigma_b", "bias scale √(E b²)"),
-    Column(
-        "weight_flags", "what is wrong with the weight: zero, constant, cloned, non-finite, meta", text=True
-    ),
+    Column("weight_flags", "faults of the weight: zero, constant, cloned, non-finite, meta", text=True),
     Column("q_theory", "second moment that Gaussian theory gives here from the row before", "z²"),
     Column("correlation_theory", "correlation that Gaussian theory gives here from the row before"),
     Column("log_grad_theory", "log rms gradient that Gaussian theory gives here from the rows after", "nat"),
@@ -120,7 +118,7 @@ class Profile:
     True
     """
 
-    columns: Mapping[str, np.ndarray]
+    columns: Mapping[str, Any]
     source: str
     meta: Mapping[str, Any] = field(default_factory=dict)
 
@@ -155,7 +153,7 @@ class Profile:
     def __len__(self) -> int:
         return len(next(iter(self.columns.values()))) if self.columns else 0
 
-    def __getitem__(self, name: str) -> np.ndarray:
+    def __getitem__(self, name: str) -> Any:
         """The values of one column, one per row; all missing if the column is known but was not filled."""
         if name in self.columns:
             return self.columns[name]

@@ -53,8 +53,8 @@ class Measurement:
     notes
         What limits the numbers: subsampling, a missing backward pass, a frozen parameter.
     meta
-        ``model``, ``parameters``, ``batch``, ``dtype``, ``device``, ``training``, ``loss``, ``seed``, ``torch``,
-        ``seconds`` and ``format``; JSON can hold it.
+        ``model``, ``parameters``, ``batch``, ``dtype``, ``device``, ``training``, ``loss``, ``seed``,
+        ``torch`` and ``seconds``; JSON can hold it.
     """
 
     profile: Profile

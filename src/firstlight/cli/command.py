@@ -1,0 +1,98 @@
+"""Choose the verb, load its module, run it, and turn errors made on purpose into one line and status 2."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NoReturn
+
+from firstlight import __version__
+from firstlight.errors import FirstlightError
+
+HEALTHY, UNHEALTHY, USAGE = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class Verb:
+    """Where a verb lives, and what it does in one line.
+
+    The module has ``configure(parser)``, which adds the verb's arguments, and ``run(args) -> int``, which does
+    the work and returns the exit status. It is imported only when the verb is asked for, so that ``--help``
+    and ``--version`` need not wait for torch.
+    """
+
+    module: str
+    summary: str
+
+
+VERBS: dict[str, Verb] = {
+    "audit": Verb("firstlight.cli.audit", "measure how signals and gradients travel through a PyTorch model"),
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line on stderr, without the usage text."""
+
+    def error(self, message: str) -> NoReturn:
+        """Leave with status 2 and one line that says what is wrong and where help is."""
+        self.exit(USAGE, f"{self.prog}: error: {message} (see `{self.prog} --help`)\n")
+
+
+def _front() -> Parser:
+    width = max(len(name) for name in VERBS)
+    verbs = "\n".join(f"  {name:<{width}}  {verb.summary}" for name, verb in VERBS.items())
+    parser = Parser(
+        prog="firstlight",
+        description="Know how signals and gradients travel through a deep network before you train it.",
+        epilog=f"verbs:\n{verbs}\n\n`firstlight VERB --help` tells more about each.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"firstlight {__version__}")
+    parser.add_argument("verb", metavar="VERB", choices=sorted(VERBS), help="one of the verbs below")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="arguments of the verb")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status: 0 fine, 1 unhealthy with ``--check``, 2 usage or load error.
+
+    Examples
+    --------
+    >>> from firstlight.cli import main
+    >>> try:
+    ...     main(["--version"])
+    ... except SystemExit as leave:
+    ...     print(leave.code)
+    firstlight ...
+    0
+    """
+    chosen = _front().parse_args(argv)
+    verb = VERBS[chosen.verb]
+    module = importlib.import_module(verb.module)
+    parser = Parser(
+        prog=f"firstlight {chosen.verb}", description=verb.summary[0].upper() + verb.summary[1:] + "."
+    )
+    module.configure(parser)
+    args = parser.parse_args(chosen.arguments)
+    try:
+        status = int(module.run(args))
+        sys.stdout.flush()
+        return status
+    except FirstlightError as error:
+        print(f"firstlight {chosen.verb}: error: {_one_line(error)}", file=sys.stderr)
+        return USAGE
+    except BrokenPipeError:
+        # the reader of our output (`| head`) left; Python would complain again when it flushes at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return USAGE
+    except KeyboardInterrupt:
+        print(f"firstlight {chosen.verb}: interrupted", file=sys.stderr)
+        return 130
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
