@@ -8,13 +8,26 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from firstlight.network import RandomNetwork as RandomNetwork
     from firstlight.profile import Profile as Profile
 
 # Loaded on first use, so that `import firstlight` costs little more than `import torch`.
 _LAZY = {
     "Profile": "firstlight.profile",
+    "RandomNetwork": "firstlight.network",
 }
-_ROOMS = ("activations", "data", "diagnosis", "errors", "gauss", "measure", "probe", "profile", "report")
+_ROOMS = (
+    "activations",
+    "data",
+    "diagnosis",
+    "errors",
+    "gauss",
+    "measure",
+    "network",
+    "probe",
+    "profile",
+    "report",
+)
 
 __all__ = [*_LAZY, *_ROOMS, "__version__"]
 

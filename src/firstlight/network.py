@@ -1,0 +1,212 @@
+"""RandomNetwork: the one description of a random network that theory, ensembles and builders share."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from firstlight.errors import DomainError
+
+if TYPE_CHECKING:
+    from firstlight.activations import Activation
+
+Norm = Literal["batch", "batch-uncentred", "layer", "rms"]
+Parametrisation = Literal["standard", "ntk"]
+NORMS: tuple[str, ...] = get_args(Norm)
+
+# A pair's activation by name, such as "weibull-odd(3)": it lives in `pairs`, above the registry of names.
+_PAIR = re.compile(r"weibull-(odd|positive|critical)\(([^()]+)\)")
+
+
+def _fail(what: str, expected: str, got: object, hint: str) -> DomainError:
+    return DomainError(f"while describing a RandomNetwork: expected {what} {expected}, got {got!r}; {hint}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomNetwork:
+    r"""A multilayer perceptron with random weights, described by its layers' laws and scales.
+
+    .. math::
+        Z^1 = \tfrac{\sigma_w}{\sqrt{n_0}} W^1 x + \sigma_b B^1, \qquad
+        Z^{l+1} = s\,Z^l + a\Big(\tfrac{\sigma_w}{\sqrt{n_l}} W^{l+1} D\,φ(N(Z^l)) + \sigma_b B^{l+1}\Big)
+
+    The first layer acts on the raw inputs. ``N`` is ``norm`` (identity if None) and acts on pre-activations;
+    ``D`` is inverted dropout; ``s`` is ``skip`` and ``a`` is ``branch``; B has independent N(0,1) entries.
+    Entries of W follow ``weight_law`` as it is, not normalised: a law whose E W² is not 1 multiplies σ_w².
+
+    Parameters
+    ----------
+    depth
+        Number of weight layers, at least 1; the profile has one row for each.
+    width
+        Units per layer: one number, or one for each of the ``depth`` layers.
+    activation
+        φ: a name, a ``firstlight.activations.Activation``, an ``nn.Module`` or any callable of one tensor;
+        ``"weibull-odd(3)"`` (or positive, critical) names the activation of the Weibull pair with θ = 3.
+    sigma_w, sigma_b
+        Weight and bias scales, ≥ 0.
+    in_features
+        Number n₀ of inputs, or None to take it from the inputs.
+    weight_law, first_layer
+        Law of the weights of layers 2, 3, … and of layer 1: ``"normal"``, ``"orthogonal"`` (√n times a Haar
+        matrix), ``"uniform"``, ``"rademacher"`` (unit variance), ``"weibull(θ)"``, or a law of
+        ``firstlight.weights``.
+    norm
+        ``"batch"`` (centred), ``"batch-uncentred"``, ``"layer"``, ``"rms"`` or None.
+    skip, branch
+        Scales of the identity path and of the weight path; ``skip=0`` is a plain network.
+    dropout
+        Probability of dropping a unit of φ's output, in [0, 1).
+    parametrisation
+        ``"standard"`` puts 1/√n into the weight, ``"ntk"`` keeps it outside: the same law of Z, but the
+        gradients by weights differ.
+
+    Raises
+    ------
+    DomainError
+        A field outside its domain; the message names it.
+
+    Examples
+    --------
+    >>> from firstlight.network import RandomNetwork
+    >>> net = RandomNetwork(depth=3, width=100, activation="relu", sigma_w=2**0.5)
+    >>> net.widths, net.with_(depth=2).widths
+    ((100, 100, 100), (100, 100))
+    >>> RandomNetwork.from_dict(net.to_dict()) == net
+    True
+    """
+
+    depth: int
+    width: int | Sequence[int]
+    activation: str | Activation | Callable[..., Any] = "tanh"
+    sigma_w: float | int = 1.0
+    sigma_b: float | int = 0.0
+    in_features: int | None = None
+    weight_law: Any = "normal"
+    first_layer: Any = "normal"
+    norm: Norm | None = None
+    skip: float | int = 0.0
+    branch: float | int = 1.0
+    dropout: float | int = 0.0
+    parametrisation: Parametrisation = "standard"
+
+    def __post_init__(self) -> None:
+        self._check_shape()
+        for name in ("sigma_w", "sigma_b", "skip", "branch", "dropout"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+                raise _fail(name, "to be a finite number", value, "give a float")
+            if value < 0 and name.startswith("sigma"):
+                raise _fail(name, "≥ 0", value, "it is a standard deviation")
+            object.__setattr__(self, name, float(value))
+        if not 0 <= self.dropout < 1:
+            raise _fail("dropout", "in [0, 1)", self.dropout, "it is the probability of dropping a unit")
+        if self.norm is not None and self.norm not in NORMS:
+            raise _fail("norm", f"None or one of {', '.join(NORMS)}", self.norm, "choose one of these")
+        if self.parametrisation not in get_args(Parametrisation):
+            raise _fail("parametrisation", "'standard' or 'ntk'", self.parametrisation, "choose one of these")
+        if not (isinstance(self.activation, str) or callable(self.activation)):
+            raise _fail("activation", "a name or a callable of one tensor", self.activation, "try 'tanh'")
+        for name in ("weight_law", "first_layer"):
+            law = getattr(self, name)
+            if not isinstance(law, str) and not hasattr(law, "sample"):
+                raise _fail(name, "a name or a law with a `sample` method", law, "try 'normal'")
+
+    def _check_shape(self) -> None:
+        counts: list[tuple[str, Any]] = [("depth", self.depth)]
+        if isinstance(self.width, list | tuple):
+            object.__setattr__(self, "width", tuple(self.width))
+            counts += [("width", n) for n in self.width]
+        else:
+            counts += [("width", self.width)]
+        if self.in_features is not None:
+            counts += [("in_features", self.in_features)]
+        for name, value in counts:
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise _fail(name, "to be an integer ≥ 1", value, "a network needs at least one")
+        if isinstance(self.width, tuple) and len(self.width) != self.depth:
+            hint = "give one width per layer or one number"
+            raise _fail("width", f"to have {self.depth} entries for depth {self.depth}", self.width, hint)
+        if self.skip != 0 and len(set(self.widths)) > 1:
+            raise _fail("width", "to be the same in every layer when skip ≠ 0", self.width, "set skip=0")
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """The widths n₁ … n_L, one per layer."""
+        return (self.width,) * self.depth if isinstance(self.width, int) else tuple(self.width)
+
+    @property
+    def phi(self) -> Activation:
+        """The activation as an object."""
+        from firstlight import activations
+
+        if isinstance(self.activation, str):
+            match = _PAIR.fullmatch(self.activation)
+            if match:
+                from firstlight import pairs
+
+                kind: Any = match[1]
+                return activations.get(pairs.weibull(float(match[2]), kind=kind).activation)
+        return activations.get(self.activation)
+
+    def with_(self, **changes: Any) -> RandomNetwork:
+        """The same network with some fields changed."""
+        known = [f.name for f in fields(self)]
+        unknown = sorted(set(changes) - set(known))
+        if unknown:
+            raise _fail("field names", f"among {', '.join(known)}", unknown, "check the spelling")
+        return replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as plain values that JSON and TOML can hold; fields that are None are left out.
+
+        Raises
+        ------
+        DomainError
+            A callable activation or a law object without a name that gives it back.
+        """
+        result: dict[str, Any] = {}
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if value is None:
+                continue
+            if f.name in ("activation", "weight_law", "first_layer"):
+                value = _spelled(f.name, value)
+            result[f.name] = list(value) if isinstance(value, tuple) else value
+        return result
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> RandomNetwork:
+        """The inverse of ``to_dict``; a missing field takes its default."""
+        known = [f.name for f in fields(cls)]
+        unknown = sorted(set(data) - set(known))
+        if unknown:
+            raise _fail("field names", f"among {', '.join(known)}", unknown, "check the spelling")
+        missing = sorted({"depth", "width"} - set(data))
+        if missing:
+            raise _fail(
+                "the fields depth and width", "to be given", f"no {' and no '.join(missing)}", "add them"
+            )
+        return cls(**data)
+
+
+def _spelled(field: str, value: Any) -> str:
+    """The text that names an activation or a law, checked to be enough to make it again."""
+    if isinstance(value, str):
+        return value
+    spelling = getattr(value, "spelling", None)
+    if isinstance(spelling, str):
+        return spelling
+    name = getattr(value, "name", None)
+    if field == "activation" and isinstance(name, str):
+        from firstlight import activations
+
+        try:
+            if activations.get(name) == value:
+                return name
+        except (DomainError, KeyError, ValueError):
+            name = None
+    raise _fail(field, "something that a name gives back, to write it down", value, "use a registered name")

@@ -1,0 +1,67 @@
+"""RandomNetwork: its fields, its checks and its way to text and back."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+
+import pytest
+import torch
+
+from firstlight.errors import DomainError
+from firstlight.network import RandomNetwork
+
+
+def test_defaults_and_widths() -> None:
+    net = RandomNetwork(depth=4, width=7)
+    assert net.widths == (7, 7, 7, 7)
+    assert RandomNetwork(depth=2, width=[3, 5]).widths == (3, 5)
+
+
+@pytest.mark.parametrize(
+    ("change", "names"),
+    [
+        ({"depth": 0}, "depth"),
+        ({"depth": 2.0}, "depth"),
+        ({"width": 0}, "width"),
+        ({"width": (3, 0, 3)}, "width"),
+        ({"width": (3, 3)}, "width"),
+        ({"in_features": 0}, "in_features"),
+        ({"sigma_w": -1.0}, "sigma_w"),
+        ({"sigma_w": float("nan")}, "sigma_w"),
+        ({"sigma_b": float("inf")}, "sigma_b"),
+        ({"sigma_b": "0.1"}, "sigma_b"),
+        ({"dropout": 1.0}, "dropout"),
+        ({"norm": "group"}, "norm"),
+        ({"activation": 3}, "activation"),
+        ({"weight_law": 3}, "weight_law"),
+        ({"parametrisation": "mup"}, "parametrisation"),
+        ({"skip": 1.0, "width": (3, 4, 3)}, "width"),
+    ],
+)
+def test_bad_fields_are_named(change: dict, names: str) -> None:
+    # values of a wrong type are caught first by the runtime type checker where it is switched on
+    with pytest.raises((DomainError, TypeError), match=names):
+        RandomNetwork(**({"depth": 3, "width": 4} | change))
+
+
+def test_text_and_back() -> None:
+    net = RandomNetwork(depth=2, width=(3, 5), activation="relu", sigma_w=1.5, norm="batch", in_features=9)
+    assert RandomNetwork.from_dict(json.loads(json.dumps(net.to_dict()))) == net
+    lines = "\n".join(f"{name} = {json.dumps(value)}" for name, value in net.to_dict().items())
+    assert RandomNetwork.from_dict(tomllib.loads(lines)) == net
+
+
+def test_unknown_and_missing_fields() -> None:
+    with pytest.raises(DomainError, match="sigma_v"):
+        RandomNetwork.from_dict({"depth": 1, "width": 1, "sigma_v": 1.0})
+    with pytest.raises(DomainError, match="no depth and no width"):
+        RandomNetwork.from_dict({})
+    with pytest.raises(DomainError, match="wide"):
+        RandomNetwork(depth=1, width=1).with_(wide=3)
+
+
+def test_a_lambda_cannot_be_written_down() -> None:
+    net = RandomNetwork(depth=1, width=1, activation=lambda x: torch.tanh(x) / 2)
+    with pytest.raises(DomainError, match="registered name"):
+        net.to_dict()
