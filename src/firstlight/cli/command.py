@@ -20,9 +20,9 @@ HEALTHY, UNHEALTHY, USAGE = 0, 1, 2
 class Verb:
     """Where a verb lives, and what it does in one line.
 
-    The module has ``configure(parser)``, which adds the verb's arguments, and ``run(args) -> int``, which does
-    the work and returns the exit status. It is imported only when the verb is asked for, so that ``--help``
-    and ``--version`` need not wait for torch.
+    The module has ``configure(parser)``, which adds the verb's arguments, and ``run(args) -> int``, which
+    does the work and returns the exit status. It is imported only when the verb is asked for, so that
+    ``--help`` and ``--version`` need not wait for torch.
     """
 
     module: str
@@ -58,7 +58,7 @@ def _front() -> Parser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit status: 0 fine, 1 unhealthy with ``--check``, 2 usage or load error.
+    """Run the command; its exit status: 0 fine, 1 unhealthy with ``--check``, 2 usage or load error.
 
     Examples
     --------
