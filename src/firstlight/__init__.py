@@ -27,6 +27,7 @@ _ROOMS = (
     "probe",
     "profile",
     "report",
+    "weights",
 )
 
 __all__ = [*_LAZY, *_ROOMS, "__version__"]
