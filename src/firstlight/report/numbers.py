@@ -1,0 +1,72 @@
+"""How numbers are written for people: few digits, true minus signs, and a sign for what is not a number."""
+
+from __future__ import annotations
+
+import math
+from typing import SupportsFloat
+
+_SUPERSCRIPT = str.maketrans("-0123456789.", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹·")
+
+
+def number(value: SupportsFloat | None, *, digits: int = 3) -> str:
+    """A number with ``digits`` significant digits; ``∞`` for infinity and ``–`` for what is missing.
+
+    Examples
+    --------
+    >>> number(0.012345), number(-1234.6), number(3.2e-7), number(float("inf")), number(float("nan"))
+    ('0.0123', '−1235', '3.2e−7', '∞', '–')
+    """
+    value = math.nan if value is None else float(value)
+    if math.isnan(value):
+        return "–"
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    if value == 0:
+        return "0"
+    exponent = math.floor(math.log10(abs(value)))
+    if exponent < -4 or exponent > 6:
+        mantissa, _, power = f"{value:.{digits - 1}e}".partition("e")
+        if "." in mantissa:
+            mantissa = mantissa.rstrip("0").rstrip(".")
+        text = f"{mantissa}e{int(power)}"
+    else:
+        places = max(0, digits - 1 - exponent)
+        text = f"{value:.{places}f}"
+        if "." in text:
+            text = text.rstrip("0").rstrip(".")
+    return text.replace("-", "−")
+
+
+def power_of_ten(exponent: SupportsFloat) -> str:
+    """Ten to a power, as an axis shows it.
+
+    Examples
+    --------
+    >>> power_of_ten(-3), power_of_ten(0), power_of_ten(1), power_of_ten(0.5)
+    ('10⁻³', '1', '10', '10⁰·⁵')
+    """
+    exponent = float(exponent)
+    if exponent in (0, 1):
+        return "1" if exponent == 0 else "10"
+    text = str(int(exponent)) if exponent.is_integer() else f"{exponent:.3g}"
+    return "10" + text.translate(_SUPERSCRIPT)
+
+
+def from_log(log: SupportsFloat, *, digits: int = 3) -> str:
+    """The number whose natural logarithm is given, even where it would overflow a float.
+
+    Examples
+    --------
+    >>> from_log(0.0), from_log(1000.0), from_log(float("-inf"))
+    ('1', '1.97e434', '0')
+    """
+    log = float(log)
+    if math.isnan(log):
+        return "–"
+    if math.isinf(log):
+        return "∞" if log > 0 else "0"
+    if abs(log) < 600:
+        return number(math.exp(log), digits=digits)
+    exponent = math.floor(log / math.log(10))
+    mantissa = f"{10 ** (log / math.log(10) - exponent):.{digits - 1}f}".rstrip("0").rstrip(".")
+    return f"{mantissa}e{exponent}".replace("-", "−")
