@@ -6,7 +6,7 @@ import copy
 import math
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from firstlight.errors import DomainError
 
-Norm = Literal["batch", "layer", "rms"]
 _NORMS: dict[str, Callable[[int], nn.Module]] = {
     "batch": nn.BatchNorm1d,
     "layer": nn.LayerNorm,
@@ -98,7 +97,7 @@ def mlp(
     activation: str | nn.Module | Callable[[Tensor], Tensor] = "tanh",
     sigma_w: float = 1.0,
     sigma_b: float = 0.0,
-    norm: Norm | None = None,
+    norm: str | None = None,
     weight_law: Any = "normal",
     generator: torch.Generator | None = None,
 ) -> nn.Sequential:
