@@ -1,0 +1,137 @@
+"""Are pre-activations Gaussian? A Kolmogorov–Smirnov test whose null knows that samples share weights."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from firstlight.errors import DomainError
+from firstlight.measure.blocks import floating
+from firstlight.measure.ks import ks_to_normal
+from firstlight.measure.ks_null import power_means, suprema
+
+_DOING = "measuring the Gaussianity of pre-activations"
+
+
+@dataclass(frozen=True)
+class Gaussianity:
+    """How far pre-activations are from Gaussian, and how far Gaussian ones would be.
+
+    Attributes
+    ----------
+    ks
+        Exact Kolmogorov–Smirnov distance of the pooled entries to N(0,1): mostly their scale.
+    ks_standardised
+        The same after every sample is divided by its own root mean square over units: their shape.
+    ks_critical
+        The 5 % line (or ``level``) of ``ks_standardised`` for Gaussian weights and these correlations.
+    p_value
+        Probability of a larger ``ks_standardised`` under that null; not below 1/2049.
+    n_eff
+        Number of independent entries whose empirical cdf is as noisy at 0 as this one.
+    samples, units
+        Rows and columns that were read; rows that are zero or not finite are left out.
+    """
+
+    ks: float
+    ks_standardised: float
+    ks_critical: float
+    p_value: float
+    n_eff: float
+    samples: int
+    units: int
+
+    @property
+    def gaussian(self) -> bool:
+        """Whether ``ks_standardised`` is within its line; False where nothing could be measured."""
+        return self.ks_standardised <= self.ks_critical
+
+
+def _subset(z: Tensor, max_samples: int, max_units: int) -> Tensor:
+    """Evenly spread rows and columns, in float32."""
+    rows, units = z.shape
+    if rows > max_samples:
+        z = z[torch.linspace(0, rows - 1, max_samples).round().long().to(z.device)]
+    if units > max_units:
+        z = z[:, torch.linspace(0, units - 1, max_units).round().long().to(z.device)]
+    return z
+
+
+def _finite_part(z: Tensor) -> Tensor:
+    """Without the rows, or else the columns, that hold a NaN or an infinity: whichever keeps more."""
+    finite = torch.isfinite(z)
+    rows, columns = finite.all(dim=1), finite.all(dim=0)
+    by_row = int(rows.sum()) * z.shape[1]
+    return z[rows] if by_row >= int(columns.sum()) * z.shape[0] else z[:, columns]
+
+
+def gaussianity(
+    z: Float[Tensor, "samples units"],
+    *,
+    max_samples: int = 64,
+    max_units: int = 256,
+    level: float = 0.05,
+) -> Gaussianity:
+    """Kolmogorov–Smirnov distance of pre-activations to N(0,1), raw and standardised, with its line.
+
+    Under random Gaussian weights, given a layer's inputs, its units are independent Gaussian vectors over
+    the samples. Samples differ in scale, so each is divided by its own root mean square; and they are
+    correlated, so the textbook line 1.36/√(number of entries) is far too low. The line here is a quantile
+    of sup |G(t)/√units + b(t)|, with the Gaussian process G and the bias b of ``measure.ks_null``, which
+    depends on the samples' correlations only through the means of their powers.
+
+    Parameters
+    ----------
+    z
+        One row per sample, one column per unit (for a convolution: a row per sample and position, a column
+        per channel). Columns must be exchangeable.
+    max_samples, max_units
+        Evenly spread rows and columns are read beyond these numbers.
+    level
+        Share of truly Gaussian layers above the line.
+
+    Raises
+    ------
+    DomainError
+        If ``z`` is not a matrix of real floating-point data, or ``level`` is not in (0.001, 0.5).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from firstlight import measure
+    >>> z = torch.randn(64, 256, generator=torch.Generator().manual_seed(0))
+    >>> measure.gaussianity(3 * z).gaussian, measure.gaussianity(z**3).gaussian
+    (True, False)
+    """
+    z = floating(z, _DOING)
+    if z.ndim != 2:
+        raise DomainError(
+            f"while {_DOING}: expected a matrix (samples, units), got shape {tuple(z.shape)}; "
+            "flatten positions into the samples"
+        )
+    if not 0.001 < level < 0.5:
+        raise DomainError(f"while {_DOING}: expected a level in (0.001, 0.5), got {level}")
+    z = _subset(z, max_samples, max_units).float()
+    largest = z.abs().amax(dim=1) if z.numel() else z.new_zeros(z.shape[0])
+    if not math.isfinite(largest.sum().item()):
+        z = _finite_part(z)
+        largest = z.abs().amax(dim=1) if z.numel() else z.new_zeros(z.shape[0])
+    ks = ks_to_normal(z)
+    scaled = z / largest[:, None]
+    if not bool((largest > 0).all()):
+        scaled = scaled[largest > 0]
+    samples, units = scaled.shape
+    if samples == 0 or units == 0:
+        return Gaussianity(ks, math.nan, math.nan, math.nan, 0.0, samples, units)
+    rows = scaled / scaled.square().mean(dim=1, keepdim=True).sqrt()
+    standardised = ks_to_normal(rows)
+    correlation = (rows @ rows.T).cpu() / units
+    draws = suprema(power_means(correlation, units), units) / math.sqrt(units)
+    critical = torch.quantile(draws, 1 - level).item()
+    p_value = (1 + int((draws >= standardised).sum())) / (1 + draws.numel())
+    n_eff = units * 0.5 * math.pi / torch.asin(correlation.clamp(-1, 1)).mean().clamp_min(1e-12).item()
+    return Gaussianity(ks, standardised, critical, p_value, n_eff, samples, units)
