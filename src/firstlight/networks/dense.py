@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from firstlight import weights
 from firstlight.errors import DomainError
 
 _NORMS: dict[str, Callable[[int], nn.Module]] = {
@@ -103,7 +104,8 @@ def mlp(
 ) -> nn.Sequential:
     r"""A multilayer perceptron drawn as mean-field theory describes it.
 
-    .. math:: z^l = W^l φ(z^{l-1}) + b^l, \quad E W_{ij}^2 = σ_w² / n_{l-1}, \quad b_i \sim N(0, σ_b²)
+    .. math::
+        z^l = W^l φ(z^{l-1}) + b^l, \quad \sqrt{n_{l-1}}\, W_{ij} / σ_w \sim P, \quad b_i \sim N(0, σ_b²)
 
     with a normaliser, if any, between z and φ. The modules are named ``fc1, norm1, phi1, …, readout``; the
     first one flattens an input of any shape.
@@ -125,7 +127,8 @@ def mlp(
     norm
         ``"batch"``, ``"layer"`` or ``"rms"`` between each linear map and its activation.
     weight_law
-        ``"normal"``, the name of another law of ``firstlight.weights``, or such a law.
+        P: ``"normal"``, another name that ``firstlight.weights.get`` knows, such as ``"weibull(3)"``, or a
+        law object. It is taken as it is: a law whose E W² is not 1 multiplies σ_w².
     generator
         Where the random numbers come from; torch's global one by default.
 
@@ -180,7 +183,7 @@ def draw(
     weight_law: Any = "normal",
     generator: torch.Generator | None = None,
 ) -> nn.Linear:
-    """Draw a linear layer anew, in place: E W² = σ_w²/fan-in and biases N(0, σ_b²).
+    """Draw a linear layer anew, in place: weights σ_w/√fan-in times P, biases N(0, σ_b²).
 
     Parameters
     ----------
@@ -213,22 +216,13 @@ def draw(
                 f"while drawing a layer: expected a finite {name} ≥ 0, got {value}; "
                 "a scale is a standard deviation"
             )
-    if weight_law == "normal":
-        layer.weight.normal_(generator=generator)
-    else:
-        layer.weight.copy_(_sample(weight_law, tuple(layer.weight.shape), generator))
-    layer.weight.mul_(sigma_w / math.sqrt(max(layer.in_features, 1)))
+    law = weights.get(weight_law)
+    fan_in = layer.in_features
+    drawn = law.sample(layer.weight.shape, generator=generator, fan_in=fan_in, sigma_w=sigma_w)
+    layer.weight.copy_(drawn)
     if layer.bias is not None:
         layer.bias.normal_(generator=generator).mul_(sigma_b)
     return layer
-
-
-def _sample(law: Any, shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor:
-    """Entries of a law, scaled to unit second moment."""
-    from firstlight import weights
-
-    law = weights.get(law) if isinstance(law, str) else law
-    return law.sample(shape, generator=generator)
 
 
 def _check(in_features: int, out_features: int | None, *, depth: int, width: int, norm: str | None) -> None:
