@@ -10,10 +10,13 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from firstlight.network import RandomNetwork as RandomNetwork
     from firstlight.profile import Profile as Profile
+    from firstlight.result import AuditResult as AuditResult, audit as audit
 
 # Loaded on first use, so that `import firstlight` costs little more than `import torch`.
 _LAZY = {
+    "AuditResult": "firstlight.result",
     "Profile": "firstlight.profile",
+    "audit": "firstlight.result",
     "RandomNetwork": "firstlight.network",
 }
 _ROOMS = (

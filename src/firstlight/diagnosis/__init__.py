@@ -1,1 +1,8 @@
-"""firstlight: diagnosis."""
+"""Diagnosis: verdicts with evidence, thresholds, causes, remedies and sources."""
+
+from firstlight.diagnosis.diagnose import diagnose as diagnose
+from firstlight.diagnosis.findings import Findings as Findings
+from firstlight.diagnosis.trend import Trend as Trend
+from firstlight.diagnosis.trend import fit as fit
+from firstlight.diagnosis.verdict import Severity as Severity
+from firstlight.diagnosis.verdict import Verdict as Verdict

@@ -1,1 +1,23 @@
-"""firstlight: probe."""
+"""Probe: one traced forward and backward of any torch model, with theory beside each row.
+
+(The verb users call is ``firstlight.audit``; this room is what it measures with.)
+"""
+
+from firstlight.probe.calling import Loss as Loss
+from firstlight.probe.measurement import (
+    HISTOGRAM_BINS as HISTOGRAM_BINS,
+)
+from firstlight.probe.measurement import (
+    QUANTILE_LEVELS as QUANTILE_LEVELS,
+)
+from firstlight.probe.measurement import (
+    LayerSample as LayerSample,
+)
+from firstlight.probe.measurement import (
+    Measurement as Measurement,
+)
+from firstlight.probe.measurement import (
+    Skipped as Skipped,
+)
+from firstlight.probe.probe import probe as probe
+from firstlight.probe.reader import Budget as Budget

@@ -1,0 +1,77 @@
+"""diagnose: every rule over one measurement, the gravest verdict first."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from firstlight.diagnosis.findings import Findings, factor
+from firstlight.diagnosis.gradients import gradient_verdicts
+from firstlight.diagnosis.propagation import propagation_verdicts
+from firstlight.diagnosis.structure import structure_verdicts
+from firstlight.diagnosis.units import unit_verdicts
+from firstlight.diagnosis.verdict import Verdict
+from firstlight.probe.measurement import Measurement
+
+_ORDER = {"unhealthy": 0, "warning": 1, "note": 2, "healthy": 3}
+
+
+def diagnose(measurement: Measurement) -> tuple[Verdict, ...]:
+    """The verdicts on a measured model, the gravest first.
+
+    A model with nothing unhealthy and no warning gets one verdict of severity ``"healthy"``.
+
+    Parameters
+    ----------
+    measurement
+        What ``firstlight.probe.probe`` gave.
+
+    Returns
+    -------
+    tuple of Verdict
+        Never empty.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from firstlight.diagnosis import diagnose
+    >>> from firstlight.probe import probe
+    >>> net = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.Linear(8, 8))
+    >>> _ = torch.nn.init.ones_(net[0].weight)
+    >>> [v.code for v in diagnose(probe(net, torch.randn(16, 8)))][0]
+    'constant-weights'
+    """
+    findings = Findings(measurement)
+    verdicts = [
+        *gradient_verdicts(findings),
+        *propagation_verdicts(findings),
+        *unit_verdicts(findings),
+        *structure_verdicts(findings),
+    ]
+    verdicts.sort(key=lambda v: _ORDER[v.severity])
+    if not any(v.severity in ("unhealthy", "warning") for v in verdicts):
+        verdicts.append(_healthy(findings))
+    return tuple(verdicts)
+
+
+def _healthy(f: Findings) -> Verdict:
+    parts = []
+    if f.gradient is not None:
+        parts.append(f"the gradient norm changes by a factor {factor(abs(f.gradient.total))} over the depth")
+    q = f.weights["q"]
+    q = q[np.isfinite(q)]
+    if len(q):
+        parts.append(f"q stays between {q.min():.3g} and {q.max():.3g}")
+    c = f.weights["correlation"]
+    c = c[np.isfinite(c)]
+    if len(c) > 1:
+        parts.append(f"the correlation between inputs goes from {c[0]:.2f} to {c[-1]:.2f}")
+    if not len(f.profile):
+        parts.append("no layer was measured")
+    return Verdict(
+        "healthy",
+        "Healthy start",
+        "healthy",
+        evidence="No rule found a fault: " + "; ".join(parts) + "." if parts else "No rule found a fault.",
+        why="every rule was below its line",
+        source="firstlight",
+    )

@@ -1,0 +1,292 @@
+"""Theory beside each row: what Gaussian theory predicts one layer on from what was measured here.
+
+Every prediction takes one step. Forward: a pre-activation z with the measured mean and variance of each
+sample is taken as Gaussian over units, so a weight layer that reads φ(z) gives
+
+    q' = σ_w² E φ(z)² + σ_b²,   c' = (σ_w² E φ(u)φ(v) + σ_b²) / q'.
+
+Backward: the squared gradient norm at z is the sum over its consumers of σ_w² E φ'(z)² ‖∂L/∂z'‖²
+(Schoenholz et al. 2017), a normaliser contributing E γ²/σ² and a residual sum 1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from firstlight import activations, gauss
+from firstlight.errors import FirstlightError
+from firstlight.probe.measurement import Skipped
+from firstlight.probe.site import Link, Site
+
+# Sample norms enter as the means of this many groups of sorted row variances.
+NORMS = 8
+HERMITE = 40
+
+
+@dataclass(frozen=True)
+class Law:
+    """Gaussian moments of φ at one site: E φ, E φ², E φ'² and the squared Hermite coefficients of φ."""
+
+    mean: float
+    square: float
+    slope: float
+    hermite: Tensor
+
+
+def add_theory(sites: list[Site]) -> list[Skipped]:
+    """Fill the theory columns of every site; returns the functions that could not be replayed."""
+    skipped: list[Skipped] = []
+    laws = _laws(sites, skipped)
+    for site in sites:
+        _forward(site, laws)
+    for site in sites:
+        _backward(site, laws)
+        _growth(site)
+    return skipped
+
+
+def _key(link: Link) -> tuple[int, str]:
+    return link.source.index, link.expression.key
+
+
+def _row_law(site: Site) -> tuple[Tensor, Tensor] | None:
+    """Common mean of a site's rows, and the variances of its samples in ``NORMS`` groups of like size.
+
+    The rows are a subset, so the variances are scaled to the variance of all entries.
+    """
+    rows = site.rows
+    if rows is None or rows.numel() < 2:
+        return None
+    rows = rows.double() if rows.device.type != "mps" else rows.cpu().double()
+    if not bool(torch.isfinite(rows).all()):
+        return None
+    mean = rows.mean()
+    # the mean of few units is noise: keep it only where it stands out
+    if float(mean.abs()) < 3.0 * float(rows.std()) / math.sqrt(rows.numel()):
+        mean = torch.zeros((), dtype=torch.float64)
+    variances = ((rows - mean) ** 2).mean(1).sort().values
+    groups = torch.stack([part.mean() for part in variances.repeat_interleave(NORMS).chunk(NORMS)])
+    total = site.values.get("var", math.nan) if float(mean) else site.values.get("q", math.nan)
+    if math.isfinite(total) and float(groups.mean()) > 0:
+        groups = groups * (total / groups.mean())
+    return mean.cpu(), groups.cpu()
+
+
+def _laws(sites: list[Site], skipped: list[Skipped]) -> dict[tuple[int, str], Law]:
+    """Moments of every (site, φ) in use; one quadrature for all sites that share a function."""
+    groups: dict[str, list[Link]] = defaultdict(list)
+    seen: set[tuple[int, str]] = set()
+    for link in (c for site in sites for c in site.consumers):
+        if not link.expression.linear and _key(link) not in seen:
+            seen.add(_key(link))
+            groups[link.expression.key].append(link)
+    laws: dict[tuple[int, str], Law] = {}
+    for links in groups.values():
+        found = [(link, law) for link in links if (law := _row_law(link.source)) is not None]
+        if not found:
+            continue
+        try:
+            laws |= _integrate(found)
+        except (FirstlightError, RuntimeError, TypeError, ValueError) as error:
+            first = str(error).strip().split("\n")[0]
+            skipped.append(
+                Skipped(
+                    links[0].target.name,
+                    f"no theory for its function {links[0].expression.key[:80]}: {first}",
+                )
+            )
+    return laws
+
+
+def _integrate(found: list[tuple[Link, tuple[Tensor, Tensor]]]) -> dict[tuple[int, str], Law]:
+    phi = activations.get(found[0][0].expression.apply)
+    means = torch.stack([mean for _, (mean, _) in found]).unsqueeze(1)
+    stds = torch.stack([variances for _, (_, variances) in found]).sqrt()
+    first = gauss.expect(phi, means, stds, kinks=phi.kinks).mean(1)
+    second = gauss.expect(lambda t: phi(t) ** 2, means, stds, kinks=phi.kinks).mean(1)
+    slope = gauss.expect(lambda t: phi.derivative(t) ** 2, means, stds, kinks=phi.kinks).mean(1)
+    laws = {}
+    for i, (link, (mean, variances)) in enumerate(found):
+        shift = float(mean)
+        kinks = tuple(k - shift for k in phi.kinks)
+        coefficients = gauss.hermite_coefficients(
+            lambda t, shift=shift: phi(t + shift), variances.mean(), HERMITE, kinks=kinks
+        )
+        laws[_key(link)] = Law(float(first[i]), float(second[i]), float(slope[i]), coefficients.square())
+    return laws
+
+
+def _moments(link: Link, laws: dict[tuple[int, str], Law]) -> tuple[float, float, float]:
+    """E h, E h² and E φ'² of what a link carries, with its learned and random factors."""
+    expression = link.expression
+    factor = expression.gain * expression.noise
+    if expression.linear:
+        values = link.source.values
+        return values.get("mean", math.nan), values.get("q", math.nan) * factor, factor
+    law = laws.get(_key(link))
+    if law is None:
+        return math.nan, math.nan, math.nan
+    return law.mean, law.square * factor, law.slope * factor
+
+
+def _forward(site: Site, laws: dict[tuple[int, str], Law]) -> None:
+    values = site.values
+    link = site.inputs[0] if site.inputs else None
+    if site.weight is not None:
+        mean, square = site.input_mean, site.input_square
+        if link is not None:
+            mean, square, _ = _moments(link, laws)
+        values["q_theory"] = _mixed(site, square, mean)
+        if link is not None:
+            values["correlation_theory"] = _correlation(link, laws, site)
+    elif site.kind == "activation" and link is not None:
+        _, values["q_theory"], _ = _moments(link, laws)
+        values["correlation_theory"] = _correlation(link, laws, None)
+    elif site.kind == "norm":
+        centred = values.get("norm") != "running"
+        values["q_theory"] = values["gamma_square"] + values["beta_square"] if centred else math.nan
+        source = link.source.values.get("correlation", math.nan) if link is not None else math.nan
+        batch = site.shape[0] if site.shape else 0
+        values["correlation_theory"] = source
+        if values.get("norm") == "batch":
+            # centring over the batch leaves cosines that sum to zero
+            values["correlation_theory"] = (
+                -1.0 / (batch - 1) if batch > 1 and len(site.shape) == 2 else math.nan
+            )
+    elif site.kind == "residual":
+        values["q_theory"] = values["stream_q"] + values["branch_q"]
+    if "q_theory" in values and values.get("q") is not None and values["q_theory"] > 0:
+        values["q_ratio"] = values["q"] / values["q_theory"]
+
+
+def _mixed(site: Site, square: float, mean: float) -> float:
+    """Q' of a weight layer: σ_w² E h² + σ_b², and the share that a mean weight makes of a mean input."""
+    weight = site.weight
+    assert weight is not None
+    taps = weight.fan_in * weight.coverage
+    shared = (taps * taps - taps) * weight.mean**2 * mean**2 if taps > 1 else 0.0
+    # a mean that the sample cannot tell from zero contributes only noise
+    if weight.mean**2 * weight.fan_in < 9.0 * weight.square / max(math.prod(weight.shape), 1):
+        shared = 0.0
+    return weight.sigma_w_squared * square + shared + weight.bias_square
+
+
+def _correlation(link: Link, laws: dict[tuple[int, str], Law], target: Site | None) -> float:
+    """Mean cosine that theory gives after φ, and after the weights where there is a target."""
+    source = link.source
+    measured = source.values.get("correlation", math.nan)
+    if math.isnan(measured) or source.rows is None:
+        return math.nan
+    cosines = source.values.get("cosines")
+    c = cosines if cosines is not None else torch.tensor([measured], dtype=torch.float64)
+    expression = link.expression
+    if expression.linear:
+        square, cross = 1.0, c
+    else:
+        law = laws.get(_key(link))
+        if law is None:
+            return math.nan
+        mean_square = law.mean**2
+        centred = c
+        shift = source.values["q"] - source.values["var"]
+        if mean_square > 0 and shift > 1e-6 * source.values["q"]:
+            centred = ((c * source.values["q"] - shift) / source.values["var"]).clamp(-1.0, 1.0)
+        square = float(law.hermite.sum())
+        tail = max(law.square - square, 0.0)
+        cross = _polynomial(law.hermite, centred) + tail * centred.clamp_min(0.0) ** (HERMITE + 1)
+        square += tail
+    square *= expression.noise
+    if target is not None and target.weight is not None:
+        scale = target.weight.sigma_w_squared
+        factor = expression.gain * (source.values["q"] if expression.linear else 1.0)
+        cross = scale * factor * cross + target.weight.bias_square
+        square = scale * factor * square + target.weight.bias_square
+    return float((cross / square).mean()) if square > 0 else math.nan
+
+
+def _polynomial(coefficients: Tensor, x: Tensor) -> Tensor:
+    value = torch.zeros_like(x)
+    for a in coefficients.flip(0):
+        value = value * x + a
+    return value
+
+
+def _contributions(site: Site, laws: dict[tuple[int, str], Law]) -> list[tuple[Link, float]] | None:
+    """The consumers of a site with the log factor from their gradient to its own; None if one is unknown."""
+    if site.opaque or not site.consumers:
+        return None
+    factors: list[tuple[Link, float]] = []
+    for link in site.consumers:
+        if link.via is not None and link.via.opaque:
+            continue  # counted once, at the activation's own row
+        _, _, slope = _moments(link, laws)
+        if link.target.kind == "activation":
+            if not link.target.opaque:
+                continue  # its consumers are linked to this site too
+            factor = slope
+        else:
+            factor = slope * _through(link.target)
+        if not factor > 0.0 or math.isnan(link.target.log_square):
+            return None
+        factors.append((link, math.log(factor)))
+    return factors or None
+
+
+def _through(target: Site) -> float:
+    if target.weight is not None:
+        return target.weight.sigma_w_squared
+    if target.kind == "norm":
+        return target.values.get("norm_gain", math.nan)
+    return 1.0 if target.kind == "residual" else math.nan
+
+
+def _backward(site: Site, laws: dict[tuple[int, str], Law]) -> None:
+    values = site.values
+    if site.kind == "activation":
+        _activation_backward(site)
+        return
+    weights = [link for link in site.consumers if link.target.weight is not None]
+    if len(weights) == 1:
+        _, _, slope = _moments(weights[0], laws)
+        values["chi"] = slope * _through(weights[0].target)
+    factors = _contributions(site, laws)
+    if factors is not None:
+        logs = torch.tensor([f + link.target.log_square for link, f in factors], dtype=torch.float64)
+        _compare(site, float(torch.logsumexp(logs, 0)))
+        values["consumed_log"] = float(torch.logsumexp(logs - logs.new_tensor([f for _, f in factors]), 0))
+
+
+def _activation_backward(site: Site) -> None:
+    uses = [c for link in site.inputs for c in link.source.consumers if c.via is site]
+    if site.opaque or not uses:
+        return
+    logs = []
+    for use in uses:
+        factor = _through(use.target) * use.expression.gain * use.expression.noise
+        if not factor > 0.0 or math.isnan(use.target.log_square):
+            return
+        logs.append(math.log(factor) + use.target.log_square)
+    _compare(site, float(torch.logsumexp(torch.tensor(logs, dtype=torch.float64), 0)))
+
+
+def _compare(site: Site, log_square: float) -> None:
+    values = site.values
+    values["log_grad_theory"] = 0.5 * (log_square - math.log(max(site.entries, 1)))
+    difference = site.log_square - log_square
+    values["gradient_ratio"] = math.exp(difference) if abs(difference) < 700 else math.inf * (difference > 0)
+
+
+def _growth(site: Site) -> None:
+    """Log growth of the squared gradient norm from the rows that a site feeds to the site itself."""
+    below: Any = site.values.pop("consumed_log", None)
+    if below is None or not math.isfinite(below):
+        return
+    site.values["growth"] = site.log_square - below
+    theory = site.values.get("log_grad_theory", math.nan)
+    site.values["growth_theory"] = 2.0 * theory + math.log(max(site.entries, 1)) - below

@@ -1,0 +1,190 @@
+"""Which torch functions do what to a signal, by the names torch gives them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class WeightOperation:
+    """A function that mixes units by a weight: where its weight and bias stand, and which axis holds units.
+
+    ``spatial`` is the number of convolved axes; ``out_axis`` is the weight's axis of output units.
+    """
+
+    spatial: int = 0
+    out_axis: int = 0
+    transposed: bool = False
+
+
+WEIGHT_OPERATIONS: dict[str, WeightOperation] = {
+    "linear": WeightOperation(),
+    "conv1d": WeightOperation(1),
+    "conv2d": WeightOperation(2),
+    "conv3d": WeightOperation(3),
+    "conv_transpose1d": WeightOperation(1, 1, True),
+    "conv_transpose2d": WeightOperation(2, 1, True),
+    "conv_transpose3d": WeightOperation(3, 1, True),
+}
+MATMULS = frozenset(
+    {"matmul", "mm", "bmm", "mv", "addmm", "baddbmm", "addbmm", "rmatmul", "einsum", "bilinear"}
+)
+EMBEDDINGS = frozenset({"embedding", "embedding_bag"})
+RECURRENT = frozenset(
+    {"lstm", "gru", "rnn_tanh", "rnn_relu", "lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell"}
+)
+NORMS = frozenset(
+    {
+        "batch_norm",
+        "layer_norm",
+        "group_norm",
+        "instance_norm",
+        "rms_norm",
+        "local_response_norm",
+        "normalize",
+    }
+)
+ATTENTION = frozenset({"scaled_dot_product_attention", "softmax", "log_softmax"})
+DROPOUTS = frozenset({"dropout", "dropout1d", "dropout2d", "dropout3d", "feature_dropout"})
+
+ELEMENTWISE = frozenset(
+    ["relu", "relu6", "tanh", "sigmoid", "gelu", "silu", "elu", "selu", "celu", "leaky_relu", "softplus", "softsign", "logsigmoid", "mish", "hardtanh", "hardswish", "hardsigmoid", "hardshrink", "softshrink", "tanhshrink", "threshold", "prelu", "sin", "cos", "tan", "sinh", "cosh", "asinh", "acosh", "atanh", "atan", "arctan", "asin", "acos", "sinc", "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "erf", "erfc", "abs", "absolute", "neg", "negative", "square", "sqrt", "rsqrt", "reciprocal", "sign", "sgn", "pow", "float_power", "clamp", "clip", "clamp_min", "clamp_max", "xlogy", "add", "sub", "subtract", "rsub", "mul", "multiply", "div", "divide", "true_divide", "rdiv", "rtruediv", "rpow", "maximum", "minimum", "max", "min", "where", "addcmul", "gt", "lt", "ge", "le", "eq", "ne", "greater", "less", "greater_equal", "less_equal", "logical_and", "logical_or", "logical_not", "round", "floor", "ceil", "trunc", "frac", "heaviside", "positive", "relu_", "lerp", "truediv", "radd", "rmul"]
+)  # fmt: skip
+SUMS = frozenset({"add", "radd", "iadd"})
+
+# Rearrangements: the entries stay, so their law stays.
+VIEWS = frozenset(
+    [
+        "view",
+        "reshape",
+        "flatten",
+        "unflatten",
+        "transpose",
+        "permute",
+        "squeeze",
+        "unsqueeze",
+        "contiguous",
+        "movedim",
+        "moveaxis",
+        "swapaxes",
+        "swapdims",
+        "t",
+        "T",
+        "mT",
+        "H",
+        "view_as",
+        "reshape_as",
+        "ravel",
+        "roll",
+        "flip",
+        "clone",
+        "to",
+        "float",
+        "half",
+        "bfloat16",
+        "double",
+        "type",
+        "type_as",
+        "cpu",
+        "cuda",
+        "alias",
+    ]
+)
+PARTS = frozenset(
+    {
+        "getitem",
+        "chunk",
+        "split",
+        "narrow",
+        "select",
+        "unbind",
+        "index_select",
+        "tensor_split",
+        "split_with_sizes",
+    }
+)
+
+# Nothing flows through these: shapes, flags, constants, comparisons of metadata.
+IGNORED = frozenset(
+    [
+        "size",
+        "dim",
+        "stride",
+        "numel",
+        "element_size",
+        "is_floating_point",
+        "is_complex",
+        "is_contiguous",
+        "get_device",
+        "data_ptr",
+        "storage_offset",
+        "ndimension",
+        "nelement",
+        "__len__",
+        "len",
+        "__bool__",
+        "bool",
+        "item",
+        "tolist",
+        "zeros_like",
+        "ones_like",
+        "full_like",
+        "empty_like",
+        "rand_like",
+        "randn_like",
+        "new_zeros",
+        "new_ones",
+        "new_full",
+        "new_empty",
+        "new_tensor",
+        "register_hook",
+        "retain_grad",
+        "requires_grad_",
+        "argmax",
+        "argmin",
+        "is_grad_enabled",
+        "set_grad_enabled",
+        "__repr__",
+        "__format__",
+        "__hash__",
+        "_set_grad_enabled",
+        "isnan",
+        "isinf",
+        "isfinite",
+        "all",
+        "any",
+        "broadcast_shapes",
+        "is_nonzero",
+        "has_names",
+        "__contains__",
+        "__array__",
+        "numpy",
+        "__dlpack__",
+        "is_inference",
+        "_has_compatible_shallow_copy_type",
+        "result_type",
+        "finfo",
+    ]
+)
+
+
+def plain_name(func: Any) -> str:
+    """The name of a torch function without the marks of methods, operators and in-place variants.
+
+    Examples
+    --------
+    >>> import torch
+    >>> [plain_name(f) for f in (torch.Tensor.__rsub__, torch.relu_, torch.nn.functional.gelu)]
+    ['rsub', 'relu', 'gelu']
+    """
+    name = getattr(func, "__name__", type(func).__name__)
+    if name == "__get__":
+        return "get_" + getattr(getattr(func, "__self__", None), "__name__", "")
+    if name.startswith("__") and name.endswith("__"):
+        name = name[2:-2]
+        return name[1:] if name in _INPLACE_OPERATORS else name
+    return name[:-1] if name.endswith("_") else name
+
+
+_INPLACE_OPERATORS = frozenset({"iadd", "isub", "imul", "itruediv", "ipow", "idiv"})

@@ -1,0 +1,197 @@
+"""probe: one traced forward and one backward of any model, and a profile of what happened."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from firstlight.errors import AuditError
+from firstlight.probe.backward import Backward, narrow_nodes
+from firstlight.probe.calling import Loss, call, check_batch, named_tensors, scalar_loss, unwrap
+from firstlight.probe.guard import untouched
+from firstlight.probe.local_theory import add_theory
+from firstlight.probe.measurement import Measurement, Skipped
+from firstlight.probe.reader import Budget, Reader
+from firstlight.probe.rows import meta_rows, to_profile
+from firstlight.probe.tracer import Tracer, origin_of
+
+
+def probe(
+    model: nn.Module,
+    batch: Any,
+    *,
+    targets: Any = None,
+    loss: Loss | None = None,
+    training: bool | None = True,
+    seed: int = 0,
+    budget: Budget | None = None,
+) -> Measurement:
+    """Measure every layer of a model in one forward and one backward pass, and leave no trace.
+
+    Parameters
+    ----------
+    model
+        Any module; wrappers of ``torch.compile`` and data parallelism are opened.
+    batch
+        A tensor, or the tuple (called as ``model(*batch)``) or mapping (``model(**batch)``) the model takes.
+    targets, loss
+        What to differentiate: ``loss(output, targets)``, or with targets alone cross-entropy (integers) or
+        squared error (reals); without either, the output times a fixed Gaussian tensor.
+    training
+        The mode to measure in; None keeps the mode each module is in. Training is how an optimiser will see
+        the network: batch norm uses the batch, dropout is on.
+    seed
+        Seeds dropout and the Gaussian direction; the callers' generators are not moved.
+    budget
+        How many entries, samples and units are read of each tensor.
+
+    Returns
+    -------
+    Measurement
+        One row per call of a weight layer, normaliser, activation, residual sum, attention, embedding or
+        recurrent layer, with theory beside it.
+
+    Raises
+    ------
+    AuditError
+        If the model or the batch cannot be used: the message names the layer that was running.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from firstlight.probe import probe
+    >>> net = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.Tanh(), torch.nn.Linear(16, 4))
+    >>> list(probe(net, torch.randn(32, 8)).profile["kind"])
+    ['input', 'weight', 'activation', 'weight']
+    """
+    start = time.perf_counter()
+    given = type(model).__name__
+    net = unwrap(model)
+    check_batch(batch)
+    meta = _facts(net, given, batch, training, seed)
+    missing = meta_rows(net)
+    if missing is not None:
+        return Measurement(
+            missing,
+            {},
+            (Skipped(given, "parameters without data (meta or lazy): nothing can be run"),),
+            (),
+            meta,
+        )
+    reader = Reader(budget or Budget())
+    with ExitStack() as stack:
+        stack.enter_context(_eager())
+        guard = stack.enter_context(untouched(net, training=training, seed=seed))
+        tracer = Tracer(net, reader, Backward(), guard)
+        refused = tracer.hook(net)
+        output = _forward(tracer, net, batch)
+        skipped = [Skipped(path or given, "scripted: its inner calls cannot be followed") for path in refused]
+        notes: list[str] = []
+        value, meta["loss"] = _differentiable(output, targets, loss, seed, notes)
+        if value is not None:
+            _backward(tracer, net, value, notes)
+    skipped += add_theory(tracer.sites)
+    profile = to_profile(tracer, net, meta, notes, skipped)
+    meta["seconds"] = time.perf_counter() - start
+    return Measurement(profile, reader.samples, tuple(skipped), tuple(notes), meta)
+
+
+def _facts(model: nn.Module, name: str, batch: Any, training: bool | None, seed: int) -> dict[str, Any]:
+    parameters = list(model.parameters())
+    tensors = dict(named_tensors(batch))
+    first = parameters[0] if parameters else next(iter(tensors.values()))
+    return {
+        "model": name if name == type(model).__name__ else f"{type(model).__name__} in {name}",
+        "parameters": sum(p.numel() for p in parameters if not nn.parameter.is_lazy(p)),
+        "batch": {key: list(t.shape) for key, t in tensors.items()},
+        "dtype": str(first.dtype).removeprefix("torch."),
+        "device": str(first.device),
+        "training": training,
+        "seed": seed,
+        "torch": torch.__version__,
+        "loss": "",
+    }
+
+
+def _eager() -> AbstractContextManager[Any]:
+    """Run compiled parts as the Python they were made from, so that their steps can be seen."""
+    stance = getattr(torch.compiler, "set_stance", None)
+    return stance("force_eager") if stance is not None else nullcontext()
+
+
+def _forward(tracer: Tracer, model: nn.Module, batch: Any) -> Any:
+    marked = [(name, t) for name, t in named_tensors(batch) if t.is_floating_point()]
+    try:
+        for name, tensor in marked:
+            tracer.enter_input(tensor, name)
+        with tracer:
+            output = call(model, batch)
+        tracer.leave_output(output)
+        return output
+    except AuditError:
+        raise
+    except Exception as error:
+        raise AuditError(_failed(error, tracer.place, model, batch)) from error
+    finally:
+        for _, tensor in marked:
+            if origin_of(tensor) is not None:
+                del tensor._firstlight_origin  # type: ignore[attr-defined]
+
+
+def _failed(error: Exception, place: str, model: nn.Module, batch: Any) -> str:
+    shapes = ", ".join(f"{n} {tuple(t.shape)} {t.dtype} on {t.device}" for n, t in named_tensors(batch))
+    parameter = next(model.parameters(), None)
+    hint = "check that the batch is what the model takes"
+    if parameter is not None:
+        floats = [t for _, t in named_tensors(batch) if t.is_floating_point()]
+        if any(t.dtype != parameter.dtype for t in floats):
+            hint = f"the parameters are {parameter.dtype}: cast the batch, for example batch.to({parameter.dtype})"
+        elif any(t.device != parameter.device for _, t in named_tensors(batch)):
+            hint = f"the parameters are on {parameter.device}: move the batch there"
+        elif "more than 1 value per channel" in str(error):
+            hint = "batch norm needs at least two samples in training mode: pass a larger batch"
+    first_line = str(error).strip().split("\n")[0]
+    return (
+        f"while auditing {type(model).__name__}, in {place or 'its forward'}: "
+        f"{type(error).__name__}: {first_line} (input: {shapes}); {hint}"
+    )
+
+
+def _differentiable(
+    output: Any, targets: Any, loss: Loss | None, seed: int, notes: list[str]
+) -> tuple[Tensor | None, str]:
+    value, description = scalar_loss(output, targets, loss, torch.Generator().manual_seed(seed))
+    if value.requires_grad:
+        return value, description
+    notes.append(
+        "no backward pass: the output does not depend on anything that takes a gradient "
+        "(detached, no_grad, integer or inference-mode output)"
+    )
+    return None, f"{description} (not differentiable)"
+
+
+def _backward(tracer: Tracer, model: nn.Module, value: Tensor, notes: list[str]) -> None:
+    named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
+    wanted = [p for _, p in named] + tracer.leaves
+    if not wanted:
+        notes.append("no backward pass: no parameter takes a gradient")
+        return
+    removers: list[Callable[[], None]] = []
+    try:
+        removers += [tracer.backward.watch_parameter(n, p) for n, p in named]
+        removers += [tracer.backward.guard(node) for node in narrow_nodes(value.grad_fn)]
+        torch.autograd.grad(value, wanted, allow_unused=True)
+    except RuntimeError as error:
+        first_line = str(error).strip().split("\n")[0]
+        notes.append(f"the backward pass failed ({first_line}); gradients below it are missing")
+    finally:
+        for remove in removers:
+            remove()
+    if math.isnan(float(value.detach())):
+        notes.append("the loss is NaN, so the gradients are")

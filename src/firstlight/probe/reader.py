@@ -1,0 +1,269 @@
+"""Reader: the forward statistics of one tensor, within a stated budget of entries."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from firstlight import measure
+from firstlight.probe.measurement import HISTOGRAM_BINS, QUANTILE_LEVELS, LayerSample
+from firstlight.probe.operations import WEIGHT_OPERATIONS
+from firstlight.probe.site import Origin, Site
+from firstlight.probe.weight import coverage
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much of each tensor is read.
+
+    Attributes
+    ----------
+    entries
+        Moments read at most this many entries, on a stride that meets every unit; the largest entry and
+        the share of non-finite ones are always read from all.
+    samples, units
+        Correlations, spectra and Gaussianity read at most this many samples (rows) and units (columns).
+    spectrum
+        Samples in the Gram spectrum behind the effective rank and the isometry gap.
+    """
+
+    entries: int = 2**17
+    samples: int = 64
+    units: int = 256
+    spectrum: int = 32
+
+
+class Reader:
+    """Measures tensors as they pass and keeps nothing but numbers and one small block of rows each."""
+
+    def __init__(self, budget: Budget) -> None:
+        self.budget = budget
+        self.samples: dict[int, LayerSample] = {}
+        self.subsampled = 0
+
+    def read(self, site: Site, tensor: Tensor) -> None:
+        """Fill a site's forward columns."""
+        t = tensor.detach()
+        site.entries = t.numel()
+        site.values["shape"] = "×".join(map(str, t.shape))
+        if t.numel() == 0 or t.layout != torch.strided:
+            site.values["fault"] = "empty" if t.numel() == 0 else "not a dense tensor"
+            return
+        site.unit = max(site.unit, -max(t.dim(), 1))
+        self._entries(site, t)
+        rows = self._rows(t, site.unit)
+        site.rows = rows
+        if site.kind == "activation":
+            self._deadness(site, t)
+        else:
+            self._gaussianity(site, rows)
+        self._geometry(site, t, rows)
+
+    def _entries(self, site: Site, t: Tensor) -> None:
+        values = site.values
+        part = strided(t, self.budget.entries)
+        m = measure.moments(part)
+        values |= {"mean": m.mean, "q": m.q, "var": m.var, "kurtosis": m.kurtosis, "nonfinite": m.nonfinite}
+        absmax = m.absmax
+        values["q_se"] = 0.0
+        if part.numel() < t.numel():
+            self.subsampled += 1
+            if m.q > 0 and math.isfinite(m.var):
+                # spread of z² over the entries read; strided entries are as good as drawn ones
+                fourth = measure.second_moments(part.float().square()).q
+                values["q_se"] = math.sqrt(max(fourth - m.q**2, 0.0) / part.numel())
+            low, high = (float(v) for v in torch.aminmax(t))
+            absmax = max(abs(low), abs(high))
+            if not math.isfinite(absmax):
+                values["nonfinite"] = 1.0 - float(torch.isfinite(t).float().mean())
+                absmax = measure.second_moments(t).absmax
+        values["absmax"] = absmax
+        values["outlier_ratio"] = absmax / math.sqrt(m.q) if m.q > 0 else math.nan
+
+    def _rows(self, t: Tensor, unit: int) -> Tensor:
+        """At most ``samples × units`` entries as float32 rows, spread over all samples and units."""
+        moved = t.movedim(unit, -1) if t.dim() else t.reshape(1, 1)
+        lead, n = moved.shape[:-1], moved.shape[-1]
+        total = math.prod(lead)
+        moved = moved[..., :: -(-n // self.budget.units)] if n > self.budget.units else moved
+        if total > self.budget.samples:
+            count = self.budget.samples
+            step = total // count
+            # an offset that changes with k keeps convolution rows off the image border
+            index = np.array([k * total // count + (k * 2654435761 % step) for k in range(count)])
+            places = np.unravel_index(index, lead)
+            moved = moved[tuple(torch.from_numpy(p).to(t.device) for p in places)]
+        return moved.reshape(-1, moved.shape[-1]).float()
+
+    def _gaussianity(self, site: Site, rows: Tensor) -> None:
+        values = site.values
+        if not bool(torch.isfinite(rows).all()):
+            return
+        g = measure.gaussianity(rows)
+        values |= {
+            "ks": g.ks,
+            "ks_standardised": g.ks_standardised,
+            "ks_critical": g.ks_critical,
+            "n_eff": g.n_eff,
+        }
+        flat = torch.sort(rows.flatten()).values.cpu()
+        low, high = float(flat[0]), float(flat[-1])
+        if high > low:
+            counts = torch.histc(flat, HISTOGRAM_BINS, low, high)
+            places = [round(p * (len(flat) - 1)) for p in QUANTILE_LEVELS]
+            self.samples[site.index] = LayerSample(
+                low, high, tuple(int(c) for c in counts.tolist()), tuple(flat[places].tolist())
+            )
+
+    def _deadness(self, site: Site, t: Tensor) -> None:
+        moved = t.movedim(site.unit, 0).flatten(1)
+        if moved.shape[1] > 1:
+            site.values["dead"] = float((moved.amax(1) == moved.amin(1)).float().mean())
+
+    def _geometry(self, site: Site, t: Tensor, rows: Tensor) -> None:
+        values = site.values
+        images = site.unit < -1 and t.dim() == -site.unit + 1
+        if images:
+            # images: what tells two inputs apart is the whole map, not one place of it
+            count = min(t.shape[0], self.budget.samples)
+            flat = t[:count].reshape(count, -1)
+            rows = flat[:, :: -(-flat.shape[1] // (4 * self.budget.units))].float()
+        if not bool(torch.isfinite(rows).all()) or rows.shape[0] < 2:
+            return
+        c = measure.sample_correlation(rows)
+        values |= {"correlation": c.mean, "correlation_se": c.se}
+        if not images:
+            upper = torch.triu_indices(len(c.matrix), len(c.matrix), 1)
+            values["cosines"] = c.matrix[upper[0], upper[1]].cpu().double()
+        if site.kind == "activation":
+            return
+        few = rows[:: -(-rows.shape[0] // self.budget.spectrum)].double() if t.device.type != "mps" else rows
+        gram = few @ few.T
+        values["effective_rank"] = measure.effective_rank(gram)
+        values["isometry_gap"] = gram_gap(gram, few)
+
+    def input_moments(self, tensor: Tensor, origin: Origin | None) -> tuple[float, float]:
+        """Second moment and mean of what an operation reads, from its row where it has one."""
+        known = origin.row if origin is not None else None
+        if known is None and origin is not None and origin.site is not None and origin.expression.steps == 0:
+            known = origin.site if origin.expression.gain == 1.0 else None
+        if known is not None and known.entries == tensor.numel() and "q" in known.values:
+            return known.values["q"], known.values["mean"]
+        if not tensor.is_floating_point() or tensor.numel() == 0:
+            return math.nan, math.nan
+        m = measure.second_moments(strided(tensor.detach(), self.budget.entries))
+        return m.q, m.mean
+
+    def coverage(self, site: Site, source: Tensor, name: str, args: Any, kwargs: Any) -> None:
+        """The share of a convolution's taps that do not fall on its zero padding."""
+        operation = WEIGHT_OPERATIONS.get(name)
+        if operation is None or not operation.spatial or operation.transposed or site.weight is None:
+            return
+        stride, padding, dilation = (
+            _per_axis(args[i] if len(args) > i else kwargs.get(key, default), operation.spatial)
+            for i, key, default in ((3, "stride", 1), (4, "padding", 0), (5, "dilation", 1))
+        )
+        share = 1.0
+        for axis in range(operation.spatial):
+            length, out = source.shape[axis - operation.spatial], site.shape[axis - operation.spatial]
+            kernel = site.weight.shape[2 + axis]
+            pad = padding[axis]
+            if isinstance(pad, str):
+                pad = dilation[axis] * (kernel - 1) // 2 if pad == "same" else 0
+            share *= coverage(length, out, kernel, stride[axis], pad, dilation[axis])
+        site.weight.coverage = share
+
+    def norm_gain(self, site: Site, source: Tensor, facts: dict[str, Any]) -> None:
+        """Squared gradient factor of a normaliser, mean γ²/σ² over what it normalises, and its share of entries.
+
+        A normaliser of N entries also projects out their mean and their scale: (1 − 2/N), for RMS norms (1 − 1/N).
+        """
+        t = source.detach().float()
+        if t.numel() == 0 or t.dim() < 2:
+            return
+        kind = facts["norm"]
+        if kind in ("batch", "running"):
+            dims = [d for d in range(t.dim()) if d != 1]
+        elif kind in ("group", "instance") and facts["groups"] != 1:
+            dims = list(range(2, t.dim()))
+        elif kind in ("group", "instance"):
+            dims = list(range(1, t.dim()))
+        else:
+            dims = [t.dim() - 1]
+        if not dims or kind == "running":
+            return
+        count = math.prod(t.shape[d] for d in dims)
+        square = t.square().mean(dims) if kind == "rms" else t.var(dims, correction=0)
+        lost = 1 if kind == "rms" else 2
+        inverse = (1.0 / (square.double() if t.device.type != "mps" else square).clamp_min(1e-12)).mean()
+        site.values["norm_gain"] = facts["gamma_square"] * float(inverse) * max(1.0 - lost / count, 0.0)
+
+    def follow_axis(self, source: Tensor, result: Tensor, name: str, args: Any, unit: int) -> int:
+        """Where the axis of units is after a rearrangement, counted from the end."""
+        dims = source.dim()
+        if name == "permute" and dims == result.dim():
+            order = args[1] if len(args) == 2 and isinstance(args[1], (tuple, list)) else args[1:]
+            if len(order) == dims:
+                return [o % dims for o in order].index(unit % dims) - dims
+        if (
+            name in ("transpose", "swapaxes", "swapdims", "t", "T", "mT")
+            and dims == result.dim()
+            and dims > 1
+        ):
+            a, b = (args[1] % dims, args[2] % dims) if len(args) == 3 else (dims - 2, dims - 1)
+            here = unit % dims
+            return {a: b, b: a}.get(here, here) - dims
+        if dims == result.dim():
+            return unit
+        size = source.shape[unit] if -unit <= dims else -1
+        if result.dim() and result.shape[-1] == size:
+            return -1
+        if -unit <= result.dim() and result.shape[unit] == size:
+            return unit
+        return -1
+
+
+def strided(t: Tensor, limit: int) -> Tensor:
+    """At most ``limit`` entries of a tensor, on a stride that shares no factor with its axes."""
+    if t.numel() <= limit:
+        return t
+    flat = t.reshape(-1) if t.is_contiguous() else t.permute(_by_stride(t)).reshape(-1)
+    step = -(-t.numel() // limit)
+    while any(math.gcd(step, size) > 1 for size in t.shape if size > 1):
+        step += 1
+    return flat[::step]
+
+
+def _by_stride(t: Tensor) -> list[int]:
+    return sorted(range(t.dim()), key=lambda d: -t.stride(d))
+
+
+def _per_axis(value: Any, axes: int) -> list[Any]:
+    if isinstance(value, (tuple, list)):
+        return list(value) if len(value) == axes else [value[0]] * axes
+    return [value] * axes
+
+
+def gram_gap(gram: Tensor, rows: Tensor) -> float:
+    """Isometry gap of the samples' Gram matrix, by Cholesky where it is well conditioned.
+
+    −log(det(G)^{1/k} / (tr G/k)); where the factorisation fails or the condition nears the precision of
+    the data, the singular values of the rows decide (``measure.isometry_gap``).
+    """
+    k = gram.shape[0]
+    trace = float(gram.diagonal().sum()) / k
+    if trace <= 0.0 or not math.isfinite(trace):
+        return math.nan
+    factor, info = torch.linalg.cholesky_ex(gram / trace)
+    if int(info) == 0:
+        diagonal = factor.diagonal()
+        if float(diagonal.min()) > 1e-4:
+            return max(-2.0 * float(diagonal.log().mean()), 0.0)
+    if rows.shape[1] < k:
+        return math.inf
+    return float(measure.isometry_gap(rows))
