@@ -10,9 +10,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from firstlight.errors import DomainError
-from firstlight.measure.blocks import floating
 from firstlight.measure.ks import ks_to_normal
 from firstlight.measure.ks_null import power_means, suprema
+from firstlight.measure.subset import finite_part, matrix, subset, unit_rows
 
 _DOING = "measuring the Gaussianity of pre-activations"
 
@@ -49,24 +49,6 @@ class Gaussianity:
     def gaussian(self) -> bool:
         """Whether ``ks_standardised`` is within its line; False where nothing could be measured."""
         return self.ks_standardised <= self.ks_critical
-
-
-def _subset(z: Tensor, max_samples: int, max_units: int) -> Tensor:
-    """Evenly spread rows and columns, in float32."""
-    rows, units = z.shape
-    if rows > max_samples:
-        z = z[torch.linspace(0, rows - 1, max_samples).round().long().to(z.device)]
-    if units > max_units:
-        z = z[:, torch.linspace(0, units - 1, max_units).round().long().to(z.device)]
-    return z
-
-
-def _finite_part(z: Tensor) -> Tensor:
-    """Without the rows, or else the columns, that hold a NaN or an infinity: whichever keeps more."""
-    finite = torch.isfinite(z)
-    rows, columns = finite.all(dim=1), finite.all(dim=0)
-    by_row = int(rows.sum()) * z.shape[1]
-    return z[rows] if by_row >= int(columns.sum()) * z.shape[0] else z[:, columns]
 
 
 def gaussianity(
@@ -107,27 +89,15 @@ def gaussianity(
     >>> measure.gaussianity(3 * z).gaussian, measure.gaussianity(z**3).gaussian
     (True, False)
     """
-    z = floating(z, _DOING)
-    if z.ndim != 2:
-        raise DomainError(
-            f"while {_DOING}: expected a matrix (samples, units), got shape {tuple(z.shape)}; "
-            "flatten positions into the samples"
-        )
+    z = matrix(z, _DOING)
     if not 0.001 < level < 0.5:
         raise DomainError(f"while {_DOING}: expected a level in (0.001, 0.5), got {level}")
-    z = _subset(z, max_samples, max_units).float()
-    largest = z.abs().amax(dim=1) if z.numel() else z.new_zeros(z.shape[0])
-    if not math.isfinite(largest.sum().item()):
-        z = _finite_part(z)
-        largest = z.abs().amax(dim=1) if z.numel() else z.new_zeros(z.shape[0])
-    ks = ks_to_normal(z)
-    scaled = z / largest[:, None]
-    if not bool((largest > 0).all()):
-        scaled = scaled[largest > 0]
-    samples, units = scaled.shape
+    z = subset(z, max_samples, max_units).float()
+    rows = unit_rows(z)
+    ks = ks_to_normal(z if rows.shape == z.shape else finite_part(z))
+    samples, units = rows.shape
     if samples == 0 or units == 0:
         return Gaussianity(ks, math.nan, math.nan, math.nan, 0.0, samples, units)
-    rows = scaled / scaled.square().mean(dim=1, keepdim=True).sqrt()
     standardised = ks_to_normal(rows)
     correlation = (rows @ rows.T).cpu() / units
     draws = suprema(power_means(correlation, units), units) / math.sqrt(units)

@@ -1,0 +1,92 @@
+"""How alike the samples of a batch are at one layer: cosines between rows, with their standard errors."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from firstlight.measure.subset import matrix, subset, unit_rows
+
+_DOING = "measuring the correlation between samples"
+
+
+@dataclass(frozen=True)
+class SampleCorrelation:
+    """Cosines between the rows of one layer.
+
+    Attributes
+    ----------
+    mean
+        Mean cosine over all pairs of different samples; NaN for fewer than two usable samples.
+    se_units
+        Its standard error if the units were drawn again: how well so many units determine these samples'
+        mean.
+    se_samples
+        Its standard error if the samples were drawn again from where they came.
+    cosine
+        The matrix of cosines, float64 on the CPU, ones on its diagonal.
+    samples, units
+        Rows and columns that were read; rows that are zero or not finite are left out.
+    """
+
+    mean: float
+    se_units: float
+    se_samples: float
+    cosine: Float[Tensor, "some_samples some_samples"]
+    samples: int
+    units: int
+
+    @property
+    def se(self) -> float:
+        """Standard error over units and samples together."""
+        return math.hypot(self.se_units, self.se_samples)
+
+
+def sample_correlation(
+    z: Float[Tensor, "samples units"], *, max_samples: int = 64, max_units: int = 16_384
+) -> SampleCorrelation:
+    """Mean cosine between the rows of different samples, with its standard error and the whole matrix.
+
+    c_ab = z_a·z_b / (‖z_a‖ ‖z_b‖), without centring: the correlation of mean-field theory. Both standard
+    errors are first-order (delta method): units are taken as exchangeable, and the mean over pairs as a
+    U-statistic of the samples.
+
+    Parameters
+    ----------
+    z
+        One row per sample, one column per unit.
+    max_samples, max_units
+        Evenly spread rows and columns are read beyond these numbers.
+
+    Raises
+    ------
+    DomainError
+        If ``z`` is not a matrix of real floating-point data.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from firstlight import measure
+    >>> measure.sample_correlation(torch.tensor([[1.0, 0.0], [1.0, 1.0]])).mean
+    0.7071...
+    """
+    z = subset(matrix(z, _DOING), max_samples, max_units)
+    rows = unit_rows(z if z.dtype == torch.float64 else z.float())
+    samples, units = rows.shape
+    cosine = (rows @ rows.T).cpu().double() / max(units, 1)
+    cosine = cosine.clamp_(-1.0, 1.0).fill_diagonal_(1.0)
+    if samples < 2 or units == 0:
+        return SampleCorrelation(math.nan, math.nan, math.nan, cosine, samples, units)
+    others = cosine.sum(dim=1) - 1.0
+    pairs = samples * (samples - 1)
+    mean = others.sum().item() / pairs
+    squares = rows.square()
+    # Change of the mean cosine when one unit weighs more, with the rows' norms following.
+    influence = rows.sum(dim=0).square_() - squares.sum(dim=0) - others.to(rows) @ squares
+    se_units = influence.std().item() / pairs / math.sqrt(units) if units > 1 else math.nan
+    se_samples = 2.0 * (others / (samples - 1)).std().item() / math.sqrt(samples) if samples > 2 else math.nan
+    return SampleCorrelation(mean, se_units, se_samples, cosine, samples, units)

@@ -1,0 +1,144 @@
+"""The empirical law of one weight tensor, and what is wrong with it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from firstlight.measure.blocks import blocks, floating
+from firstlight.measure.moments import Moments, moments
+
+_ROWS = 4096
+_COLUMNS = 16
+
+
+@dataclass(frozen=True)
+class WeightSummary:
+    """The empirical law of the entries of one weight.
+
+    Attributes
+    ----------
+    shape
+        Its shape; the first axis is that of output units.
+    moments
+        Moments of its finite entries.
+    fan_in
+        Entries per output unit; 1 for a vector.
+    zero
+        Share of entries that are exactly zero.
+    cloned
+        Share of output units whose weights equal those of an earlier unit, among at most 4096 units; zero
+        rows do not count.
+    """
+
+    shape: tuple[int, ...]
+    moments: Moments
+    fan_in: int
+    zero: float
+    cloned: float
+
+    @property
+    def std(self) -> float:
+        """Standard deviation of the entries."""
+        return self.moments.std
+
+    @property
+    def kurtosis(self) -> float:
+        """Excess kurtosis of the entries: 0 Gaussian, −1.2 uniform."""
+        return self.moments.kurtosis
+
+    @property
+    def nonfinite(self) -> float:
+        """Share of entries that are NaN or infinite."""
+        return self.moments.nonfinite
+
+    @property
+    def constant(self) -> bool:
+        """Whether all entries (more than one) are equal and finite."""
+        return self.moments.count > 1 and self.moments.nonfinite == 0.0 and self.moments.var == 0.0
+
+    @property
+    def sigma_w(self) -> float:
+        """√(fan-in · E w²), the weight scale of mean-field theory."""
+        return math.sqrt(self.fan_in * self.moments.q)
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """What is wrong: "zero" or "constant", "cloned" (half of the units or more), "non-finite"."""
+        if self.moments.count == 0:
+            return ("empty",)
+        found = []
+        if self.nonfinite > 0.0:
+            found.append("non-finite")
+        if self.zero == 1.0:
+            found.append("zero")
+        elif self.constant:
+            found.append("constant")
+        elif self.cloned >= 0.5:
+            found.append("cloned")
+        return tuple(found)
+
+
+def _cloned(w: Tensor) -> float:
+    """Share of rows equal to an earlier one: integer keys of a few columns, then whole rows compared."""
+    if w.ndim < 2 or w.shape[0] < 2 or w.numel() == 0:
+        return 0.0
+    rows = w.shape[0]
+    step = -(-rows // _ROWS)
+    # Neighbours are what copying makes, so a long tensor gives a run of rows rather than every k-th.
+    w = w[: rows // step]
+    flat = w.flatten(1)
+    few = flat[:, :: -(-flat.shape[1] // _COLUMNS)].float().cpu().contiguous().numpy()
+    keys = np.zeros(len(few), np.uint64)
+    with np.errstate(over="ignore"):
+        for column in few.view(np.uint32).T:
+            # the multiplier of Knuth's 64-bit linear congruential generator
+            keys = (keys ^ column.astype(np.uint64)) * np.uint64(6364136223846793005) + np.uint64(1)
+            keys ^= keys >> np.uint64(29)
+    order = np.argsort(keys, kind="stable")
+    same = np.flatnonzero(keys[order][1:] == keys[order][:-1]) + 1
+    if len(same) == 0:
+        return 0.0
+    index = torch.from_numpy(order).to(w.device)
+    at = torch.from_numpy(same).to(w.device)
+    clones = 0
+    for piece in at.split(max(1, (1 << 20) // flat.shape[1])):
+        later = flat[index[piece]]
+        equal = (later == flat[index[piece - 1]]).all(dim=1) & (later != 0).any(dim=1)
+        clones += int(equal.sum())
+    return clones / len(few)
+
+
+def weight_summary(w: Tensor, *, fan_in: int | None = None) -> WeightSummary:
+    """Scale, shape and defects of one weight tensor.
+
+    Parameters
+    ----------
+    w
+        The weight, output units first.
+    fan_in
+        Weights that reach one output unit, where it is not the product of the other axes (transposed
+        convolutions, embeddings).
+
+    Raises
+    ------
+    DomainError
+        If ``w`` is not dense real floating-point data (a meta tensor, for example).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from firstlight import measure
+    >>> measure.weight_summary(torch.ones(4, 3)).flags
+    ('constant',)
+    """
+    w = floating(w, "summarising a weight")
+    zeros = sum(block.numel() - int(torch.count_nonzero(block)) for block in blocks(w))
+    if fan_in is None:
+        fan_in = math.prod(w.shape[1:]) if w.ndim > 1 else 1
+    share = zeros / w.numel() if w.numel() else math.nan
+    return WeightSummary(tuple(w.shape), moments(w), fan_in, share, _cloned(w))
