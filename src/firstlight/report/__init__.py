@@ -19,6 +19,14 @@ Any verb writes its page with the same blocks::
 Every plain ``str`` handed to a block is escaped; the blocks return ``Markup``, which is not escaped again.
 """
 
+from firstlight.report.audit_html import audit_fragment as audit_fragment
+from firstlight.report.audit_html import audit_html as audit_html
+from firstlight.report.audit_html import verdict_cards as verdict_cards
+from firstlight.report.audit_json import audit_dict as audit_dict
+from firstlight.report.audit_json import audit_from_dict as audit_from_dict
+from firstlight.report.audit_text import audit_plain as audit_plain
+from firstlight.report.audit_text import audit_text as audit_text
+from firstlight.report.audit_text import print_audit as print_audit
 from firstlight.report.axis import Axis as Axis
 from firstlight.report.chart import Rule as Rule
 from firstlight.report.chart import Series as Series

@@ -11,7 +11,7 @@ from firstlight.report.axis import Axis, Range, Real, fit, inner
 from firstlight.report.markup import Markup, element, join
 from firstlight.report.numbers import number
 
-WIDTH, HEIGHT = 440, 270
+WIDTH, HEIGHT = 400, 250
 LEFT, RIGHT, TOP, BOTTOM = 52, 12, 12, 40
 COLOURS = 6
 
@@ -105,8 +105,8 @@ def line_chart(
     Examples
     --------
     >>> chart = line_chart([Series("q", [1, 2, 3], [1.0, 0.5, 0.25])], title="q", y=Axis("q", scale="log"))
-    >>> chart.count("<circle")
-    3
+    >>> chart.startswith('<figure class="chart">'), "−0" in chart
+    (True, False)
     """
     across = fit(x, [v for s in series for v in s.x], start=LEFT, end=WIDTH - RIGHT, pad=0.02)
     up = fit(
@@ -115,7 +115,7 @@ def line_chart(
     body = [frame(across, up)]
     body += [_rule(rule, up) for rule in rules if up.inside(float(rule.y))]
     colours = [s.colour if s.colour is not None else i % COLOURS for i, s in enumerate(series)]
-    body += [_draw(s, c, across, up, marks) for s, c in zip(series, colours, strict=True)]
+    body += [draw_series(s, c, across, up, marks) for s, c in zip(series, colours, strict=True)]
     empty = not any(math.isfinite(inner(float(v), y.scale)) for s in series for v in s.y)
     if empty:
         body.append(
@@ -208,7 +208,8 @@ def _rule(rule: Rule, up: Range) -> Markup:
     return join([line, element("text", rule.label, x=WIDTH - RIGHT - 2, y=y - 4, class_="rl")])
 
 
-def _draw(one: Series, colour: int, across: Range, up: Range, marks: int) -> Markup:
+def draw_series(one: Series, colour: int, across: Range, up: Range, marks: int = 160) -> Markup:
+    """The inside of a chart for one series."""
     points = _thin(one, across, up, marks)
     parts: list[Markup] = []
     shown = [i for i in points if up.inside(one.y[i])]

@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, SupportsFloat
 
 from firstlight.report.axis import Axis, Range, Real, fit, inner
-from firstlight.report.chart import BOTTOM, HEIGHT, LEFT, TOP, WIDTH, figure, frame
+from firstlight.report.chart import (
+    BOTTOM,
+    HEIGHT,
+    LEFT,
+    TOP,
+    WIDTH,
+    Series,
+    draw_series,
+    figure,
+    frame,
+    legend,
+)
 from firstlight.report.markup import Markup, element, join
 from firstlight.report.numbers import number
 
@@ -42,6 +54,7 @@ def heat_map(
     z: Axis = Axis(),  # noqa: B008
     centre: SupportsFloat | None = None,
     caption: str = "",
+    series: Sequence[Series] = (),
 ) -> Markup:
     """A figure with a heat map; ``values[i][j]`` belongs to the i-th step of y (upwards) and the j-th of x.
 
@@ -56,6 +69,8 @@ def heat_map(
         The axes; ``low`` and ``high`` are the outer edges of the first and last cell; by default the counts.
     z
         Label, scale and ends of the colours.
+    series
+        Points and lines drawn over the map, such as the place of a network or a critical line.
     centre
         Gives a diverging scale that is pale at this value.
 
@@ -92,17 +107,24 @@ def heat_map(
         element("path", d="".join(d), fill=colour((k + 0.5) / LEVELS, diverging=centre is not None))
         for k, d in sorted(paths.items())
     ]
-    # hairlines between neighbouring cells would show through at fractional pixels
+    over = [draw_series(s, s.colour if s.colour is not None else i, across, up) for i, s in enumerate(series)]
     body = [
-        element("g", join(painted), class_="cells"),
         frame(across, up, right=right),
+        element("g", join(painted), class_="cells"),
+        *over,
         _bar(z, low, high, centre is not None),
     ]
     finite = [v for row in cells for v in row if math.isfinite(v)]
     label = (
         f"{title}: from {number(min(finite))} to {number(max(finite))}" if finite else f"{title}: no values"
     )
-    return figure(title, join(body), caption=caption, label=label)
+    return figure(
+        title,
+        join(body),
+        caption=caption,
+        legend=legend(series, [s.colour or 0 for s in series]),
+        label=label,
+    )
 
 
 def _closed(axis: Axis, count: int) -> Axis:

@@ -89,8 +89,8 @@ def qq_plot(
 
     Examples
     --------
-    >>> qq_plot([-1.3, 0.0, 1.3], [0.1, 0.5, 0.9], title="z").count("<circle")
-    3
+    >>> "<title>50 %</title>" in qq_plot([-1.3, 0.0, 1.3], [0.1, 0.5, 0.9], title="z")
+    True
     """
     from firstlight.report.chart import line_chart
 

@@ -27,7 +27,9 @@ def clean(value: object) -> str:
     >>> clean("a" + chr(0) + "b") == "a" + chr(0xFFFD) + "b"
     True
     """
-    return _UNPRINTABLE.sub("\ufffd", str(value))
+    text = str(value)
+    # most text needs no search: what the pattern finds is never printable
+    return text if text.isprintable() else _UNPRINTABLE.sub("\ufffd", text)
 
 
 def escape(value: object) -> Markup:

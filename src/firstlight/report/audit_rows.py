@@ -1,0 +1,96 @@
+"""What every form of the audit report shares: words for severities, and which columns matter first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from firstlight.diagnosis.verdict import Severity, Verdict
+from firstlight.profile import COLUMNS, Profile
+
+ORDER: tuple[Severity, ...] = ("unhealthy", "warning", "note", "healthy")
+WORDS: dict[str, str] = {"unhealthy": "Unhealthy", "warning": "Warning", "note": "Note", "healthy": "Healthy"}
+
+# The columns a reader wants first; the others follow on demand.
+FIRST = (
+    "name",
+    "kind",
+    "op",
+    "depth",
+    "q",
+    "q_theory",
+    "correlation",
+    "correlation_theory",
+    "log_grad",
+    "log_grad_theory",
+    "growth",
+    "growth_theory",
+    "chi",
+    "ks_standardised",
+    "ks_critical",
+    "effective_rank",
+    "isometry_gap",
+    "dead",
+    "saturated",
+)
+
+FACTS = {
+    "parameters": "parameters",
+    "batch": "batch",
+    "dtype": "dtype",
+    "device": "device",
+    "training": "training mode",
+    "loss": "loss",
+    "seed": "seed",
+    "torch": "torch",
+    "seconds": "seconds",
+}
+
+
+def by_severity(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """The verdicts, the gravest first, otherwise in the order given."""
+    return sorted(verdicts, key=lambda verdict: ORDER.index(verdict.severity))
+
+
+def overall(verdicts: Sequence[Verdict]) -> Severity:
+    """The gravest severity; healthy when there is no verdict at all."""
+    return by_severity(verdicts)[0].severity if verdicts else "healthy"
+
+
+def headline(verdicts: Sequence[Verdict]) -> str:
+    """One line that says what was found, without the severity itself.
+
+    Examples
+    --------
+    >>> dead = Verdict("dead-units", "Dead units", "warning", "12 % of units")
+    >>> headline([Verdict("exploding-gradients", "Gradients explode", "unhealthy", ""), dead])
+    'Gradients explode; 1 warning'
+    """
+    worst = [v.title for v in verdicts if v.severity == "unhealthy"]
+    counts = {s: sum(v.severity == s for v in verdicts) for s in ("warning", "note")}
+    parts = ["; ".join(worst)] if worst else []
+    parts += [f"{n} {name}{'s' if n > 1 else ''}" for name, n in counts.items() if n]
+    return "; ".join(parts) if parts else "nothing to worry about was found"
+
+
+def columns_of(profile: Profile) -> list[str]:
+    """The filled columns: the important ones first, unknown ones last, empty ones left out."""
+    known = [*FIRST, *(name for name in COLUMNS if name not in FIRST)]
+    names = [*known, *(name for name in profile.columns if name not in COLUMNS)]
+    return [name for name in names if name in profile.columns and _filled(profile[name])]
+
+
+def _filled(values: np.ndarray) -> bool:
+    if values.dtype == object:
+        return any(value not in ("", None) for value in values)
+    return bool((~np.isnan(values)).any())
+
+
+def places(profile: Profile) -> np.ndarray:
+    """Where each row stands on the axis of depth: its depth, or its number where depths are missing."""
+    depth = profile["depth"]
+    known = np.isfinite(depth)
+    if known.all() and len(set(depth.tolist())) > 1:
+        return depth
+    return np.arange(len(profile), dtype=np.float64)
