@@ -1,0 +1,185 @@
+"""Activation: a function φ of one variable with what theory needs to know about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from firstlight.gauss import as_float64, find_kinks
+
+Parity = Literal["odd", "even"]
+Function = Callable[[Tensor], Tensor]
+
+_POINTS = torch.tensor([0.0731, 0.29, 0.5511, 0.83, 1.37, 2.113, 3.71, 5.9], dtype=torch.float64)
+# An eighth-order central difference: weights of f(x + kh) − f(x − kh) for k = 1 … 4.
+_DIFFERENCE = (4 / 5, -1 / 5, 4 / 105, -1 / 280)
+
+
+@dataclass(frozen=True, eq=False)
+class Activation:
+    """An activation function φ.
+
+    Attributes
+    ----------
+    name
+        How it is called; ``firstlight.activations.get(name)`` gives a registered one back.
+    function
+        φ, entry by entry on a tensor of any dtype and device.
+    slope
+        φ' in closed form, or None: then ``derivative`` uses autograd, or differences where autograd cannot
+        see through the function.
+    kinks
+        Points where φ or a derivative of it jumps, in increasing order.
+    jumps
+        Those of them where φ itself jumps.
+    parity
+        ``"odd"``, ``"even"`` or None.
+    degree
+        d with φ(λz) = λ^d φ(z) for λ > 0, or None.
+    differentiable
+        Whether autograd sees through ``function``.
+    parameters
+        Parameters of a family by name.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from firstlight import activations
+    >>> phi = activations.get(lambda x: torch.maximum(x, 0.1 * x))
+    >>> phi.kinks, phi.degree, phi.parity
+    ((0.0,), 1.0, None)
+    >>> phi.derivative(torch.tensor([-1.0, 2.0]))
+    tensor([0.1000, 1.0000])
+    """
+
+    name: str
+    function: Function
+    slope: Function | None = None
+    kinks: tuple[float, ...] = ()
+    jumps: tuple[float, ...] = ()
+    parity: Parity | None = None
+    degree: float | None = None
+    differentiable: bool = True
+    parameters: dict[str, float] = field(default_factory=dict)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """φ(x)."""
+        return self.function(x)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Activation):
+            return NotImplemented
+        same = self.name == other.name and self.parameters == other.parameters
+        return same and (self.function is other.function or (self.registered and other.registered))
+
+    def __hash__(self) -> int:
+        return hash((self.name, tuple(self.parameters.items())))
+
+    def __repr__(self) -> str:
+        return f"Activation({self.name!r})"
+
+    @property
+    def registered(self) -> bool:
+        """Whether ``activations.get(self.name)`` gives this activation."""
+        from firstlight.activations.registry import is_registered
+
+        return is_registered(self)
+
+    def derivative(self, x: Tensor) -> Tensor:
+        """φ'(x): closed form, else autograd, else eighth-order differences that do not reach over a kink."""
+        if self.slope is not None:
+            return self.slope(x)
+        if not self.differentiable:
+            return self._difference(x)
+        with torch.enable_grad():
+            leaf = x.detach().clone().requires_grad_()
+            y = self.function(leaf)
+            if not y.requires_grad:
+                return torch.zeros_like(x)
+            (grad,) = torch.autograd.grad(y.sum(), leaf)
+        return grad
+
+    def _difference(self, x: Tensor) -> Tensor:
+        step = torch.full_like(x, 2e-3) * x.abs().clamp_min(1.0)
+        for kink in self.kinks:
+            step = torch.minimum(step, (x - kink).abs() / 4.5)
+        step = step.clamp_min(1e-9)
+        total = torch.zeros_like(x)
+        for k, weight in enumerate(_DIFFERENCE, start=1):
+            total = total + weight * (self.function(x + k * step) - self.function(x - k * step))
+        return total / step
+
+    @cached_property
+    def continuous(self) -> bool:
+        """Whether φ has no jump; with one, correlations leave 1 with infinite slope."""
+        return not self.jumps
+
+
+def from_callable(f: Any, name: str | None = None) -> Activation:
+    """Make an activation of an ``nn.Module`` or of a callable of one tensor, array or float.
+
+    Kinks, parity and degree of homogeneity are detected. See ``gauss.as_float64`` for what is accepted.
+
+    Raises
+    ------
+    DomainError
+        ``f`` does not act entry by entry, or cannot be called.
+
+    Examples
+    --------
+    >>> import math
+    >>> from firstlight.activations import from_callable
+    >>> from_callable(math.atan).parity
+    'odd'
+    """
+    function, differentiable = as_float64(f)
+    kinks = find_kinks(function)
+    return Activation(
+        name=name or _name_of(f),
+        function=function if not differentiable or isinstance(f, torch.nn.Module) else f,
+        kinks=tuple(kink.at for kink in kinks),
+        jumps=tuple(kink.at for kink in kinks if kink.order == 0),
+        parity=_parity(function),
+        degree=_degree(function),
+        differentiable=differentiable,
+    )
+
+
+def _name_of(f: Callable[..., Any]) -> str:
+    if isinstance(f, torch.nn.Module):
+        return type(f).__name__
+    return getattr(f, "__name__", type(f).__name__)
+
+
+def _parity(f: Function) -> Parity | None:
+    with torch.no_grad():
+        right, left = f(_POINTS), f(-_POINTS)
+    if not bool(torch.isfinite(right + left).all()):
+        return None
+    if torch.allclose(right, left, rtol=1e-12, atol=1e-15):
+        return "even"
+    if torch.allclose(right, -left, rtol=1e-12, atol=1e-15):
+        return "odd"
+    return None
+
+
+def _degree(f: Function) -> float | None:
+    """D if both halves are multiples of |z|^d, judged over ten octaves."""
+    with torch.no_grad():
+        degrees = []
+        for side in (1.0, -1.0):
+            y = f(side * 2.0 ** torch.arange(-5, 6, dtype=torch.float64))
+            if bool((y == 0).all()):
+                continue
+            ratio = torch.log2((y[1:] / y[:-1]).abs())
+            if not bool(torch.isfinite(ratio).all()) or float(ratio.max() - ratio.min()) > 1e-9:
+                return None
+            degrees.append(float(ratio.mean()))
+    if not degrees or max(degrees) - min(degrees) > 1e-9:
+        return None
+    return round(degrees[0], 9) + 0.0

@@ -1,0 +1,56 @@
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from firstlight.gauss import find_kinks
+
+ROUGH = {
+    "relu": (torch.relu, [(0.0, 1)]),
+    "max": (lambda x: torch.maximum(x, 0.1 * x), [(0.0, 1)]),
+    "hardtanh": (F.hardtanh, [(-1.0, 1), (1.0, 1)]),
+    "hardswish": (F.hardswish, [(-3.0, 1), (3.0, 1)]),
+    "relu6": (F.relu6, [(0.0, 1), (6.0, 1)]),
+    "offset abs": (lambda x: 5 + (x - 0.125).abs(), [(0.125, 1)]),
+    "sign": (torch.sign, [(0.0, 0)]),
+    "threshold": (lambda x: F.threshold(x, 0.1, 20.0), [(0.1, 0)]),
+    "elu": (F.elu, [(0.0, 2)]),
+    "squared relu": (lambda x: torch.relu(x) ** 2, [(0.0, 2)]),
+    "irrational": (lambda x: x.clamp(-math.pi, math.e), [(-math.pi, 1), (math.e, 1)]),
+    "single precision": (lambda x: x.float().relu().double() + 0.3, [(0.0, 1)]),
+}
+SMOOTH = {
+    "tanh": torch.tanh,
+    "gelu": F.gelu,
+    "silu": F.silu,
+    "mish": F.mish,
+    "sin(30x)": lambda x: torch.sin(30 * x),
+    "sigmoid(50x)": lambda x: torch.sigmoid(50 * x),
+    "bell": lambda x: torch.exp(-x * x),
+    "cube": lambda x: x**3,
+    "exp": torch.exp,
+    "linear": lambda x: 3 * x + 1e6,
+    "constant": lambda x: 0 * x + 1,
+    "single precision": lambda x: x.float().tanh().double(),
+}
+
+
+@pytest.mark.parametrize("name", ROUGH)
+def test_finds_what_is_not_smooth(name):
+    f, truth = ROUGH[name]
+    kinks = find_kinks(f)
+    assert [k.order for k in kinks] == [order for _, order in truth]
+    # A kink is seen down to where its bend drowns in rounding.
+    assert [k.at for k in kinks] == pytest.approx(
+        [at for at, _ in truth], abs=1e-2 if "single" in name else 1e-9
+    )
+
+
+@pytest.mark.parametrize("name", SMOOTH)
+def test_smooth_functions_have_none(name):
+    assert find_kinks(SMOOTH[name]) == ()
+
+
+def test_many_jumps():
+    assert [k.at for k in find_kinks(torch.round, reach=4)] == [x + 0.5 for x in range(-4, 4)]
