@@ -72,13 +72,11 @@ def _rough_spans(f: Callable[[Tensor], Tensor], reach: float | int) -> list[tupl
     edges = torch.linspace(-reach, reach, count + 1, dtype=torch.float64) + _SHIFT
     low, high = edges[:-1], edges[1:]
     spans: dict[float, tuple[float, float]] = {}
-    eps = 0.0
+    eps = 6e-8 if _is_single(f) else 1.1e-16
     for _ in range(_ROUNDS):
         half = (high - low)[:, None] / 2
         y = f((high + low)[:, None] / 2 + half * r.nodes)
         y = torch.where(torch.isfinite(y), y, torch.zeros_like(y))
-        if eps == 0.0:
-            eps = 6e-8 if bool((y == y.float().double()).all()) and _is_single(f) else 1.1e-16
         top = y.abs().amax(-1)
         spread = y.amax(-1) - y.amin(-1)
         tail = (y @ r.tail).abs().amax(-1)
@@ -105,9 +103,11 @@ def _rough_spans(f: Callable[[Tensor], Tensor], reach: float | int) -> list[tupl
 
 
 def _is_single(f: Callable[[Tensor], Tensor]) -> bool:
-    """Whether f rounds to single precision: its values at points that are no short fractions are floats."""
-    y = f(torch.linspace(0.1, 2.9, 97, dtype=torch.float64))
-    return bool((y == y.float().double()).all()) and len(y.unique()) > 8
+    """Whether f is computed in single precision: a step of 1e-12 is lost on it where a step of 1e-3 is not."""
+    x = torch.linspace(-2.9, 3.1, 97, dtype=torch.float64)
+    y = f(x)
+    changing = (f(x * 1.001) - y).abs() > 1e-6 * y.abs()
+    return int(changing.sum()) >= 8 and bool((f(x * (1 + 1e-12)) == y)[changing].all())
 
 
 def _merge(spans: list[tuple[float, float]]) -> list[float]:
