@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from firstlight.ensemble import simulate as simulate
     from firstlight.network import RandomNetwork as RandomNetwork
     from firstlight.profile import Profile as Profile
-    from firstlight.result import AuditResult as AuditResult, audit as audit
+    from firstlight.result import AuditResult as AuditResult
+    from firstlight.result import audit as audit
 
 # Loaded on first use, so that `import firstlight` costs little more than `import torch`.
 _LAZY = {
@@ -18,11 +20,13 @@ _LAZY = {
     "Profile": "firstlight.profile",
     "audit": "firstlight.result",
     "RandomNetwork": "firstlight.network",
+    "simulate": "firstlight.ensemble",
 }
 _ROOMS = (
     "activations",
     "data",
     "diagnosis",
+    "ensemble",
     "errors",
     "gauss",
     "measure",

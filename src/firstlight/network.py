@@ -52,8 +52,7 @@ class RandomNetwork:
         Number n₀ of inputs, or None to take it from the inputs.
     weight_law, first_layer
         Law of the weights of layers 2, 3, … and of layer 1: ``"normal"``, ``"orthogonal"`` (√n times a Haar
-        matrix), ``"uniform"``, ``"rademacher"`` (unit variance), ``"weibull(θ)"``, or a law of
-        ``firstlight.weights``.
+        matrix), a name that ``firstlight.weights.get`` knows, such as ``"weibull(3)"``, or a law object.
     norm
         ``"batch"`` (centred), ``"batch-uncentred"``, ``"layer"``, ``"rms"`` or None.
     skip, branch

@@ -1,0 +1,9 @@
+"""Thousands of random networks in seconds: exact samplers, mergeable statistics, runs that can be resumed."""
+
+from __future__ import annotations
+
+from firstlight.ensemble.correlations import class_means as class_means
+from firstlight.ensemble.engines import run as run
+from firstlight.ensemble.plan import Plan as Plan
+from firstlight.ensemble.result import Ensemble as Ensemble
+from firstlight.ensemble.simulate import simulate as simulate

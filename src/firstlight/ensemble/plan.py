@@ -1,0 +1,178 @@
+"""What a simulation computes, in full: two equal plans give equal numbers, wherever they are computed."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Literal, get_args
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from firstlight.errors import DomainError
+from firstlight.network import RandomNetwork
+
+Precision = Literal["float32", "float64"]
+_DEFAULT_SHARDS = 32
+_CACHE = 1 << 16  # entries of one layer of one chunk: 256 kB of float32 stay in the second-level cache
+
+
+def _fail(message: str) -> DomainError:
+    return DomainError(f"while planning a simulation: {message}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A simulation: a network, how many of it, which layers and what to keep.
+
+    Parameters
+    ----------
+    net
+        The network.
+    nets
+        How many independent networks, ≥ 1.
+    layers
+        Numbers of the layers to report, from 1; all if empty.
+    seed
+        Seed of the run.
+    shards
+        Independent pieces of work, each with its own random stream. The numbers depend on it, so it belongs
+        to the plan; the number of workers does not. 0 stands for min(nets, 32).
+    dtype
+        Precision of the signals; statistics are in float64.
+    gradients
+        Whether to send gradients back too.
+    correlations, spectra
+        Whether to keep correlations between inputs, and the isometry gap and effective rank per network.
+        None: where there are between 2 and 128 (for spectra 16) inputs.
+    rao_blackwell
+        Whether to average exact conditional laws where they are known, instead of counting units.
+
+    Raises
+    ------
+    DomainError
+        A field outside its domain.
+    """
+
+    net: RandomNetwork
+    nets: int
+    layers: Sequence[int] = ()
+    seed: int = 0
+    shards: int = 0
+    dtype: Precision = "float32"
+    gradients: bool = False
+    correlations: bool | None = None
+    spectra: bool | None = None
+    rao_blackwell: bool = True
+
+    def __post_init__(self) -> None:
+        if self.nets < 1:
+            raise _fail(f"expected at least one network, got nets={self.nets}")
+        if self.seed < 0:
+            raise _fail(f"expected a seed ≥ 0, got {self.seed}")
+        if self.shards < 0 or self.shards > self.nets:
+            raise _fail(f"expected between 1 and nets={self.nets} shards (0 to choose), got {self.shards}")
+        if self.dtype not in get_args(Precision):
+            raise _fail(f"expected dtype 'float32' or 'float64', got {self.dtype!r}")
+        depth = self.net.depth
+        layers = tuple(sorted(set(self.layers))) or tuple(range(1, depth + 1))
+        wrong = [layer for layer in layers if not 1 <= layer <= depth]
+        if wrong:
+            raise _fail(
+                f"expected layers between 1 and the depth {depth}, got {', '.join(map(str, wrong))}; "
+                "layer l is the l-th weight layer"
+            )
+        object.__setattr__(self, "layers", layers)
+        object.__setattr__(self, "shards", self.shards or min(self.nets, _DEFAULT_SHARDS))
+
+    def shard_size(self, index: int) -> int:
+        """How many networks shard ``index`` holds: equal shares, the first ones with one more."""
+        return self.nets // self.shards + (index < self.nets % self.shards)
+
+    def keeps(self, inputs: int) -> tuple[bool, bool]:
+        """Whether correlations and spectra are kept with this many inputs."""
+        several = inputs > 1
+        correlations = self.correlations if self.correlations is not None else inputs <= 128
+        spectra = self.spectra if self.spectra is not None else inputs <= 16
+        return several and correlations, several and spectra
+
+    def chunk(self, inputs: int) -> int:
+        """How many networks are computed together: fixed by the plan, so are the numbers."""
+        return max(1, _CACHE // (max(self.net.widths) * inputs))
+
+    def memory(self, features: int, inputs: int) -> int:
+        """Bytes that computing one shard needs at most, apart from torch itself."""
+        word = 4 if self.dtype == "float32" else 8
+        units, chunk = max(self.net.widths), self.chunk(inputs)
+        layer = chunk * units * inputs * word
+        kept = self.net.depth * 4 if self.gradients else 4
+        correlations, spectra = self.keeps(inputs)
+        matrices = 3 * 8 * inputs**2 * len(self.layers) * (1 + correlations)
+        products = 4 * 8 * chunk * inputs**2 if correlations or spectra else 0
+        return features * inputs * word * 3 + layer * kept + matrices + products
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values that JSON can hold."""
+        result = {f.name: getattr(self, f.name) for f in fields(self)}
+        return result | {"net": self.net.to_dict(), "layers": list(self.layers)}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Plan:
+        """The inverse of ``to_dict``."""
+        return cls(**(data | {"net": RandomNetwork.from_dict(data["net"]), "layers": tuple(data["layers"])}))
+
+
+def columns(inputs: Tensor, net: RandomNetwork, dtype: Precision) -> Float[Tensor, "features inputs"]:
+    """Inputs as columns: one input (features,) or a batch (inputs, …), whose other axes are flattened.
+
+    Raises
+    ------
+    DomainError
+        No inputs, non-finite entries, or a number of features that the network does not have.
+    """
+    if not isinstance(inputs, Tensor):
+        inputs = torch.as_tensor(inputs)
+    x = inputs[None] if inputs.ndim == 1 else inputs.flatten(1) if inputs.ndim > 1 else inputs
+    if x.ndim != 2 or not x.numel():
+        raise _fail(f"expected inputs of shape (features,) or (inputs, …), got shape {tuple(inputs.shape)}")
+    x = x.detach().to(getattr(torch, dtype))
+    if not bool(torch.isfinite(x).all()):
+        raise _fail("expected finite inputs, got NaN or infinite entries; clean the data first")
+    if net.in_features not in (None, x.shape[1]):
+        raise _fail(
+            f"expected {net.in_features} features per input, as the network says, got {x.shape[1]}; "
+            "leave in_features out to take it from the inputs"
+        )
+    return x.T.contiguous()
+
+
+def digest(x: Tensor) -> str:
+    """A short fingerprint of the inputs."""
+    data = x.cpu().contiguous()
+    head = f"{data.dtype} {tuple(data.shape)} ".encode()
+    return hashlib.sha256(head + data.numpy().tobytes()).hexdigest()
+
+
+def check_memory(plan: Plan, x: Tensor, workers: int = 1) -> None:
+    """Refuse a plan that does not fit into the machine's memory, saying how much it needs.
+
+    Raises
+    ------
+    DomainError
+        If ``workers`` shards at once need more than the machine has.
+    """
+    need = plan.memory(x.shape[0], x.shape[1]) * workers
+    have: float
+    try:
+        have = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError, AttributeError):  # not every system tells
+        have = math.inf
+    if need > have:
+        raise _fail(
+            f"expected it to fit into {have / 2**30:.1f} GB of memory, got {x.shape[1]} inputs that need "
+            f"{need / 2**30:.1f} GB; give fewer inputs or layers, or switch correlations off"
+        )

@@ -1,0 +1,10 @@
+"""Exact samplers of one layer of many networks: Gaussian, Haar-orthogonal, and any other law."""
+
+from __future__ import annotations
+
+from firstlight.ensemble.samplers.base import Sampler as Sampler
+from firstlight.ensemble.samplers.choose import sampler_for as sampler_for
+from firstlight.ensemble.samplers.normal import NormalWeights as NormalWeights
+from firstlight.ensemble.samplers.normal import cheapest as cheapest
+from firstlight.ensemble.samplers.orthogonal import OrthogonalWeights as OrthogonalWeights
+from firstlight.ensemble.samplers.streamed import StreamedWeights as StreamedWeights
