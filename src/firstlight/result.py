@@ -153,7 +153,7 @@ def audit(
     Returns
     -------
     AuditResult
-        ``.profile``, ``.verdicts``, ``.healthy``, ``.assert_healthy()``, ``.to_html(path)``, ``.to_json(path)``.
+        ``.profile``, ``.verdicts``, ``.healthy``, ``.assert_healthy()``, ``.to_html()``, ``.to_json()``.
 
     Raises
     ------

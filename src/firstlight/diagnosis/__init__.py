@@ -1,5 +1,7 @@
 """Diagnosis: verdicts with evidence, thresholds, causes, remedies and sources."""
 
+from firstlight.diagnosis.catalogue import EXPLANATIONS as EXPLANATIONS
+from firstlight.diagnosis.catalogue import Explanation as Explanation
 from firstlight.diagnosis.diagnose import diagnose as diagnose
 from firstlight.diagnosis.findings import Findings as Findings
 from firstlight.diagnosis.trend import Trend as Trend

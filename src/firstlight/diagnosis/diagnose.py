@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from firstlight.diagnosis.catalogue import verdict
 from firstlight.diagnosis.findings import Findings, factor
 from firstlight.diagnosis.gradients import gradient_verdicts
 from firstlight.diagnosis.propagation import propagation_verdicts
@@ -67,11 +68,5 @@ def _healthy(f: Findings) -> Verdict:
         parts.append(f"the correlation between inputs goes from {c[0]:.2f} to {c[-1]:.2f}")
     if not len(f.profile):
         parts.append("no layer was measured")
-    return Verdict(
-        "healthy",
-        "Healthy start",
-        "healthy",
-        evidence="No rule found a fault: " + "; ".join(parts) + "." if parts else "No rule found a fault.",
-        why="every rule was below its line",
-        source="firstlight",
-    )
+    evidence = "No rule found a fault: " + "; ".join(parts) + "." if parts else "No rule found a fault."
+    return verdict("healthy", "healthy", evidence)

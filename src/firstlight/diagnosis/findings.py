@@ -57,16 +57,14 @@ class Findings:
 
     @cached_property
     def batch_normed(self) -> bool:
-        """Whether at least half of the weight layers are followed by a batch norm that uses the batch."""
-        batch = [
-            op
-            for op, gain in zip(self.norms["op"], self.norms["norm_gain"])
-            if op == "batch_norm" and gain == gain
-        ]
-        measured = sum(1 for op in self.norms["op"] if op == "batch_norm")
-        return bool(self.meta.get("training", True)) and max(measured, len(batch)) * 2 >= max(
-            len(self.weights), 1
-        )
+        """Whether at least half of the weight layers have a batch norm that uses the batch."""
+        count = sum(str(op) == "batch_norm" for op in self.norms["op"])
+        uses_batch = np.isfinite(self.norms["norm_gain"]).any()
+        return bool(uses_batch) and count * 2 >= max(len(self.weights), 1)
+
+    def uses(self, op: str) -> bool:
+        """Whether an activation of this name took part."""
+        return op in {str(name) for name in self.profile.select("activation")["op"]}
 
     @cached_property
     def normalised(self) -> bool:

@@ -77,17 +77,18 @@ def _refill(live: Any, saved: Any) -> None:
 @contextmanager
 def random_state(seed: int) -> Iterator[None]:
     """Seed every generator a forward may draw from, and give all of them back their state."""
-    numpy_state, python_state = np.random.get_state(), random.getstate()
+    # the legacy generator is what a forward may draw from
+    numpy_state, python_state = np.random.get_state(), random.getstate()  # noqa: NPY002
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
     mps = torch.mps.get_rng_state() if torch.backends.mps.is_available() else None
     try:
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(seed)
-            np.random.seed(seed % 2**32)  # noqa: NPY002 - the legacy generator is what a forward may use
+            np.random.seed(seed % 2**32)  # noqa: NPY002
             random.seed(seed)
             yield
     finally:
-        np.random.set_state(numpy_state)
+        np.random.set_state(numpy_state)  # noqa: NPY002
         random.setstate(python_state)
         if mps is not None:
             torch.mps.set_rng_state(mps)

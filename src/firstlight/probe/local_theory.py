@@ -115,11 +115,21 @@ def _integrate(found: list[tuple[Link, tuple[Tensor, Tensor]]]) -> dict[tuple[in
     for i, (link, (mean, variances)) in enumerate(found):
         shift = float(mean)
         kinks = tuple(k - shift for k in phi.kinks)
-        coefficients = gauss.hermite_coefficients(
-            lambda t, shift=shift: phi(t + shift), variances.mean(), HERMITE, kinks=kinks
-        )
+        shifted = _Shifted(phi, shift)
+        coefficients = gauss.hermite_coefficients(shifted, variances.mean(), HERMITE, kinks=kinks)
         laws[_key(link)] = Law(float(first[i]), float(second[i]), float(slope[i]), coefficients.square())
     return laws
+
+
+@dataclass(frozen=True)
+class _Shifted:
+    """t ↦ φ(t + shift)."""
+
+    phi: activations.Activation
+    shift: float
+
+    def __call__(self, t: Tensor) -> Tensor:
+        return self.phi(t + self.shift)
 
 
 def _moments(link: Link, laws: dict[tuple[int, str], Law]) -> tuple[float, float, float]:

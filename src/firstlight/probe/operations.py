@@ -46,50 +46,29 @@ NORMS = frozenset(
     }
 )
 ATTENTION = frozenset({"scaled_dot_product_attention", "softmax", "log_softmax"})
+OTHER_KINDS = {
+    **dict.fromkeys(EMBEDDINGS, "embedding"),
+    **dict.fromkeys(RECURRENT, "recurrent"),
+    **dict.fromkeys(ATTENTION, "attention"),
+}
 DROPOUTS = frozenset({"dropout", "dropout1d", "dropout2d", "dropout3d", "feature_dropout"})
 
 ELEMENTWISE = frozenset(
-    ["relu", "relu6", "tanh", "sigmoid", "gelu", "silu", "elu", "selu", "celu", "leaky_relu", "softplus", "softsign", "logsigmoid", "mish", "hardtanh", "hardswish", "hardsigmoid", "hardshrink", "softshrink", "tanhshrink", "threshold", "prelu", "sin", "cos", "tan", "sinh", "cosh", "asinh", "acosh", "atanh", "atan", "arctan", "asin", "acos", "sinc", "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "erf", "erfc", "abs", "absolute", "neg", "negative", "square", "sqrt", "rsqrt", "reciprocal", "sign", "sgn", "pow", "float_power", "clamp", "clip", "clamp_min", "clamp_max", "xlogy", "add", "sub", "subtract", "rsub", "mul", "multiply", "div", "divide", "true_divide", "rdiv", "rtruediv", "rpow", "maximum", "minimum", "max", "min", "where", "addcmul", "gt", "lt", "ge", "le", "eq", "ne", "greater", "less", "greater_equal", "less_equal", "logical_and", "logical_or", "logical_not", "round", "floor", "ceil", "trunc", "frac", "heaviside", "positive", "relu_", "lerp", "truediv", "radd", "rmul"]
-)  # fmt: skip
+    """relu relu6 tanh sigmoid gelu silu elu selu celu leaky_relu softplus softsign logsigmoid mish
+    hardtanh hardswish hardsigmoid hardshrink softshrink tanhshrink threshold prelu sin cos tan sinh
+    cosh asinh acosh atanh atan arctan asin acos sinc exp exp2 expm1 log log2 log10 log1p erf erfc abs
+    absolute neg negative square sqrt rsqrt reciprocal sign sgn pow float_power clamp clip clamp_min
+    clamp_max xlogy add sub subtract rsub mul multiply div divide true_divide rdiv rtruediv rpow maximum
+    minimum max min where addcmul gt lt ge le eq ne greater less greater_equal less_equal logical_and
+    logical_or logical_not round floor ceil trunc frac heaviside positive relu_ lerp truediv radd rmul""".split()
+)
 SUMS = frozenset({"add", "radd", "iadd"})
 
 # Rearrangements: the entries stay, so their law stays.
 VIEWS = frozenset(
-    [
-        "view",
-        "reshape",
-        "flatten",
-        "unflatten",
-        "transpose",
-        "permute",
-        "squeeze",
-        "unsqueeze",
-        "contiguous",
-        "movedim",
-        "moveaxis",
-        "swapaxes",
-        "swapdims",
-        "t",
-        "T",
-        "mT",
-        "H",
-        "view_as",
-        "reshape_as",
-        "ravel",
-        "roll",
-        "flip",
-        "clone",
-        "to",
-        "float",
-        "half",
-        "bfloat16",
-        "double",
-        "type",
-        "type_as",
-        "cpu",
-        "cuda",
-        "alias",
-    ]
+    """view reshape flatten unflatten transpose permute squeeze unsqueeze contiguous movedim moveaxis
+    swapaxes swapdims t T mT H view_as reshape_as ravel roll flip clone to float half bfloat16 double
+    type type_as cpu cuda alias""".split()
 )
 PARTS = frozenset(
     {
@@ -107,65 +86,13 @@ PARTS = frozenset(
 
 # Nothing flows through these: shapes, flags, constants, comparisons of metadata.
 IGNORED = frozenset(
-    [
-        "size",
-        "dim",
-        "stride",
-        "numel",
-        "element_size",
-        "is_floating_point",
-        "is_complex",
-        "is_contiguous",
-        "get_device",
-        "data_ptr",
-        "storage_offset",
-        "ndimension",
-        "nelement",
-        "__len__",
-        "len",
-        "__bool__",
-        "bool",
-        "item",
-        "tolist",
-        "zeros_like",
-        "ones_like",
-        "full_like",
-        "empty_like",
-        "rand_like",
-        "randn_like",
-        "new_zeros",
-        "new_ones",
-        "new_full",
-        "new_empty",
-        "new_tensor",
-        "register_hook",
-        "retain_grad",
-        "requires_grad_",
-        "argmax",
-        "argmin",
-        "is_grad_enabled",
-        "set_grad_enabled",
-        "__repr__",
-        "__format__",
-        "__hash__",
-        "_set_grad_enabled",
-        "isnan",
-        "isinf",
-        "isfinite",
-        "all",
-        "any",
-        "broadcast_shapes",
-        "is_nonzero",
-        "has_names",
-        "__contains__",
-        "__array__",
-        "numpy",
-        "__dlpack__",
-        "is_inference",
-        "_has_compatible_shallow_copy_type",
-        "result_type",
-        "finfo",
-    ]
+    """size dim stride numel element_size is_floating_point is_complex is_contiguous get_device data_ptr
+    storage_offset ndimension nelement __len__ len __bool__ bool item tolist zeros_like ones_like
+    full_like empty_like rand_like randn_like new_zeros new_ones new_full new_empty new_tensor
+    register_hook retain_grad requires_grad_ argmax argmin is_grad_enabled set_grad_enabled __repr__
+    __format__ __hash__ _set_grad_enabled isnan isinf isfinite all any broadcast_shapes is_nonzero
+    has_names __contains__ __array__ numpy __dlpack__ is_inference _has_compatible_shallow_copy_type
+    result_type finfo""".split()
 )
 
 

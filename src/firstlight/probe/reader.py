@@ -138,13 +138,13 @@ class Reader:
         c = measure.sample_correlation(rows)
         values |= {"correlation": c.mean, "correlation_se": c.se}
         if not images:
-            upper = torch.triu_indices(len(c.matrix), len(c.matrix), 1)
-            values["cosines"] = c.matrix[upper[0], upper[1]].cpu().double()
+            upper = torch.triu_indices(len(c.cosine), len(c.cosine), 1)
+            values["cosines"] = c.cosine[upper[0], upper[1]]
         if site.kind == "activation":
             return
         few = rows[:: -(-rows.shape[0] // self.budget.spectrum)].double() if t.device.type != "mps" else rows
         gram = few @ few.T
-        values["effective_rank"] = measure.effective_rank(gram)
+        values["effective_rank"] = measure.effective_rank(gram, gram=True)
         values["isometry_gap"] = gram_gap(gram, few)
 
     def input_moments(self, tensor: Tensor, origin: Origin | None) -> tuple[float, float]:
@@ -179,9 +179,10 @@ class Reader:
         site.weight.coverage = share
 
     def norm_gain(self, site: Site, source: Tensor, facts: dict[str, Any]) -> None:
-        """Squared gradient factor of a normaliser, mean γ²/σ² over what it normalises, and its share of entries.
+        """Squared gradient factor of a normaliser: mean γ²/σ² over what it normalises.
 
-        A normaliser of N entries also projects out their mean and their scale: (1 − 2/N), for RMS norms (1 − 1/N).
+        A normaliser of N entries also projects out their mean and their scale, which leaves a share of
+        1 − 2/N of the squared gradient (RMS norms keep the mean: 1 − 1/N).
         """
         t = source.detach().float()
         if t.numel() == 0 or t.dim() < 2:
@@ -240,7 +241,7 @@ def strided(t: Tensor, limit: int) -> Tensor:
 
 
 def _by_stride(t: Tensor) -> list[int]:
-    return sorted(range(t.dim()), key=lambda d: -t.stride(d))
+    return sorted(range(t.dim()), key=t.stride, reverse=True)
 
 
 def _per_axis(value: Any, axes: int) -> list[Any]:

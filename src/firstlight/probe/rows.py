@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from firstlight.probe.measurement import Skipped
 from firstlight.probe.site import Site
@@ -60,7 +60,9 @@ def _row(site: Site, log_squares: dict[str, float]) -> dict[str, Any]:
 
 def meta_rows(model: nn.Module) -> Profile | None:
     """Rows for a model whose parameters have no data yet, or None for a model that can run."""
-    missing = [(n, p) for n, p in model.named_parameters() if nn.parameter.is_lazy(p) or p.is_meta]
+    missing: list[tuple[str, Tensor]] = [
+        (n, p) for n, p in model.named_parameters() if nn.parameter.is_lazy(p) or p.is_meta
+    ]
     missing += [(n, b) for n, b in model.named_buffers() if b is not None and b.is_meta]
     if not missing:
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import FunctionType
 from typing import Any
 
@@ -79,7 +79,7 @@ class Tracer(TorchFunctionMode):
     # --- modules ---------------------------------------------------------------------------------
 
     def hook(self, model: nn.Module) -> list[str]:
-        """Follow calls of every module; returns the paths of modules that do not let themselves be followed."""
+        """Follow calls of every module; returns the paths of those that do not let themselves be followed."""
         refused = []
         for path, module in model.named_modules():
             try:
@@ -101,30 +101,34 @@ class Tracer(TorchFunctionMode):
         if self._paused or len(self._frames) == 1:
             return
         frame = self._frames.pop()
-        source = frame.source
-        silent = len(self.sites) == frame.sites and isinstance(output, Tensor) and source is not None
-        if not silent or output is source or not output.is_floating_point() or frame.origin is None:
+        if not self._recognised(frame, module, output):
             self._frames[-1].opaque += frame.opaque
-            return
+
+    def _recognised(self, frame: Frame, module: nn.Module, output: Any) -> bool:
+        """Take a module whose inside gave no row for what its whole is: a normaliser or an activation."""
+        source, origin = frame.source, frame.origin
+        if len(self.sites) != frame.sites or source is None or origin is None:
+            return False
+        if not isinstance(output, Tensor) or output is source or not output.is_floating_point():
+            return False
+        if output.shape != source.shape:
+            return False
         known = origin_of(output)
-        if "norm" in type(module).__name__.lower() and output.shape == source.shape:
+        name = type(module).__name__
+        if "norm" in name.lower():
             self._undo(frame)
-            self._norm(output, frame.origin, type(module).__name__, frame.path, normaliser(module), source)
-        elif (known is None or known.site is None) and output.shape == source.shape:
-            expression = self._as_function(module)
-            if (
-                expression is not None
-                and frame.origin.site is not None
-                and frame.origin.expression.steps == 0
-            ):
-                self._undo(frame)
-                before = frame.origin.expression
-                gained = expression.times(before.gain, before.noise)
-                self._mark(output, self._like(frame.origin, gained, type(module).__name__, frame.path))
-            else:
-                self._frames[-1].opaque += frame.opaque
-        else:
-            self._frames[-1].opaque += frame.opaque
+            self._norm(output, origin, name, frame.path, normaliser(module), source, leaf=False)
+            return True
+        plain = origin.site is not None and origin.expression.steps == 0
+        if not plain or (known is not None and known.site is not None):
+            return False
+        expression = self._as_function(module)
+        if expression is None:
+            return False
+        self._undo(frame)
+        whole = expression.times(origin.expression.gain, origin.expression.noise)
+        self._mark(output, self._like(origin, whole, name, frame.path))
+        return True
 
     def _as_function(self, module: nn.Module) -> Expression | None:
         if sum(p.numel() for p in module.parameters()) > 16:
@@ -210,7 +214,7 @@ class Tracer(TorchFunctionMode):
         square, mean = self.reader.input_moments(source, origin)
         out = func(*args, **kwargs)
         label = weight.names[0].rpartition(".")[0] if weight.names else self._path(name)
-        site, out = self._site(out, label or self._path(name), "weight", name, unit, origin, extra_depth=1)
+        site, out = self._site(out, label or self._path(name), "weight", name, unit, origin, weighs=True)
         site.weight, site.input_square, site.input_mean = weight, square, mean
         self.reader.coverage(site, source, name, args, kwargs)
         return out
@@ -247,7 +251,7 @@ class Tracer(TorchFunctionMode):
 
     def _symbolic(self, values: tuple[Any, ...]) -> tuple[Any, ...]:
         """Traced tensors as the expressions they are, one-element tensors as numbers."""
-        result = []
+        result: list[Any] = []
         for value in values:
             origin = self._origin(value) if isinstance(value, Tensor) else None
             if origin is not None and origin.site is not None:
@@ -298,19 +302,7 @@ class Tracer(TorchFunctionMode):
             )
             unit = self.reader.follow_axis(source, tensor, name, args, origin.unit)
             keep_row = origin.row if name not in ops.PARTS else None
-            self._mark(
-                tensor,
-                Origin(
-                    origin.site,
-                    origin.expression,
-                    origin.ancestors,
-                    unit,
-                    arrangement,
-                    origin.path,
-                    origin.label,
-                    keep_row,
-                ),
-            )
+            self._mark(tensor, replace(origin, unit=unit, arrangement=arrangement, row=keep_row))
         return out
 
     def _dropout(self, func: Any, args: Any, kwargs: Any, origin: Origin) -> Any:
@@ -323,10 +315,18 @@ class Tracer(TorchFunctionMode):
         return self._mark(out, self._like(origin, gained, origin.label, origin.path))
 
     def _norm(
-        self, out: Tensor, origin: Origin, op: str, path: str, facts: dict[str, Any], source: Tensor
+        self,
+        out: Tensor,
+        origin: Origin,
+        op: str,
+        path: str,
+        facts: dict[str, Any],
+        source: Tensor,
+        *,
+        leaf: bool = True,
     ) -> Tensor:
         unit = -1 if op not in ops.NORMS or op in ("layer_norm", "rms_norm") else 1 - max(source.dim(), 2)
-        site, out = self._site(out, path, "norm", op, unit, origin)
+        site, out = self._site(out, path, "norm", op, unit, origin, leaf=leaf)
         site.values |= facts
         self.reader.norm_gain(site, source, facts)
         return out
@@ -340,16 +340,8 @@ class Tracer(TorchFunctionMode):
         first = out if isinstance(out, Tensor) else out[0]
         owner = next((o.parameters[0] for _, o in origins if o is not None and o.parameters), "")
         label = owner.rpartition(".")[0] if owner else self._path(name)
-        site, traced = self._site(
-            first,
-            label or name,
-            kind,
-            name,
-            -1,
-            *[o for _, o in flowing],
-            extra_depth=int(kind != "attention"),
-        )
-        site.opaque += int(kind == "attention" and name != "scaled_dot_product_attention")
+        sources = [o for _, o in flowing]
+        site, traced = self._site(first, label or name, kind, name, -1, *sources, weighs=kind != "attention")
         rest = Origin(ancestors=(site,))
         for tensor in tensors_in(out):
             if tensor is not first and tensor.is_floating_point():
@@ -377,7 +369,7 @@ class Tracer(TorchFunctionMode):
     def enter_input(self, tensor: Tensor, name: str) -> None:
         """Measure an input of the model and follow it."""
         unit = 1 - tensor.dim() if tensor.dim() >= 4 else -1
-        self._site(tensor, name, "input", "input", unit, watch=False)
+        self._site(tensor, name, "input", "input", unit)
 
     def leave_output(self, output: Any) -> None:
         """Measure what the model returns, where it is a function of a measured site."""
@@ -413,7 +405,7 @@ class Tracer(TorchFunctionMode):
             if not tensor.is_floating_point():
                 continue
             site, _ = self._site(tensor, origin.path, "activation", origin.label, origin.unit, origin)
-            self._mark(tensor, Origin(**{**vars(origin), "row": site}))
+            self._mark(tensor, replace(origin, row=site))
 
     def _site(
         self,
@@ -423,37 +415,42 @@ class Tracer(TorchFunctionMode):
         op: str,
         unit: int,
         *origins: Origin | None,
-        extra_depth: int = 0,
-        watch: bool = True,
+        weighs: bool = False,
+        leaf: bool = True,
     ) -> tuple[Site, Tensor]:
-        """Open a row for a tensor, link it to where it came from, measure it, and watch its gradient."""
+        """Open a row for a tensor, link it to where it came from, measure it, and watch its gradient.
+
+        Returns the tensor to go on with: a new leaf where nothing upstream takes a gradient, so that frozen
+        networks are measured too (unless ``leaf`` is off, for tensors that cannot be exchanged any more).
+        """
         known = [o for o in origins if o is not None]
         parents = tuple(dict.fromkeys(s for o in known for s in ((o.row,) if o.row is not None else o.sites)))
-        depth = max((s.depth for s in parents), default=0) + extra_depth
+        depth = max((s.depth for s in parents), default=0) + int(weighs)
         count = self._calls[name] = self._calls.get(name, 0) + 1
-        label = name if count == 1 else f"{name}#{count}"
-        site = Site(len(self.sites), label or op, kind, op, tuple(out.shape), unit, depth, parents)
+        label = (name or op) if count == 1 else f"{name or op}#{count}"
+        site = Site(len(self.sites), label, kind, op, tuple(out.shape), unit, depth, parents)
         for origin in known:
             if origin.site is not None:
                 site.join(origin.site, origin.expression, origin.row)
         self.sites.append(site)
         self.reader.read(site, out)
-        if watch:
-            if (
-                not out.requires_grad
-                and torch.is_grad_enabled()
-                and kind != "activation"
-                and out.is_floating_point()
-            ):
-                # nothing upstream is trainable: let the gradient be measured from here on
-                out = out.detach().requires_grad_()
-                self.leaves.append(out)
-                out = out.clone()
+        if kind == "activation":
             if out.requires_grad:
                 self.backward.watch(site, out)
-        if kind != "activation":
-            self._mark(out, Origin(site, unit=unit, arrangement=object(), path=name, label=op))
+            return site, out
+        if kind != "input":
+            out = self._watched(site, out, leaf)
+        self._mark(out, Origin(site, unit=site.unit, arrangement=object(), path=name, label=op))
         return site, out
+
+    def _watched(self, site: Site, out: Tensor, leaf: bool) -> Tensor:
+        if leaf and not out.requires_grad and torch.is_grad_enabled() and out.is_floating_point():
+            out = out.detach().requires_grad_()
+            self.leaves.append(out)
+            out = out.clone()
+        if out.requires_grad:
+            self.backward.watch(site, out)
+        return out
 
 
 _SAME_ORDER = frozenset(

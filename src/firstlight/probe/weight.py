@@ -1,4 +1,4 @@
-"""What an operation's weight and bias say about the next signal: fan-in, scale, and the gain of normalisers."""
+"""What weights and normalisers say about the next signal: fan-in, scale, faults, gains."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from firstlight.probe.operations import WEIGHT_OPERATIONS
 from firstlight.probe.site import Origin, Weight
 
 FindOrigin = Callable[[Tensor], Origin | None]
-# Weights larger than this are read on a strided subset: the scale is then known to 1/√(2·2¹⁸) = 0.14 %.
-SAMPLE = 2**18
+# Entries of a weight that its law is read from: the scale is then known to 1/√(2·2¹⁶) = 0.3 %.
+SAMPLE = 2**16
 
 
 def read_weight(
@@ -86,28 +86,33 @@ def _square(bias: Any) -> float:
     return float(bias.detach().float().square().mean()) if isinstance(bias, Tensor) and bias.numel() else 0.0
 
 
-_FLAT: dict[str, float] = {"weight_std": math.nan, "weight_kurtosis": math.nan}
-
-
 def _summary(matrix: Tensor, learned: tuple[str, ...], names: Mapping[int, str]) -> Weight:
-    """Scale and faults of a weight."""
+    """Scale and faults of a weight; of a large one, the law is read on its first units."""
     from firstlight.measure import weight_summary
 
     raw = matrix.detach()
-    summary = weight_summary(raw)
+    per_unit = max(raw.numel() // max(raw.shape[0], 1), 1) if raw.dim() else 1
+    part = raw[: max(SAMPLE // per_unit, 2)] if raw.dim() and raw.numel() > SAMPLE else raw
+    summary = weight_summary(part)
+    flags = summary.flags
+    if part.numel() < raw.numel():
+        low, high = (float(v) for v in torch.aminmax(raw))
+        if not (math.isfinite(low) and math.isfinite(high)):
+            flags = ("non-finite",)
+        elif low < high:
+            flags = tuple(f for f in flags if f not in ("zero", "constant"))
     values: dict[str, Any] = {
         "weight_shape": "×".join(map(str, raw.shape)),
         "weight_std": summary.std,
         "weight_kurtosis": summary.kurtosis,
-        "weight_flags": ", ".join(summary.flags),
+        "weight_flags": ", ".join(flags),
     }
-    mean = summary.mean if math.isfinite(summary.mean) else math.nan
     return Weight(
         names=learned,
         parameters=(matrix,) if id(matrix) in names else (),
         shape=tuple(raw.shape),
-        square=summary.q,
-        mean=mean,
+        square=summary.moments.q,
+        mean=summary.moments.mean,
         values=values,
     )
 
@@ -132,26 +137,23 @@ def normaliser(
 ) -> dict[str, Any]:
     """The facts of a normalisation call: its kind, E γ², E β², its groups, and whether it used the batch."""
     kwargs = kwargs or {}
+
+    def given(position: int, key: str, default: Any = None) -> Any:
+        return _pick(args, kwargs, position, key, default)
+
     if name == "batch_norm":
-        gamma, beta = _pick(args, kwargs, 3, "weight", None), _pick(args, kwargs, 4, "bias", None)
-        uses_batch = (
-            bool(_pick(args, kwargs, 5, "training", False))
-            or _pick(args, kwargs, 1, "running_mean", None) is None
-        )
+        gamma, beta = given(3, "weight"), given(4, "bias")
+        uses_batch = bool(given(5, "training", False)) or given(1, "running_mean") is None
         facts: dict[str, Any] = {"norm": "batch" if uses_batch else "running", "groups": 0}
     elif name in ("layer_norm", "rms_norm"):
-        gamma, beta = (
-            _pick(args, kwargs, 2, "weight", None),
-            kwargs.get("bias", args[3] if len(args) > 3 and name == "layer_norm" else None),
-        )
+        gamma, beta = given(2, "weight"), given(3, "bias") if name == "layer_norm" else None
         facts = {"norm": name.removesuffix("_norm"), "groups": 1}
-    elif name in ("group_norm", "instance_norm"):
-        place = 2 if name == "group_norm" else 3
-        gamma, beta = _pick(args, kwargs, place, "weight", None), _pick(args, kwargs, place + 1, "bias", None)
-        facts = {
-            "norm": name.removesuffix("_norm"),
-            "groups": int(_pick(args, kwargs, 1, "num_groups", 1)) if name == "group_norm" else 0,
-        }
+    elif name == "group_norm":
+        gamma, beta = given(2, "weight"), given(3, "bias")
+        facts = {"norm": "group", "groups": int(given(1, "num_groups", 1))}
+    elif name == "instance_norm":
+        gamma, beta = given(3, "weight"), given(4, "bias")
+        facts = {"norm": "instance", "groups": 0}
     else:
         gamma, beta = getattr(module, "weight", None), getattr(module, "bias", None)
         rms = "rms" in type(module).__name__.lower() or not isinstance(beta, Tensor)
