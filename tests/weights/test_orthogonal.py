@@ -1,0 +1,120 @@
+"""Haar matrices: orthogonality, uniformity, determinant, rectangles, convolutions, and refusals."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from firstlight.errors import DomainError
+from firstlight.weights import delta_orthogonal_, haar, orthogonal_
+from firstlight.weights.orthogonal import _orthonormalise
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 2), (7, 7), (100, 100), (9, 4), (4, 9)])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-13), (torch.float32, 1e-6)])
+def test_orthonormal(shape, dtype, tolerance):
+    q = haar(*shape, count=70, generator=seeded(), dtype=dtype)
+    assert q.dtype == dtype
+    assert q.shape == (70, *shape)
+    gram = q.mT @ q if shape[0] >= shape[1] else q @ q.mT
+    torch.testing.assert_close(
+        gram, torch.eye(min(shape), dtype=dtype).expand_as(gram), rtol=0, atol=tolerance
+    )
+
+
+def test_it_is_the_sign_fixed_qr_of_its_gaussian():
+    """Second route: LAPACK's Householder QR with the signs of R's diagonal mended."""
+    gaussian = torch.randn(40, 30, 30, generator=seeded(), dtype=torch.float32).double()
+    q, r = torch.linalg.qr(gaussian)
+    want = q * r.diagonal(dim1=-2, dim2=-1).sign().unsqueeze(-2)
+    got = haar(30, count=40, generator=seeded(), dtype=torch.float64)
+    # both differ from the exact Q by eps times the condition of the Gaussian, below 1e5 in 40 draws
+    torch.testing.assert_close(got, want, rtol=0, atol=1e-10)
+
+
+def test_an_ill_conditioned_draw_is_orthogonal_all_the_same():
+    a = torch.randn(3, 6, 6, generator=seeded(), dtype=torch.float64)
+    a[1, :, 5] = a[1, :, 4] + 1e-9 * a[1, :, 5]
+    a[2, :, 5] = a[2, :, 4]
+    for exact in (True, False):
+        q = _orthonormalise(a.clone(), exact=exact)
+        assert (q.mT @ q - torch.eye(6, dtype=torch.float64)).abs().max() < 1e-11
+
+
+@pytest.mark.parametrize("d", [2, 3, 8])
+def test_uniform_moments(d):
+    """Second and fourth moments of Haar entries (Weingarten), z-scored over independent draws."""
+    q = haar(d, count=20_000, generator=seeded(d), dtype=torch.float64)
+    for values, exact in [
+        (q[:, 0, 0] ** 2, 1 / d),
+        (q[:, 0, 0] ** 4, 3 / (d * (d + 2))),
+        (q[:, 0, 0] ** 2 * q[:, 0, 1] ** 2, 1 / (d * (d + 2))),
+        (q[:, 0, 0] ** 2 * q[:, 1, 1] ** 2, (d + 1) / (d * (d - 1) * (d + 2))),
+        (q[:, 0, 0] * q[:, 0, 1] * q[:, 1, 0] * q[:, 1, 1], -1 / (d * (d - 1) * (d + 2))),
+        # a Householder QR without the sign fix has a biased diagonal
+        (q[:, 0, 0], 0.0),
+        (q.diagonal(dim1=-2, dim2=-1).sum(-1) ** 2, 1.0),
+    ]:
+        z = (values.mean() - exact) / (values.std() / math.sqrt(len(values)))
+        assert abs(z.item()) < 5
+
+
+@pytest.mark.parametrize("det", [1, -1])
+def test_determinant(det):
+    q = haar(5, count=100, det=det, generator=seeded(), dtype=torch.float64)
+    torch.testing.assert_close(torch.linalg.det(q), torch.full((100,), float(det)).double())
+
+
+def test_both_determinants_are_equally_likely():
+    signs = torch.linalg.det(haar(4, count=4000, generator=seeded(), dtype=torch.float64)).sign()
+    assert abs(signs.mean().item()) * math.sqrt(4000) < 5
+
+
+def test_same_seed_same_matrices():
+    torch.testing.assert_close(haar(6, generator=seeded(3)), haar(6, generator=seeded(3)), rtol=0, atol=0)
+
+
+def test_a_whole_network_at_once():
+    model = nn.Sequential(nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 8), nn.Linear(8, 3))
+    biases = [layer.bias.clone() for layer in model if isinstance(layer, nn.Linear)]
+    assert orthogonal_(model, gain=2.0, generator=seeded()) is model
+    layers = [layer for layer in model if isinstance(layer, nn.Linear)]
+    for layer in layers:
+        gram = layer.weight @ layer.weight.T
+        torch.testing.assert_close(gram, 4 * torch.eye(len(gram)), rtol=0, atol=1e-5)
+    assert not torch.equal(layers[0].weight, layers[1].weight)
+    for layer, bias in zip(layers, biases):
+        torch.testing.assert_close(layer.bias, bias, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(("conv", "size"), [(nn.Conv1d, 1), (nn.Conv2d, 2), (nn.Conv3d, 3)])
+def test_delta_orthogonal_convolution_preserves_norms(conv, size):
+    layer = conv(4, 6, 3, padding=1, padding_mode="circular", bias=False).double()
+    delta_orthogonal_(layer.weight, generator=seeded())
+    x = torch.randn(5, 4, *(6,) * size, generator=seeded(1), dtype=torch.float64)
+    y = layer(x)
+    torch.testing.assert_close(y.flatten(1).norm(dim=1), x.flatten(1).norm(dim=1))
+    torch.testing.assert_close(orthogonal_(layer).weight.count_nonzero(), torch.tensor(24))
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: haar(0), "rows ≥ 1"),
+        (lambda: haar(3, 4, det=1), "square"),
+        (lambda: orthogonal_(torch.empty(4)), "biases"),
+        (lambda: orthogonal_(nn.ReLU()), "without one"),
+        (lambda: orthogonal_(nn.Conv2d(4, 4, 3, groups=2)), "one group"),
+        (lambda: orthogonal_(nn.Conv2d(8, 4, 3)), "widen"),
+    ],
+)
+def test_refusals(call, says):
+    with pytest.raises(DomainError, match=says):
+        call()
