@@ -278,7 +278,7 @@ def _activation_backward(site: Site) -> None:
         return
     logs = []
     for use in uses:
-        factor = _through(use.target) * use.expression.gain * use.expression.noise
+        factor = _through(use.target)  # the row stands behind dropout and learned scales already
         if not factor > 0.0 or math.isnan(use.target.log_square):
             return
         logs.append(math.log(factor) + use.target.log_square)

@@ -102,16 +102,15 @@ class Origin:
         return (self.site,) if self.site is not None else self.ancestors
 
 
-def upstream(start: tuple[Site, ...], wanted: Site, limit: int = 256) -> bool:
-    """Whether ``wanted`` is among the ancestors of ``start``, looking at no more than ``limit`` sites."""
+def meet(first: tuple[Site, ...], second: tuple[Site, ...], limit: int = 256) -> bool:
+    """Whether two sets of sites share an ancestor, looking at no more than ``limit`` sites of each."""
+    return bool(_upstream(first, limit) & _upstream(second, limit))
+
+
+def _upstream(start: tuple[Site, ...], limit: int) -> set[int]:
     seen: set[int] = set()
-    stack = list(start)
-    while stack and len(seen) < limit:
-        site = stack.pop()
-        if site is wanted:
-            return True
-        if site.index in seen or site.index < wanted.index:
-            continue
-        seen.add(site.index)
-        stack.extend(site.parents)
-    return False
+    level = list(start)
+    while level and len(seen) < limit:
+        seen.update(site.index for site in level)
+        level = [p for site in level for p in site.parents if p.index not in seen]
+    return seen

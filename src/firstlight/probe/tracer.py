@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from types import FunctionType
 from typing import Any
@@ -17,7 +17,7 @@ from firstlight.probe.backward import Backward
 from firstlight.probe.expression import Expression, compose, from_module, scalar
 from firstlight.probe.guard import Guard
 from firstlight.probe.reader import Reader
-from firstlight.probe.site import Origin, Site, upstream
+from firstlight.probe.site import Origin, Site, meet
 from firstlight.probe.weight import normaliser, read_weight
 
 _MARK = "_firstlight_origin"
@@ -26,6 +26,21 @@ _MARK = "_firstlight_origin"
 def origin_of(value: Any) -> Origin | None:
     """What the tracer knows of a tensor."""
     return getattr(value, _MARK, None)
+
+
+def owner(parameters: Sequence[str]) -> str:
+    """The name of the layer that a parameter belongs to: ``fc1.weight`` → fc1, ``attn.in_proj_weight`` → attn.in_proj.
+
+    Examples
+    --------
+    >>> owner(["fc1.weight", "fc1.bias"]), owner(["attn.in_proj_weight"]), owner(["w.0"])
+    ('fc1', 'attn.in_proj', 'w.0')
+    """
+    name = parameters[0] if parameters else ""
+    path, _, last = name.rpartition(".")
+    if last == "weight" or last.startswith(("weight_", "original")):
+        return path
+    return name.removesuffix("_weight")
 
 
 def tensors_in(*values: Any) -> Iterator[Tensor]:
@@ -213,8 +228,8 @@ class Tracer(TorchFunctionMode):
         origin = self._origin(source)
         square, mean = self.reader.input_moments(source, origin)
         out = func(*args, **kwargs)
-        label = weight.names[0].rpartition(".")[0] if weight.names else self._path(name)
-        site, out = self._site(out, label or self._path(name), "weight", name, unit, origin, weighs=True)
+        label = owner(weight.names) or self._path(name)
+        site, out = self._site(out, label, "weight", name, unit, origin, weighs=True)
         site.weight, site.input_square, site.input_mean = weight, square, mean
         self.reader.coverage(site, source, name, args, kwargs)
         return out
@@ -227,6 +242,8 @@ class Tracer(TorchFunctionMode):
         )
         foreign = [t for t, o in origins if (o is None or o.parameters) and t.numel() != 1]
         learned = [t for t, o in origins if o is not None and o.parameters and t.numel() != 1]
+        if name in ("max", "min") and len(origins) < 2:
+            return self._opaque(func, args, kwargs, flowing)  # a reduction, not an element-wise choice
         if one and base is not None and not foreign:
             expression = compose(
                 func, name, self._symbolic(args), dict(zip(kwargs, self._symbolic(tuple(kwargs.values()))))
@@ -264,21 +281,15 @@ class Tracer(TorchFunctionMode):
         return tuple(result)
 
     def _sum(self, func: Any, name: str, args: Any, kwargs: Any, flowing: list[Any]) -> Any:
-        (a, first), (b, second) = flowing
-        stream, branch = (first, second), (a, b)
-        if first.sites and second.sites:
-            if upstream(first.sites, second.sites[0]) and not upstream(second.sites, first.sites[0]):
-                stream, branch = (second, first), (b, a)
-            joined = upstream(stream[1].sites, stream[0].sites[0])
-        else:
-            joined = False
-        if not joined:
+        """A sum of two paths from one place is a residual sum: the shorter path is the stream."""
+        if not meet(flowing[0][1].sites, flowing[1][1].sites):
             return self._opaque(func, args, kwargs, flowing)
+        (a, stream), (b, branch) = sorted(flowing, key=lambda pair: max(s.depth for s in pair[1].sites))
         self._realise(flowing)
-        stream_square, _ = self.reader.input_moments(branch[0], stream[0])
-        branch_square, _ = self.reader.input_moments(branch[1], stream[1])
+        stream_square, _ = self.reader.input_moments(a, stream)
+        branch_square, _ = self.reader.input_moments(b, branch)
         out = func(*args, **kwargs)
-        site, out = self._site(out, f"{self._path('')}add", "residual", "add", first.unit, *stream)
+        site, out = self._site(out, self._path("add"), "residual", "add", stream.unit, stream, branch)
         site.values |= {"stream_q": stream_square, "branch_q": branch_square}
         return out
 
@@ -338,10 +349,9 @@ class Tracer(TorchFunctionMode):
             self._use_opaquely(origin)
         out = func(*args, **kwargs)
         first = out if isinstance(out, Tensor) else out[0]
-        owner = next((o.parameters[0] for _, o in origins if o is not None and o.parameters), "")
-        label = owner.rpartition(".")[0] if owner else self._path(name)
+        label = owner([p for _, o in origins if o is not None for p in o.parameters]) or self._path(name)
         sources = [o for _, o in flowing]
-        site, traced = self._site(first, label or name, kind, name, -1, *sources, weighs=kind != "attention")
+        site, traced = self._site(first, label, kind, name, -1, *sources, weighs=kind != "attention")
         rest = Origin(ancestors=(site,))
         for tensor in tensors_in(out):
             if tensor is not first and tensor.is_floating_point():
