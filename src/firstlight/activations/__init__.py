@@ -1,8 +1,25 @@
-"""Activations as objects: value, slope, kinks, parity; by name, from modules, from any callable."""
+"""Activations as objects: value, slope, kinks, moments; by name, from modules, from any callable."""
 
 from __future__ import annotations
 
 from firstlight.activations.activation import Activation, from_callable
+from firstlight.activations.closed_forms import ClosedForm, closed_form, closed_form_names
+from firstlight.activations.moments import Moments, dual, dual_slope, fourth, gain, moments
 from firstlight.activations.registry import get, names, register
 
-__all__ = ["Activation", "from_callable", "get", "names", "register"]
+__all__ = [
+    "Activation",
+    "ClosedForm",
+    "Moments",
+    "closed_form",
+    "closed_form_names",
+    "dual",
+    "dual_slope",
+    "fourth",
+    "from_callable",
+    "gain",
+    "get",
+    "moments",
+    "names",
+    "register",
+]

@@ -1,0 +1,195 @@
+"""Gaussian moments of an activation: E φ, E φ², E φ'², the slope of the variance map, E φ⁴, and pairs."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from firstlight import gauss
+from firstlight.activations.activation import Activation
+from firstlight.activations.closed_forms import closed_form
+from firstlight.errors import DomainError
+
+Scalars = float | int | Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """Moments of φ(z) for z ~ N(0, q), all of the shape of q and in float64.
+
+    Attributes
+    ----------
+    q
+        The variances.
+    mean, second
+        E φ and E φ².
+    slope
+        E φ'² with the pointwise derivative: what one layer does to a squared gradient.
+    growth
+        d E φ²/dq = E[φ φ' z]/q: what one layer does to a small change of the variance.
+    """
+
+    q: Tensor
+    mean: Tensor
+    second: Tensor
+    slope: Tensor
+    growth: Tensor
+
+    @property
+    def gain(self) -> Tensor:
+        """1/√E φ²: the weight scale that gives back a unit second moment."""
+        return self.second.rsqrt()
+
+    @property
+    def dc_share(self) -> Tensor:
+        """(E φ)²/E φ²: the part of the signal that all inputs share (1/π for ReLU)."""
+        return self.mean**2 / self.second
+
+
+def _variances(q: Scalars, what: str) -> Float64[Tensor, "*shape"]:
+    values = torch.as_tensor(q, dtype=torch.float64)
+    if not bool((torch.isfinite(values) & (values >= 0)).all()):
+        raise DomainError(
+            f"while computing {what}: expected finite variances q ≥ 0, got {values.flatten()[:4].tolist()}"
+        )
+    return values
+
+
+def moments(phi: Activation, q: Scalars) -> Moments:
+    r"""Moments of φ at variances q by kink-aware quadrature.
+
+    .. math:: E φ, \quad E φ^2, \quad E φ'^2, \quad \frac{d}{dq} E φ^2 = E[φ φ' z]/q
+
+    A jump of φ has no pointwise derivative; the growth is then E[φ² (z²/q − 1)]/2q.
+
+    Parameters
+    ----------
+    phi
+        The activation.
+    q
+        Variances, number or tensor.
+
+    Raises
+    ------
+    DomainError
+        q negative or not finite, or a moment that diverges.
+
+    Examples
+    --------
+    >>> from firstlight import activations
+    >>> m = activations.moments(activations.get("relu"), 2.0)
+    >>> [round(float(v), 6) for v in (m.mean, m.second, m.slope, m.growth)]
+    [0.56419, 1.0, 0.5, 0.5]
+    """
+    variances = _variances(q, f"moments of {phi.name!r}")
+    even = phi.parity is not None
+    inverse = 1 / variances.clamp_min(1e-300)
+
+    def functions(x: Tensor) -> Tensor:
+        value, slope = phi(x), phi.derivative(x)
+        pull = value * value * x * x if phi.jumps else value * slope * x
+        return torch.stack([0 * value if phi.parity == "odd" else value, value * value, slope * slope, pull])
+
+    result = gauss.integrate(functions, 0.0, variances.sqrt(), kinks=phi.kinks, even=even).value
+    mean, second, slope, pull = result
+    growth = (pull * inverse - second) * inverse / 2 if phi.jumps else pull * inverse
+    at_zero = variances == 0
+    if bool(at_zero.any()):
+        growth = torch.where(at_zero, _growth_at_zero(phi), growth)
+    return Moments(variances, mean, second, slope, growth)
+
+
+def _growth_at_zero(phi: Activation) -> Tensor:
+    """The limit of dEφ²/dq at q = 0: the mean square of the one-sided slopes if φ(0) = 0."""
+    step = torch.tensor([0.0, 1e-4, -1e-4], dtype=torch.float64)
+    zero = float(phi(step[:1])[0])
+    if 0.0 not in phi.kinks:
+        slope = phi.derivative(step)
+        return slope[0] ** 2 + (zero * (slope[1] - slope[2]) / 2e-4 if zero else 0.0)
+    tiny = torch.tensor([1e-12], dtype=torch.float64)
+    small = gauss.expect(lambda x: phi(x) ** 2 - zero**2, 0.0, tiny.sqrt(), kinks=phi.kinks)
+    return (small / tiny)[0]
+
+
+def fourth(phi: Activation, q: Scalars) -> Tensor:
+    """E φ(√q G)⁴, float64, of the shape of q."""
+    variances = _variances(q, f"the fourth moment of {phi.name!r}")
+    even = phi.parity is not None
+    return gauss.integrate(lambda x: phi(x) ** 4, 0.0, variances.sqrt(), kinks=phi.kinks, even=even).value
+
+
+def dual(phi: Activation, q1: Scalars, q2: Scalars, c: Scalars, *, closed: bool = True) -> Tensor:
+    r"""E φ(u)φ(v) for Gaussians of variances q₁, q₂ and correlation c.
+
+    A closed form where there is one (and ``closed`` is true), else quadrature.
+
+    Examples
+    --------
+    >>> from firstlight import activations
+    >>> round(float(activations.dual(activations.get("relu"), 1.0, 1.0, 0.0)), 6)  # 1/2π
+    0.159155
+    """
+    return _pair(phi, q1, q2, c, closed, slope=False)
+
+
+def dual_slope(phi: Activation, q1: Scalars, q2: Scalars, c: Scalars, *, closed: bool = True) -> Tensor:
+    r"""E φ'(u)φ'(v): the derivative of ``dual`` by the covariance, with the pointwise φ'.
+
+    Examples
+    --------
+    >>> from firstlight import activations
+    >>> round(float(activations.dual_slope(activations.get("relu"), 1.0, 1.0, 0.0)), 6)
+    0.25
+    """
+    return _pair(phi, q1, q2, c, closed, slope=True)
+
+
+def _pair(phi: Activation, q1: Scalars, q2: Scalars, c: Scalars, closed: bool, *, slope: bool) -> Tensor:
+    a, b = (_variances(q, f"a pair moment of {phi.name!r}") for q in (q1, q2))
+    rho = torch.as_tensor(c, dtype=torch.float64)
+    if not bool((rho.abs() <= 1).all()):
+        raise DomainError(
+            f"while computing a pair moment: expected |c| ≤ 1, got {rho.flatten()[:4].tolist()}"
+        )
+    form = closed_form(phi) if closed else None
+    if form is not None:
+        k, rest = rho * torch.sqrt(a * b), a * b * (1 - rho) * (1 + rho)
+        k, rest, a, b = torch.broadcast_tensors(k, rest, a, b)
+        return (form.slope if slope else form.dual)(torch, a, b, k, rest) + torch.zeros_like(k)
+    f = phi.derivative if slope else phi.function
+    return gauss.expect2(f, f, rho, std=(a.sqrt(), b.sqrt()), kinks=(phi.kinks, phi.kinks))
+
+
+def gain(activation: object, *, q: float | int = 1.0, centred: bool = False) -> float:
+    r"""The weight scale that keeps the second moment q through φ, for any activation.
+
+    .. math:: \text{gain} = \sqrt{q / E φ(\sqrt q G)^2}
+
+    With ``centred``, the variance of φ takes the place of its second moment: the gain of scaled weight
+    standardisation, whose weights sum to zero. ``theory.gain`` gives the reasons and the consequences.
+
+    Raises
+    ------
+    DomainError
+        φ vanishes on N(0, q), or its moment diverges.
+
+    Examples
+    --------
+    >>> from firstlight import activations
+    >>> round(activations.gain("relu"), 5), round(activations.gain("relu", centred=True), 5)
+    (1.41421, 1.71286)
+    """
+    from firstlight.activations.registry import get
+
+    phi = get(activation)
+    m = moments(phi, q)
+    power = float(m.second - m.mean**2 if centred else m.second)
+    if not power > 0:
+        raise DomainError(
+            f"while computing the gain of {phi.name!r}: expected a signal, got none (E φ² = {power:g} at q = {q:g})"
+        )
+    return math.sqrt(float(q) / power)

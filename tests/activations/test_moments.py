@@ -1,0 +1,105 @@
+import math
+
+import pytest
+import torch
+
+from firstlight import activations
+from firstlight.errors import DomainError
+
+NAMED = {"leaky_relu": "leaky_relu(0.3)", "sin": "sin(1.7)", "snake": "snake(0.6)", "bump": "bump(0.8)"}
+CLOSED = [NAMED.get(name, name) for name in activations.closed_form_names()]
+GAINS = {"relu": 1.71286, "silu": 1.7872, "gelu": 1.7009, "tanh": 1.5925, "mish": 1.5920}
+
+
+@pytest.mark.parametrize("name", [*CLOSED, "sin", "snake"])
+@pytest.mark.parametrize(("q1", "q2"), [(1.0, 1.0), (0.3, 2.5), (1e-6, 1e-6)])
+def test_closed_forms_agree_with_quadrature(name, q1, q2):
+    phi = activations.get(name)
+    c = torch.tensor([-1.0, -0.6, 0.0, 0.45, 0.999, 1 - 1e-12, 1.0], dtype=torch.float64)
+    scale = math.sqrt(float(activations.dual(phi, q1, q1, 1.0) * activations.dual(phi, q2, q2, 1.0)))
+    for pair in (activations.dual, activations.dual_slope):
+        closed, numeric = pair(phi, q1, q2, c), pair(phi, q1, q2, c, closed=False)
+        size = scale if pair is activations.dual else float(closed.abs().max())
+        torch.testing.assert_close(closed, numeric, rtol=1e-10, atol=1e-11 * size + 1e-300)
+    if name not in ("sign", "step"):
+        # Price's theorem by a central difference in the covariance, error h²/6 times the third derivative
+        h, k = 1e-4, 0.3
+        up, down = (activations.dual(phi, 1.0, 1.0, k + s * h) for s in (1, -1))
+        slope = activations.dual_slope(phi, 1.0, 1.0, k)
+        assert float((up - down) / (2 * h)) == pytest.approx(float(slope), rel=2e-7, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", CLOSED)
+def test_floats_and_tensors_agree(name):
+    form = activations.closed_form(activations.get(name))
+    q = torch.tensor(0.7, dtype=torch.float64)
+    k, rest = torch.tensor(0.5, dtype=torch.float64), torch.tensor(0.7 * 0.7 - 0.25, dtype=torch.float64)
+    for f in (form.dual, form.slope):
+        assert f(math, 0.7, 0.7, 0.5, 0.7 * 0.7 - 0.25) == pytest.approx(
+            float(f(torch, q, q, k, rest)), rel=1e-14
+        )
+    mean = activations.moments(activations.get(name), 0.7).mean
+    assert form.mean(math, 0.7) == pytest.approx(float(mean), rel=1e-12, abs=1e-15)
+
+
+@pytest.mark.parametrize(
+    "name", ["tanh", "relu", "gelu", "hardtanh", "sigmoid", "crelu(1, 2)", "log_periodic"]
+)
+def test_growth_is_the_slope_of_the_second_moment(name):
+    phi = activations.get(name)
+    q, h = 0.9, 1e-5
+    up, down = (float(activations.moments(phi, q + s * h).second) for s in (1, -1))
+    assert float(activations.moments(phi, q).growth) == pytest.approx((up - down) / (2 * h), rel=1e-7)
+
+
+def test_growth_with_a_jump():
+    m = activations.moments(activations.get("hardshrink(0.5)"), 1.3)
+    # d/dq ∫_{|z|>t} z² p_q = P-part: (1/2q)(E φ² z²/q − E φ²), both in closed form by incomplete moments
+    t = 0.5 / math.sqrt(1.3)
+    p, tail = math.exp(-t * t / 2) / math.sqrt(2 * math.pi), 0.5 * math.erfc(t / math.sqrt(2))
+    second, fourth = 2 * (t * p + tail), 2 * ((t**3 + 3 * t) * p + 3 * tail)
+    assert float(m.second) == pytest.approx(1.3 * second, rel=1e-12)
+    assert float(m.growth) == pytest.approx((fourth - second) / 2, rel=1e-11)
+
+
+@pytest.mark.parametrize("name", GAINS)
+def test_gains_of_scaled_weight_standardisation(name):
+    digits = 5 if name == "relu" else 4
+    assert round(activations.gain(name, centred=True), digits) == GAINS[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "limit"), [("tanh", 1.0), ("relu", 0.5), ("sigmoid", 0.0625), ("sin(30)", 900.0)]
+)
+def test_zero_variance_is_the_limit(name, limit):
+    assert float(activations.moments(activations.get(name), 0.0).growth) == pytest.approx(limit, rel=1e-6)
+
+
+def test_snake_variance():
+    for a in (0.5, 1.0, 2.0):
+        m = activations.moments(activations.get(f"snake({a})"), 1.0)
+        truth = 1 + (1 + math.exp(-8 * a * a) - 2 * math.exp(-4 * a * a)) / (8 * a * a)
+        assert float(m.second - m.mean**2) == pytest.approx(truth, rel=1e-12)
+
+
+def test_dc_share_of_relu():
+    assert float(activations.moments(activations.get("relu"), 3.0).dc_share) == pytest.approx(1 / math.pi)
+
+
+def test_hermite_series_truncations():
+    """Cutting at degree 3 keeps .976 of E φ² and .827 of E φ'²."""
+    m = activations.moments(activations.get("hermite_series(3, 0)"), 1.0)
+    assert (round(float(m.second), 3), round(float(m.slope), 3)) == (0.976, 0.827)
+    assert float(activations.moments(activations.get("hermite_series(3)"), 1.0).second) == pytest.approx(1.0)
+
+
+def test_bad_input_is_named():
+    phi = activations.get("tanh")
+    with pytest.raises(DomainError, match="q ≥ 0"):
+        activations.moments(phi, -1.0)
+    with pytest.raises(DomainError, match=r"\|c\| ≤ 1"):
+        activations.dual(phi, 1.0, 1.0, 1.5)
+    with pytest.raises(DomainError, match="signal"):
+        activations.gain(lambda x: 0 * x)
+    with pytest.raises(DomainError, match="grows faster"):
+        activations.moments(activations.get(lambda x: torch.exp(x * x)), 1.0)
