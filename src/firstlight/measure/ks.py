@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from firstlight.measure.blocks import floating
+
 
 @lru_cache(maxsize=8)
 def _steps(n: int) -> NDArray[np.float32]:
@@ -32,10 +34,11 @@ def ks_to_normal(x: Tensor) -> float:
     >>> round(ks_to_normal(torch.zeros(10)), 6)
     0.5
     """
+    x = floating(x, "measuring the distance to a normal law")
     if x.numel() == 0:
         return math.nan
     # numpy sorts float32 with vector instructions, about ten times as fast as torch.sort
-    values = np.sort(x.detach().float().cpu().reshape(-1).numpy())
+    values = np.sort(x.float().cpu().reshape(-1).numpy())
     if np.isnan(values[-1]):
         return math.nan
     gap = torch.special.ndtr(torch.from_numpy(values)).numpy()

@@ -102,9 +102,10 @@ def power_means(correlation: Float[Tensor, "samples samples"], units: int) -> Fl
     torch.mul(powers[5], powers[6], out=powers[9])  # 7 + 8
     torch.mul(powers[9], square.copy_(powers[8]).square_(), out=powers[10])  # 15 + 2·10
     torch.mul(powers[10], square.copy_(powers[10]).square_(), out=powers[11])  # 3·35
-    torch.pow(powers[11], 4, out=powers[12])
-    torch.pow(powers[12], 4, out=powers[13])
-    return powers.flatten(1).mean(dim=1).clamp_(min=0.0)
+    for i in (12, 13):
+        torch.mul(powers[i - 1], powers[i - 1], out=powers[i]).square_()
+    pairs = powers.flatten(1)
+    return (pairs @ pairs.new_full((pairs.shape[1],), 1.0 / pairs.shape[1])).clamp_(min=0.0)
 
 
 def suprema(weights: Float[Tensor, " orders"], units: int) -> Float[Tensor, " draws"]:

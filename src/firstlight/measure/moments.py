@@ -177,10 +177,16 @@ def _sums(x: Tensor, shift: float, exponent: int, order: int) -> _Sums:
     return total
 
 
-def _exponent(size: float) -> int:
+def _inverse(size: float, dtype: torch.dtype) -> int:
+    """The exponent of a power of two near 1/size that the dtype can hold."""
+    most = 126 if dtype == torch.float32 else 1000
+    return max(-most, min(most, -math.frexp(size)[1]))
+
+
+def _exponent(size: float, dtype: torch.dtype) -> int:
     """The power of two that brings a positive ``size`` near 1; 0 where that is not needed."""
     tame = size == 0.0 or _TAME[0] < size < _TAME[1] or not math.isfinite(size)
-    return 0 if tame else max(-1000, min(1000, -math.frexp(size)[1]))
+    return 0 if tame else _inverse(size, dtype)
 
 
 def _rounded(x: float, dtype: torch.dtype) -> float:
@@ -193,7 +199,7 @@ def _run(x: Tensor, order: int) -> tuple[_Sums, float, int]:
     shift, exponent = 0.0, 0
     if x.numel():
         pilot, low, high = _range(strided_sample(x, _PILOT).to(dtype))
-        exponent = _exponent(max(abs(low), abs(high)))
+        exponent = _exponent(max(abs(low), abs(high)), dtype)
         if order == 4 and pilot.numel() > 1:
             # the mean of scaled entries cannot overflow, and rounding makes it one the work dtype can hold
             mean = (pilot * 2.0**exponent if exponent else pilot).mean().item()
@@ -205,7 +211,7 @@ def _run(x: Tensor, order: int) -> tuple[_Sums, float, int]:
     scaled = _ldexp(size, exponent)
     if scaled > _LIMIT[dtype] or (0.0 < scaled < 1 / _LIMIT[dtype]):
         shift = _ldexp(shift, -exponent)
-        exponent = max(-1000, min(1000, -math.frexp(size)[1]))
+        exponent = _inverse(size, dtype)
         shift = _rounded(_ldexp(shift, exponent), dtype)
         sums = _sums(x, shift, exponent, order)
     if order == 4:

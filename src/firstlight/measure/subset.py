@@ -30,11 +30,11 @@ def subset(
 ) -> Float[Tensor, "some_samples some_units"]:
     """At most so many evenly spread rows and columns; ``z`` itself where it is small enough."""
     rows, units = z.shape
+    if rows > max_samples and units > max_units:
+        return z[_spread(rows, max_samples, z)[:, None], _spread(units, max_units, z)]
     if rows > max_samples:
-        z = z[_spread(rows, max_samples, z)]
-    if units > max_units:
-        z = z[:, _spread(units, max_units, z)]
-    return z
+        return z[_spread(rows, max_samples, z)]
+    return z[:, _spread(units, max_units, z)] if units > max_units else z
 
 
 def finite_part(z: Float[Tensor, "samples units"]) -> Float[Tensor, "some_samples some_units"]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -83,34 +82,35 @@ class WeightSummary:
         return tuple(found)
 
 
+def _keys(rows: Tensor) -> Tensor:
+    """One 64-bit key per row, equal for rows with equal bits: a random linear form modulo 2**64."""
+    bits = rows.contiguous().view({2: torch.int16, 4: torch.int32, 8: torch.int64}[rows.element_size()])
+    generator = torch.Generator().manual_seed(rows.shape[1])
+    form = torch.randint(-(2**62), 2**62, (rows.shape[1],), generator=generator).to(rows.device)
+    pieces = bits.split(max(1, (1 << 18) // rows.shape[1]))
+    return torch.cat([(piece.long() * form).sum(dim=1) for piece in pieces])
+
+
+def _shared(keys: Tensor) -> Tensor:
+    """Indices of the rows that share their key with another, those with equal keys side by side."""
+    keys, order = keys.sort(stable=True)
+    equal = keys[1:] == keys[:-1]
+    no = equal.new_zeros(1)
+    return order[torch.cat([equal, no]) | torch.cat([no, equal])]
+
+
 def _cloned(w: Tensor) -> float:
-    """Share of rows equal to an earlier one: integer keys of a few columns, then whole rows compared."""
+    """Share of rows equal to an earlier one: keys of a few columns, then of whole rows, then the rows."""
     if w.ndim < 2 or w.shape[0] < 2 or w.numel() == 0:
         return 0.0
-    rows = w.shape[0]
-    step = -(-rows // _ROWS)
     # Neighbours are what copying makes, so a long tensor gives a run of rows rather than every k-th.
-    w = w[: rows // step]
-    flat = w.flatten(1)
-    few = flat[:, :: -(-flat.shape[1] // _COLUMNS)].float().cpu().contiguous().numpy()
-    keys = np.zeros(len(few), np.uint64)
-    with np.errstate(over="ignore"):
-        for column in few.view(np.uint32).T:
-            # the multiplier of Knuth's 64-bit linear congruential generator
-            keys = (keys ^ column.astype(np.uint64)) * np.uint64(6364136223846793005) + np.uint64(1)
-            keys ^= keys >> np.uint64(29)
-    order = np.argsort(keys, kind="stable")
-    same = np.flatnonzero(keys[order][1:] == keys[order][:-1]) + 1
-    if len(same) == 0:
+    flat = w[:_ROWS].flatten(1)
+    candidates = flat[_shared(_keys(flat[:, :: -(-flat.shape[1] // _COLUMNS)]))]
+    if len(candidates) == 0:
         return 0.0
-    index = torch.from_numpy(order).to(w.device)
-    at = torch.from_numpy(same).to(w.device)
-    clones = 0
-    for piece in at.split(max(1, (1 << 20) // flat.shape[1])):
-        later = flat[index[piece]]
-        equal = (later == flat[index[piece - 1]]).all(dim=1) & (later != 0).any(dim=1)
-        clones += int(equal.sum())
-    return clones / len(few)
+    candidates = candidates[_shared(_keys(candidates))]
+    equal = (candidates[1:] == candidates[:-1]).all(dim=1) & (candidates[1:] != 0).any(dim=1)
+    return int(equal.sum()) / len(flat)
 
 
 def weight_summary(w: Tensor, *, fan_in: int | None = None) -> WeightSummary:

@@ -1,0 +1,1 @@
+"""Speed and memory as ratios against named peers, inside one run: ``python -m benchmarks [topic…]``."""
