@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from firstlight import activations, gauss
+from firstlight import activations, gauss, measure
 from firstlight.errors import FirstlightError
 from firstlight.probe.measurement import Skipped
 from firstlight.probe.site import Link, Site
@@ -112,13 +112,28 @@ def _integrate(found: list[tuple[Link, tuple[Tensor, Tensor]]]) -> dict[tuple[in
     second = gauss.expect(lambda t: phi(t) ** 2, means, stds, kinks=phi.kinks).mean(1)
     slope = gauss.expect(lambda t: phi.derivative(t) ** 2, means, stds, kinks=phi.kinks).mean(1)
     laws = {}
+    steepest = _steepest_if_bounded(phi)
     for i, (link, (mean, variances)) in enumerate(found):
+        if steepest is not None and link.via is not None and link.source.rows is not None:
+            slopes = phi.derivative(link.source.rows.cpu().double())
+            link.via.values["saturated"] = measure.saturation(slopes, largest=steepest)
         shift = float(mean)
         kinks = tuple(k - shift for k in phi.kinks)
         shifted = _Shifted(phi, shift)
         coefficients = gauss.hermite_coefficients(shifted, variances.mean(), HERMITE, kinks=kinks)
         laws[_key(link)] = Law(float(first[i]), float(second[i]), float(slope[i]), coefficients.square())
     return laws
+
+
+def _steepest_if_bounded(phi: activations.Activation) -> float | None:
+    """The largest slope of an activation that flattens on both sides, None for the others.
+
+    A unit on the flat side of ReLU is off, not saturated: the word is for tanh, sigmoid and their kin.
+    """
+    near = phi.derivative(torch.linspace(-6.0, 6.0, 1201, dtype=torch.float64)).abs()
+    far = phi.derivative(torch.tensor([-40.0, -33.3, -21.7, 21.7, 33.3, 40.0], dtype=torch.float64)).abs()
+    largest = float(near.max())
+    return largest if largest > 0 and float(far.max()) < 0.01 * largest else None
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,13 @@ from firstlight.errors import AuditError
 from firstlight.probe.backward import Backward, narrow_nodes
 from firstlight.probe.calling import Loss, call, check_batch, named_tensors, scalar_loss, unwrap
 from firstlight.probe.guard import untouched
+from firstlight.probe.ledger import Ledger, forget
 from firstlight.probe.local_theory import add_theory
 from firstlight.probe.measurement import Measurement, Skipped
+from firstlight.probe.modules import Modules
 from firstlight.probe.reader import Budget, Reader
 from firstlight.probe.rows import meta_rows, to_profile
-from firstlight.probe.tracer import Tracer, origin_of
+from firstlight.probe.tracer import Tracer
 
 
 def probe(
@@ -88,16 +90,18 @@ def probe(
     with ExitStack() as stack:
         stack.enter_context(_eager())
         guard = stack.enter_context(untouched(net, training=training, seed=seed))
-        tracer = Tracer(net, reader, Backward(), guard)
-        refused = tracer.hook(net)
-        output = _forward(tracer, net, batch)
+        ledger = Ledger(net, reader, Backward())
+        modules = Modules(ledger)
+        refused = modules.hook(net)
+        output = _forward(Tracer(ledger, modules, guard), net, batch)
+        modules.close()
         skipped = [Skipped(path or given, "scripted: its inner calls cannot be followed") for path in refused]
         notes: list[str] = []
         value, meta["loss"] = _differentiable(output, targets, loss, seed, notes)
         if value is not None:
-            _backward(tracer, net, value, notes)
-    skipped += add_theory(tracer.sites)
-    profile = to_profile(tracer, net, meta, notes, skipped)
+            _backward(ledger, net, value, notes)
+    skipped += add_theory(ledger.sites)
+    profile = to_profile(ledger, net, meta, notes, skipped)
     meta["seconds"] = time.perf_counter() - start
     return Measurement(profile, reader.samples, tuple(skipped), tuple(notes), meta)
 
@@ -129,19 +133,18 @@ def _forward(tracer: Tracer, model: nn.Module, batch: Any) -> Any:
     marked = [(name, t) for name, t in named_tensors(batch) if t.is_floating_point()]
     try:
         for name, tensor in marked:
-            tracer.enter_input(tensor, name)
+            tracer.ledger.enter_input(tensor, name)
         with tracer:
             output = call(model, batch)
-        tracer.leave_output(output)
+        tracer.ledger.leave_output(output)
         return output
     except AuditError:
         raise
     except Exception as error:
-        raise AuditError(_failed(error, tracer.place, model, batch)) from error
+        raise AuditError(_failed(error, tracer.ledger.place, model, batch)) from error
     finally:
         for _, tensor in marked:
-            if origin_of(tensor) is not None:
-                del tensor._firstlight_origin  # type: ignore[attr-defined]
+            forget(tensor)
 
 
 def _failed(error: Exception, place: str, model: nn.Module, batch: Any) -> str:
@@ -176,16 +179,16 @@ def _differentiable(
     return None, f"{description} (not differentiable)"
 
 
-def _backward(tracer: Tracer, model: nn.Module, value: Tensor, notes: list[str]) -> None:
+def _backward(ledger: Ledger, model: nn.Module, value: Tensor, notes: list[str]) -> None:
     named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
-    wanted = [p for _, p in named] + tracer.leaves
+    wanted = [p for _, p in named] + ledger.leaves
     if not wanted:
         notes.append("no backward pass: no parameter takes a gradient")
         return
     removers: list[Callable[[], None]] = []
     try:
-        removers += [tracer.backward.watch_parameter(n, p) for n, p in named]
-        removers += [tracer.backward.guard(node) for node in narrow_nodes(value.grad_fn)]
+        removers += [ledger.backward.watch_parameter(n, p) for n, p in named]
+        removers += [ledger.backward.guard(node) for node in narrow_nodes(value.grad_fn)]
         torch.autograd.grad(value, wanted, allow_unused=True)
     except RuntimeError as error:
         first_line = str(error).strip().split("\n")[0]

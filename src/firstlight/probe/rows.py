@@ -8,35 +8,35 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from firstlight.probe.ledger import Ledger
 from firstlight.probe.measurement import Skipped
 from firstlight.probe.site import Site
-from firstlight.probe.tracer import Tracer
 from firstlight.profile import COLUMNS, Profile
 
 EXTRA = ("stream_q", "branch_q")
 
 
 def to_profile(
-    tracer: Tracer, model: nn.Module, meta: dict[str, Any], notes: list[str], skipped: list[Skipped]
+    ledger: Ledger, model: nn.Module, meta: dict[str, Any], notes: list[str], skipped: list[Skipped]
 ) -> Profile:
     """The profile of a traced pass; what is missing from it is written into notes and skipped."""
-    rows = [_row(site, tracer.backward.log_squares) for site in tracer.sites]
-    for site in tracer.sites:
+    rows = [_row(site, ledger.backward.log_squares) for site in ledger.sites]
+    for site in ledger.sites:
         if "fault" in site.values:
             skipped.append(Skipped(site.name, f"no statistics: its output is {site.values['fault']}"))
-    meta["unused"] = [n for n, _ in model.named_parameters() if n not in tracer.used]
+    meta["unused"] = [n for n, _ in model.named_parameters() if n not in ledger.used]
     meta["frozen"] = [n for n, p in model.named_parameters() if not p.requires_grad]
-    if tracer.reader.subsampled:
+    if ledger.reader.subsampled:
         notes.append(
-            f"{tracer.reader.subsampled} of {len(rows)} rows were read on a strided subset of "
-            f"{tracer.reader.budget.entries} entries; q_se is the sampling error"
+            f"{ledger.reader.subsampled} of {len(rows)} rows were read on a strided subset of "
+            f"{ledger.reader.budget.entries} entries; q_se is the sampling error"
         )
-    if tracer.backward.rescaled:
+    if ledger.backward.rescaled:
         notes.append(
-            f"gradients were rescaled at {tracer.backward.rescaled} places to stay within the dtype's range; "
+            f"gradients were rescaled at {ledger.backward.rescaled} places to stay within the dtype's range; "
             "the logs in the table are of the true gradients"
         )
-    first = next((s for s in tracer.sites if s.kind == "input"), None)
+    first = next((s for s in ledger.sites if s.kind == "input"), None)
     if first is not None and first.shape and first.shape[0] == 1:
         notes.append("a batch of one sample: correlations between samples cannot be measured")
     return Profile.from_rows(rows, source="audit", meta=dict(meta))
