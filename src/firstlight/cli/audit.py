@@ -53,6 +53,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Audit, print and write; 0, or 1 for an unhealthy model with ``--check``."""
     from firstlight import audit
+    from firstlight.report import print_audit
 
     _check_paths(args)
     with _own_output_only() as out, torch.random.fork_rng(devices=[]):
@@ -71,18 +72,12 @@ def run(args: argparse.Namespace) -> int:
         if args.json == STDOUT:
             print(result.to_json(), file=out)
         elif not args.quiet:
-            _show(result, out)
+            print_audit(result.measurement, result.verdicts, file=out)
         if args.json is not None and args.json != STDOUT:
-            from firstlight.report import write_whole
-
-            write_whole(args.json, result.to_json() + "\n")
+            result.to_json(args.json)
         if args.html is not None:
             result.to_html(args.html)
     return _status(args, result)
-
-
-def _show(result: Any, out: Any) -> None:
-    print(result, file=out)
 
 
 def _status(args: argparse.Namespace, result: Any) -> int:

@@ -13,7 +13,9 @@ from typing import NoReturn
 from firstlight import __version__
 from firstlight.errors import FirstlightError
 
-HEALTHY, UNHEALTHY, USAGE = 0, 1, 2
+HEALTHY, UNHEALTHY, USAGE, INTERRUPTED = 0, 1, 2, 130
+# set, it lets an error that nobody foresaw through with its traceback
+TRACEBACK = "FIRSTLIGHT_TRACEBACK"
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return USAGE
     except KeyboardInterrupt:
         print(f"firstlight {chosen.verb}: interrupted", file=sys.stderr)
-        return 130
+        return INTERRUPTED
+    except Exception as error:
+        if os.environ.get(TRACEBACK):
+            raise
+        kind = f"{type(error).__name__}: {_one_line(error)}"
+        print(
+            f"firstlight {chosen.verb}: error: unexpected {kind} (set {TRACEBACK}=1 to see where)",
+            file=sys.stderr,
+        )
+        return USAGE
 
 
 def _one_line(error: BaseException) -> str:
