@@ -21,3 +21,11 @@ class UnhealthyError(FirstlightError, AssertionError):
 
 class DomainError(FirstlightError, ValueError):
     """A parameter outside the set where the quantity is defined."""
+
+
+class RunError(FirstlightError, RuntimeError):
+    """A simulation that cannot be started, resumed or finished."""
+
+
+class PropagationWarning(UserWarning):
+    """A network or a batch that will run, but whose gradients theory predicts to explode or to vanish."""

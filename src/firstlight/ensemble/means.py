@@ -46,13 +46,18 @@ class MeanSums:
         )
 
     def summary(self, name: str, *, quantiles: bool = False) -> Mapping[str, float]:
-        """Mean and standard error under ``name`` and ``name_se``; quantiles under ``name_q05`` and so on."""
-        mean = self.total / self.finite if self.finite else math.nan
+        """Mean and standard error under ``name`` and ``name_se``; quantiles under ``name_q05`` and so on.
+
+        The mean is over the networks where the number is finite, the share of the others is ``name_infinite``.
+        """
+        mean = self.total / self.finite if self.finite else float(self.sketch.quantile(0.5))
         spread = math.nan
         if self.finite > 1:
             variance = max(self.squares - self.finite * mean**2, 0.0) / (self.finite - 1)
             spread = math.sqrt(variance / self.finite)
         result = {name: mean, f"{name}_se": spread}
+        seen = self.sketch.total + self.sketch.invalid
+        result[f"{name}_infinite"] = (seen - self.finite) / seen if seen else math.nan
         if quantiles:
             result |= {f"{name}_q{round(100 * level):02d}": self.sketch.quantile(level) for level in LEVELS}
         return result
@@ -80,14 +85,10 @@ def pack_mean(sums: MeanSums) -> dict[str, np.ndarray]:
     """As arrays, for a shard file."""
     return {
         "sums": np.array([sums.finite, sums.total, sums.squares]),
-        "keys": sums.sketch.keys,
-        "counts": sums.sketch.counts,
-        "invalid": np.array(sums.sketch.invalid),
-    }
+    } | sums.sketch.to_arrays()
 
 
 def unpack_mean(arrays: Mapping[str, np.ndarray]) -> MeanSums:
     """The inverse of ``pack_mean``."""
-    sketch = Sketch(arrays["keys"], arrays["counts"], int(arrays["invalid"]))
     finite, total, squares = arrays["sums"].tolist()
-    return MeanSums(int(finite), total, squares, sketch)
+    return MeanSums(int(finite), total, squares, Sketch.from_arrays(arrays))

@@ -31,11 +31,14 @@ class Ensemble:
         The merged sums of each reported layer.
     inputs
         Shape of the inputs, (features, inputs).
+    notes
+        What happened on the way: shards taken over from an earlier attempt, damaged ones computed again.
     """
 
     plan: Plan
     states: Mapping[int, LayerState]
     inputs: tuple[int, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def profile(self) -> Profile:

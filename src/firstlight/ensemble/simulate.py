@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from firstlight.ensemble.engines import run
+from firstlight.ensemble.engines import Local
 from firstlight.ensemble.plan import Plan
+from firstlight.ensemble.runs import run
 from firstlight.network import RandomNetwork
 from firstlight.profile import Profile
 
@@ -69,7 +70,8 @@ def simulate(
     ([1.0, 30.0], True)
     """
     plan = Plan(net=net, nets=nets, layers=tuple(layers), seed=seed, gradients=gradients, **options)
-    return run(plan, default_inputs(net) if inputs is None else inputs, workers=workers).profile
+    x = default_inputs(net) if inputs is None else inputs
+    return run(plan, x, engine=Local(workers)).profile
 
 
 def default_inputs(net: RandomNetwork) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -104,13 +105,20 @@ class Sketch:
         below = np.cumsum(self.counts)
         return float(self.centres()[np.searchsorted(below, level * below[-1])])
 
-    def coarser(self, bits: int) -> Sketch:
-        """The same with ``bits`` fewer bits of mantissa, as keys of the kept bins' first members."""
-        merged = np.where(self.keys < 0, -1 - ((-1 - self.keys) >> bits), self.keys >> bits)
-        keys, where = np.unique(merged, return_inverse=True)
-        counts = np.zeros(len(keys), np.int64)
-        np.add.at(counts, where, self.counts)
-        return Sketch(keys, counts, self.invalid)
+    def to_arrays(self) -> dict[str, NDArray]:
+        """Small arrays for a file: differences of keys, counts in the narrowest type."""
+        width = np.min_scalar_type(int(self.counts.max(initial=0)))
+        return {
+            "keys": np.diff(self.keys, prepend=0).astype(np.int32),
+            "counts": self.counts.astype(width),
+            "invalid": np.array(self.invalid, np.int64),
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray]) -> Sketch:
+        """The inverse of ``to_arrays``."""
+        keys = np.cumsum(arrays["keys"], dtype=np.int64)
+        return cls(keys, arrays["counts"].astype(np.int64), int(arrays["invalid"]))
 
 
 def _value(magnitude: NDArray[np.int64]) -> NDArray[np.float64]:

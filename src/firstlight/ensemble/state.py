@@ -75,8 +75,9 @@ class LayerState:
         result["nonfinite"] = bad / max(self.law.total + self.law.invalid, 1)
         if self.correlations is not None:
             result |= self.correlations.summary()
-        for name, sums in self.means.items():
-            result |= sums.summary(name, quantiles=name in _QUANTILES)
+        for name in MEANS:
+            if name in self.means:
+                result |= self.means[name].summary(name, quantiles=name in _QUANTILES)
         return result
 
 
@@ -97,10 +98,8 @@ def pack(state: Mapping[int, LayerState]) -> dict[str, np.ndarray]:
         entry: dict[str, np.ndarray] = {
             "powers": np.concatenate([[p.nets, p.exponent], p.total]),
             "products": p.products,
-            "keys": value.law.keys,
-            "counts": value.law.counts,
-            "flags": np.array([value.law.invalid, value.conditional], np.int64),
-        }
+            "conditional": np.array(value.conditional),
+        } | value.law.to_arrays()
         if value.correlations is not None:
             c = value.correlations
             entry |= {"moments": c.moments, "cosines": c.cosines, "defined": c.defined, "nets": c.nets}
@@ -122,7 +121,6 @@ def unpack(arrays: Mapping[str, np.ndarray]) -> dict[int, LayerState]:
 
 def _unpack_layer(entry: Mapping[str, np.ndarray]) -> LayerState:
     powers = entry["powers"]
-    invalid, conditional = entry["flags"].tolist()
     correlations = None
     if "moments" in entry:
         correlations = CorrelationSums(entry["moments"], entry["cosines"], entry["defined"], entry["nets"])
@@ -133,8 +131,8 @@ def _unpack_layer(entry: Mapping[str, np.ndarray]) -> LayerState:
     }
     return LayerState(
         PowerSums(int(powers[0]), int(powers[1]), powers[2:], entry["products"]),
-        Sketch(entry["keys"], entry["counts"], invalid),
-        bool(conditional),
+        Sketch.from_arrays(entry),
+        bool(entry["conditional"]),
         means,
         correlations,
     )
