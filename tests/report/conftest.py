@@ -179,7 +179,7 @@ def hostile():
         1: LayerSample(-math.inf, math.inf, (1,) * HISTOGRAM_BINS, (math.inf,) * len(QUANTILE_LEVELS)),
         2: LayerSample(2.0, 2.0, (7,) + (0,) * (HISTOGRAM_BINS - 1), (2.0,) * len(QUANTILE_LEVELS)),
         3: LayerSample(
-            -1e308, 1e308, (1,) * HISTOGRAM_BINS, tuple(np.linspace(-1e308, 1e308, len(QUANTILE_LEVELS)))
+            -1e308, 1e308, (1,) * HISTOGRAM_BINS, tuple(1e308 * (2 * v - 1) for v in QUANTILE_LEVELS)
         ),
     }
     meta = {"model": EVIL, "nested": {"a": [math.inf, EVIL]}, "seconds": math.nan}

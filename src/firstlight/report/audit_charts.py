@@ -14,6 +14,8 @@ from firstlight.report.chart import Series, Style, line_chart
 from firstlight.report.markup import Markup
 
 _LN10 = math.log(10)
+# A mark is 5 pixels wide: more than these on 336 pixels would hide one another.
+_MARKS = 110
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,12 @@ def _chart(plot: _Plot, profile: Profile) -> Markup | None:
             lines.append(Series(name, steps, heights, "dashed" if lines else "line", colour=1))
     y = Axis(plot.label, scale, plot.low if scale == "linear" else None, plot.high)
     return line_chart(
-        [*lines, *measured], title=plot.title, x=Axis(_across(profile)), y=y, caption=plot.caption
+        [*lines, *measured],
+        title=plot.title,
+        x=Axis(_across(profile)),
+        y=y,
+        caption=plot.caption,
+        marks=_MARKS,
     )
 
 

@@ -195,7 +195,7 @@ def _law(measurement: Measurement) -> Markup:
     )
     return blocks.section(
         "One row",
-        chooser(profile["name"], profile["kind"], rows, chosen),
+        chooser(profile, rows, chosen),
         element("div", bars, line, facts, class_="grid", id="fl-law"),
         sample_block(measurement),
         identifier="row",

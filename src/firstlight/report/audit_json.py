@@ -48,7 +48,7 @@ def audit_dict(measurement: Measurement, verdicts: Sequence[Verdict]) -> dict[st
     return _printable(data)
 
 
-def audit_from_dict(data: Mapping[str, Any]) -> tuple[Measurement, tuple[Verdict, ...]]:
+def audit_from_dict(data: Any) -> tuple[Measurement, tuple[Verdict, ...]]:
     """The inverse of ``audit_dict``.
 
     Raises

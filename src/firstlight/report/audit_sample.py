@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from firstlight.probe.measurement import QUANTILE_LEVELS, LayerSample, Measurement
+from firstlight.profile import Profile
 from firstlight.report.markup import Markup, clean, element, json_block
 from firstlight.report.numbers import number
 
-# A histogram is drawn at most this many pixels high, so 8 bits per bin lose nothing that could be seen.
-_TALLEST = 255
-_FINEST = 65535
+# The pictures are 200 pixels high, so 8 bits per height lose nothing that could be seen.
+_FINEST = 255
 
 
 def drawable(sample: LayerSample) -> bool:
@@ -27,12 +27,12 @@ def drawable(sample: LayerSample) -> bool:
 
 
 def pack(sample: LayerSample) -> list[Any]:
-    """A sample in about 200 characters: its range, the tallest density, and base64 of both curves."""
+    """A sample in about 180 characters: its range, the tallest density, and base64 of both curves."""
     tallest = max(sample.counts)
-    counts = np.round(np.array(sample.counts, dtype=np.float64) / tallest * _TALLEST).astype(np.uint8)
+    counts = np.round(np.array(sample.counts, dtype=np.float64) / tallest * _FINEST).astype(np.uint8)
     first, last = min(sample.quantiles), max(sample.quantiles)
     span = last - first or 1.0
-    steps = np.round((np.array(sample.quantiles) - first) / span * _FINEST).astype("<u2")
+    steps = np.round((np.array(sample.quantiles) - first) / span * _FINEST).astype(np.uint8)
     width = (sample.high - sample.low) / len(sample.counts)
     density = tallest / sum(sample.counts) / width
     return [*map(_short, (sample.low, sample.high, density, first, last)), _base64(counts), _base64(steps)]
@@ -54,10 +54,15 @@ def sample_block(measurement: Measurement) -> Markup:
     return json_block("fl-samples", {"samples": samples, "moments": moments, "normal": normal})
 
 
-def chooser(names: Sequence[object], kinds: Sequence[object], rows: Sequence[int], chosen: int) -> Markup:
+def chooser(profile: Profile, rows: Sequence[int], chosen: int) -> Markup:
     """The box to choose a row from, with buttons to step through it."""
     options = [
-        element("option", f"{clean(names[row])}  ({clean(kinds[row])})", value=row, selected=row == chosen)
+        element(
+            "option",
+            f"{clean(profile['name'][row])}  ({clean(profile['kind'][row])})",
+            value=row,
+            selected=row == chosen,
+        )
         for row in rows
     ]
     return element(
@@ -90,7 +95,7 @@ def spoken(sample: LayerSample) -> str:
 
 
 def _short(value: float) -> float:
-    return float(f"{value:.6g}")
+    return float(f"{value:.5g}")
 
 
 def _finite(value: float) -> float | None:

@@ -6,7 +6,7 @@ import math
 import sys
 from collections.abc import Iterator, Sequence
 from io import StringIO
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -104,7 +104,7 @@ def print_audit(
     measurement: Measurement,
     verdicts: Sequence[Verdict],
     *,
-    file: TextIO | None = None,
+    file: Any = None,
     width: int | None = None,
 ) -> None:
     """Print the audit: with colours on a terminal, as plain text anywhere else.
@@ -112,7 +112,8 @@ def print_audit(
     Parameters
     ----------
     file
-        Where to; standard output by default. Characters that its encoding lacks become question marks.
+        The text stream to print to; standard output by default. Characters that its encoding lacks become
+        question marks.
     width
         Columns; by default those of the terminal, at most 100, and 100 where there is no terminal.
     """
@@ -134,7 +135,7 @@ def _sized(console: Console, width: int) -> Console:
     return console
 
 
-def _shows_symbols(file: TextIO) -> bool:
+def _shows_symbols(file: Any) -> bool:
     try:
         "χ₁σ²−∞…".encode(getattr(file, "encoding", None) or "utf-8")
     except UnicodeEncodeError:

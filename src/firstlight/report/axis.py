@@ -63,7 +63,7 @@ class Range:
         slack = 1e-9 * (self.high - self.low)
         return math.isfinite(position) and self.low - slack <= position <= self.high + slack
 
-    def ticks(self, count: int = 5) -> list[tuple[float, str]]:
+    def ticks(self, count: int = 5) -> list[tuple[Real, str]]:
         """Round positions and what is written there: pairs of pixel and label."""
         span = self.end - self.start
         return [
@@ -91,10 +91,15 @@ def fit(axis: Axis, values: Iterable[Real], *, start: Real, end: Real, pad: Real
     fixed_high = inner(float(axis.high), axis.scale) if axis.high is not None else None
     low = fixed_low if fixed_low is not None else low
     high = fixed_high if fixed_high is not None else high
-    smallest = 0.1 if axis.scale != "linear" else max(abs(low), abs(high), 1e-12) * 1e-3
+    size = max(abs(low), abs(high), 1e-300)
+    smallest = size * 1e-9 if axis.scale == "linear" else max(0.1, size * 1e-9)
     if high - low < smallest:
         middle = (low + high) / 2
-        half = 0.5 if axis.scale != "linear" else max(abs(middle) * 0.5, 0.5 if middle == 0 else 1e-12)
+        half = (
+            max(0.5, size * 1e-6)
+            if axis.scale != "linear"
+            else max(abs(middle) * 0.5, 0.5 if middle == 0 else 1e-12)
+        )
         low = fixed_low if fixed_low is not None else middle - half
         high = fixed_high if fixed_high is not None else max(middle + half, low + half)
     margin = pad * (high - low)
@@ -116,7 +121,7 @@ def _linear(low: Real, high: Real, count: int) -> list[float]:
     return [k * step for k in range(first, last + 1)]
 
 
-def _labelled(ticks: list[float]) -> list[tuple[float, str]]:
+def _labelled(ticks: list[float]) -> list[tuple[Real, str]]:
     """Tick labels with as many digits as tell neighbours apart, and all with the same number of places."""
     step = ticks[1] - ticks[0] if len(ticks) > 1 else 1.0
     largest = max((abs(t) for t in ticks), default=0.0)
@@ -127,7 +132,7 @@ def _labelled(ticks: list[float]) -> list[tuple[float, str]]:
     return [(t, f"{t + 0.0:.{places}f}".replace("-", "−") if abs(t) > step / 2 else "0") for t in ticks]
 
 
-def _ticks(low: Real, high: Real, scale: Scale, count: int) -> list[tuple[float, str]]:
+def _ticks(low: Real, high: Real, scale: Scale, count: int) -> list[tuple[Real, str]]:
     if scale == "linear":
         return _labelled(_linear(low, high, count))
     if high - low >= 2:

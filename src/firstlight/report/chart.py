@@ -186,12 +186,11 @@ def _group(style: Style, colour: int) -> str:
 
 
 def _mark(x: Real, y: Real, style: Style, row: int | None, name: str | None) -> Markup:
+    # the sizes of marks stand in the style sheet, for a page has thousands of marks
     title = [element("title", name)] if name else []
     if style == "squares":
-        return element(
-            "rect", *title, x=round(x - 2.6, 1), y=round(y - 2.6, 1), width=5.2, height=5.2, data_r=row
-        )
-    return element("circle", *title, cx=x, cy=y, r=2.8, data_r=row)
+        return element("rect", *title, x=round(x - 2.6, 1), y=round(y - 2.6, 1), data_r=row)
+    return element("circle", *title, cx=x, cy=y, data_r=row)
 
 
 def _edge(x: Real, value: Real, up: Range, row: int | None, name: str | None) -> Markup:

@@ -44,10 +44,10 @@ def write_whole(path: str | os.PathLike[str], text: str) -> Path:
     '<p>σ</p>'
     """
     target = Path(path)
-    if target.is_dir():
-        raise WriteError(f"while writing {target}: expected a path for a file, got a folder; add a file name")
     temporary: str | None = None
     try:
+        if target.is_dir():
+            raise IsADirectoryError(21, "a folder where a file is meant")
         if target.exists() and not target.is_file():
             # a pipe or a device, such as /dev/stdout, is written to and never replaced
             with open(target, "w", encoding="utf-8") as stream:
@@ -67,7 +67,7 @@ def write_whole(path: str | os.PathLike[str], text: str) -> Path:
             os.unlink(temporary)
         reason = getattr(error, "strerror", None) or str(error)
         raise WriteError(
-            f"while writing {target}: expected a folder that exists and can be written to, got: {reason}; "
+            f"while writing {target}: expected a file in a folder that can be written to, got: {reason}; "
             "nothing was written"
         ) from error
     return target

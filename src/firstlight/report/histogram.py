@@ -63,7 +63,7 @@ def histogram(
         points = "L".join(f"{across(v)} {up(d)}" for v, d in zip(steps, curve, strict=True))
         body.append(element("g", element("path", d=f"M{points}", class_="line"), class_="c1 line"))
         key = [Series("Gaussian of the same mean and variance", (), (), "line")]
-    return figure(title, join(body), caption=caption, legend=legend(key, [1]))
+    return figure(title, join(body), caption=caption, legend=legend(key, [1] * len(key)))
 
 
 def qq_plot(

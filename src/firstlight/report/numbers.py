@@ -48,7 +48,7 @@ def power_of_ten(exponent: SupportsFloat) -> str:
     exponent = float(exponent)
     if exponent in (0, 1):
         return "1" if exponent == 0 else "10"
-    text = str(int(exponent)) if exponent.is_integer() else f"{exponent:.3g}"
+    text = str(int(exponent)) if exponent.is_integer() else f"{exponent:.4f}".rstrip("0")
     return "10" + text.translate(_SUPERSCRIPT)
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import SupportsFloat, TypeGuard
+from typing import TypeGuard
+
+import numpy as np
 
 from firstlight.report.markup import Markup, element, join
 from firstlight.report.numbers import number
@@ -52,8 +54,8 @@ def _head(column: Head) -> Markup:
     return element("th", button, scope="col", class_="t" if column.text else None)
 
 
-def _is_number(value: object) -> TypeGuard[SupportsFloat]:
-    return isinstance(value, SupportsFloat) and not isinstance(value, (bool, str))
+def _is_number(value: object) -> TypeGuard[int | float | np.number]:
+    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
 
 
 def _row(columns: Sequence[Head], row: Sequence[object], index: int | None) -> Markup:

@@ -12,8 +12,7 @@
   const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
   const unpack = ([low, high, tallest, first, last, counts, steps]) => {
     const bars = [...bytes(counts)].map((v) => v / 255 * tallest);
-    const view = new DataView(bytes(steps).buffer);
-    const quantiles = data.normal.map((_, i) => first + view.getUint16(2 * i, true) / 65535 * (last - first));
+    const quantiles = [...bytes(steps)].map((v) => first + v / 255 * (last - first));
     return { low, high, bars, quantiles };
   };
   const node = (name, attributes, text) => {
@@ -61,7 +60,7 @@
     const density = (v) => Math.exp(-(((v - mean) / std) ** 2) / 2) / std / Math.sqrt(2 * Math.PI);
     const gaussian = mean !== null && std > 0;
     for (let i = 0; gaussian && i <= 160; i++) points.push(low + i / 160 * (high - low));
-    const top = 1.06 * Math.max(...bars, ...points.map(density));
+    const top = 1.05 * Math.max(...bars, ...points.map(density));
     const across = scale(low, high, LEFT, W - RIGHT), up = scale(0, top, H - BOTTOM, TOP);
     const d = bars.map((b, i) => b > 0 ? `M${across(low + i * width)} ${up(0)}V${up(b)}H${across(low + (i + 1) * width)}V${up(0)}z` : "").join("");
     const drawn = [axes(across, up, "entry", "density"), node("path", { d, class: "hist" })];
@@ -80,7 +79,7 @@
     const drawn = [axes(across, up, "quantile of N(0,1)", "entry")];
     if (gaussian) drawn.push(curve(ends.map((v, i) => [across(v), up(line[i])])));
     const marks = node("g", { class: "c0 marks" });
-    quantiles.forEach((q, i) => marks.append(node("circle", { cx: across(normal[i]), cy: up(q), r: 2.8 })));
+    quantiles.forEach((q, i) => marks.append(node("circle", { cx: across(normal[i]), cy: up(q) })));
     drawn.push(marks);
     return drawn;
   };
