@@ -35,6 +35,8 @@ class Expression:
         Second moment of random factors of mean one that differ between samples (1/(1−p) for dropout).
     linear
         Whether φ is the identity, so that the tensor's law is the source's own.
+    scaled
+        Whether φ multiplies by a constant, so that a row of its own would say nothing new.
     """
 
     key: str = "x"
@@ -43,6 +45,7 @@ class Expression:
     gain: float = 1.0
     noise: float = 1.0
     linear: bool = True
+    scaled: bool = True
 
     def times(self, gain: float = 1.0, noise: float = 1.0) -> Expression:
         """The same function with one more independent factor."""
@@ -73,7 +76,20 @@ def compose(
         named = {k: v.apply(t) if isinstance(v, Expression) else _cast(v, t) for k, v in kwargs.items()}
         return func(*values, **named)
 
-    return Expression(f"{name}({', '.join(texts)})", apply, steps, linear=False)
+    return Expression(
+        f"{name}({', '.join(texts)})", apply, steps, linear=False, scaled=_scales(name, args, inner)
+    )
+
+
+def _scales(name: str, args: tuple[Any, ...], inner: list[Expression]) -> bool:
+    """Whether a step multiplies one scaled tensor by a constant."""
+    if len(inner) != 1 or not inner[0].scaled:
+        return False
+    by_number = len(args) == 2 and not isinstance(args[1 if args[0] is inner[0] else 0], Tensor)
+    if name in ("mul", "multiply", "rmul"):
+        return by_number
+    divides = name in ("div", "divide", "truediv", "true_divide") and args[0] is inner[0]
+    return name in ("neg", "negative", "positive") or (divides and by_number)
 
 
 def _cast(value: Any, like: Tensor) -> Any:
@@ -112,4 +128,25 @@ def from_module(module: torch.nn.Module, name: str) -> Expression | None:
     if whole.shape != probe.shape or not torch.isfinite(whole).all():
         return None
     close = torch.allclose(whole[order], mixed, atol=1e-5) and torch.allclose(single, whole[2:3], atol=1e-5)
-    return Expression(f"{name}@{id(module)}(x)", apply, 1, linear=False) if close else None
+    if not close:
+        return None
+    return Expression(f"{name}@{id(module)}(x)", apply, 1, linear=False, scaled=False)
+
+
+def agrees(expression: Expression, source: Tensor, output: Tensor) -> bool:
+    """Whether an expression gives what was computed, on entries spread over the tensor.
+
+    A few numbers can mistake a module that looks at shapes (padding that shifts rows) for an element-wise
+    one; the tensor that it ran on cannot.
+    """
+    step = max(1, source.numel() // 509)
+    given, got = (t.detach().reshape(-1)[::step] for t in (source, output))
+    try:
+        with torch.no_grad():
+            expected = expression.apply(given.unsqueeze(0))[0].float()
+    except (RuntimeError, TypeError, ValueError, IndexError, AttributeError, NotImplementedError):
+        return False
+    got = got.float()
+    # half precision keeps 8 bits
+    atol = 1e-2 * float(got.abs().nan_to_num(posinf=0.0).mean())
+    return expected.shape == got.shape and torch.allclose(expected, got, rtol=1e-2, atol=atol, equal_nan=True)

@@ -126,6 +126,15 @@ class Ledger:
             setattr(tensor, _MARK, origin)
         return out
 
+    def retract(self, count: int) -> None:
+        """Take back the rows from ``count`` on: they were steps inside something that is one row as a whole."""
+        for site in self.sites[count:]:
+            for link in site.inputs:
+                link.source.consumers.remove(link)
+            self.reader.samples.pop(site.index, None)
+            self._calls[site.name.split("#")[0]] -= 1
+        del self.sites[count:]
+
     def use_opaquely(self, origin: Origin) -> None:
         """Note a use that theory cannot follow."""
         if origin.site is not None:
@@ -134,9 +143,12 @@ class Ledger:
             self.frames[-1].opaque.append(target)
 
     def realise(self, flowing: list[Any]) -> None:
-        """Give a tensor that is a non-linear function of a site a row of its own, before it is used."""
+        """Give a tensor that is a non-linear function of a site a row of its own, before it is used.
+
+        A multiple of the site says nothing that the site's own row does not.
+        """
         for tensor, origin in flowing:
-            if origin.site is None or origin.expression.linear or origin.row is not None:
+            if origin.site is None or origin.expression.scaled or origin.row is not None:
                 continue
             if not tensor.is_floating_point():
                 continue

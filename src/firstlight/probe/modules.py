@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from firstlight.probe import operations as ops
-from firstlight.probe.expression import Expression, from_module
+from firstlight.probe.expression import Expression, agrees, from_module
 from firstlight.probe.ledger import Frame, Ledger, origin_of, tensors_in
 from firstlight.probe.site import Origin
 from firstlight.probe.weight import normaliser
@@ -37,7 +37,7 @@ def add_norm(
 class Modules:
     """Hooks on every module of a model, live until ``close``.
 
-    ``paused`` is set while a module is run on a probe of our own, so that nothing of that is recorded.
+    ``paused`` is set while the hooks compute for themselves, so that nothing of that is recorded.
     """
 
     def __init__(self, ledger: Ledger) -> None:
@@ -74,13 +74,18 @@ class Modules:
         if self.paused or self.closed or len(self.ledger.frames) == 1:
             return
         frame = self.ledger.frames.pop()
-        if not self._recognised(frame, module, output):
-            self.ledger.frames[-1].opaque += frame.opaque
+        self.paused = True  # hooks run inside the traced forward: what they compute is not part of it
+        try:
+            if not self._recognised(frame, module, output):
+                self.ledger.frames[-1].opaque += frame.opaque
+        finally:
+            self.paused = False
 
     def _recognised(self, frame: Frame, module: nn.Module, output: Any) -> bool:
         """Take a module whose inside gave no row for what its whole is: a normaliser or an activation."""
         source, origin = frame.source, frame.origin
-        if len(self.ledger.sites) != frame.sites or source is None or origin is None:
+        inner = self.ledger.sites[frame.sites :]
+        if source is None or origin is None or any(site.kind != "activation" for site in inner):
             return False
         if not isinstance(output, Tensor) or output is source or not output.is_floating_point():
             return False
@@ -90,13 +95,14 @@ class Modules:
         name = type(module).__name__
         if "norm" in name.lower():
             self._undo(frame)
+            self.ledger.retract(frame.sites)
             add_norm(self.ledger, output, origin, name, frame.path, normaliser(module), source, leaf=False)
             return True
-        plain = origin.site is not None and origin.expression.steps == 0
+        plain = not inner and origin.site is not None and origin.expression.steps == 0
         if not plain or (known is not None and known.site is not None):
             return False
         expression = self._as_function(module)
-        if expression is None:
+        if expression is None or not agrees(expression, source, output):
             return False
         self._undo(frame)
         whole = expression.times(origin.expression.gain, origin.expression.noise)
@@ -106,12 +112,8 @@ class Modules:
     def _as_function(self, module: nn.Module) -> Expression | None:
         if sum(p.numel() for p in module.parameters()) > 16:
             return None
-        self.paused = True
-        try:
-            with torch.random.fork_rng(devices=[]):
-                return from_module(module, type(module).__name__)
-        finally:
-            self.paused = False
+        with torch.random.fork_rng(devices=[]):
+            return from_module(module, type(module).__name__)
 
     def _undo(self, frame: Frame) -> None:
         """A whole module was recognised: its inner steps are no longer uses that theory cannot follow."""

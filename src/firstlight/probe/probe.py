@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
@@ -124,9 +125,13 @@ def _facts(model: nn.Module, name: str, batch: Any, training: bool | None, seed:
 
 
 def _eager() -> AbstractContextManager[Any]:
-    """Run compiled parts as the Python they were made from, so that their steps can be seen."""
-    stance = getattr(torch.compiler, "set_stance", None)
-    return stance("force_eager") if stance is not None else nullcontext()
+    """Run compiled parts as the Python they were made from, so that their steps can be seen.
+
+    Whoever compiles has loaded the compiler; for everybody else it is not worth its seconds of import.
+    """
+    if "torch._dynamo" not in sys.modules:
+        return nullcontext()
+    return torch.compiler.set_stance("force_eager")
 
 
 def _forward(tracer: Tracer, model: nn.Module, batch: Any) -> Any:

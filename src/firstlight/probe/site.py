@@ -97,6 +97,11 @@ class Origin:
     parameters: tuple[str, ...] = ()
 
     @property
+    def plain(self) -> bool:
+        """Whether the tensor is the site's own, rearranged at most."""
+        return self.site is not None and self.expression.linear and self.expression.gain == 1.0
+
+    @property
     def sites(self) -> tuple[Site, ...]:
         """The nearest measured sites upstream."""
         return (self.site,) if self.site is not None else self.ancestors

@@ -118,7 +118,7 @@ class Tracer(TorchFunctionMode):
             name in ("mul", "multiply", "rmul")
             and base is not None
             and len(flowing) == 1
-            and learned == foreign
+            and len(learned) == len(foreign) == 1
         ):
             gain = float(learned[0].detach().float().square().mean())
             out = func(*args, **kwargs)
@@ -146,8 +146,14 @@ class Tracer(TorchFunctionMode):
         return tuple(result)
 
     def _sum(self, func: Any, name: str, args: Any, kwargs: Any, flowing: list[Any]) -> Any:
-        """A sum of two paths from one place is a residual sum: the shorter path is the stream."""
-        if not meet(flowing[0][1].sites, flowing[1][1].sites):
+        """A sum of two paths from one place is a residual sum: the shorter path is the stream.
+
+        Two functions of one row with no layer between them are arithmetic, as in rotary positions, gates
+        and scans; only where one of them is the row itself is it a stream.
+        """
+        here, there = flowing[0][1], flowing[1][1]
+        apart = not set(here.sites) & set(there.sites)
+        if not (apart or here.plain or there.plain) or not meet(here.sites, there.sites):
             return self._opaque(func, args, kwargs, flowing)
         (a, stream), (b, branch) = sorted(flowing, key=lambda pair: max(s.depth for s in pair[1].sites))
         self.ledger.realise(flowing)
