@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from firstlight.profile import Profile as Profile
     from firstlight.result import AuditResult as AuditResult
     from firstlight.result import audit as audit
+    from firstlight.theory.batchnorm import check_batch as check_batch
 
 # Loaded on first use, so that `import firstlight` costs little more than `import torch`.
 _LAZY = {
@@ -21,6 +22,7 @@ _LAZY = {
     "audit": "firstlight.result",
     "RandomNetwork": "firstlight.network",
     "simulate": "firstlight.ensemble",
+    "check_batch": "firstlight.theory.batchnorm",
 }
 _ROOMS = (
     "activations",
@@ -31,9 +33,13 @@ _ROOMS = (
     "gauss",
     "measure",
     "network",
+    "networks",
+    "papers",
     "probe",
     "profile",
     "report",
+    "theory",
+    "training",
     "weights",
 )
 

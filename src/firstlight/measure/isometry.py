@@ -22,7 +22,7 @@ def isometry_gap(
     x: Float[Tensor, "*batch m n"],
     *,
     gram: Gram = "smaller",
-    rtol: float | None = None,
+    rtol: float | int | None = None,
     method: Method = "svd",
 ) -> Float[Tensor, "*batch"]:
     r"""Isometry gap: minus the log of the geometric over the arithmetic mean of the Gram eigenvalues.
@@ -79,7 +79,7 @@ def isometry_gap(
     y = _exact(x, "the isometry gap")
     m, n = y.shape[-2:]
     singular_by_shape = _gram_size(m, n, gram) > min(m, n)
-    if method == "lu" and y.shape[-1] == y.shape[-2]:
+    if method == "lu" and m == n:
         return _gap_by_lu(y, rtol)
     if method not in ("svd", "lu"):
         raise DomainError(
@@ -97,7 +97,7 @@ def isometry_gap(
 
 
 def isometry(
-    x: Float[Tensor, "*batch m n"], *, gram: Gram = "smaller", rtol: float | None = None
+    x: Float[Tensor, "*batch m n"], *, gram: Gram = "smaller", rtol: float | int | None = None
 ) -> Float[Tensor, "*batch"]:
     r"""Isometry :math:`I(X) = e^{-\varphi(X)} \in [0, 1]`: 1 for a scaled isometry, 0 at singular Gram.
 
@@ -191,7 +191,7 @@ def _gram_size(m: int, n: int, gram: Gram) -> int:
 _PIVOT_SPAN = 1e-5
 
 
-def _gap_by_lu(y: Tensor, rtol: float | None) -> Tensor:
+def _gap_by_lu(y: Tensor, rtol: float | int | None) -> Tensor:
     """The gap of square matrices from log |det X| = Σ log |u_ii|, with the SVD where that is not safe."""
     n = y.shape[-1]
     finite = torch.isfinite(y).all(dim=-1).all(dim=-1)

@@ -129,7 +129,7 @@ def _cholesky_qr(a: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def orthogonal_(
     target: Tensor | nn.Module,
     *,
-    gain: float = 1.0,
+    gain: float | int = 1.0,
     det: Determinant | None = None,
     generator: torch.Generator | None = None,
 ) -> Tensor | nn.Module:
@@ -199,7 +199,7 @@ def orthogonal_(
 
 
 def delta_orthogonal_(
-    weight: Tensor, *, gain: float = 1.0, generator: torch.Generator | None = None
+    weight: Tensor, *, gain: float | int = 1.0, generator: torch.Generator | None = None
 ) -> Tensor:
     """Write a delta-orthogonal kernel into a convolution's weight ``(out, in, *kernel)``; see `orthogonal_`.
 
