@@ -20,7 +20,8 @@ FLAGS = (
 
 @pytest.fixture(scope="session")
 def chromium(tmp_path_factory):
-    webdriver = pytest.importorskip("selenium.webdriver", reason="install the browser extra")
+    from selenium import webdriver
+
     driver, browser = shutil.which("chromedriver"), shutil.which("chromium")
     assert driver, "chromedriver is missing: .ci/browser installs it from Debian"
     assert browser, "chromium is missing: .ci/browser installs it from Debian"

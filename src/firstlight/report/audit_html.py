@@ -172,6 +172,23 @@ def _law(measurement: Measurement) -> Markup:
     chosen = first_choice(measurement)
     if chosen is None:
         return Markup("")
+    profile = measurement.profile
+    bars, line = law_figures(measurement, chosen)
+    rows = [row for row in sorted(measurement.samples) if row < len(profile)]
+    facts = element(
+        "div", _row_facts(profile, chosen), class_="chart rowfacts", id="fl-facts", aria_live="polite"
+    )
+    return blocks.section(
+        "One row",
+        chooser(profile, rows, chosen),
+        element("div", bars, line, facts, class_="grid", id="fl-law"),
+        sample_block(measurement),
+        identifier="row",
+    )
+
+
+def law_figures(measurement: Measurement, chosen: int) -> tuple[Markup, Markup]:
+    """The histogram and the Q–Q plot of one row that has a sample."""
     profile, sample = measurement.profile, measurement.samples[chosen]
     mean, std = float(profile["mean"][chosen]), math.sqrt(max(float(profile["var"][chosen]), 0.0))
     if drawable(sample):
@@ -189,17 +206,7 @@ def _law(measurement: Measurement) -> Markup:
     else:
         bars = histogram([], low=0.0, high=0.0, title="Histogram", caption=spoken(sample))
         line = qq_plot([], [], title="Quantiles against a Gaussian")
-    rows = [row for row in sorted(measurement.samples) if row < len(profile)]
-    facts = element(
-        "div", _row_facts(profile, chosen), class_="chart rowfacts", id="fl-facts", aria_live="polite"
-    )
-    return blocks.section(
-        "One row",
-        chooser(profile, rows, chosen),
-        element("div", bars, line, facts, class_="grid", id="fl-law"),
-        sample_block(measurement),
-        identifier="row",
-    )
+    return bars, line
 
 
 def _row_facts(profile: Profile, row: int) -> Markup:
