@@ -33,6 +33,9 @@ class Verb:
 
 VERBS: dict[str, Verb] = {
     "audit": Verb("firstlight.cli.audit", "measure how signals and gradients travel through a PyTorch model"),
+    "simulate": Verb(
+        "firstlight.cli.simulate", "sample thousands of random networks exactly and report their layers"
+    ),
 }
 
 
