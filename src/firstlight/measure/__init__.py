@@ -7,6 +7,7 @@ from firstlight.measure.isometry import isometry, isometry_gap, orthogonality_ga
 from firstlight.measure.ks import ks_to_normal
 from firstlight.measure.moments import Moments, SecondMoments, log_rms, moments, second_moments
 from firstlight.measure.rank import Ranks, effective_rank, ranks
+from firstlight.measure.subset import StandardRows, standardise
 from firstlight.measure.units import constant_units, dead_units, saturation
 from firstlight.measure.weight import WeightSummary, weight_summary
 
@@ -17,6 +18,7 @@ __all__ = [
     "Ranks",
     "SampleCorrelation",
     "SecondMoments",
+    "StandardRows",
     "WeightSummary",
     "constant_units",
     "dead_units",
@@ -34,5 +36,6 @@ __all__ = [
     "sample_correlation",
     "saturation",
     "second_moments",
+    "standardise",
     "weight_summary",
 ]

@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from firstlight.measure.subset import matrix, subset, unit_rows
+from firstlight.measure.subset import StandardRows, matrix, standardise
 
 _DOING = "measuring the correlation between samples"
 
@@ -47,7 +46,7 @@ class SampleCorrelation:
 
 
 def sample_correlation(
-    z: Float[Tensor, "samples units"], *, max_samples: int = 64, max_units: int = 16_384
+    z: Float[Tensor, "samples units"] | StandardRows, *, max_samples: int = 64, max_units: int = 16_384
 ) -> SampleCorrelation:
     """Mean cosine between the rows of different samples, with its standard error and the whole matrix.
 
@@ -58,7 +57,7 @@ def sample_correlation(
     Parameters
     ----------
     z
-        One row per sample, one column per unit.
+        One row per sample, one column per unit; or what ``standardise`` made of them.
     max_samples, max_units
         Evenly spread rows and columns are read beyond these numbers.
 
@@ -74,11 +73,10 @@ def sample_correlation(
     >>> measure.sample_correlation(torch.tensor([[1.0, 0.0], [1.0, 1.0]])).mean
     0.7071...
     """
-    z = subset(matrix(z, _DOING), max_samples, max_units)
-    rows = unit_rows(z if z.dtype == torch.float64 else z.float())
+    if not isinstance(z, StandardRows):
+        z = standardise(matrix(z, _DOING), max_samples=max_samples, max_units=max_units)
+    rows, cosine = z.unit, z.cosine.double()
     samples, units = rows.shape
-    cosine = (rows @ rows.T).cpu().double() / max(units, 1)
-    cosine = cosine.clamp_(-1.0, 1.0).fill_diagonal_(1.0)
     if samples < 2 or units == 0:
         return SampleCorrelation(math.nan, math.nan, math.nan, cosine, samples, units)
     others = cosine.sum(dim=1) - 1.0

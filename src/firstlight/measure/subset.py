@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -49,13 +52,59 @@ def unit_rows(z: Float[Tensor, "samples units"]) -> Float[Tensor, "some_samples 
     """The finite, non-zero rows of ``z``, each divided by its root mean square; no size overflows."""
     if z.numel() == 0:
         return z[:0]
+    norms = torch.linalg.vector_norm(z, dim=1, keepdim=True)
+    low, high = torch.stack(torch.aminmax(norms)).tolist()
+    if low > 1e-15 and high < 1e15:
+        return z * (math.sqrt(z.shape[1]) / norms)
     largest = z.abs().amax(dim=1, keepdim=True)
-    extremes = torch.stack([largest.amax(), largest.amin()]).tolist()
-    if not extremes[0] < float("inf"):
-        z = finite_part(z)
-        return unit_rows(z)
-    if extremes[1] == 0.0:
-        keep = largest[:, 0] > 0
-        z, largest = z[keep], largest[keep]
-    z = z / largest
+    if not math.isfinite(largest.amax().item()):
+        return unit_rows(finite_part(z))
+    keep = largest[:, 0] > 0
+    z = z[keep] / largest[keep]
     return z.div_(z.square().mean(dim=1, keepdim=True).sqrt_())
+
+
+@dataclass(frozen=True)
+class StandardRows:
+    """Rows of one layer made ready once for several measures.
+
+    Attributes
+    ----------
+    values
+        The rows and columns that were picked, as they were found, float32 or float64.
+    unit
+        Those that are finite and not zero, each divided by its root mean square.
+    cosine
+        The matrix of their cosines, on the CPU, ones on its diagonal.
+    """
+
+    values: Float[Tensor, "samples units"]
+    unit: Float[Tensor, "some_samples some_units"]
+    cosine: Float[Tensor, "some_samples some_samples"]
+
+
+def standardise(
+    z: Float[Tensor, "samples units"], *, max_samples: int = 64, max_units: int = 256
+) -> StandardRows:
+    """Evenly spread rows and columns of a layer, standardised, with their cosines.
+
+    Give the result to ``gaussianity`` and ``sample_correlation`` where both are wanted of the same entries.
+
+    Raises
+    ------
+    DomainError
+        If ``z`` is not a matrix of real floating-point data.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from firstlight import measure
+    >>> rows = measure.standardise(torch.randn(100, 50))
+    >>> measure.gaussianity(rows).samples, measure.sample_correlation(rows).samples
+    (64, 64)
+    """
+    z = subset(matrix(z, "standardising rows"), max_samples, max_units)
+    z = z if z.dtype == torch.float64 else z.float()
+    unit = unit_rows(z)
+    cosine = (unit @ unit.T).cpu().div_(max(unit.shape[1], 1)).clamp_(-1.0, 1.0).fill_diagonal_(1.0)
+    return StandardRows(z, unit, cosine)
