@@ -15,7 +15,9 @@ def deep_mlp():
         for _ in range(depth):
             layer = nn.Linear(fan_in, width)
             nn.init.normal_(layer.weight, 0.0, sigma_w / math.sqrt(fan_in), generator=generator)
-            nn.init.normal_(layer.bias, 0.0, sigma_b, generator=generator) if sigma_b else nn.init.zeros_(layer.bias)
+            nn.init.normal_(layer.bias, 0.0, sigma_b, generator=generator) if sigma_b else nn.init.zeros_(
+                layer.bias
+            )
             layers += [layer, *([norm(width)] if norm else []), activation()]
             fan_in = width
         head = nn.Linear(fan_in, outputs)

@@ -144,10 +144,14 @@ def test_weight_layers_of_every_dimension(module, shape):
     assert len(rows) == 1
     assert rows["log_grad"][0] == pytest.approx(0.0, abs=0.3)  # the random direction has rms 1
     fan_in = rows["fan_in"][0]
-    assert rows["sigma_w"][0] == pytest.approx((fan_in * float((module.weight.detach() ** 2).mean())) ** 0.5, rel=1e-5)
+    assert rows["sigma_w"][0] == pytest.approx(
+        (fan_in * float((module.weight.detach() ** 2).mean())) ** 0.5, rel=1e-5
+    )
 
 
-@pytest.mark.parametrize("module", [nn.LSTM(8, 16), nn.GRU(8, 16), nn.RNN(8, 16), nn.LSTM(8, 16, 2, bidirectional=True)])
+@pytest.mark.parametrize(
+    "module", [nn.LSTM(8, 16), nn.GRU(8, 16), nn.RNN(8, 16), nn.LSTM(8, 16, 2, bidirectional=True)]
+)
 def test_recurrent_layers(module):
     result = probe(module, torch.randn(5, 4, 8))
     assert kinds(result) == ["input", "recurrent"]

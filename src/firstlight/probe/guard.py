@@ -30,6 +30,7 @@ class Guard:
         self.owned = {id(p) for p in model.parameters()}
         self.requires_grad = [(p, p.requires_grad) for p in model.parameters()]
         self.gradients = [(p, p.grad) for p in model.parameters()]
+        self.hooks = [(p, copy.copy(p._backward_hooks)) for p in model.parameters()]
 
     def before_write(self, tensor: Any) -> None:
         """Copy a parameter that an operation is about to write into, once."""
@@ -52,6 +53,8 @@ class Guard:
             parameter.requires_grad_(flag)
         for parameter, gradient in self.gradients:
             parameter.grad = gradient
+        for parameter, hooks in self.hooks:
+            parameter._backward_hooks = hooks
 
 
 def _tables(module: nn.Module) -> dict[str, Any]:
