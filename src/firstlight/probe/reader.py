@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -58,11 +59,12 @@ class Reader:
         self._entries(site, t)
         rows = self._rows(t, site.unit)
         site.rows = rows
-        if site.kind == "activation":
-            self._deadness(site, t)
-        else:
-            self._gaussianity(site, rows)
-        self._geometry(site, t, rows)
+        if site.kind == "activation" and t.dim() > 1:
+            site.values["dead"] = measure.constant_units(t, dim=site.unit)
+        standard = measure.standardise(rows, max_samples=self.budget.samples, max_units=self.budget.units)
+        if site.kind != "activation" and all_finite(rows):
+            self._gaussianity(site, standard)
+        self._geometry(site, t, standard)
 
     def _entries(self, site: Site, t: Tensor) -> None:
         values = site.values
@@ -73,10 +75,10 @@ class Reader:
         values["q_se"] = 0.0
         if part.numel() < t.numel():
             self.subsampled += 1
-            if m.q > 0 and math.isfinite(m.var):
+            if m.var > 0 and math.isfinite(m.var):
                 # spread of z² over the entries read; strided entries are as good as drawn ones
-                fourth = measure.second_moments(part.float().square()).q
-                values["q_se"] = math.sqrt(max(fourth - m.q**2, 0.0) / part.numel())
+                spread = m.var * (m.kurtosis + 2.0) + 4.0 * m.mean * (m.std * m.skewness + m.mean)
+                values["q_se"] = math.sqrt(max(m.var * spread, 0.0) / part.numel())
             low, high = (float(v) for v in torch.aminmax(t))
             absmax = max(abs(low), abs(high))
             if not math.isfinite(absmax):
@@ -100,10 +102,8 @@ class Reader:
             moved = moved[tuple(torch.from_numpy(p).to(t.device) for p in places)]
         return moved.reshape(-1, moved.shape[-1]).float()
 
-    def _gaussianity(self, site: Site, rows: Tensor) -> None:
+    def _gaussianity(self, site: Site, rows: measure.StandardRows) -> None:
         values = site.values
-        if not bool(torch.isfinite(rows).all()):
-            return
         g = measure.gaussianity(rows)
         values |= {
             "ks": g.ks,
@@ -111,31 +111,27 @@ class Reader:
             "ks_critical": g.ks_critical,
             "n_eff": g.n_eff,
         }
-        flat = torch.sort(rows.flatten()).values.cpu()
+        flat = np.sort(rows.values.cpu().numpy(), axis=None)
         low, high = float(flat[0]), float(flat[-1])
         if high > low:
-            counts = torch.histc(flat, HISTOGRAM_BINS, low, high)
+            inner = np.linspace(low, high, HISTOGRAM_BINS + 1)[1:-1].astype(flat.dtype)
+            below = [0, *np.searchsorted(flat, inner).tolist(), len(flat)]
             places = [round(p * (len(flat) - 1)) for p in QUANTILE_LEVELS]
-            self.samples[site.index] = LayerSample(
-                low, high, tuple(int(c) for c in counts.tolist()), tuple(flat[places].tolist())
-            )
+            counts = tuple(b - a for a, b in itertools.pairwise(below))
+            self.samples[site.index] = LayerSample(low, high, counts, tuple(flat[places].tolist()))
 
-    def _deadness(self, site: Site, t: Tensor) -> None:
-        moved = t.movedim(site.unit, 0).flatten(1)
-        if moved.shape[1] > 1:
-            site.values["dead"] = float((moved.amax(1) == moved.amin(1)).float().mean())
-
-    def _geometry(self, site: Site, t: Tensor, rows: Tensor) -> None:
-        values = site.values
+    def _geometry(self, site: Site, t: Tensor, standard: measure.StandardRows) -> None:
+        values, rows = site.values, standard.values
         images = site.unit < -1 and t.dim() == -site.unit + 1
         if images:
             # images: what tells two inputs apart is the whole map, not one place of it
             count = min(t.shape[0], self.budget.samples)
             flat = t[:count].reshape(count, -1)
             rows = flat[:, :: -(-flat.shape[1] // (4 * self.budget.units))].float()
-        if not bool(torch.isfinite(rows).all()) or rows.shape[0] < 2:
+            standard = measure.standardise(rows, max_samples=count, max_units=rows.shape[1])
+        if rows.shape[0] < 2 or not all_finite(rows):
             return
-        c = measure.sample_correlation(rows)
+        c = measure.sample_correlation(standard)
         values |= {"correlation": c.mean, "correlation_se": c.se}
         if not images:
             upper = torch.triu_indices(len(c.cosine), len(c.cosine), 1)
@@ -227,6 +223,11 @@ class Reader:
         if -unit <= result.dim() and result.shape[unit] == size:
             return unit
         return -1
+
+
+def all_finite(rows: Tensor) -> bool:
+    """Whether every entry is finite; the sum settles it unless finite entries overflow it."""
+    return math.isfinite(float(rows.sum())) or bool(torch.isfinite(rows).all())
 
 
 def strided(t: Tensor, limit: int) -> Tensor:
