@@ -191,7 +191,7 @@ EXPLANATIONS: dict[str, Explanation] = {
         "bias",
         "clip or normalise the inputs; keep these layers in higher precision",
         "Sun et al., Massive Activations in Large Language Models, COLM 2024",
-        "largest entry over rms",
+        "largest entry over the robust deviation",
     ),
     "never-initialised": Explanation(
         "Parameters without data",

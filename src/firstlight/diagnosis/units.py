@@ -104,7 +104,7 @@ def _massive(f: Findings) -> list[Verdict]:
         return []
     worst = int(np.argmax(np.where(bad, ratio, -np.inf)))
     evidence = (
-        f"{int(bad.sum())} rows have an entry over {line[worst]:.0f} times their root mean square; the worst, "
+        f"{int(bad.sum())} rows have an entry over {line[worst]:.0f} times the robust deviation; the worst, "
         f"{rows['name'][worst]}, reaches {ratio[worst]:.0f} times (Gaussian entries: {gaussian[worst]:.1f})."
     )
     return [

@@ -114,9 +114,10 @@ def _integrate(found: list[tuple[Link, tuple[Tensor, Tensor]]]) -> dict[tuple[in
     laws = {}
     steepest = _steepest_if_bounded(phi)
     for i, (link, (mean, variances)) in enumerate(found):
-        if steepest is not None and link.via is not None and link.source.rows is not None:
+        row = link.target if link.target.kind == "activation" else link.via
+        if steepest is not None and row is not None and link.source.rows is not None:
             slopes = phi.derivative(link.source.rows.cpu().double())
-            link.via.values["saturated"] = measure.saturation(slopes, largest=steepest)
+            row.values["saturated"] = measure.saturation(slopes, largest=steepest)
         shift = float(mean)
         kinks = tuple(k - shift for k in phi.kinks)
         shifted = _Shifted(phi, shift)

@@ -17,6 +17,9 @@ from firstlight.probe.operations import WEIGHT_OPERATIONS
 from firstlight.probe.site import Origin, Site
 from firstlight.probe.weight import coverage
 
+# Distance between the quartiles of a standard Gaussian.
+QUARTILES = 1.349
+
 
 @dataclass(frozen=True)
 class Budget:
@@ -85,7 +88,6 @@ class Reader:
                 values["nonfinite"] = 1.0 - float(torch.isfinite(t).float().mean())
                 absmax = measure.second_moments(t).absmax
         values["absmax"] = absmax
-        values["outlier_ratio"] = absmax / math.sqrt(m.q) if m.q > 0 else math.nan
 
     def _rows(self, t: Tensor, unit: int) -> Tensor:
         """At most ``samples × units`` entries as float32 rows, spread over all samples and units."""
@@ -113,6 +115,11 @@ class Reader:
         }
         flat = np.sort(rows.values.cpu().numpy(), axis=None)
         low, high = float(flat[0]), float(flat[-1])
+        # quartiles stay where they are when one entry runs away; the root mean square does not
+        quarter = len(flat) // 4
+        deviation = float(flat[-1 - quarter] - flat[quarter]) / QUARTILES
+        if deviation > 0:
+            values["outlier_ratio"] = values["absmax"] / deviation
         if high > low:
             inner = np.linspace(low, high, HISTOGRAM_BINS + 1)[1:-1].astype(flat.dtype)
             below = [0, *np.searchsorted(flat, inner).tolist(), len(flat)]

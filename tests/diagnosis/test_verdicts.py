@@ -1,0 +1,222 @@
+"""Each verdict on a network that has the fault, and silence on the same network without it."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import firstlight
+from firstlight.diagnosis import EXPLANATIONS, fit
+from firstlight.errors import UnhealthyError
+
+
+def severities(result):
+    return {v.code: v.severity for v in result.verdicts}
+
+
+def test_torch_default_initialisation_of_a_deep_relu_net_vanishes(digits):
+    torch.manual_seed(0)
+    sizes = [64, *[256] * 12]
+    layers = [m for a, b in zip(sizes, sizes[1:]) for m in (nn.Linear(a, b), nn.ReLU())]
+    result = firstlight.audit(nn.Sequential(*layers, nn.Linear(256, 10)), digits)
+    found = {v.code: v for v in result.verdicts}
+    assert found["vanishing-gradients"].severity == "unhealthy"
+    assert "torch's default" in found["vanishing-gradients"].cause
+
+
+def test_depth_decides_a_growth_of_two_percent(deep_mlp, digits):
+    # linear layers: the gradient norm grows by σ_w a layer
+    shallow = firstlight.audit(deep_mlp(10, 64, nn.Identity, 1.02), digits)
+    assert "exploding-gradients" not in severities(shallow)
+    chain = nn.Sequential(*[nn.Linear(64, 64, bias=False) for _ in range(400)])
+    for layer in chain:
+        nn.init.orthogonal_(layer.weight, gain=1.02)
+    deep = firstlight.audit(chain, digits)
+    assert severities(deep)["exploding-gradients"] == "unhealthy"
+
+
+def test_relu_collapses_slowly_and_is_a_warning(deep_mlp, digits):
+    result = firstlight.audit(deep_mlp(50, 256, nn.ReLU, math.sqrt(2)), digits)
+    assert "exploding-gradients" not in severities(result)
+    assert severities(result)["rank-collapse"] == "warning"
+    assert result.healthy
+
+
+def test_an_ordered_network_is_unhealthy(deep_mlp, digits):
+    result = firstlight.audit(deep_mlp(30, 256, nn.Tanh, 0.8, sigma_b=0.3), digits)
+    found = severities(result)
+    assert found["ordered"] == "unhealthy"
+    assert found["vanishing-gradients"] == "unhealthy"
+    assert "chaotic" not in found
+
+
+@pytest.mark.parametrize(
+    ("sigma_w", "code"), [(3.0, "exploding-activations"), (0.5, "vanishing-activations")]
+)
+def test_activations_that_explode_or_vanish(deep_mlp, digits, sigma_w, code):
+    result = firstlight.audit(deep_mlp(20, 128, nn.ReLU, sigma_w * math.sqrt(2)), digits)
+    assert severities(result)[code] == "unhealthy"
+
+
+class Residual(nn.Module):
+    def __init__(self, scale, norm=None, blocks=16, width=64):
+        super().__init__()
+        self.scale = scale
+        self.blocks = nn.ModuleList(
+            nn.Sequential(
+                *([norm(width)] if norm else []), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width)
+            )
+            for _ in range(blocks)
+        )
+        for m in self.modules():
+            if isinstance(m, nn.Linear):
+                nn.init.normal_(m.weight, 0, math.sqrt(2 / width))
+
+    def forward(self, x):
+        for block in self.blocks:
+            x = x + self.scale * block(x)
+        return x
+
+
+def test_unscaled_residual_branches(digits):
+    torch.manual_seed(0)
+    assert severities(firstlight.audit(Residual(1.0), digits))["residual-growth"] == "unhealthy"
+    assert "residual-growth" not in severities(firstlight.audit(Residual(0.25), digits))
+    assert "residual-growth" not in severities(firstlight.audit(Residual(1.0, nn.LayerNorm), digits))
+
+
+def test_dead_units(deep_mlp, digits):
+    net = deep_mlp(2, 64, nn.ReLU, math.sqrt(2))
+    with torch.no_grad():
+        net[2].bias.fill_(-50.0)
+    result = firstlight.audit(net, digits)
+    assert severities(result)["dead-units"] == "unhealthy"
+    assert result.profile.select("activation")["dead"][1] == 1.0
+
+
+def test_saturation_and_unnormalised_inputs(deep_mlp, digits):
+    result = firstlight.audit(deep_mlp(3, 64, nn.Tanh, 1.0), 100.0 * digits)
+    found = severities(result)
+    assert found["saturation"] in ("warning", "unhealthy")
+    assert found["input-scale"] == "unhealthy"
+    assert result.profile.select("activation")["saturated"][0] > 0.9
+
+
+def test_relu_is_never_called_saturated(deep_mlp, digits):
+    rows = firstlight.audit(deep_mlp(3, 64, nn.ReLU, 1.0), digits).profile.select("activation")
+    assert all(np.isnan(rows["saturated"]))
+
+
+def test_mean_shift(deep_mlp, digits):
+    net = deep_mlp(4, 256, nn.ReLU, math.sqrt(2))
+    assert "mean-shift" not in severities(firstlight.audit(net, digits))
+    with torch.no_grad():
+        for layer in net[2::2]:
+            layer.weight.add_(0.2 / math.sqrt(256))
+    assert severities(firstlight.audit(net, digits))["mean-shift"] == "warning"
+
+
+def test_narrow_deep_relu_is_not_gaussian(deep_mlp, digits):
+    narrow = firstlight.audit(deep_mlp(40, 8, nn.ReLU, math.sqrt(2), inputs=64), digits)
+    wide = firstlight.audit(deep_mlp(6, 256, nn.Tanh, 1.2), digits)
+    assert "not-gaussian" not in severities(wide)
+    assert np.isfinite(narrow.profile.select("weight")["ks_standardised"]).all()
+
+
+def test_heavy_tailed_weights_are_not_gaussian(deep_mlp, digits):
+    torch.manual_seed(0)
+    net = deep_mlp(6, 256, nn.Tanh, 1.2)
+    student = torch.distributions.StudentT(torch.tensor(1.2))
+    with torch.no_grad():
+        for layer in net[::2]:
+            layer.weight.copy_(student.sample(layer.weight.shape) / layer.weight.shape[1])
+    assert "not-gaussian" in severities(firstlight.audit(net, digits))
+
+
+def test_massive_activations(deep_mlp, digits):
+    net = deep_mlp(3, 512, nn.Tanh, 1.2)
+    with torch.no_grad():
+        net[2].bias[7] = 2000.0
+    assert severities(firstlight.audit(net, digits))["massive-activations"] == "warning"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "code", "severity"),
+    [
+        (lambda w: w.fill_(0.0), "zero-weights", "warning"),
+        (lambda w: w.fill_(0.1), "constant-weights", "unhealthy"),
+        (lambda w: w.copy_(w[:1].expand_as(w).clone()), "cloned-units", "unhealthy"),
+        (lambda w: w[0].fill_(math.nan), "non-finite-weights", "unhealthy"),
+    ],
+)
+@pytest.mark.parametrize("width", [32, 512])
+def test_faults_of_weights(deep_mlp, digits, spoil, code, severity, width):
+    net = deep_mlp(3, width, nn.Tanh, 1.2)
+    assert code not in severities(firstlight.audit(net, digits))
+    with torch.no_grad():
+        spoil(net[2].weight)
+    assert severities(firstlight.audit(net, digits))[code] == severity
+
+
+def test_unused_parameters_are_named(digits):
+    class Spare(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.used, self.spare = nn.Linear(64, 4), nn.Linear(4, 4)
+
+        def forward(self, x):
+            return self.used(x)
+
+    result = firstlight.audit(Spare(), digits)
+    note = next(v for v in result.verdicts if v.code == "unused-parameters")
+    assert note.layers == ("spare.weight", "spare.bias")
+    assert result.healthy
+
+
+def test_zero_initialised_residual_branches_are_healthy(digits):
+    torch.manual_seed(0)
+    net = Residual(1.0, nn.LayerNorm, blocks=6)
+    for block in net.blocks:
+        nn.init.zeros_(block[-1].weight)
+    result = firstlight.audit(net, digits)
+    assert result.healthy
+    assert severities(result)["zero-weights"] == "warning"
+
+
+def test_assert_healthy_and_scalars(deep_mlp, digits):
+    bad = firstlight.audit(deep_mlp(50, 64, nn.Tanh, 2.5), digits)
+    with pytest.raises(UnhealthyError, match="exploding-gradients"):
+        bad.assert_healthy()
+    bad.assert_healthy(ignore=[v.code for v in bad.verdicts])
+    numbers = bad.scalars()
+    assert numbers["firstlight/healthy"] == 0.0
+    assert numbers["firstlight/verdict/chaotic"] > 2.0
+    assert all(isinstance(v, float) for v in numbers.values())
+
+
+def test_every_explanation_is_whole():
+    for code, text in EXPLANATIONS.items():
+        assert text.title, code
+        assert text.why, code
+        if code != "healthy":
+            assert text.cause, code
+            assert text.remedy, code
+        assert not text.remedy.endswith("."), code
+
+
+def test_trend_has_an_honest_standard_error():
+    # random walks with drift: the estimate must lie within its errors as often as it says
+    rng = np.random.default_rng(0)
+    inside = 0
+    for _ in range(300):
+        y = np.cumsum(0.1 + 0.2 * rng.standard_normal(50))
+        trend = fit(np.arange(50.0), y)
+        inside += abs(trend.slope - 0.1) < 2 * trend.se
+    assert inside / 300 > 0.9
+
+
+def test_trend_needs_three_depths():
+    assert fit(np.array([0.0, 1.0]), np.array([0.0, 1.0])) is None
+    assert fit(np.array([0.0, 0.0, 0.0]), np.array([0.0, 1.0, 2.0])) is None
