@@ -9,8 +9,8 @@ from torch import Tensor
 
 from firstlight.errors import DomainError
 
-# 32k float32 entries are 128 kB: two such buffers fit in a core's second-level cache.
-CPU_BLOCK = 32_768
+# 64k float32 entries are 256 kB: a block and two buffers fit in a second-level cache of 1 MB.
+CPU_BLOCK = 65_536
 # An accelerator pays per kernel, not per byte.
 DEVICE_BLOCK = 1 << 23
 

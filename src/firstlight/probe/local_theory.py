@@ -21,6 +21,7 @@ from torch import Tensor
 
 from firstlight import activations, gauss, measure
 from firstlight.errors import FirstlightError
+from firstlight.probe.expansion import expansion, power_series
 from firstlight.probe.measurement import Skipped
 from firstlight.probe.site import Link, Site
 
@@ -113,16 +114,14 @@ def _integrate(found: list[tuple[Link, tuple[Tensor, Tensor]]]) -> dict[tuple[in
     slope = gauss.expect(lambda t: phi.derivative(t) ** 2, means, stds, kinks=phi.kinks).mean(1)
     laws = {}
     steepest = _steepest_if_bounded(phi)
-    for i, (link, (mean, variances)) in enumerate(found):
+    typical = stds.square().mean(1).sqrt()
+    squares = expansion(phi, means.squeeze(1), typical, HERMITE, phi.kinks).square()
+    for i, (link, _) in enumerate(found):
         row = link.target if link.target.kind == "activation" else link.via
         if steepest is not None and row is not None and link.source.rows is not None:
             slopes = phi.derivative(link.source.rows.cpu().double())
             row.values["saturated"] = measure.saturation(slopes, largest=steepest)
-        shift = float(mean)
-        kinks = tuple(k - shift for k in phi.kinks)
-        shifted = _Shifted(phi, shift)
-        coefficients = gauss.hermite_coefficients(shifted, variances.mean(), HERMITE, kinks=kinks)
-        laws[_key(link)] = Law(float(first[i]), float(second[i]), float(slope[i]), coefficients.square())
+        laws[_key(link)] = Law(float(first[i]), float(second[i]), float(slope[i]), squares[i])
     return laws
 
 
@@ -135,17 +134,6 @@ def _steepest_if_bounded(phi: activations.Activation) -> float | None:
     far = phi.derivative(torch.tensor([-40.0, -33.3, -21.7, 21.7, 33.3, 40.0], dtype=torch.float64)).abs()
     largest = float(near.max())
     return largest if largest > 0 and float(far.max()) < 0.01 * largest else None
-
-
-@dataclass(frozen=True)
-class _Shifted:
-    """t ↦ φ(t + shift)."""
-
-    phi: activations.Activation
-    shift: float
-
-    def __call__(self, t: Tensor) -> Tensor:
-        return self.phi(t + self.shift)
 
 
 def _moments(link: Link, laws: dict[tuple[int, str], Law]) -> tuple[float, float, float]:
@@ -225,7 +213,7 @@ def _correlation(link: Link, laws: dict[tuple[int, str], Law], target: Site | No
             centred = ((c * source.values["q"] - shift) / source.values["var"]).clamp(-1.0, 1.0)
         square = float(law.hermite.sum())
         tail = max(law.square - square, 0.0)
-        cross = _polynomial(law.hermite, centred) + tail * centred.clamp_min(0.0) ** (HERMITE + 1)
+        cross = power_series(law.hermite, centred) + tail * centred.clamp_min(0.0) ** (HERMITE + 1)
         square += tail
     square *= expression.noise
     if target is not None and target.weight is not None:
@@ -234,13 +222,6 @@ def _correlation(link: Link, laws: dict[tuple[int, str], Law], target: Site | No
         cross = scale * factor * cross + target.weight.bias_square
         square = scale * factor * square + target.weight.bias_square
     return float((cross / square).mean()) if square > 0 else math.nan
-
-
-def _polynomial(coefficients: Tensor, x: Tensor) -> Tensor:
-    value = torch.zeros_like(x)
-    for a in coefficients.flip(0):
-        value = value * x + a
-    return value
 
 
 def _contributions(site: Site, laws: dict[tuple[int, str], Law]) -> list[tuple[Link, float]] | None:
@@ -311,7 +292,7 @@ def _compare(site: Site, log_square: float) -> None:
 def _growth(site: Site) -> None:
     """Log growth of the squared gradient norm from the rows that a site feeds to the site itself."""
     below: Any = site.values.pop("consumed_log", None)
-    if below is None or not math.isfinite(below):
+    if below is None or not math.isfinite(below) or math.isnan(site.log_square):
         return
     site.values["growth"] = site.log_square - below
     theory = site.values.get("log_grad_theory", math.nan)
