@@ -99,7 +99,7 @@ class Dask:
                 client.submit(_compute, task.plan, inputs[id(task.x)], task.index, pure=False): position
                 for position, task in enumerate(tasks)
             }
-            for future in as_completed(list(futures)):
+            for future in as_completed(list(futures), loop=client.loop):
                 if future.status != "finished":
                     raise RunError(
                         f"while computing shard {tasks[futures[future]].index} on dask: {future.exception()}; "

@@ -6,6 +6,7 @@ from typing import Any
 
 from firstlight import weights
 from firstlight.ensemble.samplers.base import Sampler
+from firstlight.ensemble.samplers.inversion import InvertedWeights
 from firstlight.ensemble.samplers.normal import NormalWeights
 from firstlight.ensemble.samplers.orthogonal import OrthogonalWeights
 from firstlight.ensemble.samplers.streamed import StreamedWeights
@@ -25,7 +26,7 @@ def sampler_for(law: Any, *, sigma_w: float | int = 1.0, sigma_b: float | int = 
     --------
     >>> from firstlight.ensemble.samplers import sampler_for
     >>> type(sampler_for("normal")).__name__, type(sampler_for("weibull(3)")).__name__
-    ('NormalWeights', 'StreamedWeights')
+    ('NormalWeights', 'InvertedWeights')
     """
     if law == "orthogonal":
         return OrthogonalWeights(sigma_w, sigma_b)
@@ -33,4 +34,6 @@ def sampler_for(law: Any, *, sigma_w: float | int = 1.0, sigma_b: float | int = 
         law = weights.get(law)
     if isinstance(law, weights.Normal):
         return NormalWeights(sigma_w, sigma_b)
+    if law.has_density:
+        return InvertedWeights(law, sigma_w, sigma_b)
     return StreamedWeights(law, sigma_w, sigma_b)
