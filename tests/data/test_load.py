@@ -1,13 +1,12 @@
 """``load``: digits, noise, a user's files and factories, and everything that can be wrong with them."""
 
-import sys
-
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from firstlight import data
+from firstlight.data import loading as loading_module
 from firstlight.errors import LoadError
 
 X = torch.arange(24, dtype=torch.float32).reshape(6, 4)
@@ -26,8 +25,24 @@ def test_digits_are_all_there_and_standardised():
     assert data.load("digits", normalise="unit").inputs.max() == 1
 
 
+@pytest.mark.parametrize("train", [True, False])
+def test_digits_are_those_of_scikit_learn(train):
+    from sklearn.datasets import load_digits
+
+    theirs, ours = load_digits(), data.load("digits", train=train, normalise="raw")
+    part = slice(None, 1437) if train else slice(1437, None)
+    np.testing.assert_array_equal(ours.inputs[:, 0].numpy(), theirs.images[part])
+    np.testing.assert_array_equal(ours.targets.numpy(), theirs.target[part])
+
+
+def test_digits_whose_file_has_moved_are_loaded_all_the_same(monkeypatch):
+    expected = data.load("digits", count=20)
+    monkeypatch.setattr(loading_module.Path, "is_file", lambda path: False)
+    assert torch.equal(data.load("digits", count=20).inputs, expected.inputs)
+
+
 def test_digits_without_scikit_learn_name_the_extra(monkeypatch):
-    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    monkeypatch.setattr(loading_module.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(LoadError, match=r"firstlight\[data\]"):
         data.load("digits")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import importlib.util
 import math
 import os
 import re
@@ -133,16 +134,30 @@ def _named(
 
 
 def _digits(train: bool) -> tuple[np.ndarray, np.ndarray]:
-    try:
-        from sklearn.datasets import load_digits
-    except ImportError as error:
+    table = _digits_table()
+    part = table[:_DIGITS_TRAIN] if train else table[_DIGITS_TRAIN:]
+    return part[:, :64].reshape(-1, 1, 8, 8).astype(np.uint8), part[:, 64].astype(np.int64)
+
+
+def _digits_table() -> np.ndarray:
+    """Pixels and class of each digit, one row each, out of scikit-learn's own file.
+
+    Importing scikit-learn takes as long as importing torch, so the file is read without it where it stands.
+    """
+    place = importlib.util.find_spec("sklearn")
+    folder = next(iter(place.submodule_search_locations or ()), None) if place is not None else None
+    if folder is None:
         raise LoadError(
             "while loading digits: scikit-learn, which holds them, is not installed; "
             "`pip install 'firstlight[data]'`, or give other data such as 1x8x8 for noise"
-        ) from error
+        )
+    path = Path(folder) / "datasets" / "data" / "digits.csv.gz"
+    if path.is_file():
+        return np.loadtxt(path, delimiter=",")
+    from sklearn.datasets import load_digits
+
     digits = load_digits()
-    part = slice(None, _DIGITS_TRAIN) if train else slice(_DIGITS_TRAIN, None)
-    return digits.images[part, None].astype(np.uint8), digits.target[part].astype(np.int64)
+    return np.column_stack([digits.data, digits.target])
 
 
 def _noise(spec: str, count: int, seed: int, dtype: torch.dtype) -> Dataset:
