@@ -1,5 +1,6 @@
 """Each verdict on a network that has the fault, and silence on the same network without it."""
 
+import itertools
 import math
 
 import numpy as np
@@ -19,7 +20,7 @@ def severities(result):
 def test_torch_default_initialisation_of_a_deep_relu_net_vanishes(digits):
     torch.manual_seed(0)
     sizes = [64, *[256] * 12]
-    layers = [m for a, b in zip(sizes, sizes[1:]) for m in (nn.Linear(a, b), nn.ReLU())]
+    layers = [m for a, b in itertools.pairwise(sizes) for m in (nn.Linear(a, b), nn.ReLU())]
     result = firstlight.audit(nn.Sequential(*layers, nn.Linear(256, 10)), digits)
     found = {v.code: v for v in result.verdicts}
     assert found["vanishing-gradients"].severity == "unhealthy"

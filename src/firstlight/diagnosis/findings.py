@@ -78,7 +78,9 @@ class Findings:
 
     @cached_property
     def theory_growth(self) -> float:
-        """Theory's log growth of the squared gradient per weight layer, summed over rows between them."""
+        """Theory's log growth of the squared gradient per weight layer; NaN where paths branch and rejoin."""
+        if self.residual:
+            return math.nan
         growth = self.profile["growth_theory"]
         inner = np.isin(self.profile["kind"].astype(str), ("weight", "norm", "residual"))
         values = growth[inner & np.isfinite(growth)]

@@ -32,8 +32,12 @@ HERMITE = 40
 
 @dataclass(frozen=True)
 class Law:
-    """Gaussian moments of φ at one site: E φ, E φ², E φ'² and the squared Hermite coefficients of φ."""
+    """Gaussian moments of φ at one site: E φ, E φ², E φ'² and the squared Hermite coefficients of φ.
 
+    ``shift`` is the mean of z that they were taken about; 0 where it does not stand out from noise.
+    """
+
+    shift: float
     mean: float
     square: float
     slope: float
@@ -68,8 +72,8 @@ def _row_law(site: Site) -> tuple[Tensor, Tensor] | None:
     if not bool(torch.isfinite(rows).all()):
         return None
     mean = rows.mean()
-    # the mean of few units is noise: keep it only where it stands out
-    if float(mean.abs()) < 3.0 * float(rows.std()) / math.sqrt(rows.numel()):
+    # the mean over few units is noise, and samples share it: keep it only where it stands out
+    if float(mean.abs()) < 4.0 * float(rows.std()) / math.sqrt(rows.shape[1]):
         mean = torch.zeros((), dtype=torch.float64)
     variances = ((rows - mean) ** 2).mean(1).sort().values
     groups = torch.stack([part.mean() for part in variances.repeat_interleave(NORMS).chunk(NORMS)])
@@ -121,7 +125,9 @@ def _integrate(found: list[tuple[Link, tuple[Tensor, Tensor]]]) -> dict[tuple[in
         if steepest is not None and row is not None and link.source.rows is not None:
             slopes = phi.derivative(link.source.rows.cpu().double())
             row.values["saturated"] = measure.saturation(slopes, largest=steepest)
-        laws[_key(link)] = Law(float(first[i]), float(second[i]), float(slope[i]), squares[i])
+        laws[_key(link)] = Law(
+            float(found[i][1][0]), float(first[i]), float(second[i]), float(slope[i]), squares[i]
+        )
     return laws
 
 
@@ -206,11 +212,9 @@ def _correlation(link: Link, laws: dict[tuple[int, str], Law], target: Site | No
         law = laws.get(_key(link))
         if law is None:
             return math.nan
-        mean_square = law.mean**2
-        centred = c
-        shift = source.values["q"] - source.values["var"]
-        if mean_square > 0 and shift > 1e-6 * source.values["q"]:
-            centred = ((c * source.values["q"] - shift) / source.values["var"]).clamp(-1.0, 1.0)
+        q, centred = source.values["q"], c
+        if law.shift:
+            centred = ((c * q - law.shift**2) / max(q - law.shift**2, 1e-300)).clamp(-1.0, 1.0)
         square = float(law.hermite.sum())
         tail = max(law.square - square, 0.0)
         cross = power_series(law.hermite, centred) + tail * centred.clamp_min(0.0) ** (HERMITE + 1)
