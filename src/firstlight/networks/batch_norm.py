@@ -178,8 +178,9 @@ class BatchNorm(nn.Module):
     @torch.no_grad()
     def _observe(self, x: Tensor) -> None:
         """Take in the statistics of a batch: the newest of a running average, or the recalibrated ones."""
-        if not self._recording:
+        if not self._recording or int(self.state[1]) == 0:
             self.state[1] = x.numel() // self.num_features
+        if not self._recording:
             if not self.track_running_stats:
                 return
         rows = x.transpose(0, 1).reshape(self.num_features, -1)

@@ -32,9 +32,8 @@ class LogGradients:
     gaps
         Isometry gap of the output of each batch norm (or of the modules asked for), if it was asked for.
     slope, slope_se
-        Growth of the log norm per layer towards the input, over the square layers between the first and the
-        readout, and its standard error: the larger of that of independent residuals and that of independent
-        increments, since log norms along depth are random walks.
+        Growth of the log norm per layer towards the input, and its standard error: the larger of that of
+        independent residuals and that of independent increments, since log norms along depth are random walks.
 
     Examples
     --------
@@ -53,15 +52,19 @@ class LogGradients:
     @property
     def slope(self) -> float:
         """Change of the log norm per layer, counted from the output to the input."""
-        return self._line()[0]
+        return self.trend()[0]
 
     @property
     def slope_se(self) -> float:
         """Standard error of the slope."""
-        return self._line()[1]
+        return self.trend()[1]
 
-    def _line(self) -> tuple[float, float]:
-        y = self.log_norms.flip(0)
+    def trend(self, *, skip: int = 0) -> tuple[float, float]:
+        """Slope and its standard error, leaving out the ``skip`` weights nearest to the output.
+
+        Near the output the gradient first loses its symmetric part, which is a fall by at most √2 and no rate.
+        """
+        y = self.log_norms.flip(0)[skip:]
         y = y[torch.isfinite(y)]
         if len(y) < 3:
             return math.nan, math.nan
