@@ -61,6 +61,12 @@ def test_the_same_seed_gives_the_same_network():
     assert not torch.equal(first["fc1.weight"], other["fc1.weight"])
 
 
+def test_a_generator_of_its_own_leaves_the_global_one_alone():
+    before = torch.get_rng_state()
+    mlp(5, 2, depth=2, width=8, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(before, torch.get_rng_state())
+
+
 @pytest.mark.parametrize(
     ("activation", "kind"),
     [

@@ -161,17 +161,26 @@ def mlp(
     layers: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
     fan_in = in_features
     for index in range(1, depth + 1):
-        layers[f"fc{index}"] = nn.utils.skip_init(nn.Linear, fan_in, width)
+        layers[f"fc{index}"] = _linear(fan_in, width)
         if norm is not None:
             layers[f"norm{index}"] = _NORMS[norm](width)
         layers[f"phi{index}"] = activation_module(activation)
         fan_in = width
     if out_features is not None:
-        layers["readout"] = nn.utils.skip_init(nn.Linear, fan_in, out_features)
+        layers["readout"] = _linear(fan_in, out_features)
     for layer in layers.values():
         if isinstance(layer, nn.Linear):
             draw(layer, sigma_w=sigma_w, sigma_b=sigma_b, weight_law=weight_law, generator=generator)
     return nn.Sequential(layers)
+
+
+def _linear(fan_in: int, width: int) -> nn.Linear:
+    """A linear layer whose own initialisation, soon overwritten, does not move the global generator.
+
+    (``nn.utils.skip_init`` would do without it, and import sympy for that.)
+    """
+    with torch.random.fork_rng(devices=[]):
+        return nn.Linear(fan_in, width)
 
 
 @torch.no_grad()
