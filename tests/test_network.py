@@ -61,6 +61,20 @@ def test_unknown_and_missing_fields() -> None:
         RandomNetwork(depth=1, width=1).with_(wide=3)
 
 
+@pytest.mark.parametrize(("name", "odd"), [("weibull-odd(3)", True), ("weibull-positive(3)", False)])
+def test_a_pair_by_name(name: str, odd: bool) -> None:
+    net = RandomNetwork(depth=1, width=1, activation=name, weight_law="weibull(3)")
+    phi = net.phi
+    x = torch.linspace(-3, 3, 7)
+    y = phi(x)
+    assert y.dtype == x.dtype
+    assert torch.equal(y, -y.flip(0)) == odd
+    step = (phi(x.double() + 1e-5) - phi(x.double() - 1e-5)) / 2e-5
+    # a central difference: truncation 1e-10, rounding 1e-11
+    torch.testing.assert_close(phi.derivative(x.double()), step, rtol=0, atol=1e-7)
+    assert RandomNetwork.from_dict(net.to_dict()) == net
+
+
 def test_a_lambda_cannot_be_written_down() -> None:
     net = RandomNetwork(depth=1, width=1, activation=lambda x: torch.tanh(x) / 2)
     with pytest.raises(DomainError, match="registered name"):

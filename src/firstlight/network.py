@@ -148,7 +148,10 @@ class RandomNetwork:
                 from firstlight import pairs
 
                 kind: Any = match[1]
-                return activations.get(pairs.weibull(float(match[2]), kind=kind).activation)
+                module: Any = pairs.weibull(float(match[2]), kind=kind).activation
+                # as it is, in the dtype it is given: `activations.get` would make a float64 copy
+                parity: Any = "odd" if kind == "odd" else None
+                return activations.Activation(self.activation, module, kinks=module.kinks, parity=parity)
         return activations.get(self.activation)
 
     def with_(self, **changes: Any) -> RandomNetwork:

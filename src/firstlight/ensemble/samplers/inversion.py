@@ -22,7 +22,7 @@ from firstlight.ensemble.samplers.base import Sampler, normals
 from firstlight.ensemble.samplers.streamed import StreamedWeights, filler
 from firstlight.weights import WeightLaw
 
-SMALLEST = 64  # below this fan-in drawing the weights is as fast
+SMALLEST = 96  # below this fan-in drawing the weights is as fast
 _CUT = 7.0  # e^{−t²/2} is below 3e-11 from here on
 _STEP = 0.3  # midpoint rule: its period 2π/0.3 holds more than twice the range of a standardised unit
 _TERMS = 14
