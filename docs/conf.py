@@ -1,12 +1,15 @@
 """Sphinx configuration: MyST pages, furo, a gallery that runs; nothing is fetched while building."""
 
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "_ext"))
 
 import firstlight
+
+MATH = "mathml" if find_spec("latex2mathml") else "sphinx.ext.mathjax"
 
 project = "firstlight"
 author = "the firstlight authors"
@@ -16,11 +19,13 @@ version = release = firstlight.__version__
 extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
-    "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",
     "sphinx_gallery.gen_gallery",
     "live_report",
+    # formulas need no script where they can be turned into MathML, else the reader's browser fetches MathJax
+    MATH,
     "plain_bars",
+    "verdict_catalogue",
 ]
 exclude_patterns = ["_build", "examples", "gallery/*.md5", "gallery/*.ipynb", "gallery/*.zip"]
 suppress_warnings = ["config.cache"]
@@ -35,6 +40,7 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 autodoc_default_options = {"members": True, "show-inheritance": True}
 
+html_math_renderer = MATH.rpartition(".")[2]
 html_theme = "furo"
 html_title = "firstlight"
 html_static_path = ["_static"]

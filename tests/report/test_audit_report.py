@@ -25,7 +25,7 @@ from firstlight.report.audit_rows import headline, overall
 from firstlight.report.audit_sample import pack
 from firstlight.report.audit_text import shown_rows
 
-ALL = ["deep_tanh", "hostile", "no_rows", "one_row", "thousand_rows"]
+ALL = ["deep_tanh", "hostile", "no_rows", "one_row"]
 
 
 class Page(HTMLParser):
@@ -158,15 +158,10 @@ def test_a_hundred_layers_are_small_and_quick(thousand_rows, verdicts):
     )
     html = audit_html(measurement, verdicts)
     assert len(html.encode()) < 300_000
-    best = min(_seconds(lambda: audit_html(measurement, verdicts)) for _ in range(3))
-    # runtime type checks are on in this run and cost several times the work itself
-    assert best < 5.0
-
-
-def _seconds(action):
-    start = time.perf_counter()
-    action()
-    return time.perf_counter() - start
+    start = time.process_time()
+    audit_html(measurement, verdicts)
+    # runtime type checks are on in this run and cost several times the work itself, which takes 0.3 s
+    assert time.process_time() - start < 4.0
 
 
 def test_a_thousand_rows_have_thinned_charts_and_a_whole_table(thousand_rows, verdicts):
@@ -174,6 +169,11 @@ def test_a_thousand_rows_have_thinned_charts_and_a_whole_table(thousand_rows, ve
     assert len(html.encode()) < 1_000_000
     assert html.count("<tr data-r=") == 1000
     assert html.count("<circle") < 2500
+    again, _ = audit_from_dict(json.loads(json.dumps(audit_dict(thousand_rows, verdicts), allow_nan=False)))
+    assert again.samples[999] == thousand_rows.samples[999]
+    text = audit_plain(thousand_rows, verdicts)
+    assert "hidden" in text
+    assert max(map(len, text.splitlines())) <= 100
 
 
 def test_packed_samples_are_true_to_a_pixel(deep_tanh):

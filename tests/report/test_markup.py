@@ -2,7 +2,7 @@ import json
 from html.parser import HTMLParser
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from firstlight.report.markup import Markup, clean, element, escape, join, json_block
@@ -55,6 +55,7 @@ def test_markup_is_not_escaped_twice_and_attributes_that_are_off_are_left_out():
     assert join(["<", Markup("<br/>")], " & ") == "&lt; &amp; <br/>"
 
 
+@settings(max_examples=40)
 @given(
     st.recursive(
         st.text() | st.integers() | st.none(),

@@ -138,13 +138,14 @@ def _chart(plot: _Plot, profile: Profile) -> Markup | None:
                 Series(group.label, x[rows], values[rows], group.style, error, group.colour, rows.tolist())
             )
         steps, heights = _mean_per_place(x[members], theory[members])
-        if len(steps):
+        # a line needs two points to be seen
+        if len(steps) > 1:
             word = "5 % line" if plot.theory == "ks_critical" else "theory"
             name = word if not lines else f"{word}, {group.label}"
             lines.append(Series(name, steps, heights, "dashed" if lines else "line", colour=1))
     y = Axis(plot.label, scale, plot.low if scale == "linear" else None, plot.high)
     return line_chart(
-        [*lines, *measured],
+        [*measured, *lines],
         title=plot.title,
         x=Axis(_across(profile)),
         y=y,

@@ -10,7 +10,16 @@ from firstlight.probe.measurement import QUANTILE_LEVELS, Measurement
 from firstlight.profile import COLUMNS, Profile
 from firstlight.report import page as blocks
 from firstlight.report.audit_charts import audit_charts
-from firstlight.report.audit_rows import FACTS, FIRST, WORDS, by_severity, columns_of, headline, overall
+from firstlight.report.audit_rows import (
+    FACTS,
+    FIRST,
+    WORDS,
+    by_severity,
+    columns_of,
+    headline,
+    overall,
+    shape_text,
+)
 from firstlight.report.audit_sample import chooser, drawable, first_choice, sample_block, spoken
 from firstlight.report.histogram import histogram, qq_plot
 from firstlight.report.markup import Markup, clean, element, join
@@ -153,7 +162,7 @@ def _facts(measurement: Measurement) -> dict[str, object]:
         elif isinstance(value, float):
             facts[name] = number(value)
         elif value not in (None, "", (), [], {}):
-            facts[name] = clean(value)
+            facts[name] = clean(shape_text(value))
     return facts
 
 

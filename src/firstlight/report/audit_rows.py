@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -79,6 +79,26 @@ def columns_of(profile: Profile) -> list[str]:
     known = [*FIRST, *(name for name in COLUMNS if name not in FIRST)]
     names = [*known, *(name for name in profile.columns if name not in COLUMNS)]
     return [name for name in names if name in profile.columns and _filled(profile[name])]
+
+
+def shape_text(value: object) -> str:
+    """Shapes as people write them; anything else as its text.
+
+    Examples
+    --------
+    >>> shape_text({"input": [256, 1, 8, 8]}), shape_text({"ids": [4, 16], "mask": [4, 16]}), shape_text(32)
+    ('256 × 1 × 8 × 8', 'ids 4 × 16, mask 4 × 16', '32')
+    """
+    if isinstance(value, Mapping):
+        shapes = {name: shape_text(shape) for name, shape in value.items()}
+        return (
+            next(iter(shapes.values()))
+            if len(shapes) == 1
+            else ", ".join(f"{k} {v}" for k, v in shapes.items())
+        )
+    if isinstance(value, (list, tuple)):
+        return " × ".join(str(size) for size in value) if value else "scalar"
+    return str(value)
 
 
 def _filled(values: np.ndarray) -> bool:

@@ -13,7 +13,7 @@ import numpy as np
 from firstlight.diagnosis.verdict import Verdict
 from firstlight.probe.measurement import Measurement
 from firstlight.profile import Profile
-from firstlight.report.audit_rows import WORDS, by_severity, headline, overall
+from firstlight.report.audit_rows import WORDS, by_severity, headline, overall, shape_text
 from firstlight.report.markup import clean
 from firstlight.report.numbers import from_log, number
 
@@ -151,7 +151,9 @@ def _title(measurement: Measurement) -> Any:
     if isinstance(meta.get("parameters"), int):
         facts.append(f"{meta['parameters']:,} parameters".replace(",", " "))
     facts += [
-        f"{name} {clean(meta[name])}" for name in ("batch", "dtype", "device", "loss") if meta.get(name)
+        f"{name} {clean(shape_text(meta[name]))}"
+        for name in ("batch", "dtype", "device", "loss")
+        if meta.get(name)
     ]
     text = Text(clean(meta.get("model") or "audit"), style="bold")
     return text.append("  " + ", ".join(facts), style="not bold dim")

@@ -153,16 +153,23 @@ def frame(across: Range, up: Range, *, right: Real = WIDTH - RIGHT) -> Markup:
 def legend(series: Sequence[Series], colours: Sequence[int]) -> Markup:
     """The names of the series with a sample of each mark."""
     entries = []
-    for one, colour in zip(series, colours, strict=True):
+    # lines are drawn over the marks, and named before them
+    ordered = sorted(
+        zip(series, colours, strict=True), key=lambda pair: pair[0].style not in ("line", "dashed")
+    )
+    for one, colour in ordered:
         if not one.label:
             continue
+        lined = one.style in ("line", "dashed", "both")
+        wide = 22 if lined else 10
         shapes = []
-        if one.style in ("line", "dashed", "both"):
+        if lined:
             shapes.append(element("path", d="M0 6H22", class_="dash" if one.style == "dashed" else "line"))
         if one.style not in ("line", "dashed"):
-            shapes.append(_mark(11, 6, one.style, None, None))
-        key = element("svg", element("g", join(shapes), class_=_group(one.style, colour)),
-                      viewBox="0 0 22 12", width=22, height=12, aria_hidden="true")  # fmt: skip
+            shapes.append(_mark(wide / 2, 6, one.style, None, None))
+        group = element("g", join(shapes), class_=_group(one.style, colour))
+        size = {"viewBox": f"0 0 {wide} 12", "width": wide, "height": 12}
+        key = element("svg", group, **size, aria_hidden="true")
         entries.append(element("span", key, one.label))
     return element("span", join(entries), class_="legend") if entries else Markup("")
 

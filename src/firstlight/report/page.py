@@ -153,7 +153,7 @@ def details(summary: str, *blocks: object) -> Markup:
 
 def fragment(*blocks: object) -> Markup:
     """Blocks with the page's style but no script, for a notebook's output cell."""
-    return element("div", element("style", Markup(asset("page.css"))), join(blocks), class_="fl")
+    return element("div", element("style", Markup(asset("page.css"))), join(blocks), class_="fl piece")
 
 
 @cache

@@ -1,0 +1,42 @@
+"""A directive that writes out the catalogue of verdicts, so that the page cannot say what the code does not.
+
+```{verdict-catalogue} exploding-gradients vanishing-gradients
+```
+"""
+
+from docutils import nodes
+from docutils.parsers.rst import Directive
+
+from firstlight.diagnosis import EXPLANATIONS
+
+
+class VerdictCatalogue(Directive):
+    """One definition list per verdict: the line and why, the cause, the remedy, the source."""
+
+    required_arguments = 1
+    final_argument_whitespace = True
+
+    def run(self):
+        result = []
+        for code in self.arguments[0].split():
+            text = EXPLANATIONS[code]
+            title = nodes.paragraph()
+            title += [nodes.strong(text=text.title), nodes.Text("  "), nodes.literal(text=code)]
+            fields = nodes.field_list()
+            for name, value in (
+                ("Counts", text.unit),
+                ("Line", text.why),
+                ("Cause", text.cause),
+                ("Remedy", text.remedy),
+                ("Source", text.source),
+            ):
+                if value:
+                    body = nodes.field_body("", nodes.paragraph(text=value[0].upper() + value[1:] + "."))
+                    fields += nodes.field("", nodes.field_name(text=name), body)
+            result += [title, fields]
+        return result
+
+
+def setup(app):
+    app.add_directive("verdict-catalogue", VerdictCatalogue)
+    return {"version": "1", "parallel_read_safe": True}
