@@ -153,7 +153,11 @@ def gap_chain(
     d = factor.shape[0]
     x = _unit_rows(factor.double().expand(draws, *factor.shape))
     gaps = [_gap_of_rows(x)]
-    for _ in range(depth):
+    for layer in range(depth):
+        if bool(torch.isinf(gaps[-1]).all()):
+            # rank once lost does not come back
+            gaps += [gaps[-1]] * (depth - layer)
+            break
         if weights == "orthogonal":
             w = haar(d, count=draws, generator=generator, dtype=torch.float64)
         else:
