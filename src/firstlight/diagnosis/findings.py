@@ -62,10 +62,6 @@ class Findings:
         uses_batch = np.isfinite(self.norms["norm_gain"]).any()
         return bool(uses_batch) and count * 2 >= max(len(self.weights), 1)
 
-    def uses(self, op: str) -> bool:
-        """Whether an activation of this name took part."""
-        return op in {str(name) for name in self.profile.select("activation")["op"]}
-
     @cached_property
     def normalised(self) -> bool:
         """Whether normalisers of any kind stand after at least half of the weight layers."""

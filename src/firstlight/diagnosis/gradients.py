@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from firstlight import activations, gauss
 from firstlight.diagnosis.catalogue import verdict
 from firstlight.diagnosis.findings import Findings, factor, names, number
 from firstlight.diagnosis.trend import Trend
@@ -28,8 +29,7 @@ def gradient_verdicts(f: Findings) -> list[Verdict]:
     evidence, specific = _evidence(f, trend), _specific(f, trend)
     if trend.slope < 0 and f.batch_normed and not f.residual:
         code, specific = "batch-norm-explosion", {}
-        rate = "π/(π−1) = 1.467 for ReLU" if f.uses("relu") else "E φ'²/Var φ for this activation"
-        evidence += f" Mean field for wide networks and large batches: {rate} (squared, per layer)."
+        evidence += _mean_field(f)
     order = f.log_gradient_norms
     return [
         *found,
@@ -59,6 +59,21 @@ def _evidence(f: Findings, trend: Trend) -> str:
             f" Gaussian theory from the measured moments: {math.exp(f.theory_growth):.3f} squared per layer."
         )
     return text
+
+
+def _mean_field(f: Findings) -> str:
+    """The rate of Yang et al. 2019 in wide networks and large batches, where one known activation is used."""
+    used = {str(op) for op in f.profile.select("activation")["op"]}
+    if len(used) != 1 or not used <= set(activations.names()):
+        return ""
+    phi = activations.get(name := used.pop())
+    mean, square, slope = (
+        float(gauss.expect(function, 0.0, 1.0, kinks=phi.kinks))
+        for function in (phi, lambda t: phi(t) ** 2, lambda t: phi.derivative(t) ** 2)
+    )
+    formula = "π/(π−1)" if name == "relu" else "E φ'²/Var φ"
+    rate = slope / (square - mean**2)
+    return f" Mean field for {name}, wide networks and large batches: {formula} = {rate:.3f} (squared, per layer)."
 
 
 def _specific(f: Findings, trend: Trend) -> dict[str, str]:
