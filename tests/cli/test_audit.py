@@ -67,9 +67,12 @@ class Forward(nn.Module):
 def forward_raises(): return Forward("raises")
 def returns_none(): return Forward("none")
 def returns_text(): return Forward("text")
-def normalised(): return nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, 10))
+def normalised():
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, 10))
 def zero_width(): return nn.Sequential(nn.Flatten(), nn.Linear(64, 0), nn.ReLU(), nn.Linear(0, 10))
 def meta(): return nn.Linear(64, 10, device="meta")
+def scripted(): return torch.jit.script(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)))
+def half_scripted(): return nn.Sequential(nn.Linear(64, 64), torch.jit.script(nn.Linear(64, 64)), nn.Linear(64, 10))
 
 def absolute(output, targets):
     return output.abs().mean()
@@ -249,6 +252,7 @@ BAD = [
     (["my_project.models:forward_raises"], "ValueError: the model"),
     (["my_project.models:returns_none"], "got None"),
     (["my_project.models:returns_text"], "got str"),
+    (["my_project.models:scripted"], "scripted model"),
     (["my_project.models:conv"], "(256, 1, 8, 8)"),
     (["my_project.models:normalised", "--batch", "1"], "larger batch"),
     (["my_project.models:make_model", "--data", "nothing"], "got none of them"),
@@ -278,6 +282,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("arguments", "message"), BAD, ids=[" ".join(arguments) for arguments, _ in BAD])
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")
 def test_bad_input_is_one_clear_line_and_status_two(project, arguments, message, capsys):
     before = left(project)
     assert main(["audit", *arguments]) == 2
@@ -305,6 +310,15 @@ def test_a_report_that_fails_halfway_leaves_nothing(project, monkeypatch, capsys
     assert main(["audit", "mlp", "--depth", "2", "--width", "8", "--quiet", "--html", "a.html"]) == 2
     assert "No space left" in capsys.readouterr().err
     assert left(project) == {"my_project", "models_file.py"}
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")
+def test_parameters_that_nobody_could_watch_are_not_called_unused(project, capsys):
+    arguments = ["models_file.py:half_scripted", "--data", "64", "--loss", "none", "--json", "-"]
+    assert main(["audit", *arguments]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert "unused-parameters" not in {verdict["code"] for verdict in result["verdicts"]}
+    assert any("scripted" in skipped["reason"] for skipped in result["skipped"])
 
 
 @pytest.mark.parametrize("name", ["zero_width", "meta"])

@@ -96,6 +96,7 @@ def probe(
         refused = modules.hook(net)
         output = _forward(Tracer(ledger, modules, guard), net, batch)
         modules.close()
+        _scripted(refused, net, ledger, given)
         skipped = [Skipped(path or given, "scripted: its inner calls cannot be followed") for path in refused]
         notes: list[str] = []
         value, meta["loss"] = _differentiable(output, targets, loss, seed, notes)
@@ -105,6 +106,17 @@ def probe(
     profile = to_profile(ledger, net, meta, notes, skipped)
     meta["seconds"] = time.perf_counter() - start
     return Measurement(profile, reader.samples, tuple(skipped), tuple(notes), meta)
+
+
+def _scripted(refused: list[str], model: nn.Module, ledger: Ledger, given: str) -> None:
+    """Take parameters that nobody could watch as used, and refuse a model that shows nothing at all."""
+    inside = tuple(f"{path}." if path else "" for path in refused)
+    ledger.used.update(name for name, _ in model.named_parameters() if name.startswith(inside))
+    if refused and all(site.kind == "input" for site in ledger.sites):
+        raise AuditError(
+            f"while auditing {given}: expected operations that can be followed, got a scripted model, "
+            "whose calls cannot be; audit the model that it was scripted from"
+        )
 
 
 def _facts(model: nn.Module, name: str, batch: Any, training: bool | None, seed: int) -> dict[str, Any]:
