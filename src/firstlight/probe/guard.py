@@ -59,7 +59,7 @@ class Guard:
 
 def _tables(module: nn.Module) -> dict[str, Any]:
     """Shallow copies of the dictionaries and lists that a module keeps: parameters, hooks, caches, histories."""
-    return {name: copy.copy(value) for name, value in vars(module).items() if type(value) in _TABLES}
+    return {name: value.copy() for name, value in vars(module).items() if type(value) in _TABLES}
 
 
 _TABLES = (dict, list, OrderedDict)
@@ -67,6 +67,8 @@ _TABLES = (dict, list, OrderedDict)
 
 def _refill(live: Any, saved: Any) -> None:
     """Give a dictionary or list its old entries back, in place, unless it still has them."""
+    if not live and not saved:
+        return
     now, then = (list(x.items()) if isinstance(x, dict) else list(enumerate(x)) for x in (live, saved))
     if len(now) == len(then) and all(a[0] == b[0] and a[1] is b[1] for a, b in zip(now, then)):
         return

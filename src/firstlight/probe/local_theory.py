@@ -16,6 +16,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -68,19 +69,20 @@ def _row_law(site: Site) -> tuple[Tensor, Tensor] | None:
     rows = site.rows
     if rows is None or rows.numel() < 2:
         return None
-    rows = rows.double() if rows.device.type != "mps" else rows.cpu().double()
-    if not bool(torch.isfinite(rows).all()):
+    z = rows.cpu().numpy().astype(np.float64)
+    square = (z * z).mean(axis=1)
+    if not np.isfinite(square.sum()):
         return None
-    mean = rows.mean()
+    mean = float(z.mean())
     # the mean over few units is noise, and samples share it: keep it only where it stands out
-    if float(mean.abs()) < 4.0 * float(rows.std()) / math.sqrt(rows.shape[1]):
-        mean = torch.zeros((), dtype=torch.float64)
-    variances = ((rows - mean) ** 2).mean(1).sort().values
-    groups = torch.stack([part.mean() for part in variances.repeat_interleave(NORMS).chunk(NORMS)])
-    total = site.values.get("var", math.nan) if float(mean) else site.values.get("q", math.nan)
-    if math.isfinite(total) and float(groups.mean()) > 0:
-        groups = groups * (total / groups.mean())
-    return mean.cpu(), groups.cpu()
+    if abs(mean) < 4.0 * math.sqrt(max(float(square.mean()) - mean * mean, 0.0) / z.shape[1]):
+        mean = 0.0
+    variances = np.sort(square - mean * (2.0 * z.mean(axis=1) - mean)).clip(0.0)
+    groups = variances.repeat(NORMS).reshape(NORMS, -1).mean(axis=1)
+    total = site.values.get("var", math.nan) if mean else site.values.get("q", math.nan)
+    if math.isfinite(total) and groups.mean() > 0:
+        groups *= total / groups.mean()
+    return torch.tensor(mean, dtype=torch.float64), torch.from_numpy(groups)
 
 
 def _laws(sites: list[Site], skipped: list[Skipped]) -> dict[tuple[int, str], Law]:
@@ -123,7 +125,7 @@ def _integrate(found: list[tuple[Link, tuple[Tensor, Tensor]]]) -> dict[tuple[in
     for i, (link, _) in enumerate(found):
         row = link.target if link.target.kind == "activation" else link.via
         if steepest is not None and row is not None and link.source.rows is not None:
-            slopes = phi.derivative(link.source.rows.cpu().double())
+            slopes = phi.derivative(link.source.rows[:, ::2].cpu().double())
             row.values["saturated"] = measure.saturation(slopes, largest=steepest)
         laws[_key(link)] = Law(
             float(found[i][1][0]), float(first[i]), float(second[i]), float(slope[i]), squares[i]
