@@ -96,6 +96,21 @@ IGNORED = frozenset(
 )
 
 
+def writes(func: Any) -> bool:
+    """Whether a torch function writes into its first argument, by its name.
+
+    Examples
+    --------
+    >>> import torch
+    >>> [writes(f) for f in (torch.Tensor.mul_, torch.Tensor.__iadd__, torch.Tensor.__matmul__, torch.mul)]
+    [True, True, False, False]
+    """
+    name = getattr(func, "__name__", "")
+    if name.startswith("__"):
+        return name.strip("_") in _INPLACE_OPERATORS
+    return name.endswith("_")
+
+
 def plain_name(func: Any) -> str:
     """The name of a torch function without the marks of methods, operators and in-place variants.
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from firstlight.probe import operations as ops
-from firstlight.probe.expression import compose, scalar
+from firstlight.probe.expression import Expression, compose, scalar
 from firstlight.probe.guard import Guard
 from firstlight.probe.ledger import Ledger, origin_of, owner, tensors_in
 from firstlight.probe.modules import Modules, add_norm
@@ -38,8 +38,10 @@ class Tracer(TorchFunctionMode):
             name = name[4:]
         if self.modules.paused or name in ops.IGNORED:
             return func(*args, **kwargs)
-        if args and isinstance(args[0], nn.Parameter):
-            self.guard.before_write(args[0]) if func.__name__.rstrip("_") != func.__name__ else None
+        if args and isinstance(args[0], nn.Parameter) and ops.writes(func):
+            self.guard.before_write(args[0])
+        if isinstance(kwargs.get("out"), nn.Parameter):
+            self.guard.before_write(kwargs["out"])
         if name == "multi_head_attention_forward":
             with self:
                 return _opened_attention(*args, **kwargs)
@@ -73,11 +75,8 @@ class Tracer(TorchFunctionMode):
             return add_norm(
                 self.ledger, out, flowing[0][1], name, self.ledger.path(name), facts, flowing[0][0]
             )
-        kind = {
-            **dict.fromkeys(ops.EMBEDDINGS, "embedding"),
-            **dict.fromkeys(ops.RECURRENT, "recurrent"),
-        }.get(name, "attention" if name in ops.ATTENTION else "")
-        if kind:
+        kind = ops.OTHER_KINDS.get(name)
+        if kind is not None:
             return self._other(func, name, kind, args, kwargs, origins)
         return self._opaque(func, args, kwargs, flowing)
 
@@ -108,28 +107,31 @@ class Tracer(TorchFunctionMode):
         if name in ("max", "min") and len(origins) < 2:
             return self._opaque(func, args, kwargs, flowing)  # a reduction, not an element-wise choice
         if one and base is not None and not foreign:
-            expression = compose(
-                func, name, self._symbolic(args), dict(zip(kwargs, self._symbolic(tuple(kwargs.values()))))
-            )
+            named = dict(zip(kwargs, self._symbolic(tuple(kwargs.values()))))
+            expression = compose(func, name, self._symbolic(args), named)
             if expression is not None:
-                out = func(*args, **kwargs)
-                return self.ledger.mark(out, self.ledger.like(base, expression, name, self.ledger.path(name)))
-        if (
-            name in ("mul", "multiply", "rmul")
-            and base is not None
-            and len(flowing) == 1
-            and len(learned) == len(foreign) == 1
-        ):
+                return self._follow(func, args, kwargs, flowing, expression, name)
+        scales = name in ("mul", "multiply", "rmul") and len(flowing) == len(learned) == len(foreign) == 1
+        if scales and base is not None:
             gain = float(learned[0].detach().float().square().mean())
-            out = func(*args, **kwargs)
-            if out.shape == flowing[0][0].shape:
-                return self.ledger.mark(
-                    out, self.ledger.like(base, base.expression.times(gain), name, base.path)
-                )
-            return out
+            return self._follow(func, args, kwargs, flowing, base.expression.times(gain), base.label)
         if name in ops.SUMS and len(flowing) == 2 and flowing[0][0].shape == flowing[1][0].shape:
             return self._sum(func, name, args, kwargs, flowing)
         return self._opaque(func, args, kwargs, flowing)
+
+    def _follow(
+        self, func: Any, args: Any, kwargs: Any, flowing: list[Any], expression: Expression, label: str
+    ) -> Any:
+        """Run a function that is element-wise in one site, and mark its result as that function of it."""
+        source, origin = flowing[0]
+        path = self.ledger.path(label) if expression.steps != origin.expression.steps else origin.path
+        shape = source.shape
+        out = func(*args, **kwargs)
+        if isinstance(out, Tensor) and out.shape == shape:
+            return self.ledger.mark(out, self.ledger.like(origin, expression, label, path))
+        for _, used in flowing:
+            self.ledger.use_opaquely(used)
+        return self.ledger.mark(out, Origin(ancestors=origin.sites, arrangement=object()))
 
     def _symbolic(self, values: tuple[Any, ...]) -> tuple[Any, ...]:
         """Traced tensors as the expressions they are, one-element tensors as numbers."""
