@@ -281,3 +281,42 @@ def test_rich_text_can_be_printed_narrow(any_audit):
     console = Console(file=io.StringIO(), width=40)
     console.print(audit_text(*any_audit, width=40))
     assert max(map(len, console.file.getvalue().splitlines())) <= 40
+
+
+@pytest.mark.parametrize("width", [20, 40, 60, 80, 100, 140])
+def test_long_names_keep_their_end_and_no_number_is_cut(deep_tanh, width):
+    rows = [
+        row | {"name": f"encoder.layers.{i}.attention.self.query"} for i, row in enumerate(deep_tanh.profile)
+    ]
+    measurement = replace(deep_tanh, profile=Profile.from_rows(rows[:5], source="audit"), samples={})
+    table = audit_plain(measurement, (), width=width).split("\n\n")[1].splitlines()
+    assert max(map(len, table)) <= width
+    if width >= 40:
+        for line in table[2:]:
+            name, kind, *numbers = line.split()
+            assert name.endswith(".query")
+            assert kind in ("input", "weight", "activation")
+            assert numbers
+            assert not any("…" in number for number in numbers)
+
+
+def test_shapes_of_the_batch_are_written_as_people_write_them(deep_tanh, verdicts):
+    measurement = replace(deep_tanh, meta={"model": "m", "batch": {"input": [256, 1, 8, 8]}})
+    assert "256 × 1 × 8 × 8" in audit_plain(measurement, verdicts)
+    assert "<dd>256 × 1 × 8 × 8</dd>" in audit_html(measurement, verdicts)
+
+
+def test_the_result_of_a_real_audit_reports_in_every_form():
+    import torch
+
+    import firstlight
+
+    model = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.ReLU(), torch.nn.Linear(16, 4))
+    result = firstlight.audit(model, torch.randn(12, 8))
+    words = Page(result.to_html()).words
+    assert all(verdict.title in words for verdict in result.verdicts)
+    again, verdicts = audit_from_dict(json.loads(result.to_json()))
+    assert again.profile == result.profile
+    assert verdicts == result.verdicts
+    assert result.verdicts[0].title in result.to_text()
+    assert result.verdicts[0].title in result._repr_html_()

@@ -65,6 +65,7 @@ def audit_html(measurement: Measurement, verdicts: Sequence[Verdict]) -> str:
         subtitle=_summary(verdicts),
         facts=_facts(measurement),
         scripts=("audit.js",),
+        style=f"#fl-table.few tr > :nth-child(n+{_first(profile) + 1}) {{ display: none }}\n",
     )
 
 
@@ -235,9 +236,13 @@ def _table(profile: Profile) -> Markup:
     toggle = element(
         "label", element("input", type="checkbox", id="fl-all"), " all columns", class_="all", hidden=True
     )
-    first = sum(name in FIRST for name in columns_of(profile))
-    whole = element("div", _rows(profile), data_first=first, id="fl-table")
+    whole = element("div", _rows(profile), data_first=_first(profile), id="fl-table")
     return blocks.section("All rows", toggle, whole, intro=intro, identifier="rows")
+
+
+def _first(profile: Profile) -> int:
+    """How many of the columns are important ones; they stand first."""
+    return sum(name in FIRST for name in columns_of(profile))
 
 
 def _rows(profile: Profile) -> Markup:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 ROWS = 60
 _ENDS = 14
+_GAP = 2
 _STYLES = {"unhealthy": "bold red", "warning": "bold yellow", "note": "bold blue", "healthy": "bold green"}
 
 # heading and column
@@ -164,24 +165,36 @@ def _table(profile: Profile, width: int) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(
-        box=box.SIMPLE_HEAD if width >= 60 else None,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-        header_style="bold",
-    )
-    table.add_column("layer", overflow="ellipsis", no_wrap=True, max_width=30, min_width=8)
-    table.add_column("kind", overflow="ellipsis", no_wrap=True, max_width=10)
+    shown = list(shown_rows(profile))
+    numbers = [row for row in shown if isinstance(row, int)]
     present = [(head, name) for head, name in _COLUMNS if not np.isnan(profile[name]).all()]
-    for head, _ in present:
-        table.add_column(head, justify="right", no_wrap=True, style="cyan" if head == "theory" else "")
-    for row in shown_rows(profile):
+    cells = {name: {row: _cell(profile, name, row) for row in numbers} for _, name in present}
+    names = {row: clean(profile["name"][row]) for row in numbers}
+    wanted = max(map(len, [*names.values(), "layer", *(row for row in shown if isinstance(row, str))]))
+    room, kind_room = width - 2, min(10, max(len(clean(profile["kind"][row])) for row in numbers))
+    sizes = {name: max(len(head), *(len(c) for c in cells[name].values())) + _GAP for head, name in present}
+    # on a narrow terminal the last columns give way, so that the names can still be told apart
+    while present and room - kind_room - _GAP - sum(sizes[name] for _, name in present) < min(wanted, 16):
+        present.pop()
+    name_room = max(8, min(wanted, room - kind_room - _GAP - sum(sizes[name] for _, name in present)))
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
+    table.add_column("layer", overflow="ellipsis", no_wrap=True, width=name_room)
+    table.add_column("kind", overflow="ellipsis", no_wrap=True, width=kind_room)
+    for head, name in present:
+        style = "cyan" if head == "theory" else ""
+        table.add_column(head, justify="right", no_wrap=True, style=style, min_width=sizes[name] - _GAP)
+    for row in shown:
         if isinstance(row, str):
             table.add_row(Text(row, style="dim italic"))
             continue
-        name, kind = Text(clean(profile["name"][row])), Text(clean(profile["kind"][row]), style="dim")
-        table.add_row(name, kind, *(_cell(profile, column, row) for _, column in present))
+        kind = Text(clean(profile["kind"][row]), style="dim")
+        table.add_row(Text(_tail(names[row], name_room)), kind, *(cells[name][row] for _, name in present))
     return table
+
+
+def _tail(name: str, room: int) -> str:
+    """The end of a name that is too long: a module's own name stands last."""
+    return name if len(name) <= room else "…" + name[1 - room :]
 
 
 def _cell(profile: Profile, column: str, row: int) -> Any:
@@ -191,6 +204,9 @@ def _cell(profile: Profile, column: str, row: int) -> Any:
     text = Text(from_log(value) if column.startswith("log_") else number(value))
     if column == "ks_standardised" and value > float(profile["ks_critical"][row]):
         return text.append("*", style="bold yellow")
+    if column == "ks_standardised":
+        # keeps the digits of starred and other numbers in line
+        return text.append(" ")
     if math.isinf(value) and not column.startswith("log_"):
         text.stylize("bold red")
     return text
@@ -224,7 +240,7 @@ def shown_rows(profile: Profile) -> Iterator[int | str]:
     for row in sorted(kept):
         hidden = row - before - 1
         if hidden > 2:
-            yield f"… {hidden} rows hidden …"
+            yield f"… {hidden} rows hidden"
         else:
             yield from range(before + 1, row)
         yield row

@@ -31,6 +31,7 @@ def page(
     subtitle: object = "",
     facts: Mapping[str, object] | None = None,
     scripts: tuple[str, ...] = (),
+    style: str = "",
 ) -> str:
     """A whole HTML document that makes no request, in light and dark, for screen and print.
 
@@ -46,6 +47,8 @@ def page(
         Names and values shown in a row under the title.
     scripts
         Names of further scripts in ``report/assets``; a content security policy admits these and no others.
+    style
+        Further rules of CSS, for this page alone.
 
     Returns
     -------
@@ -58,7 +61,7 @@ def page(
     >>> text.startswith("<!doctype html>") and "src=" not in text
     True
     """
-    styles = asset("base.css") + asset("page.css")
+    styles = asset("base.css") + asset("page.css") + style
     codes = [asset(name) for name in ("page.js", *scripts)]
     admitted = " ".join(f"'{_digest(code)}'" for code in codes)
     policy = (

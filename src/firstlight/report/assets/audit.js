@@ -162,11 +162,9 @@
   // ---- fewer columns, until all are asked for
   const all = document.getElementById("fl-all");
   if (all && table) {
-    const first = Number(document.getElementById("fl-table").dataset.first);
-    const columns = () => {
-      for (const row of table.rows) for (let i = first; i < row.cells.length; i++) row.cells[i].hidden = !all.checked;
-    };
-    if (table.tHead.rows[0].cells.length > first) all.closest("label").hidden = false;
+    const holder = document.getElementById("fl-table");
+    const columns = () => holder.classList.toggle("few", !all.checked);
+    if (table.tHead.rows[0].cells.length > Number(holder.dataset.first)) all.closest("label").hidden = false;
     all.addEventListener("change", columns);
     columns();
   }
