@@ -236,3 +236,27 @@ def test_relu_kurtosis_law() -> None:
     want = 3 * (1 + 5 / 50) ** (p["depth"] - 1) - 3
     z = (p["kurtosis"] - want)[1:] / p["kurtosis_se"][1:]
     assert (np.abs(z) < 5).all(), z
+
+
+@pytest.mark.parametrize("scale", [1.0, 3.0])
+def test_streamed_distances_against_sorted_values(scale: float) -> None:
+    from scipy.special import ndtr
+
+    from firstlight.ensemble.streaming import Stream
+
+    x = scale * (torch.randn(30_000, generator=torch.Generator().manual_seed(3)) * 1.1 + 0.05)
+    stream = Stream()
+    for part in x.split(7_000):
+        stream.add(part)
+    got = stream.compare(scale=scale)
+    v = np.sort(x.numpy().astype(np.float64)) / scale
+    n, i = len(v), np.arange(1, len(v) + 1)
+    ad = -n - np.mean((2 * i - 1) * (np.log(ndtr(v)) + np.log(ndtr(-v[::-1]))))
+    grid = np.sort(np.concatenate([np.linspace(-9, 9, 400_001), v]))
+    f = np.searchsorted(v, grid, side="right") / n - ndtr(grid)
+    width = np.diff(grid)
+    assert got.anderson_darling == pytest.approx(ad, rel=1e-3)
+    assert got.wasserstein == pytest.approx(scale * np.sum(np.abs(f[:-1]) * width), rel=1e-3)
+    assert got.energy == pytest.approx(2 * scale * np.sum(f[:-1] ** 2 * width), rel=1e-3)
+    for p, moment in enumerate(got.moments, start=1):
+        assert moment == pytest.approx(float((v**p).mean()) * scale**p, rel=1e-4 if p % 2 == 0 else 1e-3)

@@ -59,11 +59,18 @@ class Sketch:
         flat = values.detach().float().cpu().contiguous().view(-1)
         raw = flat.view(torch.int32) >> _SHIFT
         if flat.numel() >= _MANY:
-            dense = torch.bincount(raw.bitwise_and_(_DENSE - 1), minlength=_DENSE).numpy()
-            unique = np.flatnonzero(dense)
-            counts = dense[unique]
-        else:
-            unique, counts = np.unique(raw.numpy(), return_counts=True)
+            return cls.of_dense(torch.bincount(raw.bitwise_and_(_DENSE - 1), minlength=_DENSE).numpy())
+        return cls._of_raw(*np.unique(raw.numpy(), return_counts=True))
+
+    @classmethod
+    def of_dense(cls, dense: NDArray[np.int64]) -> Sketch:
+        """From counts of all 2²⁰ leading bit patterns, as unsigned numbers."""
+        unique = np.flatnonzero(dense)
+        return cls._of_raw(unique, dense[unique])
+
+    @classmethod
+    def _of_raw(cls, unique: NDArray, counts: NDArray) -> Sketch:
+        """From bit patterns, signed or unsigned, and their counts."""
         magnitude = unique.astype(np.int64) & _MASK
         negative = (unique < 0) | (unique > _MASK)
         finite = magnitude <= _INFINITE
