@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -70,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
             seed=args.seed,
         )
         if args.json == STDOUT:
-            print(result.to_json(), file=out)
+            print(_encodable(result.to_json(), out), file=out)
         elif not args.quiet:
             print_audit(result.measurement, result.verdicts, file=out)
         if args.json is not None and args.json != STDOUT:
@@ -78,6 +79,12 @@ def run(args: argparse.Namespace) -> int:
         if args.html is not None:
             result.to_html(args.html)
     return _status(args, result)
+
+
+def _encodable(text: str, out: Any) -> str:
+    """A JSON text that survives the stream's encoding: escaped where that is not UTF-8."""
+    encoding = (getattr(out, "encoding", None) or "utf-8").lower().replace("-", "").replace("_", "")
+    return text if encoding == "utf8" else json.dumps(json.loads(text))
 
 
 def _status(args: argparse.Namespace, result: Any) -> int:
