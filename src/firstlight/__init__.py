@@ -13,10 +13,14 @@ if TYPE_CHECKING:
     from firstlight.profile import Profile as Profile
     from firstlight.result import AuditResult as AuditResult
     from firstlight.result import audit as audit
+    from firstlight.theory import edge_of_chaos as edge_of_chaos
+    from firstlight.theory import predict as predict
     from firstlight.theory.batchnorm import check_batch as check_batch
 
 # Loaded on first use, so that `import firstlight` costs little more than `import torch`.
 _LAZY = {
+    "predict": "firstlight.theory",
+    "edge_of_chaos": "firstlight.theory",
     "AuditResult": "firstlight.result",
     "Profile": "firstlight.profile",
     "audit": "firstlight.result",
@@ -35,6 +39,7 @@ _ROOMS = (
     "network",
     "networks",
     "papers",
+    "pairs",
     "probe",
     "profile",
     "report",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from firstlight.activations.activation import Activation, from_callable
 from firstlight.activations.closed_forms import ClosedForm, closed_form, closed_form_names
-from firstlight.activations.moments import Moments, dual, dual_slope, fourth, gain, moments
+from firstlight.activations.moments import Moments, dual, dual_slope, fourth, gain, moments, second
 from firstlight.activations.registry import get, names, register
 
 __all__ = [
@@ -22,4 +22,5 @@ __all__ = [
     "moments",
     "names",
     "register",
+    "second",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from jaxtyping import Float64
@@ -86,6 +87,8 @@ def moments(phi: Activation, q: Scalars) -> Moments:
     [0.56419, 1.0, 0.5, 0.5]
     """
     variances = _variances(q, f"moments of {phi.name!r}")
+    if phi.degree is not None and bool((variances != 1).any()):
+        return _homogeneous(phi, variances, phi.degree)
     even = phi.parity is not None
     inverse = 1 / variances.clamp_min(1e-300)
 
@@ -103,6 +106,42 @@ def moments(phi: Activation, q: Scalars) -> Moments:
     return Moments(variances, mean, second, slope, growth)
 
 
+@lru_cache(maxsize=256)
+def _at_one(phi: Activation) -> Moments:
+    return moments(phi, 1.0)
+
+
+def _homogeneous(phi: Activation, q: Tensor, degree: float) -> Moments:
+    """Powers of q times the moments at q = 1."""
+    one = _at_one(phi)
+    power = q.pow(degree)
+    before = torch.zeros_like(q) if degree == 0 else q.pow(degree - 1)
+    return Moments(
+        q, one.mean * q.pow(degree / 2), one.second * power, one.slope * before, degree * one.second * before
+    )
+
+
+def second(phi: Activation, q: Scalars, *, closed: bool = True) -> Tensor:
+    """E φ(√q G)², float64, of the shape of q: closed form where there is one, else quadrature.
+
+    Infinite where a closed form overflows; raises as ``moments`` does.
+
+    Examples
+    --------
+    >>> from firstlight import activations
+    >>> round(float(activations.second(activations.get("sin"), 1.0)), 6)
+    0.432332
+    """
+    variances = _variances(q, f"the second moment of {phi.name!r}")
+    form = closed_form(phi) if closed else None
+    if form is not None:
+        return form.dual(torch, variances, variances, variances, torch.zeros_like(variances))
+    if phi.degree is not None and bool((variances != 1).any()):
+        return second(phi, 1.0, closed=closed) * variances.pow(phi.degree)
+    even = phi.parity is not None
+    return gauss.integrate(lambda x: phi(x) ** 2, 0.0, variances.sqrt(), kinks=phi.kinks, even=even).value
+
+
 def _growth_at_zero(phi: Activation) -> Tensor:
     """The limit of dEφ²/dq at q = 0: the mean square of the one-sided slopes if φ(0) = 0."""
     step = torch.tensor([0.0, 1e-4, -1e-4], dtype=torch.float64)
@@ -118,6 +157,8 @@ def _growth_at_zero(phi: Activation) -> Tensor:
 def fourth(phi: Activation, q: Scalars) -> Tensor:
     """E φ(√q G)⁴, float64, of the shape of q."""
     variances = _variances(q, f"the fourth moment of {phi.name!r}")
+    if phi.degree is not None and bool((variances != 1).any()):
+        return fourth(phi, 1.0) * variances.pow(2 * phi.degree)
     even = phi.parity is not None
     return gauss.integrate(lambda x: phi(x) ** 4, 0.0, variances.sqrt(), kinks=phi.kinks, even=even).value
 

@@ -80,6 +80,11 @@ def integrate2(
     limits = float(edges[0][0, 0]), float(edges[0][0, -1])
     outer = torch.nan_to_num(torch.cat(edges, 1), nan=limits[1]).clamp(*limits).sort(1).values
     evaluations = 0
+    powers = [
+        integrate(_squared(h), m, s, kinks=k, rtol=1e-3).value.sqrt()
+        for h, m, s, k in ((f, m1, s1, kinks[0]), (g, m2, s2, kinks[1]))
+    ]
+    floor = 1e-15 * powers[0] * powers[1]
 
     def at(x: Tensor, owner: Tensor) -> Tensor:
         nonlocal evaluations
@@ -91,8 +96,12 @@ def integrate2(
         return f(m1[o] + s1[o] * x) * given.value
 
     with torch.no_grad():
-        result = integrate_panels(at, outer, rtol=rtol)
+        result = integrate_panels(at, outer, rtol=rtol, floor=floor)
     return Integral(result.value.reshape(shape), result.error.reshape(shape), evaluations, result.converged)
+
+
+def _squared(h: Function) -> Function:
+    return lambda x: h(x) ** 2
 
 
 def expect2(

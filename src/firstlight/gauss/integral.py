@@ -190,19 +190,27 @@ def integrate(
 
 
 def integrate_panels(
-    f: Callable[[Tensor, Tensor], Tensor], edges: Float64[Tensor, "pairs edges"], *, rtol: float | int
+    f: Callable[[Tensor, Tensor], Tensor],
+    edges: Float64[Tensor, "pairs edges"],
+    *,
+    rtol: float | int,
+    floor: Tensor | None = None,
 ) -> Integral:
-    """Integrate f(g, pair) over standard Gaussians g, one for each row of sorted panel edges."""
+    """Integrate f(g, pair) over standard Gaussians g, one for each row of sorted panel edges.
+
+    ``floor`` is the absolute error of each pair below which f is only rounding noise.
+    """
     work = _Work(f, len(edges))
     if len(edges) == 0:
         empty = torch.zeros(0, dtype=torch.float64)
         return Integral(empty, empty, 0, True)
-    converged = _run(work, edges, rtol)
+    lowest = torch.zeros(len(edges), dtype=torch.float64) if floor is None else floor
+    converged = _run(work, edges, rtol, lowest)
     assert work.value is not None
     return Integral(work.value, work.error, work.evaluations, converged)
 
 
-def _run(work: _Work, edges: Tensor, rtol: float | int) -> bool:
+def _run(work: _Work, edges: Tensor, rtol: float | int, floor: Tensor) -> bool:
     """Evaluate the first panels, extend the tails, refine; true if the tolerance was met."""
     low, high = edges[:, :-1].reshape(-1), edges[:, 1:].reshape(-1)
     owner = torch.arange(work.pairs).repeat_interleave(edges.shape[1] - 1)
@@ -219,7 +227,7 @@ def _run(work: _Work, edges: Tensor, rtol: float | int) -> bool:
         value, error, total = (torch.cat([p[i] for p in parts], -1) for i in range(3, 6))
     for _ in range(_ROUNDS):
         # Rounding in the panel's own sum bounds what splitting can gain.
-        limit = torch.maximum(rtol * work.total[..., owner], 1e-15 * total)
+        limit = torch.maximum(rtol * work.total[..., owner], 1e-15 * total) + floor[owner]
         bad = error > limit
         if bad.ndim > 1:
             bad = bad.any(0)
@@ -236,7 +244,7 @@ def _run(work: _Work, edges: Tensor, rtol: float | int) -> bool:
         value, error, total, _ = work.panels(low, high, owner)
         work.add(owner, value, error, total)
     work.error.clamp_(min=0.0).add_(work.total, alpha=4e-16)
-    return bool((work.error <= torch.clamp(rtol * work.total, min=1e-300) * 10).all())
+    return bool((work.error <= (rtol * work.total + floor).clamp(min=1e-300) * 10).all())
 
 
 def _extend(

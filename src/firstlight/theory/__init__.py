@@ -1,0 +1,49 @@
+"""What theory knows about a random network before it is drawn."""
+
+from __future__ import annotations
+
+from firstlight.theory.criticality import Criticality, criticality
+from firstlight.theory.dual_map import DualMap
+from firstlight.theory.edge import EdgeOfChaos, EdgePoint, edge_of_chaos
+from firstlight.theory.finite_width import (
+    FiniteWidth,
+    edgeworth_kurtosis,
+    finite_width,
+    matching_weight_kurtosis,
+    rho4,
+)
+from firstlight.theory.fixed_points import (
+    CorrelationPoint,
+    FixedPoint,
+    correlation_fixed_points,
+    is_scale_invariant,
+    variance_fixed_points,
+)
+from firstlight.theory.layer import LayerMap
+from firstlight.theory.phase import PHASES, PhaseDiagram, phase_diagram
+from firstlight.theory.predict import depth_scales, predict
+
+__all__ = [
+    "PHASES",
+    "CorrelationPoint",
+    "Criticality",
+    "DualMap",
+    "EdgeOfChaos",
+    "EdgePoint",
+    "FiniteWidth",
+    "FixedPoint",
+    "LayerMap",
+    "PhaseDiagram",
+    "correlation_fixed_points",
+    "criticality",
+    "depth_scales",
+    "edge_of_chaos",
+    "edgeworth_kurtosis",
+    "finite_width",
+    "is_scale_invariant",
+    "matching_weight_kurtosis",
+    "phase_diagram",
+    "predict",
+    "rho4",
+    "variance_fixed_points",
+]

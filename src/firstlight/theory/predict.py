@@ -1,0 +1,171 @@
+"""`predict`: the profile that theory gives to a random network."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from firstlight.errors import DomainError
+from firstlight.network import RandomNetwork
+from firstlight.profile import Profile
+from firstlight.theory.finite_width import finite_width
+from firstlight.theory.fixed_points import correlation_fixed_points, variance_fixed_points
+from firstlight.theory.layer import LayerMap, weight_variance
+from firstlight.theory.trajectory import correlations, variances
+
+ASSUMPTIONS = {
+    "q": "second-moment recursion: exact at any width given the law of z before; closed here by z ~ N(0, q), "
+    "exact as width grows, or for a Gaussian-preserving pair with independent units",
+    "correlation": "needs (u, v) bivariate Gaussian, which Gaussian marginals do not give: exact as width grows",
+    "chi": "needs z ~ N(0, q) and, over layers, weights of the backward pass independent of the forward pass",
+    "kurtosis": "leading order in depth/width; exact for φ of degree one without bias",
+}
+
+
+def predict(
+    network: RandomNetwork,
+    *,
+    q0: float | int = 1.0,
+    c0: float | int = 0.5,
+    level: str = "mean-field",
+) -> Profile:
+    r"""What theory predicts for a random network, one row per weight layer.
+
+    Parameters
+    ----------
+    network
+        The network.
+    q0
+        Mean square ‖x‖²/n₀ of the inputs' entries, > 0.
+    c0
+        Cosine between two inputs, in [−1, 1].
+    level
+        ``"mean-field"``: infinite width, with kurtosis to leading order in depth/width. ``"density"``: the
+        whole law of z at this width under independent units (``theory.propagate_density``), which gives ``ks``,
+        ``ks_standardised`` and ``kurtosis`` too.
+
+    Returns
+    -------
+    Profile
+        ``q``, ``correlation``, ``chi``, ``growth``, ``log_grad`` (0 at the last layer), ``kurtosis``,
+        ``fan_in``; in ``meta`` the fixed points, the depth scales and the assumption behind each column.
+
+    Raises
+    ------
+    DomainError
+        q0 or c0 outside its domain, or a moment that diverges.
+
+    Examples
+    --------
+    >>> import firstlight
+    >>> net = firstlight.RandomNetwork(depth=3, width=256, activation="relu", sigma_w=2**0.5)
+    >>> profile = firstlight.predict(net, q0=1.0, c0=0.5)
+    >>> profile["q"].round(6).tolist(), profile["chi"].round(6).tolist()
+    ([2.0, 2.0, 2.0], [1.0, 1.0, 1.0])
+    """
+    _check(q0, c0, level)
+    layer = LayerMap.of(network)
+    first = network.sigma_w**2 * weight_variance(network.first_layer)
+    q1 = first * float(q0) + network.sigma_b**2
+    c1 = (first * float(q0) * float(c0) + network.sigma_b**2) / q1 if q1 > 0 else 1.0
+    path = variances(layer, q1, network.depth)
+    c = correlations(layer, path.q, c1)
+    growth = np.full(network.depth, math.nan)
+    with np.errstate(divide="ignore"):
+        growth[:-1] = np.log(path.chi[:-1])
+    n = np.array(network.widths, dtype=np.float64)
+    total = np.concatenate([np.cumsum(growth[:-1][::-1])[::-1], [0.0]])
+    log_grad = 0.5 * (total + np.log(n[-1] / n))
+    columns: dict[str, Any] = {
+        "name": [f"layer {i + 1}" for i in range(network.depth)],
+        "kind": ["weight"] * network.depth,
+        "op": ["linear"] * network.depth,
+        "depth": np.arange(1, network.depth + 1),
+        "mean": np.zeros(network.depth),
+        "q": path.q,
+        "var": path.q,
+        "kurtosis": finite_width(network, path.q).kurtosis,
+        "correlation": c,
+        "chi": path.chi,
+        "growth": growth,
+        "log_grad": log_grad,
+        "fan_in": [network.in_features or math.nan, *network.widths[:-1]],
+        "sigma_w": np.full(network.depth, network.sigma_w),
+        "sigma_b": np.full(network.depth, network.sigma_b),
+        "variance_slope": path.slope,
+    }
+    if level == "density":
+        from firstlight.theory.density import propagate_density
+
+        laws = propagate_density(network, q1=q1)
+        columns |= {"q": laws.q, "var": laws.q, "kurtosis": laws.kurtosis}
+        columns |= {"ks": laws.ks, "ks_standardised": laws.ks_standardised}
+    return Profile(columns, "predict", _meta(network, layer, path.q, level, float(q0), float(c0)))
+
+
+def _check(q0: float | int, c0: float | int, level: str) -> None:
+    if not (math.isfinite(q0) and q0 > 0):
+        raise DomainError(
+            f"while predicting: expected a mean square q0 > 0, got {q0}; a zero input says nothing"
+        )
+    if not -1 <= c0 <= 1:
+        raise DomainError(f"while predicting: expected a cosine c0 in [−1, 1], got {c0}")
+    if level not in ("mean-field", "density"):
+        raise DomainError(f"while predicting: expected level 'mean-field' or 'density', got {level!r}")
+
+
+def _meta(
+    network: RandomNetwork, layer: LayerMap, q: np.ndarray, level: str, q0: float, c0: float
+) -> dict[str, Any]:
+    meta: dict[str, Any] = {
+        "level": level,
+        "q0": q0,
+        "c0": c0,
+        "activation": layer.phi.name,
+        "assumptions": ASSUMPTIONS,
+    }
+    end = float(q[-1])
+    if not (math.isfinite(end) and end > 0):
+        return meta
+    low, high = max(end / 1e3, 1e-12), min(end * 1e3, 1e12)
+    if low < high:
+        near = variance_fixed_points(layer, within=(low, high), per_decade=16)
+        meta["fixed_points"] = [
+            {"q": p.q, "slope": p.slope, "chi": p.chi, "stability": p.stability} for p in near
+        ]
+        ours = [p for p in near if p.q > 0 and p.basin[0] <= end <= p.basin[1] and p.stability != "unstable"]
+        if ours:
+            meta["q_star"], meta["xi_q"] = ours[0].q, ours[0].depth_scale
+            meta["chi_star"] = ours[0].chi
+    return meta
+
+
+def depth_scales(network: RandomNetwork | LayerMap) -> dict[str, float]:
+    """ξ_q and ξ_c at each stable stationary variance, and the correlation inputs tend to.
+
+    Returns the scales of the largest stable variance as ``{"q", "xi_q", "c", "xi_c", "chi"}``.
+
+    Raises
+    ------
+    DomainError
+        No stable stationary variance.
+
+    Examples
+    --------
+    >>> from firstlight.theory import LayerMap, depth_scales
+    >>> {k: round(v, 3) for k, v in depth_scales(LayerMap.of("tanh", sigma_w=1.5, sigma_b=0.1)).items()}
+    {'q': 0.813, 'xi_q': 1.417, 'c': 0.18, 'xi_c': 14.845, 'chi': 1.129}
+    """
+    layer = LayerMap.of(network)
+    stable = [p for p in variance_fixed_points(layer) if p.stability == "stable" and p.q > 0]
+    if not stable:
+        raise DomainError(
+            f"while looking for depth scales of {layer.phi.name!r}: expected a stable stationary variance, got none; "
+            "change sigma_w or sigma_b"
+        )
+    point = stable[-1]
+    towards = [p for p in correlation_fixed_points(layer, point.q) if p.stability != "unstable"]
+    end = towards[-1]
+    return {"q": point.q, "xi_q": point.depth_scale, "c": end.c, "xi_c": end.depth_scale, "chi": point.chi}

@@ -1,0 +1,144 @@
+import math
+import time
+
+import numpy as np
+import pytest
+import torch
+
+import firstlight
+from firstlight.errors import DomainError
+from firstlight.network import RandomNetwork
+from firstlight.profile import Profile
+from firstlight.theory import LayerMap, edgeworth_kurtosis, finite_width, matching_weight_kurtosis
+
+
+@pytest.mark.parametrize(
+    ("activation", "sigma_w", "sigma_b"),
+    [
+        ("tanh", 1.3, 0.1),
+        ("relu", 2**0.5, 0.0),
+        ("gelu", 1.4, 0.2),
+        ("hardtanh", 1.5, 0.1),
+        ("silu", 1.5, 0.0),
+    ],
+)
+def test_rows_are_the_maps_one_after_another(activation, sigma_w, sigma_b):
+    net = RandomNetwork(depth=12, width=64, activation=activation, sigma_w=sigma_w, sigma_b=sigma_b)
+    profile = firstlight.predict(net, q0=0.8, c0=0.3)
+    layer = LayerMap.of(net)
+    q = sigma_w**2 * 0.8 + sigma_b**2
+    c = (sigma_w**2 * 0.8 * 0.3 + sigma_b**2) / q
+    for i in range(12):
+        assert (profile["q"][i], profile["correlation"][i]) == pytest.approx((q, c), rel=1e-9, abs=1e-12)
+        assert profile["chi"][i] == pytest.approx(float(layer.chi(q)), rel=1e-10)
+        k = float(layer.covariance(q, q, c))
+        q = float(layer.variance(q))
+        c = k / q
+    assert profile["log_grad"][-1] == 0
+    assert profile["log_grad"][0] == pytest.approx(0.5 * np.log(profile["chi"][:-1]).sum())
+
+
+def test_against_networks_drawn():
+    """Mean square and covariance of width-200 networks; the correction of order 1/n is below the noise."""
+    net = RandomNetwork(depth=5, width=200, activation="tanh", sigma_w=1.4, sigma_b=0.2)
+    profile = firstlight.predict(net, q0=1.0, c0=0.4)
+    g = torch.Generator().manual_seed(3)
+    x = torch.randn(2, 200, generator=g, dtype=torch.float64)
+    x[1] -= x[0] * (x[1] @ x[0]) / (x[0] @ x[0])
+    x = x / x.norm(dim=1, keepdim=True) * math.sqrt(200)
+    x[1] = 0.4 * x[0] + math.sqrt(1 - 0.16) * x[1]
+    found = []
+    for _ in range(40):
+        h, rows = x, []
+        for _ in range(5):
+            w = torch.randn(200, 200, generator=g, dtype=torch.float64) * 1.4 / math.sqrt(200)
+            z = h @ w.T + 0.2 * torch.randn(200, generator=g, dtype=torch.float64)
+            rows.append([float((z[0] ** 2).mean()), float((z[0] * z[1]).mean())])
+            h = torch.tanh(z)
+        found.append(rows)
+    found = np.array(found)
+    expected = np.stack([profile["q"], profile["q"] * profile["correlation"]], 1)
+    z = (found.mean(0) - expected) / (found.std(0, ddof=1) / math.sqrt(len(found)))
+    assert np.abs(z).max() < 5
+
+
+def test_a_pair_with_different_first_law_and_normaliser():
+    net = RandomNetwork(
+        depth=4, width=32, activation="relu", sigma_w=1.2, norm="layer", first_layer="uniform"
+    )
+    profile = firstlight.predict(net)
+    assert profile["q"][0] == pytest.approx(1.44)
+    assert profile["q"][1:] == pytest.approx(0.72)
+    assert firstlight.predict(net.with_(norm="batch"))["correlation"][-1] == pytest.approx(1 / math.pi)
+
+
+def test_extreme_networks():
+    exploding = firstlight.predict(RandomNetwork(depth=900, width=8, activation="relu", sigma_w=3.0))
+    assert np.isinf(exploding["q"][-1]) or exploding["q"][-1] > 1e300
+    dead = firstlight.predict(RandomNetwork(depth=800, width=8, activation="tanh", sigma_w=0.5))
+    assert dead["q"][-1] < 1e-300
+    assert np.isfinite(dead["log_grad"]).all()
+    assert Profile.from_json(exploding.to_json()) == exploding
+
+
+@pytest.mark.parametrize("kw", [{"q0": 0.0}, {"q0": math.nan}, {"c0": 1.2}, {"level": "magic"}])
+def test_bad_input_is_named(kw):
+    with pytest.raises(DomainError, match="while predicting"):
+        firstlight.predict(RandomNetwork(depth=2, width=4), **kw)
+
+
+HE4 = {"relu": 0.625, "linear": 0.25, "tanh": 0.0784, "erf": 0.0700, "sin": 0.0806, "gelu": 0.777}
+
+
+@pytest.mark.parametrize("name", HE4)
+def test_edgeworth_coefficients(name):
+    assert edgeworth_kurtosis(name) / 24 == pytest.approx(
+        HE4[name], abs=0.5 * 10 ** -(4 if HE4[name] < 0.1 else 3)
+    )
+
+
+def test_kurtosis_matching():
+    assert matching_weight_kurtosis("relu") is None
+    k = matching_weight_kurtosis("tanh")
+    assert edgeworth_kurtosis("tanh", weight_kurtosis=k) == pytest.approx(0.0, abs=1e-12)
+    # uniform weights (k_w = 1.8) remove 96 % of tanh's
+    left = edgeworth_kurtosis("tanh", weight_kurtosis=1.8) / edgeworth_kurtosis("tanh")
+    assert round(1 - abs(left), 2) == 0.96
+
+
+def test_critical_vertices():
+    """V/K²: linear 2(l−1)/n, ReLU 5(l−1)/n, tanh ≈ ⅔ l/n with K ~ 1/(2l)."""
+    n, depth = 10**7, 400
+    for name, w2, rate in [("linear", 1.0, 2.0), ("relu", 2.0, 5.0)]:
+        net = RandomNetwork(depth=depth, width=n, activation=name, sigma_w=math.sqrt(w2))
+        found = finite_width(net, firstlight.predict(net)["q"])
+        assert found.exact
+        # at this width the exact power (1 + r/n)^l and its first order agree to depth·r/n
+        assert n * found.vertex == pytest.approx(rate * np.arange(depth), rel=1e-3)
+    net = RandomNetwork(depth=4000, width=n, activation="tanh")
+    profile = firstlight.predict(net)
+    assert profile["q"][-1] * 2 * 4000 == pytest.approx(1.0, rel=0.01)
+    assert n * finite_width(net, profile["q"]).vertex[-1] / 4000 == pytest.approx(2 / 3, rel=0.02)
+
+
+def test_relu_kurtosis_is_exact_at_any_width():
+    net = RandomNetwork(depth=30, width=20, activation="relu", sigma_w=2**0.5)
+    kurtosis = firstlight.predict(net)["kurtosis"]
+    assert kurtosis + 3 == pytest.approx(3 * (1 + 5 / 20) ** np.arange(30), rel=1e-12)
+
+
+def test_spread_of_the_second_moment():
+    """n·Var K̂/K² at n = 32 for layer 1 … 64: tanh Gaussian starts at 2, orthogonal ReLU at 3 after one layer."""
+    net = RandomNetwork(depth=64, width=32, activation="tanh", sigma_w=1.0)
+    assert 32 * finite_width(net, firstlight.predict(net)["q"]).spread[0] == pytest.approx(2.0)
+    relu = RandomNetwork(depth=3, width=1000, activation="relu", sigma_w=2**0.5, weight_law="orthogonal")
+    assert 1000 * finite_width(relu, firstlight.predict(relu)["q"]).vertex[1] == pytest.approx(3.0, rel=1e-9)
+
+
+def test_depth_one_thousand_is_fast():
+    net = RandomNetwork(depth=1000, width=100, activation="tanh", sigma_w=1.3, sigma_b=0.1)
+    firstlight.predict(net)
+    start = time.perf_counter()
+    firstlight.predict(net)
+    # 50 ms is measured in the benchmarks; here only a loop of quadratures would be caught
+    assert time.perf_counter() - start < 2.0
