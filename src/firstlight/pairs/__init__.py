@@ -1,0 +1,16 @@
+"""Gaussian pairs: an activation and a weight law for which pre-activations stay N(0,1), exactly."""
+
+from __future__ import annotations
+
+from firstlight.pairs.activation import ExactModule as ExactModule
+from firstlight.pairs.activation import PairActivation as PairActivation
+from firstlight.pairs.check import PairCheck as PairCheck
+from firstlight.pairs.exact import ExactActivation as ExactActivation
+from firstlight.pairs.initialise import Initialised as Initialised
+from firstlight.pairs.initialise import initialise_ as initialise_
+from firstlight.pairs.magnitude import Magnitude as Magnitude
+from firstlight.pairs.pair import Pair as Pair
+from firstlight.pairs.pair import from_exact as from_exact
+from firstlight.pairs.pair import weibull as weibull
+from firstlight.pairs.wright import WrightMagnitude as WrightMagnitude
+from firstlight.pairs.wright import weibull_partner as weibull_partner

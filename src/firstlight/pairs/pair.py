@@ -1,0 +1,130 @@
+"""A pair: an activation and a weight law for which W φ(X) ~ N(0,1) whenever X ~ N(0,1)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from functools import partial
+
+import torch
+from torch import nn
+
+from firstlight.errors import DomainError
+from firstlight.pairs.activation import ExactModule, PairActivation
+from firstlight.pairs.check import PairCheck, check
+from firstlight.pairs.coefficients import is_ready, weibull_fit
+from firstlight.pairs.exact import ExactActivation
+from firstlight.pairs.initialise import Initialised, initialise_
+from firstlight.pairs.numbers import critical_split
+from firstlight.pairs.wright import weibull_partner
+from firstlight.weights import WeightLaw
+from firstlight.weights import weibull as weibull_law
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An activation φ and a symmetric weight law P with W φ(X) ~ N(0,1) for X ~ N(0,1), W ~ P.
+
+    Attributes
+    ----------
+    name
+        How reports name it.
+    weights
+        The law P. It is not normalised: E W² · E φ(X)² = 1.
+    exact
+        φ on NumPy arrays, with two derivatives, to float64's last digits.
+    activation
+        φ as a module for networks.
+
+    Examples
+    --------
+    >>> from firstlight import pairs
+    >>> pair = pairs.weibull(3.0, kind="odd")
+    >>> pair.check().passed
+    True
+    """
+
+    name: str
+    weights: WeightLaw
+    exact: ExactActivation
+    activation: nn.Module = field(repr=False)
+
+    @property
+    def split(self) -> float:
+        """The share of X on which φ is negative: ½ odd, 0 positive."""
+        return self.exact.split
+
+    def check(self) -> PairCheck:
+        """The constraints a pair obeys, each with its number, and what the pair does to gradients."""
+        return check(self.weights, self.exact)
+
+    def initialise_(
+        self,
+        model: nn.Module,
+        *,
+        first_layer: str | WeightLaw = "normal",
+        generator: torch.Generator | None = None,
+    ) -> Initialised:
+        """Write pair weights into every Linear and ConvNd of a model, in place; see ``pairs.initialise_``."""
+        return initialise_(model, self.weights, first_layer=first_layer, generator=generator)
+
+
+def weibull(theta: float | int, *, kind: str = "odd", split: float | None = None) -> Pair:
+    """The pair of symmetric Weibull(θ) weights, exact for every θ in [2, ∞].
+
+    Parameters
+    ----------
+    theta
+        Shape of the weights, 2 ≤ θ ≤ ∞. θ = 2 has bounded φ, θ = ∞ is Rademacher weights and the identity.
+    kind
+        ``"odd"``, ``"positive"``, or ``"critical"``: φ negative on the share p* of X that makes χ₁ = 1.
+    split
+        That share, chosen freely in [0, 1); replaces ``kind``.
+
+    Raises
+    ------
+    DomainError
+        θ < 2 or NaN, an unknown kind, or a split outside [0, 1).
+
+    Source
+    ------
+    Wolinski & Arbel, Gaussian Pre-Activations in Neural Networks: Myth or Reality?, TMLR 2025; the exact law
+    of φ and the critical split are derived in the theory chapter on pairs.
+
+    Examples
+    --------
+    >>> from firstlight import pairs
+    >>> round(pairs.weibull(3.0, kind="critical").split, 4)
+    0.3443
+    """
+    magnitude = weibull_partner(float(theta))
+    law = weibull_law(float(theta))
+    if split is None:
+        if kind not in ("odd", "positive", "critical"):
+            raise DomainError(
+                f"while building the Weibull pair: expected kind 'odd', 'positive' or 'critical', got {kind!r}; "
+                "or give the share of X where φ is negative as split="
+            )
+        shares = {"odd": 0.5, "positive": 0.0}
+        split = shares[kind] if kind in shares else critical_split(magnitude, law.variance)
+        label = kind
+    else:
+        label = f"split {split:.4g}"
+    exact = ExactActivation(magnitude, float(split))
+    return Pair(f"Weibull(θ={theta:g}), {label}", law, exact, _module(exact, float(theta), label))
+
+
+def _module(exact: ExactActivation, theta: float, label: str) -> nn.Module:
+    if math.isinf(theta) and exact.split == 0.5:
+        return nn.Identity()
+    single = weibull_fit(exact, theta, precise=False)
+    fine = partial(weibull_fit, exact, theta, precise=True)
+    module = PairActivation(exact, single, fine, f"theta={theta:g}, {label}")
+    if is_ready(exact, theta, precise=True):
+        _ = module.fine
+    return module
+
+
+def from_exact(name: str, law: WeightLaw, exact: ExactActivation) -> Pair:
+    """A pair from its parts, with the slow exact module."""
+    return Pair(name, law, exact, ExactModule(exact))
