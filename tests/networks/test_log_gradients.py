@@ -10,7 +10,7 @@ from torch import nn
 
 from firstlight.errors import DomainError
 from firstlight.measure import isometry_gap
-from firstlight.networks import LogGradients, isometric_mlp, log_gradients, mlp
+from firstlight.networks import LogGradients, NormOptions, isometric_mlp, log_gradients, mlp
 
 
 def seeded(seed=0):
@@ -43,9 +43,11 @@ def test_agrees_with_backward(build):
         torch.testing.assert_close(p.grad, want[name], rtol=1e-9, atol=1e-300)
 
 
-def test_gaps_are_those_of_the_features():
-    model = isometric_mlp(8, None, depth=5, width=8, generator=seeded())
-    x = torch.randn(8, 8, generator=seeded(1))
+@pytest.mark.parametrize("n", [8, 13])
+def test_gaps_are_those_of_the_features(n):
+    norm = NormOptions(centred=False)
+    model = isometric_mlp(8, None, depth=5, width=8, norm=norm, generator=seeded())
+    x = torch.randn(n, 8, generator=seeded(1))
     result = log_gradients(model, x, lambda y: y.sum(), gaps=True)
     h = x
     for name, module in model.named_children():

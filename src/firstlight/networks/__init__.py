@@ -7,6 +7,7 @@ from firstlight.networks.dense import Pointwise as Pointwise
 from firstlight.networks.dense import activation_module as activation_module
 from firstlight.networks.dense import draw as draw
 from firstlight.networks.dense import mlp as mlp
+from firstlight.networks.feature_major import FeatureMajorSequential as FeatureMajorSequential
 from firstlight.networks.isometric import NormOptions as NormOptions
 from firstlight.networks.isometric import isometric_mlp as isometric_mlp
 from firstlight.networks.isometric import make_gains_learnable_ as make_gains_learnable_

@@ -180,9 +180,8 @@ class BatchNorm(nn.Module):
         """Take in the statistics of a batch: the newest of a running average, or the recalibrated ones."""
         if not self._recording or int(self.state[1]) == 0:
             self.state[1] = x.numel() // self.num_features
-        if not self._recording:
-            if not self.track_running_stats:
-                return
+        if not self._recording and not self.track_running_stats:
+            return
         rows = x.transpose(0, 1).reshape(self.num_features, -1)
         mean = rows.mean(dim=1) if self.centred else torch.zeros_like(self.mean)
         square = (rows - mean[:, None]).square().mean(dim=1)

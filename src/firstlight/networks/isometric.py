@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from firstlight.errors import DomainError, PropagationWarning
 from firstlight.networks.batch_norm import BatchNorm, Scale
 from firstlight.networks.dense import activation_module
+from firstlight.networks.feature_major import FeatureMajorSequential
 from firstlight.networks.shaping import (
     FeatureMajorLinear,
     Gains,
@@ -78,7 +79,8 @@ def isometric_mlp(
     .. math:: x^ℓ = φ\bigl(α_ℓ\,\mathrm{BN}(W_ℓ x^{ℓ-1})\bigr), \qquad W_ℓ \text{ Haar on } O(d), \quad α_ℓ = ℓ^{-γ}
 
     With linear φ the gain is left out, since the next batch norm undoes it. The layers are plain modules
-    ``flatten, fc1, norm1, phi1, …, readout``, so hooks, audits and optimisers see them as usual.
+    ``flatten, fc1, norm1, phi1, …, readout``, so hooks, audits and optimisers see them as usual; where nobody
+    watches, they run fused (`FeatureMajorSequential`).
 
     Parameters
     ----------
@@ -151,7 +153,7 @@ def isometric_mlp(
         fan_in = width
     if out_features is not None:
         layers["readout"] = _blank(nn.Linear, fan_in, out_features)
-    model = nn.Sequential(layers)
+    model = FeatureMajorSequential(layers)
     if weights == "orthogonal":
         orthogonal_(model, generator=generator)
     else:

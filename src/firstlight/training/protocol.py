@@ -211,7 +211,7 @@ def _measure(
         values["test_accuracy_running"] = accuracy(model, test.inputs, test_targets, statistics="running")
     square = [p.detach() for p in model.parameters() if p.ndim == 2 and p.shape[0] == p.shape[1]]
     if square:
-        gaps = isometry_gap(torch.stack(square), method="lu")
+        gaps = isometry_gap(torch.stack(square), method="fast")
         middle = gaps[len(gaps) // 4 : max(3 * len(gaps) // 4, len(gaps) // 4 + 1)]
         values |= {
             "weight_gap": float(gaps.mean()), "weight_gap_max": float(gaps.max()),
