@@ -21,6 +21,7 @@ from firstlight.report import (
     audit_text,
     print_audit,
 )
+from firstlight.report.audit_charts import audit_charts
 from firstlight.report.audit_rows import headline, overall
 from firstlight.report.audit_sample import pack
 from firstlight.report.audit_text import shown_rows
@@ -320,3 +321,28 @@ def test_the_result_of_a_real_audit_reports_in_every_form():
     assert verdicts == result.verdicts
     assert result.verdicts[0].title in result.to_text()
     assert result.verdicts[0].title in result._repr_html_()
+
+
+def test_theory_is_a_line_where_it_is_smooth_and_strokes_where_it_jumps_between_layers(deep_tanh):
+    smooth, jumping = 2.0 ** np.linspace(0, 3, 40), np.tile([1.0, 100.0], 20)
+    for theory, word in ((smooth, "line"), (jumping, "steps")):
+        columns = {"kind": ["weight"] * 40, "depth": np.arange(40.0), "q": theory * 1.1, "q_theory": theory}
+        chart = str(audit_charts(Profile(columns, "audit"))[0])
+        assert f'class="c1 {word}"' in chart
+        drawn = re.findall(r'<path d="(M[^"]+)" class="line"/>', chart)[-1]
+        assert drawn.count("M") == (40 if word == "steps" else 1)
+
+
+def test_what_nobody_expects_to_be_gaussian_is_not_judged_by_it():
+    rows = [
+        {"name": kind, "kind": kind, "depth": float(i), "q": 1.0, "ks_standardised": 0.5, "ks_critical": 0.1}
+        for i, kind in enumerate(["input", "weight", "attention", "activation"])
+    ]
+    profile = Profile.from_rows(rows, source="audit")
+    starred = [
+        line.split()[0] for line in audit_plain(Measurement(profile), ()).splitlines() if "0.5*" in line
+    ]
+    assert starred == ["weight"]
+    chart = next(c for c in audit_charts(profile) if "Distance from a Gaussian" in c)
+    assert 'data-r="1"' in chart
+    assert 'data-r="2"' not in chart

@@ -38,7 +38,7 @@ def marks(figure):
 
 @settings(max_examples=40)
 @given(st.lists(st.tuples(NUMBER, NUMBER), max_size=20), st.sampled_from(["linear", "log", "exponent"]),
-       st.sampled_from(["marks", "hollow", "squares", "line", "dashed", "both"]))  # fmt: skip
+       st.sampled_from(["marks", "hollow", "squares", "line", "dashed", "steps", "both"]))  # fmt: skip
 def test_no_numbers_break_a_chart(points, scale, style):
     x, y = [p[0] for p in points], [p[1] for p in points]
     figure = line_chart(

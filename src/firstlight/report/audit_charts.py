@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from firstlight.profile import Profile
-from firstlight.report.audit_rows import places
+from firstlight.report.audit_rows import NOT_GAUSSIAN, places
 from firstlight.report.axis import Axis, Scale
 from firstlight.report.chart import Series, Style, line_chart
 from firstlight.report.markup import Markup
@@ -16,6 +16,8 @@ from firstlight.report.markup import Markup
 _LN10 = math.log(10)
 # A mark is 5 pixels wide: more than these on 336 pixels would hide one another.
 _MARKS = 110
+# A line that travels this many times its own height up and down shows nothing but its zigzags.
+_ZIGZAG = 6
 
 
 @dataclass(frozen=True)
@@ -29,11 +31,12 @@ class _Group:
 
 
 _GROUPS = (
-    _Group("pre-activation", ("weight", "embedding", "recurrent", "attention"), "marks", 0),
+    _Group("pre-activation", ("weight", "embedding", "recurrent"), "marks", 0),
     _Group("normaliser", ("norm",), "squares", 2),
     _Group("activation", ("activation",), "hollow", 5),
     _Group("residual", ("residual",), "squares", 3),
-    _Group("input", ("input",), "hollow", 4),
+    _Group("attention", ("attention",), "hollow", 4),
+    _Group("input", ("input",), "squares", 5),
 )
 _OTHER = _Group("other", (), "hollow", 3)
 
@@ -89,7 +92,7 @@ _PLOTS = (
         "Above the line, a Gaussian layer with these correlations would be found once in twenty.",
         "ks_critical",
         low=0.0,
-        omit=("activation", "input"),
+        omit=NOT_GAUSSIAN,
     ),
     _Plot(
         "effective_rank",
@@ -129,29 +132,58 @@ def _chart(plot: _Plot, profile: Profile) -> Markup | None:
     scale = plot.scale or _scale(np.concatenate([values[keep], theory[keep]]))
     errors = profile[plot.error] if plot.error else None
     measured: list[Series] = []
-    lines: list[Series] = []
-    for group, members in _members(profile["kind"].astype(str), keep):
+    groups = _members(profile["kind"].astype(str), keep)
+    for group, members in groups:
         rows = members[~np.isnan(values[members])]
         if len(rows):
             error = np.nan_to_num(errors[rows], nan=0.0, posinf=0.0) if errors is not None else None
             measured.append(
                 Series(group.label, x[rows], values[rows], group.style, error, group.colour, rows.tolist())
             )
-        steps, heights = _mean_per_place(x[members], theory[members])
-        # a line needs two points to be seen
-        if len(steps) > 1:
-            word = "5 % line" if plot.theory == "ks_critical" else "theory"
-            name = word if not lines else f"{word}, {group.label}"
-            lines.append(Series(name, steps, heights, "dashed" if lines else "line", colour=1))
     y = Axis(plot.label, scale, plot.low if scale == "linear" else None, plot.high)
     return line_chart(
-        [*measured, *lines],
+        [*measured, *_theory(plot, x, theory, groups, scale)],
         title=plot.title,
         x=Axis(_across(profile)),
         y=y,
         caption=plot.caption,
         marks=_MARKS,
     )
+
+
+def _theory(
+    plot: _Plot, x: np.ndarray, theory: np.ndarray, groups: list[tuple[_Group, np.ndarray]], scale: Scale
+) -> list[Series]:
+    """Theory as one line per group of rows; as level strokes where a line would only zigzag between layers."""
+    word = "5 % line" if plot.theory == "ks_critical" else "theory"
+    known = [(group, members[np.isfinite(theory[members])]) for group, members in groups]
+    rows = np.sort(np.concatenate([members for _, members in known])) if known else np.zeros(0, int)
+    lines = [(group, *_mean_per_place(x[members], theory[members])) for group, members in known]
+    # a line needs two points to be seen
+    lines = [line for line in lines if len(line[1]) > 1]
+    if any(_way(line[2], scale) > _ZIGZAG * _span(theory[rows], scale) for line in lines):
+        return [Series(word, x[rows], theory[rows], "steps", colour=1)]
+    return [
+        Series(f"{word}, {group.label}" if i else word, steps, heights, "dashed" if i else "line", colour=1)
+        for i, (group, steps, heights) in enumerate(lines)
+    ]
+
+
+def _way(heights: np.ndarray, scale: Scale) -> float:
+    """How far a pen travels up and down along a line."""
+    return float(np.abs(np.diff(_positions(heights, scale))).sum())
+
+
+def _span(heights: np.ndarray, scale: Scale) -> float:
+    positions = _positions(heights, scale)
+    return float(np.ptp(positions)) if len(positions) else 0.0
+
+
+def _positions(heights: np.ndarray, scale: Scale) -> np.ndarray:
+    if scale == "log":
+        heights = np.log10(heights[heights > 0])
+    # a sum of numbers near the largest float must not overflow
+    return np.clip(heights, -1e300, 1e300) / 1e4
 
 
 def _members(kinds: np.ndarray, keep: np.ndarray) -> list[tuple[_Group, np.ndarray]]:

@@ -173,7 +173,9 @@ def _charts(profile: Profile) -> Markup:
         return blocks.section(
             "Through the depth", blocks.paragraph("No row was measured, so nothing is drawn.")
         )
-    intro = "Marks are measured, lines are Gaussian theory. Choose a mark to see its row below."
+    intro = (
+        "Marks are measured, lines and level strokes are Gaussian theory. Choose a mark to see its row below."
+    )
     return blocks.section("Through the depth", blocks.grid(*drawn), intro=intro, identifier="charts")
 
 

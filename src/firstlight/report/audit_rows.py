@@ -35,6 +35,9 @@ FIRST = (
     "saturated",
 )
 
+# Kinds of rows that nobody expects to be Gaussian.
+NOT_GAUSSIAN = ("activation", "input", "attention")
+
 FACTS = {
     "parameters": "parameters",
     "batch": "batch",

@@ -12,6 +12,7 @@ import numpy as np
 
 from firstlight.probe.measurement import QUANTILE_LEVELS, LayerSample, Measurement
 from firstlight.profile import Profile
+from firstlight.report.audit_rows import NOT_GAUSSIAN
 from firstlight.report.markup import Markup, clean, element, json_block
 from firstlight.report.numbers import number
 
@@ -83,7 +84,7 @@ def first_choice(measurement: Measurement) -> int | None:
     distance: Mapping[int, float] = {
         row: float(profile["ks_standardised"][row])
         for row in good
-        if profile["kind"][row] not in ("activation", "input")
+        if profile["kind"][row] not in NOT_GAUSSIAN
     }
     ranked = [row for row, value in distance.items() if math.isfinite(value)]
     return max(ranked, key=lambda row: distance[row]) if ranked else next(iter(good or rows), None)

@@ -13,7 +13,7 @@ import numpy as np
 from firstlight.diagnosis.verdict import Verdict
 from firstlight.probe.measurement import Measurement
 from firstlight.profile import Profile
-from firstlight.report.audit_rows import WORDS, by_severity, headline, overall, shape_text
+from firstlight.report.audit_rows import NOT_GAUSSIAN, WORDS, by_severity, headline, overall, shape_text
 from firstlight.report.markup import clean
 from firstlight.report.numbers import from_log, number
 
@@ -202,7 +202,8 @@ def _cell(profile: Profile, column: str, row: int) -> Any:
 
     value = float(profile[column][row])
     text = Text(from_log(value) if column.startswith("log_") else number(value))
-    if column == "ks_standardised" and value > float(profile["ks_critical"][row]):
+    judged = column == "ks_standardised" and profile["kind"][row] not in NOT_GAUSSIAN
+    if judged and value > float(profile["ks_critical"][row]):
         return text.append("*", style="bold yellow")
     if column == "ks_standardised":
         # keeps the digits of starred and other numbers in line

@@ -15,7 +15,8 @@ WIDTH, HEIGHT = 400, 250
 LEFT, RIGHT, TOP, BOTTOM = 52, 12, 12, 40
 COLOURS = 6
 
-Style = Literal["marks", "hollow", "squares", "line", "dashed", "both"]
+Style = Literal["marks", "hollow", "squares", "line", "dashed", "steps", "both"]
+_THEORY = ("line", "dashed", "steps")
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ class Series:
         Values, one per point, in a list, an array or a tensor. A NaN leaves the point out; an infinity, or a
         value that a logarithmic axis cannot show, is drawn as a triangle at the edge.
     style
-        ``"marks"``, ``"hollow"`` and ``"squares"`` for measurement; ``"line"`` and ``"dashed"`` for theory;
+        ``"marks"``, ``"hollow"`` and ``"squares"`` for measurement; ``"line"`` and ``"dashed"`` for theory, and
+        ``"steps"``, a short level stroke at each point, for theory that jumps from row to row;
         ``"both"`` joins the marks.
     error
         Standard error of each y, drawn as a bar of ±1; a band around a line.
@@ -154,9 +156,7 @@ def legend(series: Sequence[Series], colours: Sequence[int]) -> Markup:
     """The names of the series with a sample of each mark."""
     entries = []
     # lines are drawn over the marks, and named before them
-    ordered = sorted(
-        zip(series, colours, strict=True), key=lambda pair: pair[0].style not in ("line", "dashed")
-    )
+    ordered = sorted(zip(series, colours, strict=True), key=lambda pair: pair[0].style not in _THEORY)
     for one, colour in ordered:
         if not one.label:
             continue
@@ -165,7 +165,9 @@ def legend(series: Sequence[Series], colours: Sequence[int]) -> Markup:
         shapes = []
         if lined:
             shapes.append(element("path", d="M0 6H22", class_="dash" if one.style == "dashed" else "line"))
-        if one.style not in ("line", "dashed"):
+        if one.style == "steps":
+            shapes.append(element("path", d="M0 6H10", class_="line"))
+        if one.style not in _THEORY:
             shapes.append(_mark(wide / 2, 6, one.style, None, None))
         group = element("g", join(shapes), class_=_group(one.style, colour))
         size = {"viewBox": f"0 0 {wide} 12", "width": wide, "height": 12}
@@ -229,11 +231,14 @@ def draw_series(one: Series, colour: int, across: Range, up: Range, marks: int =
                 class_="dash" if one.style == "dashed" else "line",
             )
         )
-    if one.error is not None and one.style not in ("line", "dashed"):
+    if one.style == "steps":
+        strokes = "".join(f"M{round(across(one.x[i]) - 4, 1)} {up(one.y[i])}h8" for i in shown)
+        parts.append(element("path", d=strokes, class_="line"))
+    if one.error is not None and one.style not in _THEORY:
         bars = "".join(f"M{across(one.x[i])} {up(one.y[i] - one.error[i])}V{up(one.y[i] + one.error[i])}"
                        for i in shown if one.error[i] > 0)  # fmt: skip
         parts.append(element("path", d=bars, class_="bar") if bars else Markup(""))
-    if one.style not in ("line", "dashed"):
+    if one.style not in _THEORY:
         for i in points:
             row = one.rows[i] if one.rows is not None else None
             name = one.names[i] if one.names is not None else None
