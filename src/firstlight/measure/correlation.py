@@ -75,16 +75,19 @@ def sample_correlation(
     """
     if not isinstance(z, StandardRows):
         z = standardise(matrix(z, _DOING), max_samples=max_samples, max_units=max_units)
-    rows, cosine = z.unit, z.cosine.double()
-    samples, units = rows.shape
+    cosine = z.cosine.double()
+    samples, units = z.unit.shape
     if samples < 2 or units == 0:
         return SampleCorrelation(math.nan, math.nan, math.nan, cosine, samples, units)
-    others = cosine.sum(dim=1) - 1.0
+    # numpy: these arrays are small, and a torch call costs more than its arithmetic
+    rows = z.unit.cpu().numpy()
+    others = cosine.numpy().sum(axis=1) - 1.0
     pairs = samples * (samples - 1)
-    mean = others.sum().item() / pairs
-    squares = rows.square()
+    mean = float(others.sum()) / pairs
+    squares = rows * rows
     # Change of the mean cosine when one unit weighs more, with the rows' norms following.
-    influence = rows.sum(dim=0).square_() - squares.sum(dim=0) - others.to(rows) @ squares
-    se_units = influence.std().item() / pairs / math.sqrt(units) if units > 1 else math.nan
-    se_samples = 2.0 * (others / (samples - 1)).std().item() / math.sqrt(samples) if samples > 2 else math.nan
+    influence = rows.sum(axis=0) ** 2 - (others + 1.0).astype(rows.dtype) @ squares
+    se_units = float(influence.std(ddof=1)) / pairs / math.sqrt(units) if units > 1 else math.nan
+    spread = float(others.std(ddof=1)) / (samples - 1)
+    se_samples = 2.0 * spread / math.sqrt(samples) if samples > 2 else math.nan
     return SampleCorrelation(mean, se_units, se_samples, cosine, samples, units)

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from firstlight import activations, gauss, measure
+from firstlight import activations, gauss
 from firstlight.errors import FirstlightError
 from firstlight.probe.expansion import expansion, power_series
 from firstlight.probe.measurement import Skipped
@@ -126,7 +126,7 @@ def _integrate(found: list[tuple[Link, tuple[Tensor, Tensor]]]) -> dict[tuple[in
         row = link.target if link.target.kind == "activation" else link.via
         if steepest is not None and row is not None and link.source.rows is not None:
             slopes = phi.derivative(link.source.rows[:, ::2].cpu().double())
-            row.values["saturated"] = measure.saturation(slopes, largest=steepest)
+            row.values["saturated"] = float((slopes.abs() < 0.05 * steepest).double().mean())
         laws[_key(link)] = Law(
             float(found[i][1][0]), float(first[i]), float(second[i]), float(slope[i]), squares[i]
         )

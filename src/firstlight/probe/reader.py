@@ -29,15 +29,15 @@ class Budget:
     Attributes
     ----------
     entries
-        Moments read at most this many entries, on a stride that meets every unit; the largest entry and
-        the share of non-finite ones are always read from all.
+        Moments read all of up to twice this many entries, else at most this many, on a stride that meets
+        every unit; the largest entry and the share of non-finite ones are always read from all.
     samples, units
         Correlations, spectra and Gaussianity read at most this many samples (rows) and units (columns).
     spectrum
         Samples in the Gram spectrum behind the effective rank and the isometry gap.
     """
 
-    entries: int = 2**17
+    entries: int = 2**16
     samples: int = 64
     units: int = 256
     spectrum: int = 32
@@ -146,10 +146,8 @@ class Reader:
             values["cosines"] = c.cosine[upper[0], upper[1]]
         if site.kind == "activation":
             return
-        few = rows[:: -(-rows.shape[0] // self.budget.spectrum)].double() if t.device.type != "mps" else rows
-        gram = few @ few.T
-        values["effective_rank"] = measure.effective_rank(gram, gram=True)
-        values["isometry_gap"] = gram_gap(gram, few)
+        few = rows[:: -(-rows.shape[0] // self.budget.spectrum)]
+        values["effective_rank"], values["isometry_gap"] = spectrum(few)
 
     def input_moments(self, tensor: Tensor, origin: Origin | None) -> tuple[float, float]:
         """Second moment and mean of what an operation reads, from its row where it has one."""
@@ -204,7 +202,10 @@ class Reader:
             return
         count = math.prod(t.shape[d] for d in dims)
         t = _fewer(t, dims)
-        square = t.square().mean(dims) if kind == "rms" else t.var(dims, correction=0)
+        # a norm of centred entries is eight times as fast as torch.var
+        centred = t if kind == "rms" else t - t.mean(dims, keepdim=True)
+        read = math.prod(t.shape[d] for d in dims)
+        square = torch.linalg.vector_norm(centred, dim=dims).square() / read
         lost = 1 if kind == "rms" else 2
         inverse = (1.0 / (square.double() if t.device.type != "mps" else square).clamp_min(1e-12)).mean()
         site.values["norm_gain"] = facts["gamma_square"] * float(inverse) * max(1.0 - lost / count, 0.0)
@@ -237,16 +238,16 @@ class Reader:
 def _fewer(t: Tensor, dims: list[int]) -> Tensor:
     """Enough of a tensor to know the mean inverse of its variances over ``dims`` to about one percent.
 
-    A variance of 2048 entries is known to 3 %, and its inverse is averaged over all groups; where the groups
-    are short, 2048 of them do.
+    A variance of 512 entries is known to 6 %, and its inverse is averaged over all groups; where the groups
+    are short, 512 of them do.
     """
     count = math.prod(t.shape[d] for d in dims)
     if count > 4096 and t.dim() > 2 and t.dim() - 1 in dims:
-        step = min(count // 2048, t.shape[-1])
+        step = min(count // 512, t.shape[-1])
         t = t[..., step // 2 :: step]  # half a step in, away from the border
     elif dims == [-1]:
         t = t.reshape(-1, t.shape[-1])
-        t = t[:: max(len(t) // 2048, 1)]
+        t = t[:: max(len(t) // 512, 1)]
     return t.float()
 
 
@@ -262,8 +263,8 @@ def all_finite(rows: Tensor) -> bool:
 
 
 def strided(t: Tensor, limit: int) -> Tensor:
-    """At most ``limit`` entries of a tensor, on a stride that shares no factor with its axes."""
-    if t.numel() <= limit:
+    """At most ``limit`` entries of a large tensor, on a stride that shares no factor with its axes."""
+    if t.numel() <= 2 * limit:
         return t
     flat = t.reshape(-1) if t.is_contiguous() else t.permute(_by_stride(t)).reshape(-1)
     step = -(-t.numel() // limit)
@@ -282,21 +283,24 @@ def _per_axis(value: Any, axes: int) -> list[Any]:
     return [value] * axes
 
 
-def gram_gap(gram: Tensor, rows: Tensor) -> float:
-    """Isometry gap of the samples' Gram matrix, by Cholesky where it is well conditioned.
+def spectrum(rows: Tensor) -> tuple[float, float]:
+    """Effective rank and isometry gap of the samples' Gram matrix, from one decomposition.
 
-    −log(det(G)^{1/k} / (tr G/k)); where the factorisation fails or the condition nears the precision of
-    the data, the singular values of the rows decide (``measure.isometry_gap``).
+    exp of the entropy of the normalised eigenvalues, and −log of their geometric over their arithmetic mean;
+    where an eigenvalue nears the rounding of the product, the singular values decide (``measure.isometry_gap``).
     """
-    k = gram.shape[0]
-    trace = float(gram.diagonal().sum()) / k
-    if trace <= 0.0 or not math.isfinite(trace):
-        return math.nan
-    factor, info = torch.linalg.cholesky_ex(gram / trace)
-    if int(info) == 0:
-        diagonal = factor.diagonal()
-        if float(diagonal.min()) > 1e-4:
-            return max(-2.0 * float(diagonal.log().mean()), 0.0)
-    if rows.shape[1] < k:
-        return math.inf
-    return float(measure.isometry_gap(rows))
+    x = rows.cpu().numpy().astype(np.float64)
+    scale = np.abs(x).max(initial=0.0)
+    if not (scale > 0.0 and math.isfinite(scale)):
+        return (0.0 if scale == 0.0 else math.nan), math.nan
+    x /= scale
+    values = np.linalg.eigvalsh(x @ x.T).clip(0.0)
+    share = values / values.sum()
+    positive = share[share > 0.0]
+    rank = math.exp(-float((positive * np.log(positive)).sum()))
+    k, units = x.shape
+    if units < k:
+        return rank, math.inf
+    if share[0] > 1e-9:
+        return rank, max(-float(np.log(share * k).mean()), 0.0)
+    return rank, float(measure.isometry_gap(torch.from_numpy(x)))

@@ -13,8 +13,8 @@ from firstlight.probe.operations import WEIGHT_OPERATIONS
 from firstlight.probe.site import Origin, Weight
 
 FindOrigin = Callable[[Tensor], Origin | None]
-# Entries of a weight that its law is read from: the scale is then known to 1/√(2·2¹⁶) = 0.3 %.
-SAMPLE = 2**16
+# Entries of a weight that its law is read from: the scale is then known to 1/√(2·2¹⁵) = 0.4 %.
+SAMPLE = 2**15
 
 
 def read_weight(
