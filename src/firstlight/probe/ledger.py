@@ -35,8 +35,12 @@ def owner(parameters: Sequence[str]) -> str:
     --------
     >>> owner(["fc1.weight", "fc1.bias"]), owner(["attn.in_proj_weight"]), owner(["w.0"])
     ('fc1', 'attn.in_proj', 'w.0')
+    >>> owner(["conv.parametrizations.weight.original0", "conv.parametrizations.weight.original1"])
+    'conv'
     """
     name = parameters[0] if parameters else ""
+    if ".parametrizations." in name:
+        name = name.split(".parametrizations.")[0] + ".weight"
     path, _, last = name.rpartition(".")
     if last == "weight" or last.startswith(("weight_", "original")):
         return path
@@ -115,6 +119,17 @@ class Ledger:
         if leaf and op:
             return frame.path
         return f"{frame.path}.{op}" if frame.path else op
+
+    def layer(self, names: Sequence[str], parameters: Sequence[Tensor], op: str) -> str:
+        """A name for a weight layer: the layer that runs, if the weight is its own, else the weight's owner.
+
+        A tied weight has one name and several layers: the embedding's name would say nothing of the head.
+        """
+        frame = self.frames[-1]
+        own = frame.module._parameters.get("weight")
+        if own is not None and frame.path and any(own is parameter for parameter in parameters):
+            return frame.path
+        return owner(names) or self.path(op)
 
     def like(self, origin: Origin, expression: Expression, label: str, path: str) -> Origin:
         """The origin of another function of the same site, in the same arrangement."""

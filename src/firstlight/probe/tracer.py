@@ -90,7 +90,7 @@ class Tracer(TorchFunctionMode):
         origin = self.ledger.origin(source)
         square, mean = self.ledger.reader.input_moments(source, origin)
         out = func(*args, **kwargs)
-        label = owner(weight.names) or self.ledger.path(name)
+        label = self.ledger.layer(weight.names, weight.parameters, name)
         site, out = self.ledger.site(out, label, "weight", name, unit, origin, weighs=True)
         site.weight, site.input_square, site.input_mean = weight, square, mean
         self.ledger.reader.coverage(site, source, name, args, kwargs)
