@@ -25,6 +25,10 @@ $(VENV)/.compat: $(VENV)/.setup
 	$(PIP) install -c constraints.txt -e '.[compat]'
 	@touch $@
 
+$(VENV)/.browser: $(VENV)/.setup
+	$(PIP) install -c constraints.txt -e '.[browser]'
+	@touch $@
+
 setup: $(VENV)/.setup  ## make .venv with everything pinned
 
 demo: setup  ## audit a 50-layer tanh network on real handwritten digits; writes audit.html
@@ -36,7 +40,7 @@ test: setup  ## the default tests
 test-slow: setup  ## statistical and long tests
 	$(PYTEST) -n $(JOBS) -m "slow and not browser and not compat"
 
-test-browser: setup  ## the HTML reports in a real headless Chromium
+test-browser: $(VENV)/.browser  ## the HTML reports in a real headless Chromium
 	$(PYTEST) tests -m browser
 
 test-compat: $(VENV)/.compat  ## audits of third-party architectures

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from firstlight.ensemble import simulate as simulate
+    from firstlight.ensemble.simulate import simulate as simulate
     from firstlight.network import RandomNetwork as RandomNetwork
     from firstlight.profile import Profile as Profile
     from firstlight.result import AuditResult as AuditResult
     from firstlight.result import audit as audit
     from firstlight.theory import edge_of_chaos as edge_of_chaos
-    from firstlight.theory import predict as predict
+    from firstlight.theory.predict import predict as predict
     from firstlight.theory.batchnorm import check_batch as check_batch
 
 # Loaded on first use, so that `import firstlight` costs little more than `import torch`.
