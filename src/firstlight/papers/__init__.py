@@ -1,0 +1,1 @@
+"""One module per paper: each figure or table as a function that returns data and draws it."""
