@@ -37,6 +37,7 @@ VERBS: dict[str, Verb] = {
     "simulate": Verb(
         "firstlight.cli.simulate", "sample thousands of random networks exactly and report their layers"
     ),
+    "bn": Verb("firstlight.cli.bn", "predict and measure a batch-normalised network of any depth"),
 }
 
 
