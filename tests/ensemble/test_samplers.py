@@ -42,6 +42,7 @@ CASES = [
     ("orthogonal", None, 4, 4, 4, 4),
     ("orthogonal", None, 4, 4, 6, 4),
     ("orthogonal", None, 3, 8, 2, 2),
+    ("orthogonal", None, 9, 9, 2, 1),
     ("orthogonal", None, 8, 3, 2, 2),
     ("weibull(3)", None, 5, 4, 2, 2),
     ("uniform", None, 5, 4, 1, 1),
@@ -84,6 +85,26 @@ def test_forward_and_backward_have_the_joint_law_of_explicit_matrices(
         same_law(two, another)
         same_law(one + two, other + another)
         same_law(one * two, other * another)
+
+
+def test_orthogonal_weights_keep_every_angle(generator: torch.Generator) -> None:
+    """A square Haar matrix is an isometry: the Gram matrix passes through, exactly, with and without memory."""
+    h = activations(40, 6, 4).repeat(9, 1, 1)
+    for keep in (False, True):
+        z, _ = sampler_for("orthogonal", sigma_w=1.5).forward(h, 40, generator, keep=keep)
+        torch.testing.assert_close(z.mT @ z, 1.5**2 * h.mT @ h, rtol=1e-9, atol=1e-9)
+
+
+def test_both_factorisations_of_a_frame_have_one_law(
+    same_law: Callable[[Tensor, Tensor], None], generator: torch.Generator
+) -> None:
+    h = activations(9, 2, 2).repeat(NETS, 1, 1)
+    sampler = sampler_for("orthogonal")
+    short, _ = sampler.forward(h, 9, generator)
+    long, _ = sampler.forward(h, 9, generator, keep=True)
+    p = torch.randn(9, 2, generator=generator, dtype=torch.float64)
+    same_law((short * p).sum((1, 2)), (long * p).sum((1, 2)))
+    same_law(short[:, 0, 0] * short[:, 1, 1], long[:, 0, 0] * long[:, 1, 1])
 
 
 @pytest.mark.parametrize("law", ["normal", "orthogonal", "weibull(2.5)"])

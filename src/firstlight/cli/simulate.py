@@ -80,6 +80,8 @@ def run(args: argparse.Namespace) -> int:
     if args.model is None:
         raise LoadError("while reading the arguments: expected `mlp` or --sweep FILE, got neither")
     from firstlight.ensemble import run as run_plan
+    from firstlight.ensemble.beside import with_theory
+    from firstlight.ensemble.plan import columns
     from firstlight.report.files import write_whole
     from firstlight.report.simulation import simulation_page, simulation_text
 
@@ -87,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
     ensemble = run_plan(
         plan, inputs, out=args.out, resume=args.resume, engine=engine_of(args), progress=not args.quiet
     )
-    profile = ensemble.profile
+    profile = with_theory(ensemble.profile, plan.net, columns(inputs, plan.net, "float64"))
     for note in ensemble.notes:
         print(f"firstlight simulate: {note}", file=sys.stderr)
     if args.json == "-":

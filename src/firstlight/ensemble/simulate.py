@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from firstlight.ensemble.beside import with_theory
 from firstlight.ensemble.engines import Local
-from firstlight.ensemble.plan import Plan
+from firstlight.ensemble.plan import Plan, columns
 from firstlight.ensemble.runs import run
 from firstlight.network import RandomNetwork
 from firstlight.profile import Profile
@@ -54,7 +55,8 @@ def simulate(
     Profile
         One row per layer: ``mean``, ``q``, ``var``, ``kurtosis``, ``moment_6``, ``moment_8``, ``ks``,
         ``ks_standardised`` and, where they are defined, correlations, isometry gap, effective rank and
-        gradients; each with its standard error in ``…_se``. ``ks_error`` bounds what binning costs.
+        gradients; each with its standard error in ``…_se``. ``ks_error`` bounds what binning costs. Theory of
+        infinite width stands beside in ``q_theory`` and ``correlation_theory`` where it covers the network.
 
     Raises
     ------
@@ -71,7 +73,8 @@ def simulate(
     """
     plan = Plan(net=net, nets=nets, layers=tuple(layers), seed=seed, gradients=gradients, **options)
     x = default_inputs(net) if inputs is None else inputs
-    return run(plan, x, engine=Local(workers)).profile
+    profile = run(plan, x, engine=Local(workers)).profile
+    return with_theory(profile, net, columns(x, net, "float64"))
 
 
 def default_inputs(net: RandomNetwork) -> Tensor:

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from firstlight.ensemble.beside import with_theory
 from firstlight.ensemble.engines import Engine, Local, Task
 from firstlight.ensemble.folder import Folder
 from firstlight.ensemble.plan import Plan, check_memory, columns, digest
@@ -246,6 +247,7 @@ def run_sweep(
     for cell_fields, plan, owner in zip(sweep.cells(), plans, opened, strict=True):
         merged = merge_states(owner.read(index) for index in range(plan.shards))
         profile = Ensemble(plan, merged, tuple(xs[plan.dtype].shape)).profile
+        profile = with_theory(profile, plan.net, xs[plan.dtype])
         write_atomically(owner.path / "profile.json", profile.to_json().encode())
         shown = {k: json.dumps(v) if isinstance(v, tuple) else v for k, v in cell_fields.items()}
         rows += [{**shown, **row} for row in profile]

@@ -137,11 +137,14 @@ def _inverse(psi: Tensor, t: Tensor, g: Tensor) -> Tensor:
     """Standardised units z with P(Z > z) = Φ(−g), by Newton's method from z = g."""
     target = torch.special.ndtr(-g)
     z = g.expand(len(psi), -1).clone()
-    for _ in range(4):
+    for _ in range(6):
         angle = z[..., None] * t
         tail = 0.5 - (torch.sin(angle) / t * psi[:, None]).sum(dim=-1) * (_STEP / math.pi)
         density = (torch.cos(angle) * psi[:, None]).sum(dim=-1) * (_STEP / math.pi)
-        z = z + ((tail - target) / density.clamp_min(1e-12)).clamp(-0.5, 0.5)
+        step = ((tail - target) / density.clamp_min(1e-12)).clamp(-0.5, 0.5)
+        z = z + step
+        if float(step.abs().amax()) < 1e-5:  # the next step would be its square
+            break
     return z
 
 

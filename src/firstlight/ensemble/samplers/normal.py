@@ -87,6 +87,10 @@ class NormalWeights(Sampler):
 
     def conditional_variance(self, h: Float[Tensor, "nets fan_in inputs"]) -> Float[Tensor, "nets inputs"]:
         """Variance σ_w²|h|²/n + σ_b² of every next pre-activation given the activations."""
+        if h.shape[2] == 1:
+            # a matrix times a vector is the fastest way to sum short rows
+            share = h.new_full((h.shape[1],), self.sigma_w**2 / h.shape[1])
+            return (h[..., 0].square() @ share).add_(self.sigma_b**2)[:, None]
         return h.square().mean(dim=1).mul_(self.sigma_w**2).add_(self.sigma_b**2)
 
     def conditional_covariance(

@@ -56,7 +56,13 @@ class OrthogonalWeights(Sampler):
                 q, r = torch.linalg.qr(h)
             else:
                 q, r = None, torch.linalg.qr(h, mode="r").R
-            frame = _frame(normals((nets, size, r.shape[-2]), h, generator))
+            fresh = normals((nets, size, r.shape[-2]), h, generator)
+            if not keep and 4 * r.shape[-2] <= size:
+                # S = G T⁻¹ with GᵀG = TᵀT: a Cholesky factor is safe here, where G is Gaussian and tall
+                t = torch.linalg.cholesky(fresh.mT @ fresh, upper=True)
+                frame, r = fresh, torch.linalg.solve_triangular(t, r.expand(nets, -1, -1), upper=True)
+            else:
+                frame = _frame(fresh)
         z = (frame[:, :fan_out] @ r).mul_(scale)
         if self.sigma_b != 0:
             z += normals((nets, fan_out, 1), h, generator).mul_(self.sigma_b)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -97,10 +98,17 @@ def _fill_weibull(out: Tensor, theta: float, generator: torch.Generator) -> None
     """Signed Weibull draws ±(−log V)^{1/θ}, V uniform, by vectorised logs and exponentials."""
     out.uniform_(-1.0, 1.0, generator=generator)
     v = out.abs()
-    low = (v < _SPLIT).nonzero().squeeze(-1)
+    low = _below(v, _SPLIT)
     if low.numel():
         finer = torch.rand(low.shape, generator=generator, dtype=torch.float64, device=out.device)
         v[low] = (finer * _SPLIT).clamp_min_(2.0**-120).to(out.dtype)
     # exp(log(·)/θ) is twice as fast as a power
-    v.log_().neg_().clamp_min_(1e-30).log_().mul_(1 / theta).exp_()
+    v.log_().neg_().log_().mul_(1 / theta).exp_()
     torch.copysign(v, out, out=out)
+
+
+def _below(v: Tensor, limit: float) -> Tensor:
+    """Places of the few entries below a limit; NumPy looks for them ten times as fast as torch on a CPU."""
+    if v.device.type != "cpu":
+        return (v < limit).nonzero().squeeze(-1)
+    return torch.from_numpy(np.flatnonzero(v.numpy() < limit))

@@ -1,0 +1,147 @@
+"""``firstlight plot``: the table of a sweep as a heat map over two fields, or as lines against depth."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from firstlight.errors import LoadError
+
+SUMMARY = "draw the table of a sweep: a heat map, or lines against depth"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``firstlight plot``."""
+    parser.add_argument("folder", help="folder of a sweep, with its results.json")
+    parser.add_argument("--value", default="q", help="column that is drawn (default: q)")
+    parser.add_argument("--x", help="field along x; without it, lines against depth")
+    parser.add_argument("--y", help="field along y, for a heat map")
+    parser.add_argument("--layer", type=int, help="layer of a heat map (default: the last)")
+    parser.add_argument("--log", action="store_true", help="logarithmic values")
+    parser.add_argument(
+        "--edge", metavar="ACTIVATION", help="draw this activation's edge of chaos over the map"
+    )
+    parser.add_argument("--html", metavar="PATH", required=True, help="where the page is written")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Draw and write; 0."""
+    from firstlight.report.files import write_whole
+    from firstlight.report.page import page, section
+
+    rows = _rows(Path(args.folder) / "results.json")
+    _known(rows, args.value)
+    if (args.x is None) != (args.y is None):
+        raise LoadError("while reading the arguments: a heat map needs both --x and --y, got one of them")
+    figure = _lines(rows, args) if args.x is None else _map(rows, args)
+    title = f"{args.value} of a sweep"
+    write_whole(args.html, page(title, section(title, figure), subtitle=args.folder))
+    return 0
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise LoadError(
+            f"while reading '{path}': expected the table of a finished sweep, got {error}; "
+            "run `firstlight simulate --sweep FILE --out FOLDER` first"
+        ) from error
+    return rows
+
+
+def _known(rows: list[dict[str, Any]], *names: str) -> None:
+    for name in names:
+        if name not in rows[0]:
+            raise LoadError(
+                f"while plotting: expected a column of the table, got {name!r}; it has {', '.join(rows[0])}"
+            )
+
+
+def _fields(rows: list[dict[str, Any]]) -> list[str]:
+    """The fields of the grid: the columns before the profile's own."""
+    return list(rows[0])[: list(rows[0]).index("name")]
+
+
+def _number(value: Any) -> float:
+    return math.nan if value is None else float(value)
+
+
+def _lines(rows: list[dict[str, Any]], args: argparse.Namespace) -> Any:
+    from firstlight.report.axis import Axis
+    from firstlight.report.chart import Series, line_chart
+
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[name] for name in _fields(rows)), []).append(row)
+    series = []
+    for i, (cell, group) in enumerate(groups.items()):
+        label = ", ".join(f"{name} {value}" for name, value in zip(_fields(rows), cell, strict=True))
+        x, y = [row["depth"] for row in group], [_number(row[args.value]) for row in group]
+        error = [_number(row[f"{args.value}_se"]) for row in group] if f"{args.value}_se" in rows[0] else None
+        theory = f"{args.value}_theory"
+        if theory in rows[0]:
+            series.append(
+                Series(
+                    f"{label}, infinite width", x, [_number(r[theory]) for r in group], "dashed", colour=i % 6
+                )
+            )
+        series.append(Series(label, x, y, "both", error=error, colour=i % 6))
+    y_axis = Axis(args.value, scale="log" if args.log else "linear")
+    return line_chart(series, title=f"{args.value} against depth", x=Axis("layer"), y=y_axis)
+
+
+def _cells(label: str, values: list[float]) -> Any:
+    """An axis whose cells have the values in their middles."""
+    from firstlight.report.axis import Axis
+
+    half = (values[-1] - values[0]) / (2 * (len(values) - 1)) if len(values) > 1 else 0.5
+    return Axis(label, low=values[0] - half, high=values[-1] + half)
+
+
+def _map(rows: list[dict[str, Any]], args: argparse.Namespace) -> Any:
+    from firstlight.report.axis import Axis
+    from firstlight.report.chart import Series
+    from firstlight.report.heatmap import heat_map
+
+    _known(rows, args.x, args.y)
+    others = [
+        name
+        for name in _fields(rows)
+        if name not in (args.x, args.y) and len({str(r[name]) for r in rows}) > 1
+    ]
+    if others:
+        raise LoadError(
+            f"while plotting: expected a grid over {args.x} and {args.y} alone, got {others[0]} too"
+        )
+    layer = max(row["depth"] for row in rows) if args.layer is None else args.layer
+    chosen = {(row[args.x], row[args.y]): row for row in rows if row["depth"] == layer}
+    if not chosen:
+        known = sorted({int(row["depth"]) for row in rows})
+        raise LoadError(f"while plotting: expected a layer among {known}, got {args.layer}")
+    xs, ys = sorted({key[0] for key in chosen}), sorted({key[1] for key in chosen})
+    values = [[_number(chosen[x, y][args.value]) if (x, y) in chosen else math.nan for x in xs] for y in ys]
+    curves = []
+    if args.edge is not None:
+        from firstlight.theory import edge_of_chaos
+
+        edge = edge_of_chaos(args.edge)
+        across = edge.sigma_b if args.x == "sigma_b" else edge.sigma_w
+        up = edge.sigma_w if args.x == "sigma_b" else edge.sigma_b
+        within = [
+            (float(a), float(b))
+            for a, b in zip(across, up, strict=True)
+            if xs[0] <= a <= xs[-1] and ys[0] <= b <= ys[-1]
+        ]
+        curves = [Series("edge of chaos", [a for a, _ in within], [b for _, b in within], "line")]
+    return heat_map(
+        values,
+        title=f"{args.value} at layer {layer:g}",
+        x=_cells(args.x, xs),
+        y=_cells(args.y, ys),
+        z=Axis(args.value, scale="log" if args.log else "linear"),
+        series=curves,
+    )

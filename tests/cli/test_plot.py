@@ -1,0 +1,72 @@
+"""The verb `plot`: a heat map with the edge of chaos, lines with theory, and refusals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from firstlight.cli import main
+
+SWEEP = """
+[network]
+depth = 6
+width = 30
+activation = "tanh"
+[grid]
+sigma_b = [0.05, 0.3]
+sigma_w = {start = 0.8, stop = 1.6, count = 3}
+[run]
+nets = 20
+layers = [1, 6]
+[inputs]
+count = 2
+correlation = 0.5
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    where = tmp_path_factory.mktemp("sweep")
+    (where / "sweep.toml").write_text(SWEEP)
+    assert (
+        main(["simulate", "--sweep", str(where / "sweep.toml"), "--out", str(where / "out"), "--quiet"]) == 0
+    )
+    return where / "out"
+
+
+def test_heat_map_with_the_edge_of_chaos(folder: Path, tmp_path: Path) -> None:
+    page = tmp_path / "map.html"
+    arguments = ["--x", "sigma_b", "--y", "sigma_w", "--value", "correlation", "--edge", "tanh"]
+    assert main(["plot", str(folder), *arguments, "--html", str(page)]) == 0
+    text = page.read_text()
+    assert "edge of chaos" in text
+    assert "correlation at layer 6" in text
+
+
+def test_lines_with_theory_beside(folder: Path, tmp_path: Path) -> None:
+    page = tmp_path / "lines.html"
+    assert main(["plot", str(folder), "--value", "q", "--log", "--html", str(page)]) == 0
+    assert page.read_text().count("infinite width") >= 6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--value", "colour"], "got 'colour'"),
+        (["--x", "sigma_w"], "both --x and --y"),
+        (["--x", "sigma_w", "--y", "depths"], "got 'depths'"),
+        (["--x", "sigma_w", "--y", "sigma_b", "--layer", "3"], r"a layer among [1, 6], got 3"),
+    ],
+)
+def test_refusals(
+    folder: Path, tmp_path: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plot", str(folder), *arguments, "--html", str(tmp_path / "x.html")]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "x.html").exists()
+
+
+def test_no_sweep_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plot", str(tmp_path), "--html", str(tmp_path / "x.html")]) == 2
+    assert "finished sweep" in capsys.readouterr().err
