@@ -40,8 +40,9 @@ axes.set(xlabel="layer", ylabel="log ‖∇W‖")
 axes.legend()
 
 # %%
-# It trains. The last column is the trap: running averages taken during training are useless at this depth, while
-# statistics recalibrated on the training data, layer by layer, are as good as it gets.
+# It trains. Accuracy is judged on statistics that are recalibrated on training data, layer by layer. The last
+# column shows the running averages that training leaves behind: each was taken while all layers below it were
+# others. Here they lag; in longer runs at width 100 they fail altogether (0.16 against 0.94).
 run = train(network("orthogonal"), digits, test, epochs=2, learning_rate=0.005)
 for epoch in run.history:
     print(

@@ -14,6 +14,7 @@ from firstlight.networks.isometric import make_gains_learnable_ as make_gains_le
 from firstlight.networks.log_gradients import LogGradients as LogGradients
 from firstlight.networks.log_gradients import log_gradients as log_gradients
 from firstlight.networks.recalibrate import recalibrate_ as recalibrate_
+from firstlight.networks.remedy import make_isometric_ as make_isometric_
 from firstlight.networks.shaping import FeatureMajorLinear as FeatureMajorLinear
 from firstlight.networks.shaping import ShapedActivation as ShapedActivation
 from firstlight.networks.shaping import power_gains as power_gains

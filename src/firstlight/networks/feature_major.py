@@ -47,7 +47,7 @@ class FeatureMajorSequential(nn.Sequential):
         """Run the layers in order."""
         return self.run(input)
 
-    def run(self, input: Float[Tensor, n *sample], *, tap: list[Tensor] | None = None) -> Tensor:
+    def run(self, input: Float[Tensor, n * sample], *, tap: list[Tensor] | None = None) -> Tensor:
         """Run the layers in order; ``tap`` receives the output of every norm, where the fused path is taken."""
         if not (self.fused and input.ndim >= 2 and len(input) > 1 and self._unwatched()):
             return super().forward(input)
