@@ -1,6 +1,7 @@
 """Every architecture of the zoo is audited: rows, finite numbers, a gradient, and no trace left behind."""
 
 import gc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -55,6 +56,12 @@ def test_the_zoo_is_as_large_as_promised():
     assert len(CASES) >= 30
     assert len({(case.library, case.name) for case in CASES}) == len(CASES)
     assert {case.library for case in CASES} >= {"transformers", "pytorchcv", "x-transformers", "torch"}
+
+
+def test_the_page_lists_the_zoo():
+    page = (Path(__file__).parents[2] / "docs" / "guide" / "compatibility.md").read_text()
+    for case in CASES:
+        assert f"| {case.name} | {case.library} |" in page, "run python docs/compat_table.py"
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.library}: {case.name}")

@@ -18,6 +18,10 @@ def project(tmp_path, monkeypatch):
     (tmp_path / "beside.py").write_text("value = 3\n")
     (tmp_path / "syntax.py").write_text("def (:\n")
     (tmp_path / "leaves.py").write_text("raise SystemExit('bye')\n")
+    (tmp_path / "my_project" / "relative.py").write_text("from .models import Box\nvalue = Box.inner\n")
+    (tmp_path / "json").mkdir()
+    (tmp_path / "json" / "__init__.py").touch()
+    (tmp_path / "json" / "mine.py").write_text("value = 5\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", sys.path.copy())
     yield tmp_path
@@ -32,6 +36,15 @@ def test_by_module_from_the_current_directory(project):
 def test_by_file_with_imports_from_beside_it(project):
     assert locate("script.py:value") == 3
     assert locate(f"{project}/script.py:value") == 3
+
+
+def test_a_file_in_a_package_may_import_relatively(project):
+    assert locate("my_project/relative.py:value") == 7
+    assert locate("my_project/models.py:Box") is locate("my_project.models:Box")
+
+
+def test_a_file_in_a_package_whose_name_is_taken_is_read_alone(project):
+    assert locate("json/mine.py:value") == 5
 
 
 @pytest.mark.parametrize(

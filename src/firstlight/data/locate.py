@@ -69,13 +69,18 @@ def _from_file(place: str, spec: str, what: str) -> ModuleType:
             f"while looking for the {what} {spec!r}: expected the file {place}, got no such file in "
             f"{os.getcwd()}"
         )
+    package = _package_of(path.resolve())
+    if package is not None:
+        root, dotted = package
+        _search_first(root)
+        return _from_path(dotted, spec, what)
+    _search_first(str(path.resolve().parent))
     # the name keeps two files of one name apart, and lets what they define be found again by its module
     name = f"{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
     loader = importlib.util.spec_from_file_location(name, path)
     assert loader is not None, "a .py file has a loader"
     assert loader.loader is not None, "a .py file has a loader"
     module = importlib.util.module_from_spec(loader)
-    _search_first(str(path.resolve().parent))
     sys.modules[name] = module
     try:
         loader.loader.exec_module(module)
@@ -83,6 +88,25 @@ def _from_file(place: str, spec: str, what: str) -> ModuleType:
         del sys.modules[name]
         raise LoadError(_raised(error, place, spec, what)) from error
     return module
+
+
+def _package_of(path: Path) -> tuple[str, str] | None:
+    """The folder to import from and the dotted name of a file in a package, so that its relative imports work.
+
+    None for a file in no package, and where another package of that name is loaded already.
+    """
+    parts = [path.stem]
+    folder = path.parent
+    while (folder / "__init__.py").is_file():
+        parts.insert(0, folder.name)
+        folder = folder.parent
+    if len(parts) == 1 or not all(part.isidentifier() for part in parts):
+        return None
+    loaded = sys.modules.get(parts[0])
+    places = [Path(place).resolve() for place in getattr(loaded, "__path__", ())]
+    if loaded is not None and folder / parts[0] not in places:
+        return None
+    return str(folder), ".".join(parts)
 
 
 def _from_path(place: str, spec: str, what: str) -> ModuleType:
