@@ -35,6 +35,7 @@ class Verb:
 VERBS: dict[str, Verb] = {
     "audit": Verb("firstlight.cli.audit", "measure how signals and gradients travel through a PyTorch model"),
     "plot": Verb("firstlight.cli.plot", "draw the table of a sweep: a heat map, or lines against depth"),
+    "reproduce": Verb("firstlight.cli.reproduce", "reproduce an experiment of a paper, with its picture"),
     "simulate": Verb(
         "firstlight.cli.simulate", "sample thousands of random networks exactly and report their layers"
     ),

@@ -69,6 +69,9 @@ class Correlations:
         (layers, images, images) each; the input's correlation is the same in both.
     mean_pooled, mean_per_network, se_pooled, se_per_network
         Means over pairs of different images with their standard errors, one per layer.
+    defined
+        Share of networks in which an image pair has a cosine: in narrow ReLU networks some die. They are left
+        out of ``mean_per_network``; counting them as 0 multiplies it by this share.
     """
 
     name: str
@@ -81,6 +84,7 @@ class Correlations:
     mean_per_network: tuple[float, ...]
     se_pooled: tuple[float, ...]
     se_per_network: tuple[float, ...]
+    defined: tuple[float, ...]
 
     def classes(self, layer: int) -> Float[np.ndarray, "classes classes"]:
         """Class means of the pooled correlations at a layer, as the paper draws them."""
@@ -135,6 +139,7 @@ def correlations(
         (off, *profile["correlation_network"].tolist()),
         (0.0, *profile["correlation_se"].tolist()),
         (0.0, *profile["correlation_network_se"].tolist()),
+        (1.0, *profile["correlation_network_defined"].tolist()),
     )
 
 

@@ -1,0 +1,164 @@
+"""``firstlight reproduce``: an experiment of a paper in one command, with its table and its picture."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from firstlight.errors import LoadError
+
+SUMMARY = "reproduce an experiment of a paper: E1, correlations of images; E2, deep KS distances"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``firstlight reproduce``."""
+    from firstlight.cli.simulate import add_engine_arguments
+
+    parser.add_argument("experiment", choices=["E1", "E2"], help="of Wolinski & Arbel, TMLR 2025")
+    parser.add_argument("--networks", metavar="N;N;…", help="such as 'tanh;relu;odd(3);positive(3)'")
+    parser.add_argument("--widths", metavar="N,N,…", help="default: 10,100 for E1, 3,10,30,100,1000 for E2")
+    parser.add_argument("--nets", type=int, help="random networks (default: 1000 for E1, 10000 for E2)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the networks (default: 0)")
+    parser.add_argument("--data", default="cifar10", help="images of E1 (default: cifar10)")
+    parser.add_argument("--data-dir", metavar="DIR", help="torchvision's data folder, for E1")
+    parser.add_argument(
+        "--per-class", type=int, default=10, help="images of each class, for E1 (default: 10)"
+    )
+    parser.add_argument("--out", metavar="DIR", help="folder of E2's runs; finished shards are kept there")
+    parser.add_argument("--resume", action="store_true", help="finish the runs in --out")
+    add_engine_arguments(parser)
+    parser.add_argument("--html", metavar="PATH", help="write a self-contained page with the figure")
+    parser.add_argument("--json", metavar="PATH", help="write the numbers as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compute, print and write; 0."""
+    from firstlight.report.files import write_whole
+    from firstlight.report.page import grid, page, section
+
+    rows, figures = _correlations(args) if args.experiment == "E1" else _deep_ks(args)
+    if args.json is not None:
+        write_whole(args.json, json.dumps(rows, indent=1))
+    if args.html is not None:
+        title = (
+            "Propagation of correlations" if args.experiment == "E1" else "Deep Kolmogorov–Smirnov distances"
+        )
+        intro = "After Wolinski & Arbel, TMLR 2025."
+        write_whole(args.html, page(title, section(title, grid(*figures), intro=intro)))
+    return 0
+
+
+def _widths(args: argparse.Namespace, default: tuple[int, ...]) -> tuple[int, ...]:
+    if args.widths is None:
+        return default
+    try:
+        return tuple(int(part) for part in args.widths.split(","))
+    except ValueError as error:
+        raise LoadError(
+            f"while reading --widths: expected numbers such as 10,100, got {args.widths!r}"
+        ) from error
+
+
+def _correlations(args: argparse.Namespace) -> tuple[list[dict[str, Any]], list[Any]]:
+    from firstlight.cli.simulate import engine_of
+    from firstlight.papers import wolinski2025_ensembles as paper
+    from firstlight.report.axis import Axis
+    from firstlight.report.heatmap import heat_map
+
+    inputs, labels = paper.images(args.data, per_class=args.per_class, directory=args.data_dir)
+    rows, figures = [], []
+    for name in (args.networks or "tanh;relu").split(";"):
+        for width in _widths(args, (10, 100)):
+            result = paper.correlations(
+                name,
+                width=width,
+                inputs=inputs,
+                labels=labels,
+                nets=args.nets or 1000,
+                seed=args.seed,
+                engine=engine_of(args),
+            )
+            for i, layer in enumerate(result.layers):
+                row = {
+                    "network": name,
+                    "width": width,
+                    "layer": layer,
+                    "pooled": result.mean_pooled[i],
+                    "pooled_se": result.se_pooled[i],
+                    "per_network": result.mean_per_network[i],
+                    "per_network_se": result.se_per_network[i],
+                    "defined": result.defined[i],
+                }
+                rows.append(row)
+                _print(row)
+                figures.append(
+                    heat_map(
+                        result.classes(layer)[::-1],
+                        title=f"{name}, width {width}, " + (f"layer {layer}" if layer else "input"),
+                        x=Axis("class"),
+                        y=Axis("class"),
+                        z=Axis("correlation", low=-1, high=1),
+                        centre=0,
+                    )
+                )
+    return rows, figures
+
+
+def _deep_ks(args: argparse.Namespace) -> tuple[list[dict[str, Any]], list[Any]]:
+    from firstlight.cli.simulate import engine_of
+    from firstlight.papers import wolinski2025_ensembles as paper
+    from firstlight.report.axis import Axis
+    from firstlight.report.chart import Rule, Series, line_chart
+
+    names = args.networks.split(";") if args.networks else list(paper.deep_ks_networks())
+    rows, figures = [], []
+    for width in _widths(args, paper.E2_WIDTHS):
+        lines: dict[str, list[Any]] = {"raw": [], "standardised": []}
+        for name in names:
+            out = None if args.out is None else Path(args.out) / f"{name}-{width}"
+            result = paper.deep_ks(
+                name,
+                width=width,
+                nets=args.nets or paper.E2_NETS,
+                seed=args.seed,
+                engine=engine_of(args),
+                out=out,
+                resume=args.resume,
+            )
+            for kind, series in lines.items():
+                y, se = getattr(result, kind), getattr(result, f"{kind}_se")
+                series.append(Series(name, result.depth, y, "both", error=se))
+            for i, depth in enumerate(result.depth):
+                rows.append(
+                    {"network": name, "width": width, "layer": int(depth)}
+                    | {
+                        k: _plain(getattr(result, k)[i])
+                        for k in ("raw", "raw_se", "standardised", "standardised_se")
+                    }
+                )
+            _print(rows[-1])
+        for kind, series in lines.items():
+            figures.append(
+                line_chart(
+                    series,
+                    title=f"width {width}, {kind}",
+                    x=Axis("layer"),
+                    y=Axis("KS distance to N(0,1)", scale="log"),
+                    rules=[Rule(result.critical, "5 % line")],
+                )
+            )
+    return rows, figures
+
+
+def _plain(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _print(row: dict[str, Any]) -> None:
+    cells = (f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items())
+    print("  ".join(cells), file=sys.stdout, flush=True)
