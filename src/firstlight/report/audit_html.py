@@ -186,13 +186,12 @@ def _law(measurement: Measurement) -> Markup:
         return Markup("")
     profile = measurement.profile
     bars, line = law_figures(measurement, chosen)
-    rows = [row for row in sorted(measurement.samples) if row < len(profile)]
     facts = element(
         "div", _row_facts(profile, chosen), class_="chart rowfacts", id="fl-facts", aria_live="polite"
     )
     return blocks.section(
         "One row",
-        chooser(profile, rows, chosen),
+        chooser(profile, chosen),
         element("div", bars, line, facts, class_="grid", id="fl-law"),
         sample_block(measurement),
         identifier="row",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from statistics import NormalDist
 from typing import Any
 
@@ -42,6 +42,7 @@ def pack(sample: LayerSample) -> list[Any]:
 def sample_block(measurement: Measurement) -> Markup:
     """The data that the page's script draws the chosen row from."""
     profile = measurement.profile
+    rows = [row for row in sorted(measurement.samples) if row < len(profile)]
     samples = {str(row): pack(s) for row, s in measurement.samples.items() if drawable(s)}
     moments = {
         row: [
@@ -52,24 +53,16 @@ def sample_block(measurement: Measurement) -> Markup:
         if int(row) < len(profile)
     }
     normal = [round(NormalDist().inv_cdf(level), 4) for level in QUANTILE_LEVELS]
-    return json_block("fl-samples", {"samples": samples, "moments": moments, "normal": normal})
+    return json_block("fl-samples", {"rows": rows, "samples": samples, "moments": moments, "normal": normal})
 
 
-def chooser(profile: Profile, rows: Sequence[int], chosen: int) -> Markup:
-    """The box to choose a row from, with buttons to step through it."""
-    options = [
-        element(
-            "option",
-            f"{clean(profile['name'][row])}  ({clean(profile['kind'][row])})",
-            value=row,
-            selected=row == chosen,
-        )
-        for row in rows
-    ]
+def chooser(profile: Profile, chosen: int) -> Markup:
+    """The box to choose a row from, with buttons to step through it; a script fills it from the table."""
+    name = f"{clean(profile['name'][chosen])} ({clean(profile['kind'][chosen])})"
     return element(
         "div",
         element("label", "Row ", for_="fl-row"),
-        element("select", *options, id="fl-row"),
+        element("select", element("option", name, value=chosen), id="fl-row"),
         element("button", "‹", type="button", class_="step", data_step=-1, aria_label="previous row"),
         element("button", "›", type="button", class_="step", data_step=1, aria_label="next row"),
         class_="chooser",

@@ -123,6 +123,14 @@
     show(row);
   };
   if (select) {
+    const start = select.value;
+    select.replaceChildren(...data.rows.map((row) => {
+      const line = byRow.get(String(row)), option = document.createElement("option");
+      option.value = row;
+      option.textContent = `${line.cells[0].textContent} (${line.cells[1].textContent})`;
+      return option;
+    }));
+    select.value = start;
     select.addEventListener("change", () => show(select.value));
     for (const button of document.querySelectorAll(".step")) {
       button.addEventListener("click", () => {
