@@ -125,12 +125,21 @@ def _integrate(found: list[tuple[Link, tuple[Tensor, Tensor]]]) -> dict[tuple[in
     for i, (link, _) in enumerate(found):
         row = link.target if link.target.kind == "activation" else link.via
         if steepest is not None and row is not None and link.source.rows is not None:
-            slopes = phi.derivative(link.source.rows[:, ::2].cpu().double())
-            row.values["saturated"] = float((slopes.abs() < 0.05 * steepest).double().mean())
+            row.values["saturated"] = _saturated(phi, link.source.rows[:, ::2].cpu().double(), steepest)
         laws[_key(link)] = Law(
             float(found[i][1][0]), float(first[i]), float(second[i]), float(slope[i]), squares[i]
         )
     return laws
+
+
+def _saturated(phi: activations.Activation, z: Tensor, steepest: float) -> float:
+    """Share of entries on a flat part of φ, without the sides that are flat from the origin on.
+
+    The negative side of ReLU6 is as off as that of ReLU; saturated is what lies beyond 6.
+    """
+    off = phi.derivative(torch.tensor([-1e-3, 1e-3], dtype=torch.float64)).abs() < 0.05 * steepest
+    on = ~((off[0] & (z < 0)) | (off[1] & (z > 0)))
+    return float(((phi.derivative(z).abs() < 0.05 * steepest) & on).double().mean())
 
 
 def _steepest_if_bounded(phi: activations.Activation) -> float | None:
