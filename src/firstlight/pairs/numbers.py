@@ -31,10 +31,13 @@ class Nodes:
 
 @lru_cache(maxsize=64)
 def nodes(kink: float) -> Nodes:
-    """Panels of length about 1.5 that meet at the kink."""
+    """Panels of length about 1.5, and panels that shrink towards the kink, where φ may be a fractional power."""
     t, w = np.polynomial.legendre.leggauss(_PANEL)
     kink = min(max(kink, -_REACH), _REACH)
-    edges = np.unique(np.concatenate([np.linspace(-_REACH, kink, 9), np.linspace(kink, _REACH, 9)]))
+    steps = np.concatenate([[0.0], 4.0 ** np.arange(-15.0, 0.5), np.arange(2.5, 2 * _REACH + 1.5, 1.5)])
+    edges = np.unique(np.clip(np.concatenate([kink - steps, kink + steps]), -_REACH, _REACH))
+    if abs(kink) == _REACH:  # no kink inside
+        edges = np.linspace(-_REACH, _REACH, 17)
     half, middle = 0.5 * np.diff(edges), 0.5 * (edges[1:] + edges[:-1])
     x = (middle[:, None] + half[:, None] * t).ravel()
     weight = (half[:, None] * w).ravel() * np.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)

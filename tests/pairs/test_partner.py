@@ -1,0 +1,120 @@
+"""Partners in closed form and by inversion; reasons when there are none."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import special, stats
+
+from firstlight import pairs, weights
+from firstlight.errors import DomainError
+from firstlight.pairs.check import law_distance
+
+X = np.array([0.01, 0.1, 0.5, 1.0, 2.0, 3.0, 5.0])
+CLOSED = {
+    "rademacher": weights.Rademacher(),
+    "uniform": weights.uniform(),
+    "power": weights.PowerUniform(2.0),
+    "maxwell": weights.chi(3),
+    "rayleigh": weights.chi(2),
+    "sphere": weights.sphere_marginal(5),
+    "arcsine": weights.arcsine(),
+    "weibull": weights.weibull(3.0).standardised(),
+    "two bits": weights.Discrete((0.5, 1.5), (0.2, 0.8)),
+    "two bits at the limit": weights.Discrete((1.0, 2.0), (1 / 3, 2 / 3)),
+    "one level": weights.Discrete((0.7,), (1.0,)),
+}
+
+
+@pytest.mark.parametrize("law", CLOSED.values(), ids=CLOSED.keys())
+def test_closed_partners_give_a_gaussian(law):
+    pair = pairs.partner(law)
+    assert law_distance(law, pair.exact.magnitude) < 1e-12
+    check = pair.check()
+    assert check.passed, str(check)
+    if law.strip[0] < -1:  # φᵒ'(0) = E[1/|W|]
+        assert check.slope_at_zero == pytest.approx(law.moment(-1), rel=1e-9)
+    g = torch.Generator().manual_seed(5)
+    n = 100_000
+    w = law.sample((n,), generator=g, dtype=torch.float64).numpy()
+    z = w * pair.exact(torch.randn(n, generator=g, dtype=torch.float64).numpy())
+    assert stats.kstest(z, "norm").pvalue > 1e-5
+
+
+def test_printed_closed_forms():
+    cases = (
+        (weights.Rademacher(), X),
+        (weights.chi(3), math.sqrt(3) * special.erf(X / math.sqrt(2))),
+        (weights.uniform(), stats.chi.ppf(special.erf(X / math.sqrt(2)), 3)),
+        (weights.sphere_marginal(4), stats.chi.ppf(special.erf(X / math.sqrt(2)), 4)),
+        (weights.Normal(), np.ones_like(X)),
+    )
+    for law, expected in cases:
+        np.testing.assert_allclose(pairs.partner(law).exact(X[:6]), expected[:6], rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "name", ["weibull(3)", "weibull(2.5)", "weibull(5)", "uniform", "sphere_marginal(5)"]
+)
+def test_inversion_recovers_the_closed_forms(name):
+    law = weights.get(name)
+    ours = pairs.partner(law, numerical=True)
+    np.testing.assert_allclose(ours.exact(X), pairs.partner(law).exact(X), rtol=1e-8)
+    assert ours.exact.magnitude.error < 1e-7
+
+
+def test_inversion_of_a_law_without_closed_form():
+    law = weights.GeneralisedGamma(2.0, 3.0)
+    pair = pairs.partner(law)
+    assert law_distance(law, pair.exact.magnitude) < 1e-7
+
+
+def test_weights_that_an_activation_needs():
+    law = pairs.weights_for(lambda x: math.sqrt(3) * torch.erf(x / math.sqrt(2)))
+    y = np.array([0.3, 1.0, 2.0, 3.0])  # Maxwell: |W| = χ₃/√3
+    np.testing.assert_allclose(law.cdf(y), stats.chi.cdf(y * math.sqrt(3), 3), rtol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("law", "reason"),
+    [
+        (weights.Discrete((0.0, 1.0), (0.1, 0.9)), "atom at 0"),
+        (weights.Student(6.0), "kurtosis"),
+        (weights.Student(3.0), "finite"),
+        (weights.generalised_normal(1.0), "kurtosis"),
+        (weights.weibull(1.9), "characteristic function|convex|kurtosis"),
+        (weights.Discrete((0.5, 1.5), (0.4, 0.6)), "density|characteristic"),
+    ],
+)
+def test_no_partner_says_why(law, reason):
+    with pytest.raises(pairs.NoPartnerError, match=reason):
+        pairs.partner(law)
+
+
+def test_why_not():
+    assert "atom at 0" in pairs.why_not(torch.relu)[0]
+    assert "kurtosis" in pairs.why_not(torch.nn.functional.gelu)[0]
+    with pytest.raises(DomainError, match="one variable"):
+        pairs.why_not(lambda x: x.sum())
+
+
+@pytest.mark.parametrize(
+    ("phi", "coefficient"),
+    [(torch.tanh, 0.0784), (torch.special.erf, 0.0700), (torch.sin, 0.0806)],
+)
+def test_kurtosis_matching(phi, coefficient):
+    match = pairs.match_kurtosis(phi)
+    # He₄ coefficient × n with normal weights is (3ρ₄ − 3)/24
+    assert (3 * match.rho - 3) / 24 == pytest.approx(coefficient, abs=6e-5)
+    assert match.law.excess_kurtosis + 3 == pytest.approx(match.target, rel=1e-9)
+    assert match.law.variance == pytest.approx(1, rel=1e-12)
+
+
+def test_relu_cannot_be_matched():
+    with pytest.raises(DomainError, match="ρ₄"):
+        pairs.match_kurtosis(torch.relu)
+
+
+def test_tanh_with_uniform_weights_loses_96_percent():
+    assert pairs.match_kurtosis(torch.tanh).remaining == pytest.approx(0.04, abs=0.005)
