@@ -23,7 +23,7 @@ X = torch.eye(3, 6)
 quiet = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
 
 
-def plan(nets: int = 4000) -> Plan:
+def plan(nets: int = 2000) -> Plan:
     return Plan(net=NET, nets=nets, layers=(1, 30), seed=3, shards=40)
 
 
@@ -87,5 +87,22 @@ def test_dask_gives_the_same_bytes_though_a_worker_is_killed(
 @pytest.mark.slow
 @quiet
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs the ray extra")
-def test_ray_gives_the_same_bytes(want: str) -> None:
-    assert run(plan(), X, engine=Ray("local")).profile.to_json() == want
+def test_ray_gives_the_same_bytes_though_a_worker_is_killed(want: str, tmp_path: Path) -> None:
+    psutil = pytest.importorskip("psutil", reason="finds the worker to kill")
+    shards, killed_at = tmp_path / "run" / "shards", []
+
+    def kill() -> None:
+        while len(list(shards.glob("*.shard"))) < 3:
+            time.sleep(0.005)
+        ours = psutil.Process().children(recursive=True)
+        victim = next(p for p in ours if any("ray::" in part for part in p.cmdline()[:1]))
+        victim.kill()
+        killed_at.append(len(list(shards.glob("*.shard"))))
+
+    killer = threading.Thread(target=kill, daemon=True)
+    killer.start()
+    ensemble = run(plan(), X, engine=Ray("local"), out=tmp_path / "run")
+    killer.join(5)
+    assert killed_at, "the run ended before the worker could be killed"
+    assert killed_at[0] < 40
+    assert ensemble.profile.to_json() == want
