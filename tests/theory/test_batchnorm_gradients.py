@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -241,3 +243,9 @@ def test_theorem_5_knows_no_depth():
     assert batchnorm.theorem_5(math.inf, 10) == math.inf
     with pytest.raises(DomainError, match="gap ≥ 0"):
         batchnorm.theorem_5(-1.0, 10)
+
+
+def test_the_theory_is_reached_by_its_public_name():
+    """In a fresh process: an import elsewhere would hide a missing export."""
+    code = "import firstlight; firstlight.theory.batchnorm.predict; firstlight.networks.recalibrate_"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=300)

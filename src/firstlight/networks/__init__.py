@@ -13,6 +13,8 @@ from firstlight.networks.isometric import isometric_mlp as isometric_mlp
 from firstlight.networks.isometric import make_gains_learnable_ as make_gains_learnable_
 from firstlight.networks.log_gradients import LogGradients as LogGradients
 from firstlight.networks.log_gradients import log_gradients as log_gradients
+from firstlight.networks.measured_gamma import measure_gamma as measure_gamma
+from firstlight.networks.measured_gamma import measured_growth as measured_growth
 from firstlight.networks.recalibrate import recalibrate_ as recalibrate_
 from firstlight.networks.remedy import make_isometric_ as make_isometric_
 from firstlight.networks.shaping import FeatureMajorLinear as FeatureMajorLinear
