@@ -128,6 +128,7 @@ def audit(
     training: bool | None = True,
     seed: int = 0,
     budget: Budget | None = None,
+    name: str | None = None,
 ) -> AuditResult:
     """Audit any model: what signals and gradients do in it, what theory expects, and what is wrong.
 
@@ -149,6 +150,8 @@ def audit(
         Seeds dropout and the random direction.
     budget
         How much of each tensor is read.
+    name
+        What reports call the model; its class if not given.
 
     Returns
     -------
@@ -170,5 +173,7 @@ def audit(
     >>> [str(kind) for kind in result.profile["kind"]]
     ['input', 'weight', 'activation', 'weight']
     """
-    measurement = probe(model, batch, targets=targets, loss=loss, training=training, seed=seed, budget=budget)
+    measurement = probe(
+        model, batch, targets=targets, loss=loss, training=training, seed=seed, budget=budget, name=name
+    )
     return AuditResult(measurement, diagnose(measurement))

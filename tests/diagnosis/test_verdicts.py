@@ -200,8 +200,8 @@ def test_assert_healthy_and_scalars(deep_mlp, digits):
 def test_every_explanation_is_whole():
     for code, text in EXPLANATIONS.items():
         assert text.title, code
-        assert text.why, code
         if code != "healthy":
+            assert text.why, code
             assert text.cause, code
             assert text.remedy, code
         assert not text.remedy.endswith("."), code

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from firstlight.cli.batches import add_data_arguments, beside, load_data, to_device
 from firstlight.cli.command import HEALTHY, UNHEALTHY
-from firstlight.cli.models import add_model_arguments, build_model
+from firstlight.cli.models import add_model_arguments, build_model, describe_model
 from firstlight.data import locate
 from firstlight.errors import LoadError
 
@@ -69,6 +69,7 @@ def run(args: argparse.Namespace) -> int:
             loss=loss,
             training=args.training,
             seed=args.seed,
+            name=describe_model(args),
         )
         if args.json == STDOUT:
             print(_encodable(result.to_json(), out), file=out)

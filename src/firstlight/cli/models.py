@@ -67,6 +67,17 @@ def build_model(args: argparse.Namespace, data: Dataset) -> nn.Module:
     return _placed(model, args)
 
 
+def describe_model(args: argparse.Namespace) -> str:
+    """What reports call the model: the factory as it was given, or the shape of the builtin network."""
+    if args.model != "mlp":
+        return str(args.model)
+    chosen = {
+        flag: default if _value(args, flag) is None else _value(args, flag) for flag, _, default, _ in _MLP
+    }
+    norm = f" {chosen['--norm']}-norm" if chosen.get("--norm") not in (None, "none") else ""
+    return f"mlp {chosen['--depth']}×{chosen['--width']} {chosen['--activation']}{norm}, σ_w = {chosen['--sigma-w']:g}"
+
+
 def _value(args: argparse.Namespace, flag: str) -> Any:
     return getattr(args, flag.removeprefix("--").replace("-", "_"))
 

@@ -244,7 +244,7 @@ EXPLANATIONS: dict[str, Explanation] = {
         LECUN,
         "root mean square of the input",
     ),
-    "healthy": Explanation("Healthy start", "every rule was below its line", "", "", "firstlight"),
+    "healthy": Explanation("Healthy start", "", "", "", ""),
 }
 
 

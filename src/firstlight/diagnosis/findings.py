@@ -113,17 +113,27 @@ def names(
     return tuple(str(n) for n in profile["name"][index[:limit]])
 
 
-def number(value: float) -> str:
-    """A number for a sentence: three digits, powers of ten where they are needed."""
+def number(value: float, digits: int = 3) -> str:
+    """A number for a sentence: significant digits, powers of ten where they are needed.
+
+    Examples
+    --------
+    >>> number(0.0123456), number(0.005234, 2), number(470000.0), number(float("inf"))
+    ('0.0123', '0.0052', '4.7×10⁵', '∞')
+    """
     if not math.isfinite(value):
         return {math.inf: "∞", -math.inf: "−∞"}.get(value, "not a number")
     if value == 0 or 1e-3 <= abs(value) < 1e5:
-        return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
-    return f"{value:.1e}"
+        return f"{value:.{digits}g}" if abs(value) < 1000 else f"{value:.0f}"
+    mantissa, exponent = f"{value:.1e}".split("e")
+    return f"{mantissa}×10{str(int(exponent)).translate(_RAISED)}"
+
+
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def factor(log_value: float) -> str:
     """e^x for a sentence, also where it leaves the range of floats."""
     if abs(log_value) < 600:
         return number(math.exp(log_value))
-    return f"10^{log_value / math.log(10.0):.0f}"
+    return f"10{f'{log_value / math.log(10.0):.0f}'.translate(_RAISED)}"

@@ -56,7 +56,7 @@ def _chaotic(f: Findings) -> list[Verdict]:
         return []
     rate = math.exp(mean)
     evidence = (
-        f"The correlation between inputs falls from {start:.2f} to {end:.2f} ± {number(end_error)}, and the "
+        f"The correlation between inputs falls from {start:.2f} to {end:.2f} ± {number(end_error, 2)}, and the "
         f"slope χ₁ at the measured q is {rate:.3f} ± {rate * error:.3f} per layer: small differences grow by "
         f"{factor(mean * span)} (squared) over {span:.0f} layers."
     )

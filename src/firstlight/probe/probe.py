@@ -34,6 +34,7 @@ def probe(
     training: bool | None = True,
     seed: int = 0,
     budget: Budget | None = None,
+    name: str | None = None,
 ) -> Measurement:
     """Measure every layer of a model in one forward and one backward pass, and leave no trace.
 
@@ -53,6 +54,8 @@ def probe(
         Seeds dropout and the Gaussian direction; the callers' generators are not moved.
     budget
         How many entries, samples and units are read of each tensor.
+    name
+        What reports call the model; its class if not given.
 
     Returns
     -------
@@ -78,6 +81,8 @@ def probe(
     net = unwrap(model)
     check_batch(batch)
     meta = _facts(net, given, batch, training, seed)
+    if name is not None:
+        meta["model"] = name
     missing = meta_rows(net)
     if missing is not None:
         return Measurement(
