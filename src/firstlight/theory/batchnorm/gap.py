@@ -191,23 +191,18 @@ def theorem_1(gap: float | int, d: int, layer: int, *, constant: float | int = 1
     return gap * math.exp(-layer / (constant * d**2 * (1 + d * gap)))
 
 
-def lemma_2(x: Float[Tensor, "d n"], normalised: Float[Tensor, "d n"], weight: Float[Tensor, "d d"]) -> float:
-    """Lemma 2: a lower bound for I(BN(WX)) of this W: (1 + Var_j‖(WX)_j‖ / mean_j²) I(X).
+def lemma_2(x: Float[Tensor, "d n"], weight: Float[Tensor, "d d"]) -> float:
+    """Lemma 2: the lower bound (1 + Var_j‖(WX)_j‖ / mean_j²) I(X) for I(BN(WX)) of this orthogonal W.
 
-    The rows of X are features, as in the paper. Also checks that ``normalised`` has the shape of X.
+    The rows of X are features, as in the paper.
 
     Examples
     --------
     >>> import torch
     >>> from firstlight.theory.batchnorm import lemma_2
-    >>> round(lemma_2(torch.eye(3), torch.eye(3), torch.eye(3)), 6)
+    >>> lemma_2(torch.eye(3), torch.eye(3))
     1.0
     """
-    if normalised.shape != x.shape:
-        raise DomainError(
-            f"while bounding an isometry: expected BN(WX) in the shape {tuple(x.shape)} of X, got "
-            f"{tuple(normalised.shape)}"
-        )
     lengths = torch.linalg.vector_norm(weight.double() @ x.double(), dim=1)
     spread = lengths.var(correction=0) / lengths.mean().square()
     return float((1 + spread) * torch.exp(-isometry_gap(x)))

@@ -138,7 +138,7 @@ def predict(
     symmetric = gradient_at_isometry(0.5, 0.5, width, depth).log() / 2
     if weights == "gaussian" or rank < width or not linear:
         symmetric = torch.zeros(depth, dtype=torch.float64)
-    above = torch.cat([(act + base).flip(0).cumsum(0).roll(1)])
+    above = (act + base).flip(0).cumsum(0).roll(1)
     above[0] = 0.0
     log_grad = (above + symmetric).flip(0)
     gap = _gap(features, rank, width, depth, weights, seed) if linear else None
@@ -201,7 +201,7 @@ def _by_layer(phi: activations.Activation, gains: list[float]) -> Tensor:
 def _gap(
     features: Tensor, rank: int, width: int, depth: int, weights: Weights, seed: int
 ) -> Float[Tensor, " layers"]:
-    """Mean of the log gap over four sampled chains; infinite below full rank."""
+    """Mean gap over four sampled chains; infinite below full rank."""
     if rank < width:
         return torch.full((depth + 1,), math.inf, dtype=torch.float64)
     unit = features / torch.linalg.vector_norm(features, dim=1, keepdim=True)
