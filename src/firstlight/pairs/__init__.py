@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from firstlight.pairs.activation import ExactModule as ExactModule
 from firstlight.pairs.activation import PairActivation as PairActivation
+from firstlight.pairs.advice import Recommendation as Recommendation
+from firstlight.pairs.advice import recommend as recommend
 from firstlight.pairs.check import PairCheck as PairCheck
 from firstlight.pairs.exact import ExactActivation as ExactActivation
 from firstlight.pairs.initialise import Initialised as Initialised

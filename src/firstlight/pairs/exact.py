@@ -94,7 +94,8 @@ class ExactActivation:
         log_sf = np.minimum(log_ndtr(-sign * x) - math.log(mass), 0.0)
         if order == 0:
             return sign * self.magnitude.quantile(below, log_sf), x, x
-        y, log_pdf, score = self.magnitude.quantile_with_density(below, log_sf)
-        with np.errstate(invalid="ignore"):
+        # an infinite slope at the zero (weights with E[1/|W|] = ∞) is an answer, not an accident
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+            y, log_pdf, score = self.magnitude.quantile_with_density(below, log_sf)
             slope = np.exp(-0.5 * x * x - _LOG_ROOT_2PI - math.log(mass) - log_pdf)
         return sign * y, slope, slope * (-x - sign * score * slope)

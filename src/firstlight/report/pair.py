@@ -1,0 +1,92 @@
+"""The page of a pair: its functions, its proof by numbers, and what it does to gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from firstlight.pairs.check import PairCheck
+from firstlight.pairs.numbers import correlation_map
+from firstlight.pairs.pair import Pair
+
+
+def pair_page(pair: Pair, check: PairCheck, facts: Mapping[str, Any]) -> str:
+    """A self-contained HTML page about one pair.
+
+    Parameters
+    ----------
+    pair, check
+        The pair and its check.
+    facts
+        What the head of the page lists.
+
+    Examples
+    --------
+    >>> from firstlight import pairs
+    >>> from firstlight.report.pair import pair_page
+    >>> pair = pairs.weibull(3.0)
+    >>> "<svg" in pair_page(pair, pair.check(), {})
+    True
+    """
+    from firstlight.report import Axis, Head, Series, grid, line_chart, page, paragraph, section, table
+
+    x = np.linspace(-4, 4, 161)
+    functions = line_chart(
+        [Series("φ", x, pair.exact(x), "line"), Series("identity", x, x, "line")],
+        title="Activation",
+        x=Axis("x"),
+        y=Axis("φ(x)"),
+    )
+    with np.errstate(all="ignore"):
+        slope = pair.exact.derivative(x)
+    charts = [functions]
+    if np.all(np.isfinite(slope)):
+        charts.append(
+            line_chart([Series("φ'", x, slope, "line")], title="Derivative", x=Axis("x"), y=Axis("φ'(x)"))
+        )
+    if pair.weights.has_density:
+        w = np.linspace(-2.5, 2.5, 161)
+        density = pair.weights.log_prob(torch.from_numpy(w)).exp().numpy()
+        density = np.where(np.isfinite(density), density, np.nan)
+        charts.append(
+            line_chart([Series("P", w, density, "line")], title="Weight law", x=Axis("w"), y=Axis("density"))
+        )
+    c = np.linspace(0, 1, 41)
+    image = np.polyval(correlation_map(pair.exact, pair.weights.variance)[::-1], c)
+    charts.append(
+        line_chart(
+            [Series("C(c)", c, image, "line"), Series("c", c, c, "line")],
+            title="Correlation after one layer",
+            x=Axis("correlation"),
+            y=Axis("correlation one layer on"),
+            caption="Exact for jointly Gaussian pre-activations; deeper in a network an approximation.",
+        )
+    )
+    rows = [[k.name, k.value, k.target, "yes" if k.met else "NO"] for k in check.constraints]
+    numbers = [
+        ["χ₁, growth of the squared gradient norm a layer", check.chi],
+        ["V'(1), what a deviation of the second moment is multiplied by", check.variance_slope],
+        ["C(0)", check.correlation_at_zero],
+        ["C(0.3)", check.correlation_from_three_tenths],
+        ["slope of φ at its zero", check.slope_at_zero],
+    ]
+    return page(
+        pair.name,
+        section("The functions", grid(*charts)),
+        section(
+            "Proof by numbers",
+            table([Head("constraint", text=True), "value", "should be", Head("met", text=True)], rows),
+            intro="W φ(X) ~ N(0,1) for X ~ N(0,1): by quadrature, without sampling.",
+        ),
+        section(
+            "What it does to gradients and correlations",
+            paragraph(check.gradient + "."),
+            paragraph(check.correlation + "."),
+            table([Head("number", text=True), "value"], numbers),
+            intro="Gaussian pre-activations and trainable gradients are different things.",
+        ),
+        facts={name: str(value) for name, value in facts.items()},
+    )

@@ -1,0 +1,41 @@
+"""``firstlight pair`` as users run it."""
+
+import json
+
+import pytest
+
+from firstlight.cli import main
+
+
+def test_text_json_and_page(tmp_path, capsys):
+    page, numbers = tmp_path / "pair.html", tmp_path / "pair.json"
+    arguments = ["pair", "weibull", "--theta", "3", "--kind", "critical", "--samples", "20000", "--check"]
+    assert main([*arguments, "--html", str(page), "--json", str(numbers)]) == 0
+    out = capsys.readouterr().out
+    assert "critical" in out
+    assert json.loads(numbers.read_text())["chi"] == pytest.approx(1.0)
+    text = page.read_text()
+    assert text.count("<svg") >= 4
+    assert "://" not in text.replace("http://www.w3.org", "")
+
+
+def test_any_law(capsys):
+    assert main(["pair", "uniform", "--check", "--json", "-"]) == 0
+    assert json.loads(capsys.readouterr().out)["slope_at_zero"] is None
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["weibull", "--theta", "1.5"],
+        ["laplace"],
+        ["uniform", "--theta", "3"],
+        ["weibull", "--split", "1.5"],
+        ["nonsense"],
+    ],
+)
+def test_bad_input_is_one_line(arguments, capsys):
+    assert main(["pair", *arguments]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
