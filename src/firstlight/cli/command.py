@@ -34,8 +34,14 @@ class Verb:
 
 VERBS: dict[str, Verb] = {
     "audit": Verb("firstlight.cli.audit", "measure how signals and gradients travel through a PyTorch model"),
+    "pair": Verb(
+        "firstlight.cli.pair",
+        "an activation and a weight law that keep pre-activations N(0,1), with the proof by numbers",
+    ),
+    "edge": Verb("firstlight.cli.edge", "trace the edge of chaos of an activation"),
     "plot": Verb("firstlight.cli.plot", "draw the table of a sweep: a heat map, or lines against depth"),
     "reproduce": Verb("firstlight.cli.reproduce", "reproduce an experiment of a paper, with its picture"),
+    "predict": Verb("firstlight.cli.predict", "predict signals and gradients of a random network"),
     "simulate": Verb(
         "firstlight.cli.simulate", "sample thousands of random networks exactly and report their layers"
     ),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from firstlight.theory import batchnorm
 from firstlight.theory.criticality import Criticality, criticality
+from firstlight.theory.density import Laws, propagate_density
 from firstlight.theory.dual_map import DualMap
 from firstlight.theory.edge import EdgeOfChaos, EdgePoint, edge_of_chaos
 from firstlight.theory.finite_width import (
@@ -19,6 +21,8 @@ from firstlight.theory.fixed_points import (
     is_scale_invariant,
     variance_fixed_points,
 )
+from firstlight.theory.gp import Posterior, posterior
+from firstlight.theory.kernels import Kernels, kernels
 from firstlight.theory.layer import LayerMap
 from firstlight.theory.phase import PHASES, PhaseDiagram, phase_diagram
 from firstlight.theory.predict import depth_scales, predict
@@ -32,8 +36,12 @@ __all__ = [
     "EdgePoint",
     "FiniteWidth",
     "FixedPoint",
+    "Kernels",
+    "Laws",
     "LayerMap",
     "PhaseDiagram",
+    "Posterior",
+    "batchnorm",
     "correlation_fixed_points",
     "criticality",
     "depth_scales",
@@ -41,9 +49,12 @@ __all__ = [
     "edgeworth_kurtosis",
     "finite_width",
     "is_scale_invariant",
+    "kernels",
     "matching_weight_kurtosis",
     "phase_diagram",
+    "posterior",
     "predict",
+    "propagate_density",
     "rho4",
     "variance_fixed_points",
 ]

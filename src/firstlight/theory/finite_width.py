@@ -105,7 +105,7 @@ def finite_width(network: RandomNetwork, q: np.ndarray) -> FiniteWidth:
     phi = network.phi
     layer = LayerMap.of(network)
     n = np.array(network.widths, dtype=np.float64)
-    lost = ~(q < 1e140)  # fourth moments overflow from here on
+    lost = ~((q < 1e140) & (q > 1e-140))  # fourth moments leave the floating range from here on
     q = np.where(lost, 1.0, q)
     seen = np.ones_like(q) if layer.norm else q
     unique, inverse = np.unique(seen, return_inverse=True)

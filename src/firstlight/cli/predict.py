@@ -1,0 +1,133 @@
+"""``firstlight predict``: what theory says about a random network, layer by layer."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from typing import Any
+
+from firstlight.network import NORMS, RandomNetwork
+from firstlight.profile import Profile
+
+_COLUMNS = ("depth", "q", "correlation", "chi", "log_grad", "kurtosis", "ks", "ks_standardised")
+_CHARTS = (
+    ("q", "Second moment", "q", "log"),
+    ("correlation", "Correlation of two inputs", "c", "linear"),
+    ("log_grad", "Gradient relative to the last layer", "log rms ∂L/∂z", "linear"),
+    ("kurtosis", "Excess kurtosis of one unit over networks", "kurtosis", "linear"),
+    ("ks", "Kolmogorov–Smirnov distance to N(0, 1)", "KS", "linear"),
+)
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``firstlight predict``."""
+    net = parser.add_argument_group("network")
+    net.add_argument("model", nargs="?", default="mlp", choices=["mlp"], help="the kind of network")
+    net.add_argument("--depth", type=int, default=50, help="weight layers (default: 50)")
+    net.add_argument("--width", type=int, default=256, help="units per layer (default: 256)")
+    net.add_argument("--activation", default="tanh", help="a name, such as tanh or 'leaky_relu(0.2)'")
+    net.add_argument("--sigma-w", type=float, default=1.0, help="weight scale (default: 1)")
+    net.add_argument("--sigma-b", type=float, default=0.0, help="bias scale (default: 0)")
+    net.add_argument("--weight-law", default="normal", help="law of the weights (default: normal)")
+    net.add_argument("--norm", choices=NORMS, help="normaliser before the activation")
+    net.add_argument("--skip", type=float, default=0.0, help="scale of the identity path (default: 0)")
+    net.add_argument("--branch", type=float, default=1.0, help="scale of the weight path (default: 1)")
+    net.add_argument("--dropout", type=float, default=0.0, help="probability of dropping a unit (default: 0)")
+    inputs = parser.add_argument_group("inputs")
+    inputs.add_argument("--q0", type=float, default=1.0, help="mean square of their entries (default: 1)")
+    inputs.add_argument("--c0", type=float, default=0.5, help="cosine between two of them (default: 0.5)")
+    inputs.add_argument("--level", choices=("mean-field", "density"), default="mean-field")
+    out = parser.add_argument_group("reports")
+    out.add_argument("--html", metavar="PATH", help="write a self-contained HTML report")
+    out.add_argument(
+        "--json", metavar="PATH", help="write the profile as JSON; `-` for standard output, alone"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Predict, print and write; 0."""
+    from firstlight.report import write_whole
+    from firstlight.theory import predict
+
+    names = (
+        "depth",
+        "width",
+        "activation",
+        "sigma_w",
+        "sigma_b",
+        "weight_law",
+        "norm",
+        "skip",
+        "branch",
+        "dropout",
+    )
+    network = RandomNetwork(**{name: getattr(args, name) for name in names})
+    profile = predict(network, q0=args.q0, c0=args.c0, level=args.level)
+    heading = _heading(profile, network)
+    if args.json == "-":
+        print(profile.to_json())
+        return 0
+    print(heading)
+    print(_table(profile))
+    if args.json:
+        write_whole(args.json, profile.to_json())
+    if args.html:
+        write_whole(args.html, _page(profile, heading, network))
+    return 0
+
+
+def _heading(profile: Profile, network: RandomNetwork) -> str:
+    meta: dict[str, Any] = dict(profile.meta)
+    if "q_star" not in meta:
+        return "No stationary variance holds the last layer's: it is still moving, vanishes or explodes."
+    chi, scale = meta["chi_star"], meta["xi_q"]
+    phase = "critical" if abs(chi - 1) < 1e-6 else "chaotic" if chi > 1 else "ordered"
+    reach = "∞" if math.isinf(scale) else f"{scale:.3g}"
+    return f"q* = {meta['q_star']:.6g} (ξ_q = {reach} layers), χ₁ = {chi:.6g}: {phase}"
+
+
+def _shown(profile: Profile) -> list[str]:
+    return [name for name in _COLUMNS if name in profile.columns]
+
+
+def _table(profile: Profile) -> str:
+    count, names = len(profile), _shown(profile)
+    # Both ends and a thinned middle fit a screen; the files hold every layer.
+    rows = sorted({*range(min(5, count)), *range(0, count, max(1, count // 16)), count - 1})
+    lines = ["  ".join(f"{name[:11]:>11}" for name in names)]
+    lines += ["  ".join(f"{profile[name][i]:>11.5g}" for name in names) for i in rows]
+    return "\n".join(lines)
+
+
+def _page(profile: Profile, heading: str, network: RandomNetwork) -> str:
+    from firstlight import report
+
+    depth = profile["depth"]
+    charts = []
+    for name, title, label, scale in _CHARTS:
+        values = profile[name]
+        usable = [
+            i for i in range(len(values)) if math.isfinite(values[i]) and (scale != "log" or values[i] > 0)
+        ]
+        if len(usable) > 1:
+            line = report.Series("theory", depth[usable], values[usable], "line")
+            kind: Any = scale
+            charts.append(
+                report.line_chart(
+                    [line], title=title, x=report.Axis("depth"), y=report.Axis(label, scale=kind)
+                )
+            )
+    assumptions = [f"{name}: {text}" for name, text in profile.meta["assumptions"].items()]
+    return report.page(
+        "Prediction for a random network",
+        report.section("Charts", report.grid(*charts)),
+        report.section("What each number assumes", *(report.paragraph(text) for text in assumptions)),
+        subtitle=heading,
+        facts={
+            "activation": network.phi.name,
+            "depth": network.depth,
+            "width": max(network.widths),
+            "σ_w": network.sigma_w,
+            "σ_b": network.sigma_b,
+        },
+    )

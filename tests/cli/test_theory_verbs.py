@@ -1,0 +1,46 @@
+import json
+
+import pytest
+
+from firstlight.cli import main
+from firstlight.profile import Profile
+
+
+def test_predict_prints_and_writes(tmp_path, capsys):
+    html, out = tmp_path / "p.html", tmp_path / "p.json"
+    argv = "predict mlp --activation tanh --depth 30 --sigma-w 1.5 --sigma-b 0.1".split()
+    assert main([*argv, "--html", str(html), "--json", str(out)]) == 0
+    text = capsys.readouterr().out
+    assert "q* = 0.813322" in text
+    assert "chaotic" in text
+    assert len(Profile.from_json(out.read_text())) == 30
+    page = html.read_text()
+    assert page.count("<svg") >= 4
+    assert "http://" not in page.replace("http://www.w3.org", "")
+
+
+def test_edge_prints_and_writes(tmp_path, capsys):
+    html = tmp_path / "e.html"
+    assert main(["edge", "tanh", "--sigma-b", "0.11401754", "--html", str(html)]) == 0
+    assert "1.21" in capsys.readouterr().out
+    assert "chaotic" in html.read_text()
+    assert main(["edge", "relu", "--json", "-"]) == 0
+    assert json.loads(capsys.readouterr().out)["kind"] == "point"
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["edge", "nosuch"],
+        ["edge", "sign"],
+        ["edge", "relu", "--sigma-b", "1"],
+        ["predict", "--sigma-w", "-1"],
+        ["predict", "--q0", "0"],
+        ["predict", "--depth", "0"],
+    ],
+)
+def test_bad_input_is_one_line_and_status_two(argv, capsys):
+    assert main(argv) == 2
+    error = capsys.readouterr().err.strip()
+    assert error
+    assert "\n" not in error
