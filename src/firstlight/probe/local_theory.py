@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -43,6 +43,8 @@ class Law:
     square: float
     slope: float
     hermite: Tensor
+    # E φ(u)φ(v) at the source's cosines, kept for the second row that asks
+    crossed: list[Tensor] = field(default_factory=list)
 
 
 def add_theory(sites: list[Site]) -> list[Skipped]:
@@ -125,7 +127,7 @@ def _integrate(found: list[tuple[Link, tuple[Tensor, Tensor]]]) -> dict[tuple[in
     for i, (link, _) in enumerate(found):
         row = link.target if link.target.kind == "activation" else link.via
         if steepest is not None and row is not None and link.source.rows is not None:
-            row.values["saturated"] = _saturated(phi, link.source.rows[:, ::2].cpu().double(), steepest)
+            row.values["saturated"] = _saturated(phi, link.source.rows[::2, ::2].cpu().double(), steepest)
         laws[_key(link)] = Law(
             float(found[i][1][0]), float(first[i]), float(second[i]), float(slope[i]), squares[i]
         )
@@ -228,7 +230,10 @@ def _correlation(link: Link, laws: dict[tuple[int, str], Law], target: Site | No
             centred = ((c * q - law.shift**2) / max(q - law.shift**2, 1e-300)).clamp(-1.0, 1.0)
         square = float(law.hermite.sum())
         tail = max(law.square - square, 0.0)
-        cross = power_series(law.hermite, centred) + tail * centred.clamp_min(0.0) ** (HERMITE + 1)
+        if not law.crossed:
+            higher = tail * centred.clamp_min(0.0) ** (HERMITE + 1)
+            law.crossed.append(power_series(law.hermite, centred) + higher)
+        cross = law.crossed[0]
         square += tail
     square *= expression.noise
     if target is not None and target.weight is not None:
