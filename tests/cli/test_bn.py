@@ -38,6 +38,9 @@ def test_json_and_html(tmp_path, capsys):
     text = html.read_text(encoding="utf-8")
     assert text.count("<svg") >= 2
     assert "use a batch of at least 13" in text
+    assert "[&#x27;" not in text
+    assert "[&#39;" not in text
+    assert "['" not in text.split("<body", 1)[1].split("<script", 1)[0]
     assert "http" not in text.replace("http-equiv", "").replace("http://www.w3.org", "")
 
 

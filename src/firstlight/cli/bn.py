@@ -261,9 +261,10 @@ def _page(args: argparse.Namespace, checks: Any, findings: list[Finding], runs: 
     ]  # fmt: skip
     heads: list[report.Head | str] = [report.Head("weights", text=True), "slope", "standard error", "predicted slope", "log first/last",
              "predicted", report.Head("gradient", text=True)]  # fmt: skip
+    problems = sorted({problem for check in checks for problem in check.problems}) or ["no problems"]
     blocks = [
-        report.section("Batch", report.items([str(check).splitlines()[0] for check in checks]),
-                       report.items(sorted({p for check in checks for p in check.problems}) or ["no problems"])),
+        report.section("Batch", report.items(*(str(check).splitlines()[0] for check in checks)),
+                       report.items(*problems)),
         report.section("Layer by layer", report.grid(gap, gradient)),
         report.section("Slopes", report.table(heads, rows)),
     ]  # fmt: skip

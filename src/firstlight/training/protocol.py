@@ -40,7 +40,8 @@ class Epoch:
     weight_gap, weight_gap_max, weight_gap_middle
         Isometry gap of the square weight matrices: mean, largest, and mean over the middle half of the layers.
     feature_gap
-        Isometry gap of the features of the last batch norm, on one fixed batch; NaN if it was not measured.
+        Isometry gap of the features of the last batch norm, on the first samples: two batches of them, since
+        centring takes a dimension of one. Infinite where the features are rank deficient.
     log_grad_first, log_grad_last
         Log norm of the gradient of the first and of the last square weight, on that batch.
     seconds
@@ -221,7 +222,7 @@ def _measure(
     grads = log_gradients(model, probe[0], lambda y: functional.cross_entropy(y, probe[1]))
     inner = grads.log_norms[1:-1] if len(grads.log_norms) > 2 else grads.log_norms
     values |= {"log_grad_first": float(inner[0]), "log_grad_last": float(inner[-1])}
-    values["feature_gap"] = _feature_gap(model, probe[0])
+    values["feature_gap"] = _feature_gap(model, data.inputs[: 2 * len(probe[0])])
     return Epoch(**values)
 
 
