@@ -14,7 +14,7 @@ from firstlight.ensemble.propagate import Engine, Trace
 from firstlight.errors import DomainError
 from firstlight.network import RandomNetwork
 
-NETS = 40_000
+NETS = 20_000
 
 
 def reference(

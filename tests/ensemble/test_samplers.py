@@ -49,6 +49,7 @@ CASES = [
 ]
 
 
+@pytest.mark.parametrize("nets", [20_000, pytest.param(NETS, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("law", "route", "fan_in", "fan_out", "inputs", "rank"), CASES)
 def test_forward_and_backward_have_the_joint_law_of_explicit_matrices(
     law: str,
@@ -57,6 +58,7 @@ def test_forward_and_backward_have_the_joint_law_of_explicit_matrices(
     fan_out: int,
     inputs: int,
     rank: int,
+    nets: int,
     explicit: Callable[..., Tensor],
     same_law: Callable[[Tensor, Tensor], None],
     generator: torch.Generator,
@@ -65,12 +67,12 @@ def test_forward_and_backward_have_the_joint_law_of_explicit_matrices(
     sampler: Sampler = sampler_for(law, sigma_w=SIGMA_W, sigma_b=SIGMA_B)
     if route is not None:
         sampler = NormalWeights(SIGMA_W, SIGMA_B, route)  # type: ignore[arg-type]
-    z, memo = sampler.forward(h.repeat(NETS, 1, 1), fan_out, generator, keep=True)
+    z, memo = sampler.forward(h.repeat(nets, 1, 1), fan_out, generator, keep=True)
     grad = sampler.backward(memo, delta_of(z), generator)
 
     scale = SIGMA_W / math.sqrt(fan_in)
-    w = explicit(law, (NETS, fan_out, fan_in), generator)
-    b = torch.randn(NETS, fan_out, 1, generator=generator, dtype=torch.float64)
+    w = explicit(law, (nets, fan_out, fan_in), generator)
+    b = torch.randn(nets, fan_out, 1, generator=generator, dtype=torch.float64)
     z_direct = scale * w @ h + SIGMA_B * b
     grad_direct = scale * w.mT @ delta_of(z_direct)
 
