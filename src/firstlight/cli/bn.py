@@ -259,8 +259,10 @@ def _page(args: argparse.Namespace, checks: Any, findings: list[Finding], runs: 
          "bounded" if f.healthy else "explodes" if f.log_growth > 0 else "vanishes"]
         for f in findings
     ]  # fmt: skip
-    heads: list[report.Head | str] = [report.Head("weights", text=True), "slope", "standard error", "predicted slope", "log first/last",
-             "predicted", report.Head("gradient", text=True)]  # fmt: skip
+    heads: list[report.Head | str] = [
+        report.Head("weights", text=True), "slope", "standard error", "predicted slope", "log first/last",
+        "predicted", report.Head("gradient", text=True),
+    ]  # fmt: skip
     problems = sorted({problem for check in checks for problem in check.problems}) or ["no problems"]
     blocks = [
         report.section("Batch", report.items(*(str(check).splitlines()[0] for check in checks)),
