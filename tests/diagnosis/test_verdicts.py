@@ -97,6 +97,14 @@ def test_dead_units(deep_mlp, digits):
     assert result.profile.select("activation")["dead"][1] == 1.0
 
 
+def test_dead_units_are_not_judged_on_few_or_equal_samples(deep_mlp, digits):
+    net = deep_mlp(2, 64, nn.ReLU, math.sqrt(2))
+    assert "dead-units" not in severities(firstlight.audit(net, digits[:4]))
+    repeated = severities(firstlight.audit(net, digits[:1].repeat(64, 1)))
+    assert repeated["same-inputs"] == "warning"
+    assert "dead-units" not in repeated
+
+
 def test_saturation_and_unnormalised_inputs(deep_mlp, digits):
     result = firstlight.audit(deep_mlp(3, 64, nn.Tanh, 1.0), 100.0 * digits)
     found = severities(result)

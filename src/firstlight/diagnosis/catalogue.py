@@ -244,6 +244,14 @@ EXPLANATIONS: dict[str, Explanation] = {
         LECUN,
         "root mean square of the input",
     ),
+    "same-inputs": Explanation(
+        "A batch of one sample, repeated",
+        "what the network does to the differences between inputs cannot be seen on inputs that do not differ: "
+        "correlation, rank and dead units say nothing here",
+        "a constant batch, or one sample copied",
+        "audit with a batch of real, different samples",
+        unit="correlation between the samples",
+    ),
     "healthy": Explanation("Healthy start", "", "", "", ""),
 }
 

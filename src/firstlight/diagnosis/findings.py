@@ -63,6 +63,13 @@ class Findings:
         return bool(uses_batch) and count * 2 >= max(len(self.weights), 1)
 
     @cached_property
+    def one_sample(self) -> bool:
+        """Whether the batch repeats one sample, or is one."""
+        inputs = self.profile.select("input")
+        c = inputs["correlation"]
+        return bool(len(c)) and bool(((c > 1.0 - 1e-6) | np.isnan(c)).all())
+
+    @cached_property
     def normalised(self) -> bool:
         """Whether normalisers of any kind stand after at least half of the weight layers."""
         return len(self.norms) * 2 >= max(len(self.weights), 1)

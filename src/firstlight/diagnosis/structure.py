@@ -23,7 +23,7 @@ SMALL, LARGE, GRAVE = 1e-2, 1e2, 1e3
 
 def structure_verdicts(f: Findings) -> list[Verdict]:
     """What can be said of parameters and inputs without a theory."""
-    return [*_flags(f), *_unused(f), *_input_scale(f)]
+    return [*_flags(f), *_unused(f), *_input_scale(f), *_same_inputs(f)]
 
 
 def _flags(f: Findings) -> list[Verdict]:
@@ -68,5 +68,18 @@ def _input_scale(f: Findings) -> list[Verdict]:
             measured=math.sqrt(value),
             threshold=math.sqrt(GRAVE if value > GRAVE else LARGE if value > 1 else SMALL),
             layers=names(rows, bad),
+        )
+    ]
+
+
+def _same_inputs(f: Findings) -> list[Verdict]:
+    rows = f.profile.select("input")
+    same = rows["correlation"] > 1.0 - 1e-6
+    if not same.any():
+        return []
+    evidence = f"The samples of {', '.join(names(rows, same))} are copies of one another up to scale."
+    return [
+        verdict(
+            "same-inputs", "warning", evidence, measured=1.0, threshold=1.0 - 1e-6, layers=names(rows, same)
         )
     ]

@@ -11,6 +11,10 @@ from firstlight.diagnosis.findings import Findings, entries, names, number
 from firstlight.diagnosis.verdict import Severity, Verdict
 
 
+# A unit that is on for one input in eight is silent on sixteen of them with probability 12 %.
+FEW = 16
+
+
 def unit_verdicts(f: Findings) -> list[Verdict]:
     """What is wrong with single units or with the law over units."""
     dead = "more than half of the units give the same value on every sample"
@@ -28,10 +32,12 @@ def _share(f: Findings, column: str, code: str, what: str) -> list[Verdict]:
     """A verdict when a share passes a half in some activation, grave when it passes 90 %."""
     rows = f.profile.select("activation")
     share = rows[column]
-    bad = np.isfinite(share) & (share > 0.5)
+    # silent on each of a handful of samples happens to live units; on a repeated sample, to any
+    enough = np.array([_samples(shape) >= FEW for shape in rows["shape"]], bool) & (not f.one_sample)
+    bad = np.isfinite(share) & (share > 0.5) & (enough | (column != "dead"))
     if not bad.any():
         return []
-    worst = float(np.nanmax(share))
+    worst = float(share[bad].max())
     severity: Severity = "unhealthy" if worst > 0.9 else "warning"
     evidence = f"In {int(bad.sum())} of {len(rows)} activations {what}; the worst has {worst:.0%}."
     return [
@@ -44,6 +50,12 @@ def _share(f: Findings, column: str, code: str, what: str) -> list[Verdict]:
             layers=names(rows, bad, share),
         )
     ]
+
+
+def _samples(shape: str) -> float:
+    """Samples behind each unit: the batch of a dense layer; places too, and so plenty, of any other."""
+    sizes = [int(size) for size in shape.split("×")] if shape else []
+    return sizes[0] if len(sizes) == 2 else math.prod(sizes[:-1]) if sizes else 0
 
 
 def _shifted(f: Findings) -> list[Verdict]:
