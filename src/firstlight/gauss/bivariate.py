@@ -12,6 +12,9 @@ from firstlight.gauss.integral import Integral, Scalars, edges_of, integrate, in
 
 Function = Callable[[Tensor], Tensor]
 
+# Pairs at once: each takes some 50 000 evaluations.
+_CHUNK = 128
+
 
 def integrate2(
     f: Function,
@@ -70,6 +73,8 @@ def integrate2(
             "while integrating over correlated Gaussians: expected finite means and standard deviations ≥ 0, "
             f"got std {s1[:4].tolist()} and {s2[:4].tolist()}; variances must not be negative"
         )
+    if len(rho) > _CHUNK:
+        return _chunked(f, g, (rho, s1, s2, m1, m2), kinks, rtol, shape)
     rest = torch.sqrt((1 - rho) * (1 + rho))
     edges = [edges_of(m1, s1, kinks[0]), edges_of(m2, s2 * rho, kinks[1])]
     if len(kinks[1]):
@@ -98,6 +103,27 @@ def integrate2(
     with torch.no_grad():
         result = integrate_panels(at, outer, rtol=rtol, floor=floor)
     return Integral(result.value.reshape(shape), result.error.reshape(shape), evaluations, result.converged)
+
+
+def _chunked(
+    f: Function,
+    g: Function,
+    at: tuple[Tensor, ...],
+    kinks: tuple[Sequence[float], Sequence[float]],
+    rtol: float | int,
+    shape: torch.Size,
+) -> Integral:
+    """The same in parts, so that memory does not grow with the number of pairs."""
+    parts = [
+        integrate2(f, g, c, std=(a, b), mean=(m, n), kinks=kinks, rtol=rtol)
+        for c, a, b, m, n in zip(*(v.split(_CHUNK) for v in at))
+    ]
+    return Integral(
+        torch.cat([p.value for p in parts]).reshape(shape),
+        torch.cat([p.error for p in parts]).reshape(shape),
+        sum(p.evaluations for p in parts),
+        all(p.converged for p in parts),
+    )
 
 
 def _squared(h: Function) -> Function:

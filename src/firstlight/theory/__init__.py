@@ -26,6 +26,7 @@ from firstlight.theory.kernels import Kernels, kernels
 from firstlight.theory.layer import LayerMap
 from firstlight.theory.phase import PHASES, PhaseDiagram, phase_diagram
 from firstlight.theory.predict import depth_scales, predict
+from firstlight.theory.unified import Gain, Stationarity, gain, unified_view
 
 __all__ = [
     "PHASES",
@@ -36,11 +37,13 @@ __all__ = [
     "EdgePoint",
     "FiniteWidth",
     "FixedPoint",
+    "Gain",
     "Kernels",
     "Laws",
     "LayerMap",
     "PhaseDiagram",
     "Posterior",
+    "Stationarity",
     "batchnorm",
     "correlation_fixed_points",
     "criticality",
@@ -48,6 +51,7 @@ __all__ = [
     "edge_of_chaos",
     "edgeworth_kurtosis",
     "finite_width",
+    "gain",
     "is_scale_invariant",
     "kernels",
     "matching_weight_kurtosis",
@@ -56,5 +60,6 @@ __all__ = [
     "predict",
     "propagate_density",
     "rho4",
+    "unified_view",
     "variance_fixed_points",
 ]

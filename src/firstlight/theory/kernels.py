@@ -17,7 +17,7 @@ from firstlight.theory.layer import LayerMap, weight_variance
 
 # Kernel entries handled at once: a block of each working array stays in the cache.
 _BLOCK = 16_384
-_ORDERS = (64, 128, 256)
+_ORDERS = (64, 128, 256, 512, 1024)
 
 
 @dataclass(frozen=True, eq=False)
@@ -247,7 +247,7 @@ def _series(
     for order in _ORDERS:
         a = gauss.hermite_coefficients(phi, unique, order)
         total = (a * a).sum(1, keepdim=True)
-        if bool(((a[:, -6:] ** 2).sum(1, keepdim=True) <= 1e-14 * total).all()):
+        if bool(((a[:, -6:] ** 2).sum(1, keepdim=True) <= 1e-13 * total).all()):
             break
     else:
         return None

@@ -1,0 +1,150 @@
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from firstlight import activations
+from firstlight.errors import DomainError
+from firstlight.network import RandomNetwork
+from firstlight.theory import LayerMap, kernels, posterior
+
+
+def inputs(n, d, seed=0, same_norm=False):
+    x = torch.randn(n, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return x / x.norm(dim=1, keepdim=True) * math.sqrt(d) if same_norm else x
+
+
+def plain(net, x, y):
+    """The same recursion, written for one pair at a time."""
+    layer = LayerMap.of(net)
+    w, b = net.sigma_w**2, net.sigma_b**2
+    out = np.zeros((2, len(x), len(y)))
+    for i, u in enumerate(x):
+        for j, v in enumerate(y):
+            q1, q2, k = (w * float((s * t).mean()) + b for s, t in ((u, u), (v, v), (u, v)))
+            ntk = k if net.parametrisation == "ntk" else float(u @ v) + 1
+            for width in net.widths[:-1]:
+                c = max(-1.0, min(1.0, k / math.sqrt(q1 * q2)))
+                dual = float(activations.dual(net.phi, q1, q2, c, closed=net.phi.degree == 1))
+                slope = float(activations.dual_slope(net.phi, q1, q2, c, closed=net.phi.degree == 1))
+                own, branch = net.skip**2, net.branch**2
+                last = w * dual + b if net.parametrisation == "ntk" else width * dual + 1
+                ntk = branch * last + (own + branch * w * slope) * ntk
+                k = own * k + branch * (w * dual + b)
+                q1, q2 = float(layer.variance(q1)), float(layer.variance(q2))
+            out[:, i, j] = k, ntk
+    return out
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", "gelu", "hardtanh"])
+@pytest.mark.parametrize("same_norm", [True, False])
+def test_against_the_recursion_pair_by_pair(activation, same_norm):
+    net = RandomNetwork(
+        depth=3, width=7, activation=activation, sigma_w=1.3, sigma_b=0.2, parametrisation="ntk"
+    )
+    x, y = inputs(2, 5, same_norm=same_norm), inputs(2, 5, 1, same_norm)
+    found = kernels(net, x, y)
+    nngp, ntk = plain(net, x, y)
+    # hardtanh with one norm goes through an interpolant of 1e-8
+    tolerance = 2e-7 if activation == "hardtanh" and same_norm else 1e-10
+    np.testing.assert_allclose(found.nngp, nngp, rtol=tolerance, atol=tolerance * 1e-1)
+    np.testing.assert_allclose(found.ntk, ntk, rtol=50 * tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("kw", [{"parametrisation": "standard"}, {"skip": 1.0, "branch": 0.3}])
+def test_parametrisations_and_residuals(kw):
+    net = RandomNetwork(depth=3, width=7, activation="relu", sigma_w=1.3, sigma_b=0.2, **kw)
+    x, y = inputs(2, 5), inputs(1, 5, 1)
+    found = kernels(net, x, y)
+    nngp, ntk = plain(net, x, y)
+    np.testing.assert_allclose(found.nngp, nngp, rtol=1e-10)
+    np.testing.assert_allclose(found.ntk, ntk, rtol=1e-9)
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_symmetric_half_equals_whole_and_blocks(activation):
+    net = RandomNetwork(depth=5, width=7, activation=activation, sigma_w=1.3, sigma_b=0.2)
+    x = inputs(190, 6, same_norm=activation == "tanh")  # 18 145 pairs: more than one block
+    half, whole = kernels(net, x), kernels(net, x, x.clone())
+    torch.testing.assert_close(half.nngp, whole.nngp, rtol=1e-13, atol=0)
+    torch.testing.assert_close(half.ntk, whole.ntk, rtol=1e-12, atol=0)
+    torch.testing.assert_close(half.nngp.diagonal(), half.q1, rtol=1e-7, atol=0)
+    assert float(torch.linalg.eigvalsh(half.nngp)[0]) > -1e-10 * float(half.q1.sum())
+
+
+def test_against_gradients_of_wide_networks():
+    """Empirical NTK of the standard parametrisation: mean over networks of ⟨∂f, ∂f⟩; width correction O(1/n)."""
+    n, depth, count = 128, 3, 40
+    net = RandomNetwork(depth=depth, width=(n, n, 1), activation="tanh", sigma_w=1.4, sigma_b=0.3)
+    x = inputs(2, 4, same_norm=True)
+    exact = kernels(net, x)
+    g = torch.Generator().manual_seed(1)
+    found = []
+    for _ in range(count):
+        ws, sizes = [], [4, n, n, 1]
+        for a, b in itertools.pairwise(sizes):
+            w = torch.randn(b, a, generator=g, dtype=torch.float64) * 1.4 / math.sqrt(a)
+            ws += [
+                w.requires_grad_(),
+                (0.3 * torch.randn(b, generator=g, dtype=torch.float64)).requires_grad_(),
+            ]
+        outs = []
+        for row in x:
+            h = row
+            for i in range(depth):
+                h = ws[2 * i] @ h + ws[2 * i + 1]
+                h = torch.tanh(h) if i < depth - 1 else h
+            outs.append(torch.cat([v.reshape(-1) for v in torch.autograd.grad(h.sum(), ws)]))
+        found.append(float(outs[0] @ outs[1]))
+    z = (np.mean(found) - float(exact.ntk[0, 1])) / (np.std(found, ddof=1) / math.sqrt(count))
+    assert abs(z) < 5
+
+
+def test_regression_recovers_a_function_and_its_variance():
+    net = RandomNetwork(depth=3, width=8, activation="erf", sigma_w=1.5, sigma_b=0.3)
+    t = torch.linspace(-1, 1, 25, dtype=torch.float64)
+    x = torch.stack([t, torch.ones_like(t)], 1)
+    found = posterior(net, x[::2], torch.sin(3 * t)[::2, None], x, noise=1e-6)
+    assert float((found.mean[:, 0] - torch.sin(3 * t)).abs().max()) < 0.02
+    assert (
+        float(found.variance[::2].max()) < 1e-5 < float(found.variance[1::2].max())
+        or found.variance.min() >= 0
+    )
+
+
+def test_classification_of_digits():
+    from sklearn.datasets import load_digits
+
+    data = load_digits()
+    x = torch.from_numpy(data.data / 8.0 - 1)
+    y = torch.nn.functional.one_hot(torch.from_numpy(data.target)).double() - 0.1
+    net = RandomNetwork(depth=4, width=8, activation="relu", sigma_w=2**0.5, sigma_b=0.1)
+    found = posterior(net, x[:800], y[:800], x[800:1200], noise=1e-2)
+    assert float((found.labels == torch.from_numpy(data.target)[800:1200]).double().mean()) > 0.93
+    assert math.isfinite(found.log_evidence)
+
+
+def test_repeated_inputs_need_a_jitter_that_is_reported():
+    x = torch.ones(3, 2, dtype=torch.float64)
+    found = posterior(RandomNetwork(depth=2, width=4), x, torch.ones(3, 1), x, noise=0.0)
+    assert found.jitter > 0
+    assert found.mean.flatten().tolist() == pytest.approx([1.0] * 3, abs=1e-3)
+
+
+def test_bad_input_is_named():
+    net = RandomNetwork(depth=2, width=4)
+    x = torch.ones(2, 3)
+    with pytest.raises(DomainError, match="one size"):
+        kernels(net, x, torch.ones(2, 4))
+    with pytest.raises(DomainError, match="finite"):
+        kernels(net, x * math.nan)
+    with pytest.raises(DomainError, match="among"):
+        kernels(net, x, get=("hessian",))
+    with pytest.raises(DomainError, match="batch norm"):
+        kernels(net.with_(norm="batch"), x)
+    with pytest.raises(DomainError, match="target"):
+        posterior(net, x, torch.ones(3, 1), x)
+    with pytest.raises(DomainError, match="noise"):
+        posterior(net, x, torch.ones(2, 1), x, noise=-1.0)
