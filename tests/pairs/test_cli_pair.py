@@ -10,12 +10,14 @@ from firstlight.cli import main
 def test_text_json_and_page(tmp_path, capsys):
     page, numbers = tmp_path / "pair.html", tmp_path / "pair.json"
     arguments = ["pair", "weibull", "--theta", "3", "--kind", "critical", "--samples", "20000", "--check"]
+    arguments += ["--two-layer", "3000"]
     assert main([*arguments, "--html", str(page), "--json", str(numbers)]) == 0
     out = capsys.readouterr().out
     assert "critical" in out
+    assert out.count("KS of [") == 3
     assert json.loads(numbers.read_text())["chi"] == pytest.approx(1.0)
     text = page.read_text()
-    assert text.count("<svg") >= 4
+    assert text.count("<svg") >= 5
     assert "://" not in text.replace("http://www.w3.org", "")
 
 

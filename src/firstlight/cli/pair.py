@@ -27,7 +27,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="also test W·φ(X) on N samples (10000000 in the docs)",
     )
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--two-layer",
+        type=int,
+        default=0,
+        metavar="N",
+        help="also the two-layer experiment on N networks a point",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of both (default: 0)")
     parser.add_argument("--html", metavar="PATH", help="write a self-contained page with charts")
     parser.add_argument("--json", metavar="PATH", help="write the numbers as JSON; `-` for standard output")
     parser.add_argument(
@@ -42,16 +49,22 @@ def run(args: argparse.Namespace) -> int:
     facts: dict[str, Any] = {"pair": pair.name, "E W²": pair.weights.variance, "split": pair.split}
     if args.samples:
         facts |= _sampled(pair, args.samples, args.seed)
+    panels: Any = _two_layer(pair, args) if args.two_layer else None
     if args.json != "-":
         print(pair.name)
         print(check)
         for name in ("ks", "ks_critical"):
             if name in facts:
                 print(f"{name}: {facts[name]:.3g}")
+        for name, distances in panels.panels.items() if panels else ():
+            cells = "  ".join(f"n={n}: {ks:.4f}" for n, ks in zip(panels.widths, distances, strict=True))
+            print(f"KS of {name}  {cells}")
     if args.json:
         numbers = {
             name: None if isinstance(value, float) and not math.isfinite(value) else value
-            for name, value in (asdict(check) | facts).items()
+            for name, value in (
+                asdict(check) | facts | ({"two_layer": panels.panels} if panels else {})
+            ).items()
         }
         text = json.dumps(numbers, ensure_ascii=False, indent=2)
         if args.json == "-":
@@ -64,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
         from firstlight.report import write_whole
         from firstlight.report.pair import pair_page
 
-        write_whole(Path(args.html), pair_page(pair, check, facts))
+        write_whole(Path(args.html), pair_page(pair, check, facts, panels))
     return 1 if args.check and not check.passed else 0
 
 
@@ -84,6 +97,14 @@ def _pair(args: argparse.Namespace) -> Any:
     shares = {"odd": 0.5, "positive": 0.0}
     split = shares[args.kind] if args.split is None else args.split
     return pairs.partner(weights.get(args.law), split=split)
+
+
+def _two_layer(pair: Any, args: argparse.Namespace) -> Any:
+    """The paper's two-layer experiment for this pair."""
+    from firstlight.papers.wolinski2025 import two_layer_ks
+
+    widths = tuple(range(1, 11))
+    return two_layer_ks(pair.activation, pair.weights, widths=widths, draws=args.two_layer, seed=args.seed)
 
 
 def _sampled(pair: Any, samples: int, seed: int) -> dict[str, float]:

@@ -50,8 +50,8 @@ def match_kurtosis(activation: Callable[[Tensor], Tensor]) -> KurtosisMatch:
     DomainError
         ρ₄ > 3 (no symmetric law has k_w < 1), or a target outside the family's range (1.8, 6).
 
-    Source
-    ------
+    References
+    ----------
     Edgeworth correction of a finite sum; derived in the theory chapter on pairs.
 
     Examples

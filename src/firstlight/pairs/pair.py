@@ -86,8 +86,8 @@ def weibull(theta: float | int, *, kind: str = "odd", split: float | None = None
     DomainError
         θ < 2 or NaN, an unknown kind, or a split outside [0, 1).
 
-    Source
-    ------
+    References
+    ----------
     Wolinski & Arbel, Gaussian Pre-Activations in Neural Networks: Myth or Reality?, TMLR 2025; the exact law
     of φ and the critical split are derived in the theory chapter on pairs.
 

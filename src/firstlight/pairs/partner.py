@@ -42,8 +42,8 @@ def partner(law: WeightLaw, *, split: float = 0.5, numerical: bool = False) -> P
     NoPartnerError
         When no activation exists; the message says which moment, or where the density turns negative.
 
-    Source
-    ------
+    References
+    ----------
     Derived in the theory chapter on pairs; the constraint is Wolinski & Arbel (TMLR 2025), constraint 2.
 
     Examples

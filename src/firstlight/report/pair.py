@@ -13,7 +13,7 @@ from firstlight.pairs.numbers import correlation_map
 from firstlight.pairs.pair import Pair
 
 
-def pair_page(pair: Pair, check: PairCheck, facts: Mapping[str, Any]) -> str:
+def pair_page(pair: Pair, check: PairCheck, facts: Mapping[str, Any], two_layer: Any = None) -> str:
     """A self-contained HTML page about one pair.
 
     Parameters
@@ -22,6 +22,8 @@ def pair_page(pair: Pair, check: PairCheck, facts: Mapping[str, Any]) -> str:
         The pair and its check.
     facts
         What the head of the page lists.
+    two_layer
+        The ``papers.wolinski2025.TwoLayer`` of this pair, when it was run.
 
     Examples
     --------
@@ -88,5 +90,25 @@ def pair_page(pair: Pair, check: PairCheck, facts: Mapping[str, Any]) -> str:
             table([Head("number", text=True), "value"], numbers),
             intro="Gaussian pre-activations and trainable gradients are different things.",
         ),
+        *_two_layer_section(two_layer),
         facts={name: str(value) for name, value in facts.items()},
     )
+
+
+def _two_layer_section(two_layer: Any) -> list[Any]:
+    from firstlight.report import Axis, Rule, Series, line_chart, section
+
+    if two_layer is None:
+        return []
+    n = np.array(two_layer.widths, dtype=np.float64)
+    series = [Series(name, n, np.array(ks), "both") for name, ks in two_layer.panels.items()]
+    chart = line_chart(
+        series,
+        title="Distance to N(0,1) after two layers",
+        x=Axis("n"),
+        y=Axis("KS distance", scale="log"),
+        rules=[Rule(1.3581 / two_layer.draws**0.5, "5 % line")],
+        caption="Panels [n₀, n₁, 1] of Wolinski & Arbel. With n₁ = 1 an exact pair is pure noise; what remains "
+        "for n₁ > 1 is the dependence of units that share their inputs.",
+    )
+    return [section("Two layers", chart)]
