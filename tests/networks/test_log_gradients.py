@@ -55,6 +55,8 @@ def test_gaps_are_those_of_the_features(n):
         if name.startswith("norm"):
             assert result.gaps[name] == pytest.approx(isometry_gap(h.detach()).item(), rel=1e-5)
     assert len(result.gaps) == 5
+    sparse = log_gradients(model, x, lambda y: y.sum(), gaps=2)
+    assert sparse.gaps == {name: result.gaps[name] for name in ("norm1", "norm3", "norm5")}
 
 
 def test_slope_and_error_of_a_random_walk():
