@@ -136,7 +136,7 @@ def gain(activation: Any) -> Gain:
     --------
     >>> from firstlight.theory import gain
     >>> round(gain("tanh").value, 4), round(gain("tanh").chi, 4)  # torch's 5/3 is folklore
-    (1.5925, 1.1779)
+    (1.5925, 1.1778)
     """
     phi = activations.get(activation)
     value = activations.gain(phi)
