@@ -10,7 +10,6 @@ from firstlight.diagnosis.catalogue import verdict
 from firstlight.diagnosis.findings import Findings, entries, names, number
 from firstlight.diagnosis.verdict import Severity, Verdict
 
-
 # A unit that is on for one input in eight is silent on sixteen of them with probability 12 %.
 FEW = 16
 
@@ -52,7 +51,7 @@ def _share(f: Findings, column: str, code: str, what: str) -> list[Verdict]:
     ]
 
 
-def _samples(shape: str) -> float:
+def _samples(shape: str) -> int:
     """Samples behind each unit: the batch of a dense layer; places too, and so plenty, of any other."""
     sizes = [int(size) for size in shape.split("×")] if shape else []
     return sizes[0] if len(sizes) == 2 else math.prod(sizes[:-1]) if sizes else 0
