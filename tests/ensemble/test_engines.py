@@ -77,7 +77,7 @@ def test_dask_gives_the_same_bytes_though_a_worker_is_killed(
     killer = threading.Thread(target=kill, daemon=True)
     killer.start()
     address = cluster.scheduler_address  # type: ignore[attr-defined]
-    ensemble = run(plan(), X, engine=Dask(address), out=tmp_path / "run")
+    ensemble = run(plan(), X, engine=Dask(address, timeout=120.0), out=tmp_path / "run")
     killer.join(5)
     assert killed_at, "the run ended before the worker could be killed"
     assert killed_at[0] < 40
