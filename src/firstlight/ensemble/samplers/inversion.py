@@ -29,6 +29,7 @@ _TERMS = 14
 _NODES = torch.linspace(0.3, 5.4, 10, dtype=torch.float64)
 _CHECKS = torch.tensor([0.6, 1.3, 2.1, 3.2], dtype=torch.float64)
 _DEGREE = 6
+_NEGLIGIBLE = 1e-10
 TOLERANCE = 1e-6  # largest error of a unit's cdf; where it is exceeded the weights are drawn
 
 
@@ -97,12 +98,18 @@ def _units(
     # a matrix times a vector is the fastest way to sum rows; its float32 rounding moves the scale by 1e-6 at most
     ones = base.new_ones(base.shape[1])
     sums = [(base @ ones).double()]
+    scale = (sums[0] * reach**2 * variance + sigma_b**2).sqrt()
+    # small entries, a share below 1e-6 of the squares' sum, would only become denormal, which is slow
+    base = torch.where(base > 1e-3 * base.mean(dim=1, keepdim=True), base, 0.0)
     power = base
-    for _ in range(1, _terms(a, reach, coefficients, sums[0] * reach**2 * variance + sigma_b**2)):
+    for m in range(2, _TERMS + 1):
         power = power * base
         sums.append((power @ ones).double())
+        # t^{2m} e^{−t²/2} is at most (2m/e)^m: what this term can change in ψ, and later ones change less
+        most = abs(coefficients[m - 1]) * sums[-1] / scale ** (2 * m) * (2 * m / math.e) ** m
+        if float(most.max()) < _NEGLIGIBLE:
+            break
     p = torch.stack(sums, dim=1)
-    scale = (p[:, 0] * reach**2 * variance + sigma_b**2).sqrt()
     t = (torch.arange(int(_CUT / _STEP) + 1, dtype=torch.float64, device=a.device) + 0.5) * _STEP
     square = (t / scale[:, None]).square()
     log_psi = -0.5 * sigma_b**2 * square
@@ -126,13 +133,6 @@ def _units(
     for m in range(_DEGREE - 2, -1, -1):
         poly = torch.addcmul(c[:, m : m + 1], poly, square)
     return normal.mul_(poly), error
-
-
-def _terms(a: Tensor, reach: float, coefficients: tuple[float, ...], variance: Tensor) -> int:
-    """How many powers matter: the rest adds less than 1e-12 to log ψ for every t below the cut."""
-    largest = float((a.amax(dim=1) * (_CUT / reach) / variance.sqrt()).max())
-    left = a.shape[1] * largest ** (2 * np.arange(1, _TERMS + 1)) * np.abs(coefficients)
-    return max(1, int((left > 1e-12).nonzero()[0].max(initial=0)) + 1)
 
 
 def _inverse(psi: Tensor, t: Tensor, g: Tensor) -> Tensor:
