@@ -43,8 +43,8 @@ class Posterior:
 def posterior(
     network: RandomNetwork,
     x: Float[Tensor, "n d"],
-    y: Float[Tensor, "n k"],
-    tests: Float[Tensor, "m d"],
+    y: Tensor,
+    tests: Float[Tensor, "m _"],
     *,
     noise: float | int = 1e-2,
 ) -> Posterior:

@@ -43,7 +43,7 @@ class Kernels:
 def kernels(
     network: RandomNetwork,
     x1: Float[Tensor, "n1 d"],
-    x2: Float[Tensor, "n2 d"] | None = None,
+    x2: Float[Tensor, "n2 _"] | None = None,
     *,
     get: Sequence[str] = ("nngp", "ntk"),
 ) -> Kernels:
