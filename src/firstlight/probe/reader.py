@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -37,7 +37,7 @@ class Budget:
         Samples in the Gram spectrum behind the effective rank and the isometry gap.
     """
 
-    entries: int = 2**16
+    entries: int = 2**15
     samples: int = 64
     units: int = 256
     spectrum: int = 32
@@ -107,14 +107,20 @@ class Reader:
 
     def _gaussianity(self, site: Site, rows: measure.StandardRows) -> None:
         values = site.values
-        g = measure.gaussianity(rows)
+        # half of the units are enough for a distance, whose cost is their sorting
+        part = (
+            replace(rows, values=rows.values[:, ::2], unit=rows.unit[:, ::2])
+            if rows.values.shape[1] > 128
+            else rows
+        )
+        g = measure.gaussianity(part)
         values |= {
             "ks": g.ks,
             "ks_standardised": g.ks_standardised,
             "ks_critical": g.ks_critical,
             "n_eff": g.n_eff,
         }
-        flat = np.sort(rows.values.cpu().numpy(), axis=None)
+        flat = np.sort(part.values.cpu().numpy(), axis=None)
         low, high = float(flat[0]), float(flat[-1])
         # quartiles stay where they are when one entry runs away; the root mean square does not
         quarter = len(flat) // 4
@@ -301,6 +307,6 @@ def spectrum(rows: Tensor) -> tuple[float, float]:
     k, units = x.shape
     if units < k:
         return rank, math.inf
-    if share[0] > 1e-9:
+    if share[0] > 1e-11:  # known to 2e-5 there, which its logarithm divided by k hardly sees
         return rank, max(-float(np.log(share * k).mean()), 0.0)
     return rank, float(measure.isometry_gap(torch.from_numpy(x)))
