@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from firstlight.result import AuditResult as AuditResult
     from firstlight.result import audit as audit
     from firstlight.theory import edge_of_chaos as edge_of_chaos
-    from firstlight.theory.predict import predict as predict
     from firstlight.theory.batchnorm import check_batch as check_batch
+    from firstlight.theory.predict import predict as predict
 
 # Loaded on first use, so that `import firstlight` costs little more than `import torch`.
 _LAZY = {
