@@ -97,7 +97,7 @@ class Backward:
         """Bring the gradient that enters a narrow node back to order one; returns what removes the hook."""
 
         def hook(gradients: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...] | None:
-            sizes = [float(g.detach().abs().amax()) for g in gradients if g is not None and g.numel()]
+            sizes = [_largest(g.detach()) for g in gradients if g is not None and g.numel()]
             largest = max(sizes, default=0.0)
             if not (largest > 0.0 and math.isfinite(largest)) or abs(math.log2(largest)) < WINDOW:
                 return None
@@ -112,6 +112,10 @@ class Backward:
 
     def _log_square(self, gradient: Tensor) -> float:
         return log_square(gradient) - 2.0 * self.log_scale
+
+
+def _largest(gradient: Tensor) -> float:
+    return float(torch.linalg.vector_norm(gradient, math.inf))
 
 
 def log_square(gradient: Tensor) -> float:

@@ -122,26 +122,39 @@ def _integrate(found: list[tuple[Link, tuple[Tensor, Tensor]]]) -> dict[tuple[in
     slope = gauss.expect(lambda t: phi.derivative(t) ** 2, means, stds, kinks=phi.kinks).mean(1)
     laws = {}
     steepest = _steepest_if_bounded(phi)
+    off = _off(phi, steepest) if steepest is not None else (False, False)
     typical = stds.square().mean(1).sqrt()
     squares = expansion(phi, means.squeeze(1), typical, HERMITE, phi.kinks).square()
     for i, (link, _) in enumerate(found):
         row = link.target if link.target.kind == "activation" else link.via
         if steepest is not None and row is not None and link.source.rows is not None:
-            row.values["saturated"] = _saturated(phi, link.source.rows[::2, ::2].cpu().double(), steepest)
+            row.values["saturated"] = _saturated(
+                phi, link.source.rows[::2, ::2].cpu().double(), steepest, off
+            )
         laws[_key(link)] = Law(
             float(found[i][1][0]), float(first[i]), float(second[i]), float(slope[i]), squares[i]
         )
     return laws
 
 
-def _saturated(phi: activations.Activation, z: Tensor, steepest: float) -> float:
-    """Share of entries on a flat part of φ, without the sides that are flat from the origin on.
+def _off(phi: activations.Activation, steepest: float) -> tuple[bool, bool]:
+    """Whether φ is flat from the origin on, to the left and to the right.
 
     The negative side of ReLU6 is as off as that of ReLU; saturated is what lies beyond 6.
     """
-    off = phi.derivative(torch.tensor([-1e-3, 1e-3], dtype=torch.float64)).abs() < 0.05 * steepest
-    on = ~((off[0] & (z < 0)) | (off[1] & (z > 0)))
-    return float(((phi.derivative(z).abs() < 0.05 * steepest) & on).double().mean())
+    slopes = phi.derivative(torch.tensor([-1e-3, 1e-3], dtype=torch.float64)).abs()
+    left, right = (slopes < 0.05 * steepest).tolist()
+    return left, right
+
+
+def _saturated(phi: activations.Activation, z: Tensor, steepest: float, off: tuple[bool, bool]) -> float:
+    """Share of entries on a flat part of φ, without a side that is off."""
+    flat = phi.derivative(z).abs() < 0.05 * steepest
+    if off[0]:
+        flat &= z >= 0
+    if off[1]:
+        flat &= z <= 0
+    return int(flat.sum()) / max(flat.numel(), 1)
 
 
 def _steepest_if_bounded(phi: activations.Activation) -> float | None:

@@ -118,7 +118,7 @@ def variance_fixed_points(
     --------
     >>> from firstlight.theory import LayerMap, variance_fixed_points
     >>> [(round(p.q, 5), p.stability) for p in variance_fixed_points(LayerMap.of("tanh", sigma_w=1.5))]
-    [(0.0, 'unstable'), (0.48352, 'stable')]
+    [(0.0, 'unstable'), (0.79335, 'stable')]
     """
     low, high = within
     if not 0 < low < high or per_decade < 2:
@@ -254,7 +254,7 @@ def correlation_fixed_points(layer: LayerMap, q: float | int) -> tuple[Correlati
     --------
     >>> from firstlight.theory import LayerMap, correlation_fixed_points
     >>> layer = LayerMap.of("tanh", sigma_w=1.5)
-    >>> [(round(p.c, 6), p.stability) for p in correlation_fixed_points(layer, 0.483521)]
+    >>> [(round(p.c, 6), p.stability) for p in correlation_fixed_points(layer, 0.793354)]
     [(0.0, 'stable'), (1.0, 'unstable')]
     """
     at = float(q)
