@@ -255,7 +255,7 @@ def correlation_fixed_points(layer: LayerMap, q: float | int) -> tuple[Correlati
     >>> from firstlight.theory import LayerMap, correlation_fixed_points
     >>> layer = LayerMap.of("tanh", sigma_w=1.5)
     >>> [(round(p.c, 6), p.stability) for p in correlation_fixed_points(layer, 0.793354)]
-    [(0.0, 'stable'), (1.0, 'unstable')]
+    [(-1.0, 'unstable'), (0.0, 'stable'), (1.0, 'unstable')]
     """
     at = float(q)
     v = float(layer.variance(at)) if at > 0 else math.nan
