@@ -136,6 +136,8 @@ def test_export():
     torch.testing.assert_close(program.module()(x), net(x), atol=2e-6, rtol=1e-6)
 
 
+# tracing an autograd function, torch's own compiler makes an instance of it and warns of that
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
 @pytest.mark.slow
 def test_compile_without_graph_breaks():
     phi = pairs.weibull(3.0).activation
