@@ -54,8 +54,6 @@ class EdgeOfChaos:
         ``"none"`` if no σ_b² ≥ 0 exists.
     q, sigma_w, sigma_b, slope
         One entry for each point of the curve, in increasing q; ``slope`` is V'.
-    criticality
-        Where V' = χ₁ = 1 as well, and the universality class.
     """
 
     phi: Activation
