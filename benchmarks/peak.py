@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 
 def measure(model: str, what: str) -> float:
@@ -30,9 +31,20 @@ def main() -> None:
             import firstlight
 
             firstlight.audit(model, batch)
-    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    # macOS counts in bytes
-    print(kilobytes / (1024 if sys.platform != "darwin" else 1024**2))
+    print(_peak_megabytes())
+
+
+def _peak_megabytes() -> float:
+    """Peak resident memory of this program alone.
+
+    ``ru_maxrss`` will not do on Linux: a child starts from its parent's, so a large parent hides everything.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) / 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1024 if sys.platform != "darwin" else 1024**2)  # macOS counts in bytes
 
 
 if __name__ == "__main__":
