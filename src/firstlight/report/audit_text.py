@@ -69,7 +69,7 @@ def audit_text(measurement: Measurement, verdicts: Sequence[Verdict], *, width: 
     if len(measurement.profile):
         parts += [
             _table(measurement.profile, width),
-            Text("* beyond the 5 % line of a Gaussian layer", style="dim"),
+            Text("* marks a distance beyond the 5 % line of a Gaussian layer", style="dim"),
         ]
     else:
         parts.append(Text("No row was measured.", style="dim"))
