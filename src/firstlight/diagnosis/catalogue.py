@@ -177,8 +177,8 @@ EXPLANATIONS: dict[str, Explanation] = {
         "Pre-activations that are not Gaussian",
         "the line allows for the samples' correlation and for the estimated scale: truly Gaussian layers "
         "cross it at 5 %, so 1.5 times the line in a tenth of the layers is not chance",
-        "narrow layers (the excess kurtosis grows as depth over width), heavy-tailed weights, or a few inputs "
-        "that dominate the fan-in",
+        "heavy-tailed or trained weights, or a few inputs that dominate the fan-in; given its inputs, a layer of "
+        "Gaussian weights is exactly Gaussian at any width, and what depth over width does shows only across networks",
         "theory that assumes Gaussian pre-activations is off by about this much here; widen the layers, or "
         "use a weight law and activation that keep them Gaussian",
         WOLINSKI,
