@@ -8,13 +8,9 @@ from typing import Any
 
 @dataclass(frozen=True)
 class WeightOperation:
-    """A function that mixes units by a weight: where its weight and bias stand, and which axis holds units.
-
-    ``spatial`` is the number of convolved axes; ``out_axis`` is the weight's axis of output units.
-    """
+    """A function that mixes units by a weight; ``spatial`` is the number of convolved axes."""
 
     spatial: int = 0
-    out_axis: int = 0
     transposed: bool = False
 
 
@@ -23,9 +19,9 @@ WEIGHT_OPERATIONS: dict[str, WeightOperation] = {
     "conv1d": WeightOperation(1),
     "conv2d": WeightOperation(2),
     "conv3d": WeightOperation(3),
-    "conv_transpose1d": WeightOperation(1, 1, True),
-    "conv_transpose2d": WeightOperation(2, 1, True),
-    "conv_transpose3d": WeightOperation(3, 1, True),
+    "conv_transpose1d": WeightOperation(1, transposed=True),
+    "conv_transpose2d": WeightOperation(2, transposed=True),
+    "conv_transpose3d": WeightOperation(3, transposed=True),
 }
 MATMULS = frozenset(
     {"matmul", "mm", "bmm", "mv", "addmm", "baddbmm", "addbmm", "rmatmul", "einsum", "bilinear"}
