@@ -53,9 +53,12 @@ def test_against_the_recursion_pair_by_pair(activation, same_norm):
     np.testing.assert_allclose(found.ntk, ntk, rtol=50 * tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize("kw", [{"parametrisation": "standard"}, {"skip": 1.0, "branch": 0.3}])
-def test_parametrisations_and_residuals(kw):
-    net = RandomNetwork(depth=3, width=7, activation="relu", sigma_w=1.3, sigma_b=0.2, **kw)
+@pytest.mark.parametrize("activation", ["relu", "erf", "sin"])
+@pytest.mark.parametrize("parametrisation", ["standard", "ntk"])
+@pytest.mark.parametrize("kw", [{}, {"skip": 1.0, "branch": 0.3}, {"sigma_b": 0.0}])
+def test_parametrisations_and_residuals(activation, parametrisation, kw):
+    scales = {"sigma_w": 1.3, "sigma_b": 0.2, "parametrisation": parametrisation, **kw}
+    net = RandomNetwork(depth=3, width=7, activation=activation, **scales)
     x, y = inputs(2, 5), inputs(1, 5, 1)
     found = kernels(net, x, y)
     nngp, ntk = plain(net, x, y)
@@ -66,12 +69,77 @@ def test_parametrisations_and_residuals(kw):
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
 def test_symmetric_half_equals_whole_and_blocks(activation):
     net = RandomNetwork(depth=5, width=7, activation=activation, sigma_w=1.3, sigma_b=0.2)
-    x = inputs(190, 6, same_norm=activation == "tanh")  # 18 145 pairs: more than one block
+    x = inputs(190, 6)  # 18 145 pairs: more than one tile
     half, whole = kernels(net, x), kernels(net, x, x.clone())
-    torch.testing.assert_close(half.nngp, whole.nngp, rtol=1e-13, atol=0)
-    torch.testing.assert_close(half.ntk, whole.ntk, rtol=1e-12, atol=0)
-    torch.testing.assert_close(half.nngp.diagonal(), half.q1, rtol=1e-7, atol=0)
+    assert torch.equal(half.nngp, half.nngp.T)
+    # On the diagonal, whose correlation is 1 to rounding only, the whole kernel is the less exact one.
+    apart = ~torch.eye(len(x), dtype=torch.bool)
+    torch.testing.assert_close(half.nngp[apart], whole.nngp[apart], rtol=1e-13, atol=0)
+    torch.testing.assert_close(half.ntk[apart], whole.ntk[apart], rtol=1e-12, atol=0)
+    torch.testing.assert_close(half.nngp.diagonal(), half.q1, rtol=0, atol=0)
+    torch.testing.assert_close(half.nngp, whole.nngp, rtol=1e-11, atol=0)
     assert float(torch.linalg.eigvalsh(half.nngp)[0]) > -1e-10 * float(half.q1.sum())
+
+
+@pytest.mark.parametrize("activation", ["relu", "erf", "tanh", "gelu"])
+@pytest.mark.parametrize("parametrisation", ["standard", "ntk"])
+def test_diagonal_is_the_kernel_of_an_input_with_itself(activation, parametrisation):
+    """Its correlation is 1, where rounding would move an angle by 1e-8."""
+    net = RandomNetwork(
+        depth=30, width=7, activation=activation, sigma_w=1.3, sigma_b=0.1, parametrisation=parametrisation
+    )
+    x = inputs(3, 5)
+    half, whole = kernels(net, x), kernels(net, x, x.clone())
+    layer, q = LayerMap.of(net), 1.69 * (x * x).mean(1) + 0.01
+    ntk = (x * x).sum(1) + 1 if parametrisation == "standard" else q
+    for _ in range(29):
+        second = (layer.variance(q) - 0.01) / 1.69
+        ntk = layer.chi(q) * ntk + (7 * second + 1 if parametrisation == "standard" else layer.variance(q))
+        q = layer.variance(q)
+    torch.testing.assert_close(half.nngp.diagonal(), q, rtol=1e-13, atol=0)
+    torch.testing.assert_close(half.ntk.diagonal(), ntk, rtol=1e-12, atol=0)
+    torch.testing.assert_close(half.ntk, whole.ntk, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("norm", ["layer", "rms"])
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_normalisers_of_single_inputs(norm, activation):
+    """Two layers by hand: φ sees unit variances and the correlation."""
+    net = RandomNetwork(
+        depth=2, width=7, activation=activation, sigma_w=1.3, sigma_b=0.1, norm=norm, parametrisation="ntk"
+    )
+    x, y = inputs(2, 5), inputs(3, 5, 1)
+    found = kernels(net, x, y)
+    q1, q2, k = 1.69 * (x * x).mean(1) + 0.01, 1.69 * (y * y).mean(1) + 0.01, 1.69 * x @ y.T / 5 + 0.01
+    scale = torch.rsqrt(q1[:, None] * q2)
+    after = 1.69 * activations.dual(net.phi, 1.0, 1.0, k * scale, closed=False) + 0.01
+    slope = activations.dual_slope(net.phi, 1.0, 1.0, k * scale, closed=False)
+    torch.testing.assert_close(found.nngp, after, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(found.ntk, after + 1.69 * slope * scale * k, rtol=1e-9, atol=1e-11)
+
+
+def test_silent_inputs_and_weights():
+    """Zero inputs without bias have variance 0, and σ_w = 0 leaves the bias alone."""
+    x = torch.stack([torch.zeros(4), torch.ones(4)]).double()
+    for activation in ("relu", "erf"):
+        quiet = kernels(RandomNetwork(depth=4, width=7, activation=activation, sigma_w=1.3), x)
+        assert quiet.nngp[0].tolist() == [0.0, 0.0]
+        assert torch.isfinite(quiet.ntk).all()
+        constant = kernels(
+            RandomNetwork(depth=4, width=7, activation=activation, sigma_w=0.0, sigma_b=0.5), x
+        )
+        assert constant.nngp.flatten().tolist() == [0.25] * 4
+
+
+def test_any_function_of_degree_one_is_a_closed_form():
+    bent = lambda x: torch.maximum(1.7 * x, -0.4 * x)  # noqa: E731
+    net = RandomNetwork(depth=3, width=7, activation=bent, sigma_w=1.1, sigma_b=0.2)
+    x, y = inputs(2, 5), inputs(1, 5, 1)
+    found = kernels(net, x, y)
+    assert activations.closed_form(net.phi) is not None
+    nngp, ntk = plain(net.with_(activation=activations.get(bent)), x, y)
+    np.testing.assert_allclose(found.nngp, nngp, rtol=1e-10)
+    np.testing.assert_allclose(found.ntk, ntk, rtol=1e-9)
 
 
 def test_against_gradients_of_wide_networks():
@@ -126,11 +194,12 @@ def test_classification_of_digits():
     assert math.isfinite(found.log_evidence)
 
 
-def test_repeated_inputs_need_a_jitter_that_is_reported():
-    x = torch.ones(3, 2, dtype=torch.float64)
-    found = posterior(RandomNetwork(depth=2, width=4), x, torch.ones(3, 1), x, noise=0.0)
+def test_dependent_inputs_need_a_jitter_that_is_reported():
+    x = inputs(12, 2)
+    y = x @ torch.tensor([[1.0], [-2.0]], dtype=torch.float64)
+    found = posterior(RandomNetwork(depth=2, width=4, activation="linear"), x, y, x, noise=0.0)
     assert found.jitter > 0
-    assert found.mean.flatten().tolist() == pytest.approx([1.0] * 3, abs=1e-3)
+    torch.testing.assert_close(found.mean, y, rtol=1e-3, atol=1e-3)
 
 
 def test_bad_input_is_named():

@@ -10,7 +10,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
+
+import torch
 
 from firstlight.activations.activation import Activation
 
@@ -52,7 +55,7 @@ def _form(name: str) -> Callable[[Maker], Maker]:
 
 
 def closed_form(activation: Activation) -> ClosedForm | None:
-    """The closed form of a registered activation, or None.
+    """The closed form of a registered activation, of any one of degree 1, or None.
 
     Examples
     --------
@@ -64,9 +67,9 @@ def closed_form(activation: Activation) -> ClosedForm | None:
     """
     base = activation.name.partition("(")[0]
     maker = _FORMS.get(base)
-    if maker is None or not activation.registered:
-        return None
-    return maker(**activation.parameters)
+    if maker is not None and activation.registered:
+        return maker(**activation.parameters)
+    return _degree_one(activation) if activation.degree == 1.0 else None
 
 
 def closed_form_names() -> tuple[str, ...]:
@@ -97,6 +100,13 @@ def _bent(a: float, b: float) -> ClosedForm:
         lambda xp, q1, q2, k, rest: a * a + b * b * (2 / _PI) * _angle(xp, k, rest),
         "Cho and Saul (2009), n = 1",
     )
+
+
+@lru_cache(maxsize=64)
+def _degree_one(activation: Activation) -> ClosedForm:
+    """Whatever is homogeneous of degree one is two half lines."""
+    right, left = activation(torch.tensor([1.0, -1.0], dtype=torch.float64)).tolist()
+    return _bent((right - left) / 2, (right + left) / 2)
 
 
 @_form("relu")

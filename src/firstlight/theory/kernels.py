@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from firstlight import activations, gauss
+from firstlight import activations
 from firstlight.errors import DomainError
 from firstlight.network import RandomNetwork
+from firstlight.theory.kernel_layers import Plan, advance
 from firstlight.theory.layer import LayerMap, weight_variance
 
-# Kernel entries handled at once: a block of each working array stays in the cache.
-_BLOCK = 16_384
-_ORDERS = (64, 128, 256, 512, 1024)
+# A tile of pairs goes through all layers at once: its working arrays, 256 KB each, stay in the cache.
+_ROWS, _COLUMNS = 64, 512
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,25 +100,24 @@ def kernels(
             f"while computing kernels: expected a normaliser of single inputs, got norm={layer.norm!r}; "
             "batch norm has no kernel of two inputs"
         )
-    n1, n2 = len(a), len(a if b is None else b)
-    rows, columns = torch.triu_indices(n1, n1) if b is None else _all_pairs(n1, n2)
     first = network.sigma_w**2 * weight_variance(network.first_layer)
     bias = network.sigma_b**2
-    size = a.shape[1]
     q1 = first * (a * a).mean(1) + bias
     q2 = q1 if b is None else first * (b * b).mean(1) + bias
-    k = first * ((a @ (a if b is None else b).T)[rows, columns] / size) + bias
-    theta = k.clone()
-    if network.parametrisation == "standard":
-        theta = (k - bias) / first * size + 1.0 if first > 0 else torch.ones_like(k)
+    plan = _plan(network, layer, q1, q2)
     want = "ntk" in get
-    k, theta_, (q1, q2) = _deep(network, layer, k, theta if want else None, q1, q2, rows, columns)
-    return Kernels(
-        _unpack(k, rows, columns, n1, n2, b is None),
-        None if theta_ is None else _unpack(theta_, rows, columns, n1, n2, b is None),
-        q1,
-        q2,
-    )
+    other = a if b is None else b
+    k = torch.mm(a, other.T).mul_(1 / a.shape[1])
+    theta = None
+    if want:
+        standard = network.parametrisation == "standard"
+        theta = k * a.shape[1] + 1.0 if standard else k * first + bias
+    k.mul_(first).add_(bias)
+    start = None if theta is None else theta.diagonal().clone()
+    _deep(plan, k, theta, symmetric=b is None)
+    if b is None and layer.dropout == 0 and plan.sigma_w2 > 0:
+        _exact_diagonal(plan, k, theta, start)
+    return Kernels(k, theta, plan.q1[-1], plan.q2[-1])
 
 
 def _inputs(x: Tensor) -> Tensor:
@@ -132,193 +130,76 @@ def _inputs(x: Tensor) -> Tensor:
     return values
 
 
-def _all_pairs(n1: int, n2: int) -> Tensor:
-    return torch.stack([torch.arange(n1).repeat_interleave(n2), torch.arange(n2).repeat(n1)])
-
-
-def _unpack(values: Tensor, rows: Tensor, columns: Tensor, n1: int, n2: int, symmetric: bool) -> Tensor:
-    if not symmetric:
-        return values.reshape(n1, n2)
-    result = torch.empty(n1, n1, dtype=values.dtype)
-    result[rows, columns] = values
-    result[columns, rows] = values
-    return result
-
-
-def _deep(
-    network: RandomNetwork,
-    layer: LayerMap,
-    k: Tensor,
-    theta: Tensor | None,
-    q1: Tensor,
-    q2: Tensor,
-    rows: Tensor,
-    columns: Tensor,
-) -> tuple[Tensor, Tensor | None, tuple[Tensor, Tensor]]:
-    """All layers after the first; diagonals first, as they need no pairs, then the pairs block by block."""
+def _plan(network: RandomNetwork, layer: LayerMap, q1: Tensor, q2: Tensor) -> Plan:
+    """The layers after the first, with the variances of both sets all the way."""
     paths = [(q1, q2)]
     for _ in range(network.depth - 1):
         a = layer.variance(paths[-1][0])
         paths.append((a, a if q1 is q2 else layer.variance(paths[-1][1])))
-    steps = [_stepper(layer, a, b) for a, b in paths[:-1]]
-    same = bool((q1 == q1[0]).all() and (q2 == q1[0]).all())
-    for start in range(0, len(k), _BLOCK):
-        part = slice(start, start + _BLOCK)
-        r, c = rows[part], columns[part]
-        kb, tb = k[part], None if theta is None else theta[part]
-        for i, step in enumerate(steps):
-            a, b = paths[i]
-            u, v = (a[:1], b[:1]) if same else (a[r], b[c])
-            kb, tb = _one(network, layer, step, kb, tb, (u, v, r, c), i)
-        k[part] = kb
-        if theta is not None and tb is not None:
-            theta[part] = tb
-    return k, theta, paths[-1]
-
-
-def _one(
-    network: RandomNetwork,
-    layer: LayerMap,
-    step: Callable[..., tuple[Tensor, Tensor | None]],
-    k: Tensor,
-    theta: Tensor | None,
-    at: tuple[Tensor, Tensor, Tensor, Tensor],
-    index: int,
-) -> tuple[Tensor, Tensor | None]:
-    """One layer for a block of pairs."""
-    u, v, r, c = at
-    if layer.norm:
-        scale = torch.rsqrt(u * v)
-        dual, slope = step(k * scale, torch.ones_like(u), torch.ones_like(v), r, c, theta is not None)
-        slope = None if slope is None else slope * scale
-    else:
-        dual, slope = step(k, u, v, r, c, theta is not None)
-    own, branch = layer.skip**2, layer.branch**2
-    after = dual * (branch * layer.sigma_w2)
-    if own:
-        after += own * k
-    after += branch * layer.sigma_b2
-    if theta is None or slope is None:
-        return after, None
-    theta = (
-        slope.mul_(theta).mul_(branch * layer.sigma_w2)
-        if not own
-        else theta * (own + branch * layer.sigma_w2 * slope)
+    left = torch.stack([p[0] for p in paths])
+    return Plan(
+        phi=layer.phi,
+        q1=left,
+        q2=left if q1 is q2 else torch.stack([p[1] for p in paths]),
+        sigma_w2=layer.sigma_w2,
+        sigma_b2=layer.sigma_b2,
+        own=layer.skip**2,
+        branch=layer.branch**2,
+        normed=layer.norm is not None,
+        fan_in=tuple(network.widths[:-1]) if network.parametrisation == "standard" else (),
     )
-    if network.parametrisation == "ntk":
-        theta += branch * (layer.sigma_w2 * dual + layer.sigma_b2)
+
+
+def _deep(plan: Plan, k: Tensor, theta: Tensor | None, *, symmetric: bool) -> None:
+    """All layers in place, tile by tile; of a symmetric kernel the tiles on and above the diagonal."""
+    if plan.layers == 0:
+        return
+    through = advance(plan)
+    for top in range(0, k.shape[0], _ROWS):
+        rows = slice(top, min(top + _ROWS, k.shape[0]))
+        for start in range(top if symmetric else 0, k.shape[1], _COLUMNS):
+            columns = slice(start, min(start + _COLUMNS, k.shape[1]))
+            part = k[rows, columns].clone()
+            gradient = None if theta is None else theta[rows, columns].clone()
+            through(part, gradient, rows, columns)
+            for whole, tile in ((k, part), (theta, gradient)):
+                if whole is not None and tile is not None:
+                    whole[rows, columns] = tile
+                    if symmetric:
+                        _mirror(whole, tile, rows, columns)
+
+
+def _mirror(whole: Tensor, tile: Tensor, rows: slice, columns: slice) -> None:
+    """Copy a tile below the diagonal; one that lies across it has its upper half copied."""
+    if rows.start != columns.start:
+        whole[columns, rows] = tile.T
+        return
+    size = rows.stop - rows.start
+    whole[rows, rows] = tile[:, :size].triu() + tile[:, :size].triu(1).T
+    whole[rows.stop : columns.stop, rows] = tile[:, size:].T
+
+
+def _exact_diagonal(plan: Plan, k: Tensor, theta: Tensor | None, start: Tensor | None) -> None:
+    """Kernels of each input with itself, whose correlation 1 rounding would move by 1e-16 and its angle by 1e-8."""
+    k.diagonal().copy_(plan.q1[-1])
+    if theta is None or start is None:
+        return
+    for i in range(plan.layers):
+        q, after = plan.q1[i], plan.q1[i + 1]
+        start = start * _gradient_factor(plan, q)
+        if plan.fan_in:
+            second = (after - plan.own * q - plan.branch * plan.sigma_b2) / plan.sigma_w2
+            start = start + second * plan.fan_in[i] + plan.branch
+        else:
+            start = start + after - plan.own * q
+    theta.diagonal().copy_(start)
+
+
+def _gradient_factor(plan: Plan, q: Tensor) -> Tensor:
+    """χ of a layer without dropout, for the variances q before it."""
+    seen = torch.ones_like(q) if plan.normed else q
+    if activations.closed_form(plan.phi) is not None:
+        slope = activations.dual_slope(plan.phi, seen, seen, 1.0)
     else:
-        theta += branch * (network.widths[index] * dual + 1.0)
-    return after, theta
-
-
-def _stepper(layer: LayerMap, q1: Tensor, q2: Tensor) -> Callable[..., tuple[Tensor, Tensor | None]]:
-    """(k, u, v, rows, columns, want slope) → E φφ and E φ'φ' for a block of pairs."""
-    phi = layer.phi
-    ones = torch.ones(1, dtype=torch.float64)
-    a, b = (ones, ones) if layer.norm else (q1, q2)
-    form = activations.closed_form(phi)
-    if form is not None:
-
-        def closed(
-            k: Tensor, u: Tensor, v: Tensor, r: Tensor, c: Tensor, want: bool
-        ) -> tuple[Tensor, Tensor | None]:
-            product = u * v
-            # rounding may leave |k| a hair above √(uv): a negative rest would be NaN
-            rest = torch.addcmul(product, k, k, value=-1).clamp_(min=0)
-            return form.dual(torch, u, v, k, rest), form.slope(torch, u, v, k, rest) if want else None
-
-        return closed
-    if not phi.kinks:
-        series = _series(phi, a, b)
-        if series is not None:
-            return series
-    return _numeric(phi, a, b)
-
-
-def _series(
-    phi: activations.Activation, q1: Tensor, q2: Tensor
-) -> Callable[..., tuple[Tensor, Tensor | None]] | None:
-    """Horner's rule in the correlation, with Hermite coefficients of each input's own variance."""
-    both = torch.cat([q1, q2]) if q1 is not q2 else q1
-    if bool((both <= 0).any()):
-        return None
-    unique, inverse = torch.unique(both, return_inverse=True)
-    for order in _ORDERS:
-        a = gauss.hermite_coefficients(phi, unique, order)
-        total = (a * a).sum(1, keepdim=True)
-        if bool(((a[:, -6:] ** 2).sum(1, keepdim=True) <= 1e-13 * total).all()):
-            break
-    else:
-        return None
-    used = int(torch.nonzero(((a * a) > 1e-17 * total).any(0)).max()) + 1
-    left = a[:, :used][inverse[: len(q1)]]
-    right = a[:, :used][inverse[-len(q2) :]]
-    single = len(unique) == 1
-    parity = phi.parity
-
-    def series(
-        k: Tensor, u: Tensor, v: Tensor, r: Tensor, c: Tensor, want: bool
-    ) -> tuple[Tensor, Tensor | None]:
-        rho = (k * torch.rsqrt(u * v)).clamp_(-1, 1)
-        if single:
-            return _horner(rho, (left[0] ** 2).tolist(), float(unique[0]), parity, want)
-        value, slope = torch.zeros_like(rho), torch.zeros_like(rho) if want else None
-        lt, rt = left.T.contiguous(), right.T.contiguous()
-        for j in range(used - 1, -1, -1):
-            if slope is not None:
-                slope.mul_(rho).add_(value)
-            value.mul_(rho).addcmul_(lt[j][r], rt[j][c])
-        return value, None if slope is None else slope.mul_(torch.rsqrt(u * v))
-
-    return series
-
-
-def _horner(
-    rho: Tensor, a2: list[float], q: float, parity: str | None, want: bool
-) -> tuple[Tensor, Tensor | None]:
-    """Σ a_k² ρ^k and its derivative over q; half of the terms where φ is odd or even."""
-    if parity is None:
-        value, slope = torch.full_like(rho, a2[-1]), torch.zeros_like(rho)
-        for term in reversed(a2[:-1]):
-            if want:
-                slope.mul_(rho).add_(value)
-            value.mul_(rho).add_(term)
-        return value, slope.div_(q) if want else None
-    start = 1 if parity == "odd" else 0
-    terms = a2[start::2]
-    square = rho * rho
-    value, slope = torch.full_like(rho, terms[-1]), torch.zeros_like(rho)
-    for term in reversed(terms[:-1]):
-        if want:
-            slope.mul_(square).add_(value)
-        value.mul_(square).add_(term)
-    # f = ρ^s P(ρ²): f' = s ρ^{s−1} P + 2 ρ^{s+1} P'
-    if start:
-        gradient = slope.mul_(square).mul_(2).add_(value) if want else None
-        value = value * rho
-    else:
-        gradient = slope.mul_(rho).mul_(2) if want else None
-    return value, None if gradient is None else gradient.div_(q)
-
-
-def _numeric(
-    phi: activations.Activation, q1: Tensor, q2: Tensor
-) -> Callable[..., tuple[Tensor, Tensor | None]]:
-    from firstlight.theory.dual_map import DualMap
-
-    level = float(q1[0])
-    single = bool((q1 == level).all() and (q2 == level).all())
-
-    def numeric(
-        k: Tensor, u: Tensor, v: Tensor, r: Tensor, c: Tensor, want: bool
-    ) -> tuple[Tensor, Tensor | None]:
-        rho = (k * torch.rsqrt(u * v)).clamp(-1, 1)
-        if single:
-            dual = DualMap.of(phi, level)
-            value = torch.from_numpy(np.asarray(dual(rho.numpy())))
-            return value, torch.from_numpy(np.asarray(dual.slope(rho.numpy()))) if want else None
-        value = activations.dual(phi, u, v, rho)
-        return value, activations.dual_slope(phi, u, v, rho) if want else None
-
-    return numeric
+        slope = activations.moments(plan.phi, seen).slope
+    return plan.own + plan.branch * plan.sigma_w2 * slope * (1 / q if plan.normed else 1.0)
