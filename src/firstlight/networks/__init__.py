@@ -11,6 +11,8 @@ from firstlight.networks.feature_major import FeatureMajorSequential as FeatureM
 from firstlight.networks.isometric import NormOptions as NormOptions
 from firstlight.networks.isometric import isometric_mlp as isometric_mlp
 from firstlight.networks.isometric import make_gains_learnable_ as make_gains_learnable_
+from firstlight.networks.layer_gaps import layer_gaps as layer_gaps
+from firstlight.networks.linear_stack import Trace as Trace
 from firstlight.networks.log_gradients import LogGradients as LogGradients
 from firstlight.networks.log_gradients import log_gradients as log_gradients
 from firstlight.networks.measured_gamma import measure_gamma as measure_gamma

@@ -177,18 +177,44 @@ class BatchNorm(nn.Module):
 
     @torch.no_grad()
     def _observe(self, x: Tensor) -> None:
-        """Take in the statistics of a batch: the newest of a running average, or the recalibrated ones."""
-        if not self._recording or int(self.state[1]) == 0:
-            self.state[1] = x.numel() // self.num_features
+        """Take in the statistics of a batch."""
         if not self._recording and not self.track_running_stats:
+            self._count(x.numel() // self.num_features)
             return
         rows = x.transpose(0, 1).reshape(self.num_features, -1)
         mean = rows.mean(dim=1) if self.centred else torch.zeros_like(self.mean)
-        square = (rows - mean[:, None]).square().mean(dim=1)
+        self.take_in(mean, (rows - mean[:, None]).square().mean(dim=1), rows.shape[1])
+
+    @torch.no_grad()
+    def take_in(self, mean: Float[Tensor, " d"], square: Float[Tensor, " d"], count: int) -> None:
+        """The mean (0 without centring) and mean square about it of ``count`` entries per feature.
+
+        They become the newest of a running average, or the recalibrated statistics.
+        """
+        self._count(count)
         share = 1.0 if self._recording or int(self.state[0]) == 0 else self.momentum
         self.mean.lerp_(mean.to(self.mean), share)
         self.square.lerp_(square.to(self.square), share)
         self.state[0] = 2 if self._recording else 1
+
+    def _count(self, entries: int) -> None:
+        if not self._recording or int(self.state[1]) == 0:
+            self.state[1] = entries
+
+
+@torch.no_grad()
+def take_in_all(norms: list[BatchNorm], means: list[Tensor], squares: list[Tensor], count: int) -> None:
+    """`BatchNorm.take_in` for many norms; in a few calls where all of them already hold running averages."""
+    momenta = {norm.momentum for norm in norms}
+    states = torch.stack([norm.state for norm in norms])
+    steady = len(momenta) == 1 and bool((states == states.new_tensor([1, count])).all())
+    if not steady:
+        for norm, mean, square in zip(norms, means, squares, strict=True):
+            norm.take_in(mean, square, count)
+        return
+    share = momenta.pop()
+    torch._foreach_lerp_([norm.mean for norm in norms], means, share)
+    torch._foreach_lerp_([norm.square for norm in norms], squares, share)
 
 
 class _RootMeanSquare(torch.autograd.Function):

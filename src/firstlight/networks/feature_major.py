@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
-from torch.nn import functional
 from torch.nn.modules import module as _module
 
-from firstlight.networks.batch_norm import BatchNorm, _RootMeanSquare
+from firstlight.networks.batch_norm import BatchNorm, take_in_all
+from firstlight.networks.linear_stack import LinearStack, Trace, linear_statistics, normalise_rows
 from firstlight.networks.shaping import FeatureMajorLinear, ShapedActivation
+
+Layer = tuple[FeatureMajorLinear, BatchNorm, ShapedActivation | None]
 
 
 class FeatureMajorSequential(nn.Sequential):
@@ -22,12 +23,12 @@ class FeatureMajorSequential(nn.Sequential):
     Batch norm without affine parameters is layer norm of the transpose, so a stack of (linear, batch norm,
     activation) needs no transposition, no module call and, if it is linear, one node in the autograd graph.
     Wherever the difference could be seen, the modules are called one by one as usual: hooks, tracing and
-    function transforms, statistics being tracked, recorded or used, affine or unit-norm layers.
+    function transforms, recorded or used statistics, affine or unit-norm layers.
 
     Attributes
     ----------
     fused
-        Set it to False to always call the modules; needed for second derivatives of a linear network.
+        Set it to False to always call the modules.
 
     Examples
     --------
@@ -47,9 +48,12 @@ class FeatureMajorSequential(nn.Sequential):
         """Run the layers in order."""
         return self.run(input)
 
-    def run(self, input: Float[Tensor, n * sample], *, tap: list[Tensor] | None = None) -> Tensor:
-        """Run the layers in order; ``tap`` receives the output of every norm, where the fused path is taken."""
-        if not (self.fused and input.ndim >= 2 and len(input) > 1 and self._unwatched()):
+    def run(self, input: Float[Tensor, n * sample], *, trace: Trace | None = None) -> Tensor:
+        """Run the layers in order; ``trace`` is filled where the fused path is taken."""
+        exact = input.dtype in (torch.float32, torch.float64) and not torch.is_autocast_enabled(
+            input.device.type
+        )
+        if not (self.fused and exact and input.ndim >= 2 and len(input) > 1 and self._unwatched()):
             return super().forward(input)
         layers = list(self.children())
         stack = _stack(layers)
@@ -59,22 +63,41 @@ class FeatureMajorSequential(nn.Sequential):
         first = next(iter(stack))
         if x.shape[1] != first[0].in_features:
             return super().forward(input)
-        h = x.t()
-        eps = {norm.eps for _, norm, _ in stack}
-        centred = {norm.centred for _, norm, _ in stack}
-        if len(eps) == len(centred) == 1 and all(phi is None for _, _, phi in stack):
-            weights = [fc.weight for fc, _, _ in stack]
-            h = _LinearStack.apply(h, eps.pop(), centred.pop(), tap, *weights)
-        else:
-            for fc, norm, phi in stack:
-                h = _normalise(torch.mm(fc.weight, h), norm)
-                if tap is not None:
-                    tap.append(h.detach().t())
-                h = h if phi is None else phi(h)
+        h = self._run_stack(x.t(), stack, trace)
         y = h.t()
         for layer in layers[1 + sum(2 + (phi is not None) for _, _, phi in stack) :]:
             y = layer(y)
         return y
+
+    def _run_stack(self, h: Tensor, stack: list[Layer], trace: Trace | None) -> Tensor:
+        norms = [norm for _, norm, _ in stack]
+        tracked = norms[0].training and any(norm.track_running_stats for norm in norms)
+        one_kind = len({(norm.eps, norm.centred) for norm in norms}) == 1
+        if one_kind and all(phi is None for _, _, phi in stack):
+            seen = Trace() if tracked and trace is None else trace
+            mean = h.detach().mean(dim=1) if tracked else h
+            out: Tensor = LinearStack.apply(
+                h, norms[0].eps, norms[0].centred, seen, *[fc.weight for fc, _, _ in stack]
+            )
+            if tracked and seen is not None:
+                _track(
+                    norms, *linear_statistics(seen, mean, h.shape[1], centred=norms[0].centred), h.shape[1]
+                )
+            return out
+        means, squares = [], []
+        for fc, norm, phi in stack:
+            z = torch.mm(fc.weight, h)
+            if tracked:
+                square, mean = torch.var_mean(z.detach(), dim=1, correction=0)
+                means.append(mean if norm.centred else torch.zeros_like(mean))
+                squares.append(square if norm.centred else square + mean.square())
+            h = normalise_rows(z, norm.eps, centred=norm.centred)
+            if trace is not None:
+                trace.features.append(h.detach())
+            h = h if phi is None else phi(h)
+        if tracked:
+            _track(norms, means, squares, h.shape[1])
+        return h
 
     def _unwatched(self) -> bool:
         if (
@@ -88,9 +111,6 @@ class FeatureMajorSequential(nn.Sequential):
             m._forward_hooks or m._forward_pre_hooks or m._backward_hooks or m._backward_pre_hooks
             for m in self.modules()
         )
-
-
-Layer = tuple[FeatureMajorLinear, BatchNorm, ShapedActivation | None]
 
 
 def _stack(layers: list[nn.Module]) -> list[Layer]:
@@ -112,64 +132,11 @@ def _stack(layers: list[nn.Module]) -> list[Layer]:
 
 
 def _plain(norm: BatchNorm) -> bool:
-    """Whether a norm does nothing but normalise the batch at hand."""
+    """Whether a norm does nothing but normalise the batch at hand, and perhaps keep running averages."""
     idle = norm.weight is None and norm.scale == "sqrt_n" and not norm._recording
-    return idle and (not norm.track_running_stats if norm.training else norm.holds == "nothing")
+    return idle and (norm.training or norm.holds == "nothing")
 
 
-def _normalise(z: Tensor, norm: BatchNorm) -> Tensor:
-    if norm.centred:
-        return functional.layer_norm(z, (z.shape[1],), None, None, norm.eps)
-    return _RootMeanSquare.apply(z, norm.eps)
-
-
-class _LinearStack(torch.autograd.Function):
-    """h ← norm(W h) for every W, as one node: the backward pass is written out, layer by layer."""
-
-    @staticmethod
-    def forward(  # type: ignore[no-untyped-def]
-        ctx, h: Tensor, eps: float, centred: bool, tap: list[Tensor] | None, *weights: Tensor
-    ) -> Tensor:
-        count = h.shape[1]
-        kept: list[Tensor] = []
-        for w in weights:
-            z = torch.mm(w, h)
-            if centred:
-                y, mean, factor = torch.native_layer_norm(z, [count], None, None, eps)
-                kept += [h, z, mean, factor]
-            else:
-                factor = (torch.linalg.vecdot(z, z).unsqueeze(1) / count).add_(eps).rsqrt_()
-                y = z.mul_(factor)
-                kept += [h, factor]
-            h = y
-            if tap is not None:
-                tap.append(y.t())
-        ctx.save_for_backward(h, *weights, *kept)
-        ctx.layers, ctx.centred = len(weights), centred
-        return h
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad: Tensor):  # type: ignore[no-untyped-def]
-        y, *saved = ctx.saved_tensors
-        layers, centred = ctx.layers, ctx.centred
-        weights, kept = saved[:layers], saved[layers:]
-        count = y.shape[1]
-        grads: list[Tensor | None] = [None] * layers
-        grad = grad.contiguous()
-        for index in range(layers - 1, -1, -1):
-            if centred:
-                h, z, mean, factor = kept[4 * index : 4 * index + 4]
-                g, _, _ = torch.ops.aten.native_layer_norm_backward(
-                    grad, z, [count], mean, factor, None, None, [True, False, False]
-                )
-            else:
-                h, factor = kept[2 * index : 2 * index + 2]
-                along = torch.linalg.vecdot(grad, y).unsqueeze_(1).div_(-count)
-                g = torch.addcmul(grad, y, along).mul_(factor)
-            if ctx.needs_input_grad[4 + index]:
-                grads[index] = torch.mm(g, h.t())
-            if index or ctx.needs_input_grad[0]:
-                grad = torch.mm(weights[index].t(), g)
-            y = h
-        return (grad if ctx.needs_input_grad[0] else None, None, None, None, *grads)
+def _track(norms: list[BatchNorm], means: list[Tensor], squares: list[Tensor], count: int) -> None:
+    kept = [(n, m, s) for n, m, s in zip(norms, means, squares, strict=True) if n.track_running_stats]
+    take_in_all([n for n, _, _ in kept], [m for _, m, _ in kept], [s for _, _, s in kept], count)

@@ -12,8 +12,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from firstlight.errors import DomainError
-from firstlight.measure.isometry import isometry_gap
 from firstlight.networks.feature_major import FeatureMajorSequential
+from firstlight.networks.layer_gaps import layer_gaps
+from firstlight.networks.linear_stack import Trace
 
 _SAFE = 1e-15  # far enough above float32's smallest numbers that no entry behind a norm has vanished
 _PIECE = 24  # modules between two rescalings; a gradient grows by less than e^88 over so few
@@ -103,8 +104,9 @@ def log_gradients(
     loss
         The scalar to differentiate, as a function of the model's output.
     gaps
-        Also take the isometry gap of the output of every batch norm (samples × features, smaller Gram matrix);
-        a whole number takes every so many, which is cheaper: a gap costs about as much as a layer.
+        Also take the isometry gap of the output of every batch norm (samples × features, smaller Gram matrix),
+        to 1e-3 of its value or 1e-6; a whole number takes every so many. A linear network with orthogonal weights
+        needs few determinants for it; otherwise a gap costs about as much as two thirds of a layer.
     keep
         Leave the gradients in ``.grad`` as ``backward`` would, at their true scale.
 
@@ -142,7 +144,11 @@ def log_gradients(
     norms = dict(_backward(pieces, value, keep))
     names = [name for name, p in model.named_parameters() if p.ndim >= 2 and name in norms]
     logs = torch.tensor([norms[name] for name in names], dtype=torch.float64)
-    return LogGradients(tuple(names), logs, float(value.detach()), _gaps(tapped[:: max(int(gaps), 1)]))
+    by_norm: dict[str, float] = {}
+    if tapped:
+        values = layer_gaps(Trace([y.flatten(1).t() for _, y in tapped]), every=int(gaps))
+        by_norm = dict(zip([name for name, _ in tapped][:: int(gaps)], values, strict=True))
+    return LogGradients(tuple(names), logs, float(value.detach()), by_norm)
 
 
 def _check_loss(value: Tensor) -> None:
@@ -153,24 +159,14 @@ def _check_loss(value: Tensor) -> None:
         )
 
 
-def _gaps(tapped: list[tuple[str, Tensor]]) -> dict[str, float]:
-    if not tapped:
-        return {}
-    features = torch.stack([y for _, y in tapped])
-    # entries are known to the rounding of their own type, so that is where rank ends
-    rounding = max(features.shape[1:]) * torch.finfo(features.dtype).eps
-    stacked = isometry_gap(features.flatten(2), method="fast", rtol=rounding)
-    return dict(zip([name for name, _ in tapped], stacked.tolist(), strict=True))
-
-
 def _whole(
     model: nn.Sequential, inputs: Tensor, loss: Callable[[Tensor], Tensor], gaps: bool | int, keep: bool
 ) -> LogGradients | None:
     """One plain backward pass, several times faster than piece by piece; None if a norm leaves its range."""
-    tapped: list[Tensor] | None = [] if gaps else None
+    trace = Trace() if gaps else None
     norms_of = [name for name, module in model.named_children() if "BatchNorm" in type(module).__name__]
     if isinstance(model, FeatureMajorSequential):
-        output = model.run(inputs, tap=tapped)
+        output = model.run(inputs, trace=trace)
     elif gaps:
         return None
     else:
@@ -178,7 +174,7 @@ def _whole(
     value = loss(output)
     _check_loss(value)
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    if tapped is not None and len(tapped) != len(norms_of):
+    if trace is not None and len(trace.features) != len(norms_of):
         return None
     found = torch.autograd.grad(value, [p for _, p in named], allow_unused=True)
     present = [(name, p, g) for (name, p), g in zip(named, found) if g is not None]
@@ -192,8 +188,9 @@ def _whole(
             p.grad = g if p.grad is None else p.grad + g
     matrices = [i for i, (_, p, _) in enumerate(present) if p.ndim >= 2]
     names = tuple(present[i][0] for i in matrices)
-    features = list(zip(norms_of, tapped, strict=True))[:: max(int(gaps), 1)] if tapped else []
-    return LogGradients(names, size.log()[matrices].cpu(), float(value.detach()), _gaps(features))
+    values = layer_gaps(trace, every=int(gaps)) if trace else []
+    by_norm = dict(zip(norms_of[:: int(gaps)], values, strict=True)) if trace else {}
+    return LogGradients(names, size.log()[matrices].cpu(), float(value.detach()), by_norm)
 
 
 @dataclass(frozen=True)
