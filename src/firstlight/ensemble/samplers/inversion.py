@@ -2,8 +2,9 @@ r"""One input and any law with a density: the next layer from its characteristic
 
 Given activations h, the units of the next layer are independent with log-characteristic function
 Σ_j log ψ_W(t a_j), a_j = σ_w h_j/√n. On an interval where log ψ_W(t) = Σ_m c_m t^{2m} this is a polynomial in t
-whose coefficients are power sums of the a_j: O(n) work for the whole layer instead of n weights per unit. The
-cdf follows by the Gil-Pelaez integral, and the map from a normal variable to a unit by Newton's method.
+whose coefficients are power sums of the a_j: O(n) work for the whole layer instead of n weights per unit. The few
+a_j beyond that interval enter by a table of ψ_W. The cdf follows by the Gil-Pelaez integral, and the map from a normal
+variable to a unit by Halley's method on the normal score of the cdf, which is nearly linear.
 """
 
 from __future__ import annotations
@@ -13,23 +14,23 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from firstlight.ensemble.samplers.base import Sampler, normals
-from firstlight.ensemble.samplers.streamed import StreamedWeights, filler
+from firstlight.ensemble.samplers.characteristic import log_characteristic, table
+from firstlight.ensemble.samplers.streamed import StreamedWeights
 from firstlight.weights import WeightLaw
 
-SMALLEST = 96  # below this fan-in drawing the weights is as fast
-_CUT = 7.0  # e^{−t²/2} is below 3e-11 from here on
+SMALLEST = 64  # below this fan-in drawing the weights is as fast
 _STEP = 0.3  # midpoint rule: its period 2π/0.3 holds more than twice the range of a standardised unit
-_TERMS = 14
+_T = (torch.arange(24, dtype=torch.float64) + 0.5) * _STEP  # e^{−t²/2} is below 2e-11 from the last one on
+_USED = 0.9  # share of the polynomial's interval that is used
 _NODES = torch.linspace(0.3, 5.4, 10, dtype=torch.float64)
 _CHECKS = torch.tensor([0.6, 1.3, 2.1, 3.2], dtype=torch.float64)
 _DEGREE = 6
-_NEGLIGIBLE = 1e-10
+_NEGLIGIBLE = 1e-9
 TOLERANCE = 1e-6  # largest error of a unit's cdf; where it is exceeded the weights are drawn
 
 
@@ -37,7 +38,8 @@ TOLERANCE = 1e-6  # largest error of a unit's cdf; where it is exceeded the weig
 class InvertedWeights(Sampler):
     """Weights of ``law`` for one input; with more inputs, gradients or few units the weights are drawn.
 
-    A few activations may be too large for the polynomial: their weights are drawn and added.
+    So they are for networks where the map from a normal variable to a unit is not found to ``TOLERANCE``, as
+    where one activation outweighs all others.
     """
 
     law: WeightLaw
@@ -55,26 +57,24 @@ class InvertedWeights(Sampler):
         """Pre-activations, and what ``backward`` needs (None unless ``keep``)."""
         nets, fan_in, inputs = h.shape
         streamed = StreamedWeights(self.law, self.sigma_w, self.sigma_b)
-        if keep or inputs > 1 or fan_in < SMALLEST:
+        if keep or inputs > 1 or fan_in < SMALLEST or not nets:
             return streamed.forward(h, fan_out, generator, keep=keep)
-        a = h[..., 0].abs() * (self.sigma_w / math.sqrt(fan_in))
-        reach, coefficients, variance = log_characteristic(self.law)
-        # what the polynomial covers: t a_j ≤ reach for every t that matters
-        scale = (a.double().square().sum(dim=1) * variance + self.sigma_b**2).sqrt()
-        large = a > (scale * (reach / _CUT) * 0.9)[:, None]
-        count = int(large.sum(dim=1).max()) if nets else 0
-        if count > fan_in // 8 or not bool((scale > 0).all()):
+        psi, scale = self._characteristic(h[..., 0])
+        if psi is None:
             return streamed.forward(h, fan_out, generator)
-        small = torch.where(large, 0.0, a)
-        z, error = _units(small, reach, coefficients, variance, self.sigma_b, fan_out, generator)
-        if not error <= TOLERANCE:
-            return streamed.forward(h, fan_out, generator)
-        if count:
-            top = torch.where(large, a, 0.0).topk(count, dim=1).values
-            w = torch.empty(nets * fan_out * count, dtype=h.dtype, device=h.device)
-            filler(self.law)(w, generator)
-            z += torch.bmm(w.view(nets, fan_out, count), top[..., None])[..., 0]
-        return z[..., None], None
+        c, error = _map(psi)
+        found = error <= TOLERANCE
+        c = torch.where(found[:, None], c * scale[:, None], 0.0).to(h.dtype)
+        unit = normals((nets, fan_out), h, generator)
+        square = unit.square()
+        z = (square * c[:, -1:]).add_(c[:, -2:-1])
+        for m in range(_DEGREE - 3, -1, -1):
+            z.mul_(square).add_(c[:, m : m + 1])
+        z = z.mul_(unit)[..., None]
+        if not bool(found.all()):
+            missing = (~found).nonzero()[:, 0]
+            z[missing] = streamed.forward(h[missing], fan_out, generator)[0]
+        return z, None
 
     def backward(
         self, memo: Any, delta: Float[Tensor, "nets fan_out inputs"], generator: torch.Generator
@@ -82,124 +82,100 @@ class InvertedWeights(Sampler):
         """Gradients by ``h`` from gradients by the pre-activations; call once per ``memo``."""
         return StreamedWeights(self.law, self.sigma_w, self.sigma_b).backward(memo, delta, generator)
 
+    def _characteristic(self, h: Float[Tensor, "nets fan_in"]) -> tuple[Tensor | None, Tensor]:
+        """ψ of a standardised unit at the nodes ``_T``, (nets, 24), and the unit's standard deviation.
 
-def _units(
-    a: Tensor,
-    reach: float,
-    coefficients: tuple[float, ...],
-    variance: float,
-    sigma_b: float,
-    fan_out: int,
-    generator: torch.Generator,
-) -> tuple[Tensor, float]:
-    """Independent units (nets, fan_out) and the largest error of their cdf."""
-    # power sums of (a_j/reach)²: entries at most one, so that high powers neither overflow nor cancel
-    base = a.square().div_(reach**2)
-    # a matrix times a vector is the fastest way to sum rows; its float32 rounding moves the scale by 1e-6 at most
-    ones = base.new_ones(base.shape[1])
+        None where the law has no series, or a network has a dead layer and no bias.
+        """
+        reach, coefficients, variance = log_characteristic(self.law)
+        share = self.sigma_w**2 / h.shape[1]
+        base = h.square()
+        # a matrix times a vector is the fastest way to sum rows; its float32 rounding moves the scale by 1e-6 at most
+        ones = base.new_ones(base.shape[1])
+        square = (base @ ones).double() * (share * variance) + self.sigma_b**2
+        if reach == 0 or not bool(((square > 0) & (square < math.inf)).all()):
+            return None, square
+        # in units of the largest square that the polynomial covers: powers of what is kept cannot overflow
+        base.mul_((share / (square * (_USED * reach / float(_T[-1])) ** 2)).to(base.dtype)[:, None])
+        large = base > 1
+        count = int(large.sum(dim=1).max())
+        beyond = None
+        if count:
+            beyond = (base * large).topk(count, dim=1).values.double().sqrt()
+            base.masked_fill_(large, 0.0)
+        t = _T.to(h.device)
+        log_psi = _series(base, ones, coefficients) - (0.5 * self.sigma_b**2) * t.square() / square[:, None]
+        psi = log_psi.exp_()
+        if beyond is not None:
+            angle = beyond[:, :, None] * (t * (_USED * reach / float(_T[-1])))
+            psi = psi * table(self.law)(angle).prod(dim=1)
+        return psi, square.sqrt()
+
+
+def _series(base: Tensor, ones: Tensor, coefficients: tuple[float, ...]) -> Tensor:
+    """Σ_j log ψ_W(t a_j) at the nodes, from the power sums of a_j² over the largest one that is covered."""
+    shrink = (_USED / float(_T[-1])) ** 2
     sums = [(base @ ones).double()]
-    scale = (sums[0] * reach**2 * variance + sigma_b**2).sqrt()
     # small entries, a share below 1e-6 of the squares' sum, would only become denormal, which is slow
-    base = torch.where(base > 1e-3 * base.mean(dim=1, keepdim=True), base, 0.0)
-    power = base
-    for m in range(2, _TERMS + 1):
-        power = power * base
+    power = base = torch.nn.functional.threshold(base, 1e-3 * float(sums[0].min()) / base.shape[1], 0.0)
+    for m in range(2, len(coefficients) + 1):
+        power = power * base if m == 2 else power.mul_(base)
         sums.append((power @ ones).double())
         # t^{2m} e^{−t²/2} is at most (2m/e)^m: what this term can change in ψ, and later ones change less
-        most = abs(coefficients[m - 1]) * sums[-1] / scale ** (2 * m) * (2 * m / math.e) ** m
-        if float(most.max()) < _NEGLIGIBLE:
+        most = abs(coefficients[m - 1]) * (shrink * 2 * m / math.e) ** m
+        if float(sums[-1].max()) * most < _NEGLIGIBLE:
             break
     p = torch.stack(sums, dim=1)
-    t = (torch.arange(int(_CUT / _STEP) + 1, dtype=torch.float64, device=a.device) + 0.5) * _STEP
-    square = (t / scale[:, None]).square()
-    log_psi = -0.5 * sigma_b**2 * square
-    raised = torch.ones_like(square)
-    for m in range(p.shape[1]):
-        raised = raised * square
-        log_psi = log_psi + coefficients[m] * p[:, m : m + 1] * raised
-    psi = torch.exp(log_psi)
-    g = torch.cat([_NODES, _CHECKS]).to(a.device)
-    z = _inverse(psi, t, g)
-    fit = _fit_matrix().to(a.device)
-    c = (z[:, : len(_NODES)] / g[: len(_NODES)]) @ fit.T
-    checks = _CHECKS.to(a.device)
-    powers = checks[:, None].square() ** torch.arange(_DEGREE, device=a.device)
-    back = checks * (c @ powers.T)
-    error = float((_tail(psi, t, back) - torch.special.ndtr(-checks)).abs().max()) if len(a) else 0.0
-    normal = normals((len(a), fan_out), a, generator)
-    square = normal.square()
-    c = (c * scale[:, None]).to(a.dtype)
-    poly = c[:, -1:].expand_as(normal)
-    for m in range(_DEGREE - 2, -1, -1):
-        poly = torch.addcmul(c[:, m : m + 1], poly, square)
-    return normal.mul_(poly), error
+    orders = torch.arange(1, p.shape[1] + 1, dtype=torch.float64)
+    c = torch.tensor(coefficients[: p.shape[1]], dtype=torch.float64)
+    return p @ (c[:, None] * (shrink * _T.square()) ** orders[:, None]).to(p.device)
 
 
-def _inverse(psi: Tensor, t: Tensor, g: Tensor) -> Tensor:
-    """Standardised units z with P(Z > z) = Φ(−g), by Newton's method from z = g."""
-    target = torch.special.ndtr(-g)
-    z = g.expand(len(psi), -1).clone()
-    for _ in range(6):
+def _map(psi: Float[Tensor, "nets nodes"]) -> tuple[Float[Tensor, "nets degree"], Float[Tensor, " nets"]]:
+    """Coefficients c of the map g ↦ Σ c_m g^{2m+1} from a normal variable to a unit, and its cdf's error.
+
+    The error is NaN where the map was not found.
+    """
+    g = _NODES.to(psi.device)
+    at_sine, at_cosine, fit = (part.to(psi.device) for part in _constants())
+    weighted = psi * (_STEP / math.pi)
+    z = g + _halley(g, g, 0.5 - weighted @ at_sine, weighted @ at_cosine[0], weighted @ at_cosine[1])
+    t = _T.to(psi.device)
+    over_t, times_t = weighted / t, weighted * t
+    for _ in range(3):
         angle = z[..., None] * t
-        tail = 0.5 - (torch.sin(angle) / t * psi[:, None]).sum(dim=-1) * (_STEP / math.pi)
-        density = (torch.cos(angle) * psi[:, None]).sum(dim=-1) * (_STEP / math.pi)
-        step = ((tail - target) / density.clamp_min(1e-12)).clamp(-0.5, 0.5)
+        sine, cosine = torch.sin(angle), torch.cos(angle)
+        tail = 0.5 - (sine @ over_t[..., None])[..., 0]
+        density = (cosine @ weighted[..., None])[..., 0]
+        step = _halley(z, g, tail, density, -(sine @ times_t[..., None])[..., 0])
         z = z + step
-        if float(step.abs().amax()) < 1e-5:  # the next step would be its square
+        if not bool((step.abs() >= 1e-3).any()):  # the next step would be its cube
             break
-    return z
+    c = (z / g) @ fit.T
+    checks = _CHECKS.to(psi.device)
+    powers = checks[:, None].square() ** torch.arange(_DEGREE, device=psi.device)
+    back = checks * (c @ powers.T)
+    tail = 0.5 - (torch.sin(back[..., None] * t) @ over_t[..., None])[..., 0]
+    return c, (tail - torch.special.ndtr(-checks)).abs().amax(dim=1)
 
 
-def _tail(psi: Tensor, t: Tensor, z: Tensor) -> Tensor:
-    """P(Z > z) by the Gil-Pelaez integral."""
-    return 0.5 - (torch.sin(z[..., None] * t) / t * psi[:, None]).sum(dim=-1) * (_STEP / math.pi)
+def _halley(z: Tensor, g: Tensor, tail: Tensor, density: Tensor, slope: Tensor) -> Tensor:
+    """The step of Halley's method for G(z) = g, with G = −Φ⁻¹(tail) the normal score of z; NaN where it fails."""
+    score = -torch.special.ndtri(tail)
+    normal = torch.exp(-0.5 * score.square()) / math.sqrt(2 * math.pi)
+    first = density / normal
+    second = slope / normal + score * first.square()
+    newton = (score - g) / first
+    return (newton / (0.5 * newton * second / first - 1)).clamp(-0.7, 0.7)
 
 
 @lru_cache(maxsize=1)
-def _fit_matrix() -> Tensor:
-    """From z/g at the nodes to an even polynomial in g, by least squares that favours the middle."""
+def _constants() -> tuple[Tensor, Tensor, Tensor]:
+    """sin(gt)/t, then cos(gt) and −t sin(gt) at the nodes; and the matrix from z/g to a polynomial in g²."""
+    angle = _T[:, None] * _NODES
+    sine = torch.sin(angle)
     powers = _NODES[:, None].square() ** torch.arange(_DEGREE)
+    # least squares that favour the middle, where most units are
     weight = torch.exp(-_NODES.square() / 8)[:, None]
-    return torch.linalg.pinv(powers * weight) * weight.T
-
-
-@lru_cache(maxsize=32)
-def log_characteristic(law: WeightLaw) -> tuple[float, tuple[float, ...], float]:
-    """Reach, coefficients and variance: log ψ_W(t) = Σ c_m (t/reach)^{2m}, m = 1…14, for |t| ≤ reach.
-
-    ψ_W(t) = E cos(tW) by double-exponential quadrature of the quantile; the polynomial interpolates
-    log ψ_W(t)/t² at Chebyshev points of t², on the largest interval where it is good to 1e-11.
-
-    Examples
-    --------
-    >>> from firstlight import weights
-    >>> from firstlight.ensemble.samplers.inversion import log_characteristic
-    >>> reach, c, variance = log_characteristic(weights.Normal())
-    >>> abs(c[0] + reach**2 / 2) < 1e-9, abs(variance - 1) < 1e-9
-    (True, True)
-    """
-    u = np.linspace(-4.2, 4.2, 1201)
-    s = np.pi / 2 * np.sinh(u)
-    v = np.exp(-np.logaddexp(0.0, 2 * s))  # 1/(1 + e^{2s}), to its last digit near both ends
-    weight = np.pi * np.cosh(u) * v * np.exp(-np.logaddexp(0.0, -2 * s)) * (u[1] - u[0])
-    magnitude = law._isf(torch.from_numpy(np.clip(v, 1e-300, 1.0))).numpy()
-    good = np.isfinite(magnitude) & (weight > 0)
-    magnitude, weight = magnitude[good], weight[good] / weight[good].sum()
-    variance = float(weight @ magnitude**2)
-    for reach in 2.0 ** np.arange(2, -8, -0.25) / math.sqrt(variance):
-        nodes = 0.5 - 0.5 * np.cos(np.pi * (np.arange(_TERMS) + 0.5) / _TERMS)
-        between = np.linspace(0.003, 1, 57)
-        values = [_log_psi_over_t2(magnitude, weight, reach * np.sqrt(x)) for x in (nodes, between)]
-        if not all(np.isfinite(part).all() for part in values):
-            continue
-        series = np.polynomial.Chebyshev.fit(nodes, values[0], _TERMS - 1, domain=[0, 1])
-        if np.abs(series(between) - values[1]).max() < 3e-11 * variance:
-            c = series.convert(kind=np.polynomial.Polynomial).coef
-            return float(reach), tuple((np.pad(c, (0, _TERMS - len(c))) * reach**2).tolist()), variance
-    return 0.0, (0.0,) * _TERMS, variance
-
-
-def _log_psi_over_t2(magnitude: np.ndarray, weight: np.ndarray, t: np.ndarray) -> np.ndarray:
-    half = np.sin(0.5 * t[:, None] * magnitude) ** 2 @ weight
-    # ψ = 1 − 2 E sin²(tW/2): no digits are lost where t is small; NaN from the first zero of ψ on
-    return np.where(half < 0.45, np.log1p(-2 * np.minimum(half, 0.45)), np.nan) / t**2
+    fit = torch.linalg.pinv(powers * weight) * weight.T
+    return sine / _T[:, None], torch.stack([torch.cos(angle), -_T[:, None] * sine]), fit
