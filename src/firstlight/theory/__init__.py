@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from firstlight.theory import batchnorm
+from firstlight.theory.convolution import ConvolutionalNetwork
+from firstlight.theory.convolution_kernels import convolutional_kernels
 from firstlight.theory.criticality import Criticality, criticality
 from firstlight.theory.density import Laws, propagate_density
 from firstlight.theory.dual_map import DualMap
@@ -25,11 +27,13 @@ from firstlight.theory.gp import Posterior, posterior
 from firstlight.theory.kernels import Kernels, kernels
 from firstlight.theory.layer import LayerMap
 from firstlight.theory.phase import PHASES, PhaseDiagram, phase_diagram
+from firstlight.theory.piecewise_linear import PiecewiseLinear
 from firstlight.theory.predict import depth_scales, predict
 from firstlight.theory.unified import Gain, Stationarity, gain, unified_view
 
 __all__ = [
     "PHASES",
+    "ConvolutionalNetwork",
     "CorrelationPoint",
     "Criticality",
     "DualMap",
@@ -42,9 +46,11 @@ __all__ = [
     "Laws",
     "LayerMap",
     "PhaseDiagram",
+    "PiecewiseLinear",
     "Posterior",
     "Stationarity",
     "batchnorm",
+    "convolutional_kernels",
     "correlation_fixed_points",
     "criticality",
     "depth_scales",

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from firstlight.errors import DomainError
 from firstlight.network import RandomNetwork
+from firstlight.theory.convolution import ConvolutionalNetwork
+from firstlight.theory.convolution_kernels import convolutional_kernels
 from firstlight.theory.kernels import kernels
 
 
@@ -41,10 +43,10 @@ class Posterior:
 
 
 def posterior(
-    network: RandomNetwork,
-    x: Float[Tensor, "n d"],
+    network: RandomNetwork | ConvolutionalNetwork,
+    x: Float[Tensor, n * d],
     y: Tensor,
-    tests: Float[Tensor, "m _"],
+    tests: Float[Tensor, m * _],
     *,
     noise: float | int = 1e-2,
 ) -> Posterior:
@@ -59,7 +61,7 @@ def posterior(
     Parameters
     ----------
     network
-        The network whose last layer is the prior.
+        The network whose last layer is the prior; a convolutional one takes images (n, channels, *size).
     x, y, tests
         Training inputs, targets (one column per output; centre them or use ±1 one-hot codes) and test inputs.
     noise
@@ -93,8 +95,12 @@ def posterior(
         )
     if not noise >= 0:
         raise DomainError(f"while computing a posterior: expected a noise variance ≥ 0, got {noise}")
-    own = kernels(network, x, get=("nngp",)).nngp
-    cross = kernels(network, tests, x, get=("nngp",))
+    if isinstance(network, ConvolutionalNetwork):
+        own = convolutional_kernels(network, x, get=("nngp",)).nngp
+        cross = convolutional_kernels(network, tests, x, get=("nngp",))
+    else:
+        own = kernels(network, x, get=("nngp",)).nngp
+        cross = kernels(network, tests, x, get=("nngp",))
     factor, jitter = _factor(own, float(noise))
     weights = torch.cholesky_solve(targets, factor)
     half = torch.linalg.solve_triangular(factor, cross.nngp.T, upper=False)
