@@ -63,6 +63,7 @@ def test_gradients(centred, scale, affine, eps):
     norm = BatchNorm(3, centred=centred, scale=scale, affine=affine, eps=eps).double()
     x = gaussian(5, 3).requires_grad_()
     assert torch.autograd.gradcheck(norm, (x,))
+    assert torch.autograd.gradgradcheck(norm, (x,))
 
 
 class _Watching(torch.overrides.TorchFunctionMode):

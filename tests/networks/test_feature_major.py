@@ -131,6 +131,8 @@ def test_second_derivatives(centred):
         (g,) = torch.autograd.grad(model(x).square().sum(), x, create_graph=True)
         found.append(torch.autograd.grad(g.square().sum(), model.get_submodule("fc5").weight)[0])
     torch.testing.assert_close(found[0], found[1], rtol=1e-7, atol=1e-8)
+    small = isometric_mlp(3, None, depth=2, width=3, norm=NormOptions(centred=centred)).double()
+    assert torch.autograd.gradgradcheck(small, (samples(5)[:, 0].clone().requires_grad_(),))
 
 
 def test_low_precision_runs_its_modules():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, cast, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -140,7 +140,7 @@ class BatchNorm(nn.Module):
         if self.centred:
             y = functional.layer_norm(rows, (count,), None, None, self.eps)
         else:
-            y = cast(Tensor, _RootMeanSquare.apply(rows, self.eps))
+            y, _ = _RootMeanSquare.apply(rows, self.eps)
         if self.scale == "unit":
             y = y / math.sqrt(self._unit_count(x))
         if x.ndim == 2:
@@ -218,21 +218,30 @@ def take_in_all(norms: list[BatchNorm], means: list[Tensor], squares: list[Tenso
 
 
 class _RootMeanSquare(torch.autograd.Function):
-    """Rows over their root mean square; torch's rms_norm has no fused backward on the CPU."""
+    """Rows over their root mean square, and the factors; torch's rms_norm has no fused backward on the CPU."""
 
     @staticmethod
-    def forward(ctx, rows: Tensor, eps: float) -> Tensor:  # type: ignore[no-untyped-def]
-        count = rows.shape[1]
-        if eps == 0:
-            factor = math.sqrt(count) / torch.linalg.vector_norm(rows, dim=1, keepdim=True)
-        else:
-            factor = torch.rsqrt(torch.linalg.vecdot(rows, rows).unsqueeze(1) / count + eps)
+    def forward(ctx: Any, rows: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+        """Both outputs; the factors are constants to autograd."""
+        factor = _factor(rows, eps)
+        ctx.save_for_backward(rows, factor)
+        ctx.mark_non_differentiable(factor)
+        ctx.eps = eps
+        return rows * factor, factor
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, None]:
+        """The gradient of the rows."""
+        rows, factor = ctx.saved_tensors
+        if torch.is_grad_enabled():  # a second derivative needs the factor as a function of the rows
+            factor = _factor(rows, ctx.eps)
         y = rows * factor
-        ctx.save_for_backward(y, factor)
-        return y
-
-    @staticmethod
-    def backward(ctx, grad: Tensor):  # type: ignore[no-untyped-def]
-        y, factor = ctx.saved_tensors
         along = torch.linalg.vecdot(grad, y).unsqueeze(1) / y.shape[1]
         return torch.addcmul(grad, y, along, value=-1) * factor, None
+
+
+def _factor(rows: Tensor, eps: float) -> Tensor:
+    count = rows.shape[1]
+    if eps == 0:
+        return math.sqrt(count) / torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+    return torch.rsqrt(torch.linalg.vecdot(rows, rows).unsqueeze(1) / count + eps)

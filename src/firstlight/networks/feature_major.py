@@ -84,19 +84,18 @@ class FeatureMajorSequential(nn.Sequential):
                     norms, *linear_statistics(seen, mean, h.shape[1], centred=norms[0].centred), h.shape[1]
                 )
             return out
-        means, squares = [], []
+        means, factors = [], []
         for fc, norm, phi in stack:
-            z = torch.mm(fc.weight, h)
-            if tracked:
-                square, mean = torch.var_mean(z.detach(), dim=1, correction=0)
-                means.append(mean if norm.centred else torch.zeros_like(mean))
-                squares.append(square if norm.centred else square + mean.square())
-            h = normalise_rows(z, norm.eps, centred=norm.centred)
+            h, mean, factor = normalise_rows(torch.mm(fc.weight, h), norm.eps, centred=norm.centred)
+            means.append(mean)
+            factors.append(factor)
             if trace is not None:
                 trace.features.append(h.detach())
             h = h if phi is None else phi(h)
         if tracked:
-            _track(norms, means, squares, h.shape[1])
+            eps = h.new_tensor([norm.eps for norm in norms]).unsqueeze(1)
+            squares = (torch.stack(factors).flatten(1).square().reciprocal() - eps).clamp_(min=0)
+            _track(norms, [mean.flatten() for mean in means], list(squares.unbind()), h.shape[1])
         return h
 
     def _unwatched(self) -> bool:

@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from firstlight.networks.batch_norm import _RootMeanSquare
 
@@ -114,19 +113,20 @@ def linear_statistics(
     return means, list(squares.unbind())
 
 
-def normalise_rows(z: Tensor, eps: float, *, centred: bool) -> Tensor:
-    """Each row with mean square 1, and mean 0 if it is to be centred."""
+def normalise_rows(z: Tensor, eps: float, *, centred: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Each row with mean square 1, and mean 0 if it is to be centred; the means taken off, and the factors."""
     if centred:
-        return functional.layer_norm(z, (z.shape[1],), None, None, eps)
-    rows: Tensor = _RootMeanSquare.apply(z, eps)
-    return rows
+        rows, mean, factor = torch.native_layer_norm(z, [z.shape[1]], None, None, eps)
+        return rows, mean.detach(), factor.detach()
+    rows, factor = _RootMeanSquare.apply(z, eps)
+    return rows, torch.zeros_like(factor), factor
 
 
 def _differentiably(ctx: Any, grad: Tensor, x: Tensor, weights: list[Tensor]) -> tuple[Tensor | None, ...]:
     """The same gradients as a graph, for second derivatives."""
     h = x
     for w in weights:
-        h = normalise_rows(torch.mm(w, h), ctx.eps, centred=ctx.centred)
+        h, _, _ = normalise_rows(torch.mm(w, h), ctx.eps, centred=ctx.centred)
     needs = [ctx.needs_input_grad[0], *ctx.needs_input_grad[4:]]
     wanted = [one for one, need in zip([x, *weights], needs, strict=True) if need]
     found = iter(torch.autograd.grad(h, wanted, grad, create_graph=True))
