@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from firstlight.measure.subset import StandardRows, matrix, standardise
+from firstlight.measure.subset import LayerStack, StandardRows, matrix, standardise
 
 _DOING = "measuring the correlation between samples"
 
@@ -75,19 +76,38 @@ def sample_correlation(
     """
     if not isinstance(z, StandardRows):
         z = standardise(matrix(z, _DOING), max_samples=max_samples, max_units=max_units)
-    cosine = z.cosine.double()
     samples, units = z.unit.shape
     if samples < 2 or units == 0:
-        return SampleCorrelation(math.nan, math.nan, math.nan, cosine, samples, units)
-    # numpy: these arrays are small, and a torch call costs more than its arithmetic
-    rows = z.unit.cpu().numpy()
-    others = cosine.numpy().sum(axis=1) - 1.0
+        return SampleCorrelation(math.nan, math.nan, math.nan, z.cosine.double(), samples, units)
+    return sample_correlations(LayerStack(z.unit[None], z.unit[None], z.cosine[None]))[0]
+
+
+def sample_correlations(stack: LayerStack) -> list[SampleCorrelation]:
+    """``sample_correlation`` of every layer of a stack of two samples or more.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from firstlight import measure
+    >>> z = torch.tensor([[[1.0, 0.0], [1.0, 1.0]], [[1.0, 0.0], [0.0, 1.0]]])
+    >>> [c.mean for c in measure.sample_correlations(measure.stack_layers(z))]
+    [0.7071..., 0.0]
+    """
+    samples, units = stack.unit.shape[1:]
+    cosine, rows = stack.cosine.double(), stack.unit
+    others = cosine.sum(dim=2) - 1.0
     pairs = samples * (samples - 1)
-    mean = float(others.sum()) / pairs
-    squares = rows * rows
+    means = others.sum(dim=1) / pairs
     # Change of the mean cosine when one unit weighs more, with the rows' norms following.
-    influence = rows.sum(axis=0) ** 2 - (others + 1.0).astype(rows.dtype) @ squares
-    se_units = float(influence.std(ddof=1)) / pairs / math.sqrt(units) if units > 1 else math.nan
-    spread = float(others.std(ddof=1)) / (samples - 1)
-    se_samples = 2.0 * spread / math.sqrt(samples) if samples > 2 else math.nan
-    return SampleCorrelation(mean, se_units, se_samples, cosine, samples, units)
+    weights = (others + 1.0).to(rows).unsqueeze(1)
+    influence = rows.sum(dim=1).square() - torch.bmm(weights, rows.square()).squeeze(1)
+    nothing = torch.full_like(means, math.nan)
+    se_units = influence.std(dim=1).cpu().double() / pairs / math.sqrt(units) if units > 1 else nothing
+    spread = others.std(dim=1) / (samples - 1)
+    se_samples = 2.0 * spread / math.sqrt(samples) if samples > 2 else nothing
+    return [
+        SampleCorrelation(mean, by_unit, by_sample, matrix, samples, units)
+        for mean, by_unit, by_sample, matrix in zip(
+            means.tolist(), se_units.tolist(), se_samples.tolist(), cosine.unbind()
+        )
+    ]

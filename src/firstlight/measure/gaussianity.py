@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -11,9 +11,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from firstlight.errors import DomainError
-from firstlight.measure.ks import ks_to_normal
-from firstlight.measure.ks_null import power_means, suprema
-from firstlight.measure.subset import StandardRows, finite_part, matrix, standardise
+from firstlight.measure.ks import ks_to_normal, sorted_distances, sorted_entries
+from firstlight.measure.ks_null import DRAWS, power_means, suprema, upper_triangle
+from firstlight.measure.subset import LayerStack, StandardRows, finite_part, matrix, standardise
 
 _DOING = "measuring the Gaussianity of pre-activations"
 
@@ -95,15 +95,39 @@ def gaussianity(
     if not isinstance(z, StandardRows):
         z = standardise(matrix(z, _DOING), max_samples=max_samples, max_units=max_units)
     values, rows = z.values, z.unit
-    ks = ks_to_normal(values if rows.shape == values.shape else finite_part(values))
     samples, units = rows.shape
     if samples == 0 or units == 0:
+        ks = ks_to_normal(finite_part(values))
         return Gaussianity(ks, math.nan, math.nan, math.nan, 0.0, samples, units)
-    standardised = ks_to_normal(rows)
-    draws = suprema(power_means(z.cosine, units), units)
+    whole = rows.shape == values.shape
+    stack = LayerStack((values if whole else rows)[None], rows[None], z.cosine[None])
+    found = gaussianities(stack, level=level)[0]
+    return found if whole else replace(found, ks=ks_to_normal(finite_part(values)))
+
+
+def gaussianities(stack: LayerStack, *, level: float = 0.05) -> list[Gaussianity]:
+    """``gaussianity`` of every layer of a stack, with the same numbers in far fewer calls.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from firstlight import measure
+    >>> z = torch.randn(3, 64, 256, generator=torch.Generator().manual_seed(0))
+    >>> stack = measure.stack_layers(z)
+    >>> measure.gaussianities(stack)[1] == measure.gaussianity(z[1])
+    True
+    """
+    samples, units = stack.unit.shape[1:]
+    ks = sorted_distances(stack.sorted_values)
+    standardised = sorted_distances(sorted_entries(stack.unit))
+    draws = suprema(power_means(stack.cosine, units), units)
     draws /= math.sqrt(units)
     # the order statistic whose expected level is the asked one
-    critical = float(np.partition(draws, rank := math.ceil((1 - level) * len(draws)) - 1)[rank])
-    p_value = (1 + int(np.count_nonzero(draws >= standardised))) / (1 + len(draws))
-    n_eff = units * 0.5 * math.pi / max(float(torch.asin(z.cosine).mean()), 1e-12)
-    return Gaussianity(ks, standardised, critical, p_value, n_eff, samples, units)
+    rank = math.ceil((1 - level) * DRAWS) - 1
+    critical = np.partition(draws, rank, axis=-1)[:, rank]
+    p_values = (1 + np.count_nonzero(draws >= standardised[:, None], axis=-1)) / (1 + DRAWS)
+    # of every two samples the covariance at 0 is asin(c)/2π, of a sample with itself 1/4
+    arcsines = 2.0 * torch.asin(upper_triangle(stack.cosine)).sum(dim=-1).double() + samples * math.pi / 2
+    n_eff = units * samples**2 * 0.5 * math.pi / arcsines.clamp_min(1e-12 * samples**2)
+    columns = zip(*(c.tolist() for c in (ks, standardised, critical, p_values, n_eff)), strict=True)
+    return [Gaussianity(*numbers, samples, units) for numbers in columns]  # type: ignore[call-arg]

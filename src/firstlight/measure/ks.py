@@ -37,10 +37,19 @@ def ks_to_normal(x: Tensor) -> float:
     x = floating(x, "measuring the distance to a normal law")
     if x.numel() == 0:
         return math.nan
+    return float(sorted_distances(sorted_entries(x.reshape(1, -1)))[0])
+
+
+def sorted_entries(rows: Tensor) -> NDArray[np.float32]:
+    """All entries of each of the first axis, float32, in increasing order."""
     # numpy sorts float32 with vector instructions, about ten times as fast as torch.sort
-    values = np.sort(x.float().cpu().numpy(), axis=None)
-    if np.isnan(values[-1]):
-        return math.nan
-    gap = torch.special.ndtr(torch.from_numpy(values)).numpy()
-    gap -= _steps(len(values))
-    return float(max(gap.max(), -gap.min())) + 0.5 / len(values)
+    return np.sort(rows.flatten(1).float().cpu().numpy(), axis=-1)
+
+
+def sorted_distances(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """``ks_to_normal`` of every row of float32 entries sorted along the last axis; NaN for a row with a NaN."""
+    n = values.shape[-1]
+    cdf = torch.from_numpy(values).mul(math.sqrt(0.5)).erf_().mul_(0.5).add_(0.5).numpy()
+    cdf -= _steps(n)
+    distances: NDArray[np.float32] = np.maximum(cdf.max(axis=-1), -cdf.min(axis=-1)) + np.float32(0.5 / n)
+    return distances

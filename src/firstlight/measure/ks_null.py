@@ -85,23 +85,22 @@ def _reference() -> _Reference:
     )
 
 
-def power_means(correlation: Float[Tensor, "samples samples"], units: int) -> NDArray[np.float32]:
+def power_means(correlation: Float[Tensor, "*layers samples samples"], units: int) -> NDArray[np.float32]:
     """w_k, the mean of c_ab^k over all ordered pairs of samples, for every order and band of the null law.
 
-    The last entry is w_1680, which only equal samples keep: the roughness of G between points of the grid.
-
-    For k ≥ 3, c² is first reduced by the 1/n that the cosine of two independent rows of n units has on
-    average.
+    One row per matrix of correlations, whose diagonals are ones. The last entry is w_1680, which only equal
+    samples keep: the roughness of G between points of the grid. For k ≥ 3, c² is first reduced by the 1/n
+    that the cosine of two independent rows of n units has on average.
     """
-    # numpy: these arrays are small, and a torch call costs more than its arithmetic
-    c = correlation.reshape(-1).numpy().astype(np.float32)
+    samples = correlation.shape[-1]
+    c = upper_triangle(correlation).float().numpy()
     square = c * c
     if units > 1:
         square -= np.float32(1.0 / units)
         square *= np.float32(1.0 / (1.0 - 1.0 / units))
         np.maximum(square, 0.0, out=square)
     shrunk = np.copysign(np.sqrt(square), c)
-    powers = np.empty((len(ORDERS) + len(BANDS) + 2, len(c)), np.float32)
+    powers = np.empty((len(ORDERS) + len(BANDS) + 2, *c.shape), np.float32)
     powers[0] = c
     np.multiply(shrunk, square, out=powers[1])  # order 3
     for i in range(2, len(ORDERS)):
@@ -111,8 +110,20 @@ def power_means(correlation: Float[Tensor, "samples samples"], units: int) -> ND
     np.multiply(powers[10], np.square(powers[10]), out=powers[11])  # 3·35
     for i in (12, 13):
         np.square(np.square(powers[i - 1]), out=powers[i])
-    means: NDArray[np.float32] = powers.mean(axis=1)
-    return np.maximum(means, 0.0)
+    # every pair counts twice, and each sample once with itself
+    means = np.moveaxis((2.0 * powers.sum(axis=-1) + samples) / samples**2, 0, -1)
+    return np.maximum(means, 0.0).astype(np.float32)
+
+
+@lru_cache(maxsize=8)
+def _upper(samples: int) -> Tensor:
+    row, column = torch.triu_indices(samples, samples, 1)
+    return row * samples + column
+
+
+def upper_triangle(matrices: Float[Tensor, "*layers samples samples"]) -> Float[Tensor, "*layers pairs"]:
+    """The entries above the diagonals, each pair of samples once."""
+    return matrices.flatten(-2).index_select(-1, _upper(matrices.shape[-1]))
 
 
 def suprema(weights: NDArray[np.float32], units: int) -> NDArray[np.float32]:
@@ -121,18 +132,28 @@ def suprema(weights: NDArray[np.float32], units: int) -> NDArray[np.float32]:
     Parameters
     ----------
     weights
-        As ``power_means`` gives them.
+        As ``power_means`` gives them, one row per layer.
     units
         n, the number of units behind every sample.
+
+    Returns
+    -------
+    ndarray
+        1024 draws for each row of weights.
     """
     reference = _reference()
-    amplitude = np.sqrt(weights)
+    layers = weights.reshape(-1, weights.shape[-1])
+    amplitude = np.sqrt(layers)
     orders, bands = len(ORDERS), len(BANDS) + 1
     offset = reference.bias * np.float32(math.sqrt(units) / (units + 2))
-    # one product for all orders and the bias, whose draw is always 1
-    smooth = np.column_stack([reference.basis * amplitude[:orders], offset])
-    rough = amplitude[orders : orders + bands] @ reference.paths
-    paths = rough.reshape(GRID, DRAWS) + smooth @ reference.normals
-    overshoot = OVERSHOOT * float(amplitude[-1]) / math.sqrt(GRID)
-    result: NDArray[np.float32] = np.maximum(paths.max(axis=0), -paths.min(axis=0)) + np.float32(overshoot)
-    return result
+    basis = np.empty((GRID, orders + 1), np.float32)
+    basis[:, orders] = offset
+    result = np.empty((len(layers), DRAWS), np.float32)
+    for i, row in enumerate(amplitude):
+        # one product for all orders and the bias, whose draw is always 1; a layer at a time stays in cache
+        np.multiply(reference.basis, row[:orders], out=basis[:, :orders])
+        paths = (row[orders : orders + bands] @ reference.paths).reshape(GRID, DRAWS)
+        paths += basis @ reference.normals
+        np.abs(paths, out=paths).max(axis=0, out=result[i])
+    result += np.float32(OVERSHOOT / math.sqrt(GRID)) * amplitude[:, -1:]
+    return result.reshape(*weights.shape[:-1], DRAWS)

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
-from firstlight.measure.blocks import blocks, floating, strided_sample, to_floats
+from firstlight.measure.blocks import CPU_BLOCK, blocks, floating, strided_sample, to_floats
 
 _PILOT = 512
 # Fourth powers of scaled deviations in this range neither overflow float32 nor become subnormal.
@@ -260,7 +261,12 @@ def moments(x: Tensor) -> Moments:
     """
     x = floating(x, "measuring the moments of a tensor")
     sums, shift, exponent = _run(x, 4)
-    n, count = sums.finite, x.numel()
+    return _from_sums(sums, x.numel(), shift, exponent)
+
+
+def _from_sums(sums: _Sums, count: int, shift: float, exponent: int) -> Moments:
+    """Moments of x from the power sums of ``2**exponent · x − shift``."""
+    n = sums.finite
     if n == 0:
         nan = math.nan
         return Moments(count, nan, nan, nan, nan, nan, nan, 1.0 if count else 0.0)
@@ -277,6 +283,44 @@ def moments(x: Tensor) -> Moments:
     if m2 <= 0.0:
         return Moments(count, mean, q, 0.0, math.nan, math.nan, absmax, nonfinite)
     return Moments(count, mean, q, var, m3 / m2**1.5, m4 / (m2 * m2) - 3.0, absmax, nonfinite)
+
+
+def moments_of_each(rows: Float[Tensor, "rows entries"]) -> list[Moments]:
+    """``moments`` of every row of a matrix, in far fewer calls.
+
+    Rows with entries that are not finite, or too large or too small for their fourth powers, go through
+    ``moments`` one by one. Errors as ``moments``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from firstlight import measure
+    >>> [m.q for m in measure.moments_of_each(torch.tensor([[3.0, 4.0], [0.0, 2.0**99]]))] == [12.5, 2.0**197]
+    True
+    """
+    rows = floating(rows, "measuring the moments of rows")
+    count = rows.shape[1]
+    if rows.numel() == 0:
+        return [moments(row) for row in rows]
+    rows = rows.to(_work_dtype(rows))
+    step = max(1, 2 * CPU_BLOCK // count) if rows.device.type == "cpu" else len(rows)
+    result: list[Moments] = []
+    for x in rows.split(step):
+        lows, highs = (torch.stack(v).tolist() for v in zip(*(torch.aminmax(row) for row in x)))
+        shifts = x.mean(dim=1, keepdim=True)
+        powers = torch.empty(len(x), 2, count, dtype=x.dtype, device=x.device)
+        d, squares = powers.unbind(dim=1)
+        torch.sub(x, shifts, out=d)
+        torch.mul(d, d, out=squares)
+        products = torch.bmm(powers, powers.mT)
+        columns = (d.sum(dim=1), products[:, 0, 0], products[:, 0, 1], products[:, 1, 1])
+        sums = torch.stack(columns, dim=1).tolist()
+        for i, (low, high, shift) in enumerate(zip(lows, highs, shifts.flatten().tolist())):
+            size = max(abs(low), abs(high))
+            tame = math.isfinite(low) and math.isfinite(high) and _TAME[0] < size < _TAME[1]
+            found = _Sums(count, low, high, tuple(sums[i]))
+            result.append(_from_sums(found, count, shift, 0) if tame else moments(x[i]))
+    return result
 
 
 def second_moments(x: Tensor) -> SecondMoments:

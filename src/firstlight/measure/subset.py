@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from firstlight.errors import DomainError
 from firstlight.measure.blocks import floating
+from firstlight.measure.ks import sorted_entries
 
 
 def matrix(z: Tensor, doing: str) -> Tensor:
@@ -82,6 +85,10 @@ class StandardRows:
     unit: Float[Tensor, "some_samples some_units"]
     cosine: Float[Tensor, "some_samples some_samples"]
 
+    def thinned(self, step: int) -> StandardRows:
+        """Every ``step``-th unit only, with the cosines of all."""
+        return StandardRows(self.values[:, ::step], self.unit[:, ::step], self.cosine)
+
 
 def standardise(
     z: Float[Tensor, "samples units"], *, max_samples: int = 64, max_units: int = 256
@@ -108,3 +115,55 @@ def standardise(
     unit = unit_rows(z)
     cosine = (unit @ unit.T).cpu().div_(max(unit.shape[1], 1)).clamp_(-1.0, 1.0).fill_diagonal_(1.0)
     return StandardRows(z, unit, cosine)
+
+
+@dataclass(frozen=True)
+class LayerStack:
+    """``StandardRows`` of many layers of one shape, whose rows are all finite and not zero.
+
+    Attributes
+    ----------
+    values, unit, cosine
+        As in ``StandardRows``, with a leading axis of layers.
+    """
+
+    values: Float[Tensor, "layers samples units"]
+    unit: Float[Tensor, "layers samples units"]
+    cosine: Float[Tensor, "layers samples samples"]
+
+    def thinned(self, step: int) -> LayerStack:
+        """Every ``step``-th unit only, with the cosines of all."""
+        return LayerStack(self.values[:, :, ::step], self.unit[:, :, ::step], self.cosine)
+
+    @cached_property
+    def sorted_values(self) -> Float[np.ndarray, "layers entries"]:
+        """All entries of each layer in increasing order, float32."""
+        return sorted_entries(self.values)
+
+
+def stackable(rows: Float[Tensor, "layers samples units"]) -> list[bool]:
+    """For each layer, whether all its rows are finite and of a size whose square float32 holds."""
+    if rows.numel() == 0:
+        return [False] * len(rows)
+    norms = torch.linalg.vector_norm(rows, dim=2)
+    return ((norms > 1e-15) & (norms < 1e15)).all(dim=1).tolist()
+
+
+def stack_layers(rows: Float[Tensor, "layers samples units"]) -> LayerStack:
+    """Standardise layers of one shape together: what ``standardise`` makes of each, without its subsetting.
+
+    Every layer must be ``stackable``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from firstlight import measure
+    >>> stack = measure.stack_layers(torch.randn(10, 64, 256))
+    >>> stack.cosine.shape
+    torch.Size([10, 64, 64])
+    """
+    norms = torch.linalg.vector_norm(rows, dim=2, keepdim=True)
+    unit = rows * (math.sqrt(rows.shape[2]) / norms)
+    cosine = torch.bmm(unit, unit.mT).cpu().div_(max(rows.shape[2], 1)).clamp_(-1.0, 1.0)
+    cosine.diagonal(dim1=1, dim2=2).fill_(1.0)
+    return LayerStack(rows, unit, cosine)

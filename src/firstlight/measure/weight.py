@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from firstlight.measure.blocks import blocks, floating
-from firstlight.measure.moments import Moments, moments
+from firstlight.measure.moments import Moments, moments, moments_of_each
 
 _ROWS = 4096
 _COLUMNS = 16
@@ -91,6 +91,35 @@ def _keys(rows: Tensor) -> Tensor:
     return torch.cat([(piece.long() * form).sum(dim=1) for piece in pieces])
 
 
+def weight_summaries(stack: Tensor) -> list[WeightSummary]:
+    """``weight_summary`` of every weight of a stack, in far fewer calls.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from firstlight import measure
+    >>> [s.flags for s in measure.weight_summaries(torch.stack([torch.ones(4, 3), torch.randn(4, 3)]))]
+    [('constant',), ()]
+    """
+    stack = floating(stack, "summarising weights")
+    count = math.prod(stack.shape[1:])
+    if count == 0 or stack.ndim < 3:
+        return [weight_summary(w) for w in stack]
+    flat = stack.flatten(1)
+    zeros = (count - torch.count_nonzero(flat, dim=1)).tolist()
+    rows = stack[:, :_ROWS].flatten(2)
+    keys = _keys(_few_columns(rows.flatten(0, 1))).view(rows.shape[:2]).sort(dim=1).values
+    doubtful = (keys[:, 1:] == keys[:, :-1]).any(dim=1).tolist()
+    return [
+        WeightSummary(tuple(w.shape), m, math.prod(w.shape[1:]), z / count, _cloned(w) if again else 0.0)
+        for w, m, z, again in zip(stack, moments_of_each(flat), zeros, doubtful)
+    ]
+
+
+def _few_columns(rows: Tensor) -> Tensor:
+    return rows[:, :: -(-rows.shape[1] // _COLUMNS)]
+
+
 def _shared(keys: Tensor) -> Tensor:
     """Indices of the rows that share their key with another, those with equal keys side by side."""
     keys, order = keys.sort(stable=True)
@@ -105,7 +134,7 @@ def _cloned(w: Tensor) -> float:
         return 0.0
     # Neighbours are what copying makes, so a long tensor gives a run of rows rather than every k-th.
     flat = w[:_ROWS].flatten(1)
-    candidates = flat[_shared(_keys(flat[:, :: -(-flat.shape[1] // _COLUMNS)]))]
+    candidates = flat[_shared(_keys(_few_columns(flat)))]
     if len(candidates) == 0:
         return 0.0
     candidates = candidates[_shared(_keys(candidates))]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from firstlight.probe.site import Site
 
-# Rescale when the largest entry leaves [2^-16, 2^16]: float16 underflows at 2^-24, float32 at 2^-126.
+# Rescale when the size leaves [2^-16, 2^16]: float16 underflows at 2^-24, float32 at 2^-126.
 WINDOW = 16.0
 
 
@@ -97,7 +97,7 @@ class Backward:
         """Bring the gradient that enters a narrow node back to order one; returns what removes the hook."""
 
         def hook(gradients: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...] | None:
-            sizes = [_largest(g.detach()) for g in gradients if g is not None and g.numel()]
+            sizes = [_size(g.detach()) for g in gradients if g is not None and g.numel()]
             largest = max(sizes, default=0.0)
             if not (largest > 0.0 and math.isfinite(largest)) or abs(math.log2(largest)) < WINDOW:
                 return None
@@ -114,8 +114,16 @@ class Backward:
         return log_square(gradient) - 2.0 * self.log_scale
 
 
-def _largest(gradient: Tensor) -> float:
-    return float(torch.linalg.vector_norm(gradient, math.inf))
+def _size(gradient: Tensor) -> float:
+    """Root mean square of a gradient; its largest entry in half precision, or where squares leave the range.
+
+    Half precision has no room between the two; elsewhere the norm takes a twentieth of the time.
+    """
+    if gradient.dtype.itemsize >= 4:
+        norm: float = torch.linalg.vector_norm(gradient).item()
+        if 1e-15 < norm < math.inf:
+            return norm / math.sqrt(gradient.numel())
+    return float(gradient.abs().amax())
 
 
 def log_square(gradient: Tensor) -> float:

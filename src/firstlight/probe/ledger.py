@@ -146,8 +146,8 @@ class Ledger:
         for site in self.sites[count:]:
             for link in site.inputs:
                 link.source.consumers.remove(link)
-            self.reader.samples.pop(site.index, None)
             self._calls[site.name.split("#")[0]] -= 1
+        self.reader.drop(self.sites[count:])
         del self.sites[count:]
 
     def use_opaquely(self, origin: Origin) -> None:

@@ -18,13 +18,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from firstlight import activations, gauss
 from firstlight.errors import FirstlightError
 from firstlight.probe.expansion import expansion, power_series
 from firstlight.probe.measurement import Skipped
-from firstlight.probe.site import Link, Site
+from firstlight.probe.site import Link, Site, moments_of
 
 # Sample norms enter as the means of this many groups of sorted row variances.
 NORMS = 8
@@ -68,23 +69,32 @@ def _row_law(site: Site) -> tuple[Tensor, Tensor] | None:
 
     The rows are a subset, so the variances are scaled to the variance of all entries.
     """
-    rows = site.rows
-    if rows is None or rows.numel() < 2:
+    rows, square, row_means = site.rows, site.row_squares, site.row_means
+    if rows is None or square is None or row_means is None or rows.numel() < 2:
         return None
-    z = rows.cpu().numpy().astype(np.float64)
-    square = (z * z).mean(axis=1)
     if not np.isfinite(square.sum()):
         return None
-    mean = float(z.mean())
+    mean = float(row_means.mean())
     # the mean over few units is noise, and samples share it: keep it only where it stands out
-    if abs(mean) < 4.0 * math.sqrt(max(float(square.mean()) - mean * mean, 0.0) / z.shape[1]):
+    if abs(mean) < 4.0 * math.sqrt(max(float(square.mean()) - mean * mean, 0.0) / rows.shape[1]):
         mean = 0.0
-    variances = np.sort(square - mean * (2.0 * z.mean(axis=1) - mean)).clip(0.0)
+    variances = np.sort(_squares_about(site, mean)).clip(0.0)
     groups = variances.repeat(NORMS).reshape(NORMS, -1).mean(axis=1)
     total = site.values.get("var", math.nan) if mean else site.values.get("q", math.nan)
     if math.isfinite(total) and groups.mean() > 0:
         groups *= total / groups.mean()
     return torch.tensor(mean, dtype=torch.float64), torch.from_numpy(groups)
+
+
+def _squares_about(site: Site, mean: float) -> NDArray[np.float64]:
+    """Mean square of each row about a common mean."""
+    assert site.rows is not None
+    assert site.row_squares is not None
+    if mean == 0.0:
+        return site.row_squares
+    centred = site.rows.cpu().numpy().astype(np.float64) - mean
+    squares: NDArray[np.float64] = (centred * centred).mean(axis=1)
+    return squares
 
 
 def _laws(sites: list[Site], skipped: list[Skipped]) -> dict[tuple[int, str], Law]:
@@ -185,7 +195,7 @@ def _forward(site: Site, laws: dict[tuple[int, str], Law]) -> None:
     values = site.values
     link = site.inputs[0] if site.inputs else None
     if site.weight is not None:
-        mean, square = site.input_mean, site.input_square
+        square, mean = moments_of(site.reads[0])
         if link is not None:
             mean, square, _ = _moments(link, laws)
         values["q_theory"] = _mixed(site, square, mean)
@@ -206,6 +216,7 @@ def _forward(site: Site, laws: dict[tuple[int, str], Law]) -> None:
                 -1.0 / (batch - 1) if batch > 1 and len(site.shape) == 2 else math.nan
             )
     elif site.kind == "residual":
+        values["stream_q"], values["branch_q"] = (moments_of(source)[0] for source in site.reads)
         values["q_theory"] = values["stream_q"] + values["branch_q"]
     if "q_theory" in values and values.get("q") is not None and values["q_theory"] > 0:
         values["q_ratio"] = values["q"] / values["q_theory"]

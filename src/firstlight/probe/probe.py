@@ -107,6 +107,7 @@ def probe(
         value, meta["loss"] = _differentiable(output, targets, loss, seed, notes)
         if value is not None:
             _backward(ledger, net, value, notes)
+    reader.finish()
     skipped += add_theory(ledger.sites)
     profile = to_profile(ledger, net, meta, notes, skipped)
     meta["seconds"] = time.perf_counter() - start

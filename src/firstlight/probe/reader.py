@@ -1,10 +1,9 @@
-"""Reader: the forward statistics of one tensor, within a stated budget of entries."""
+"""Reader: takes a stated budget of entries of every tensor that passes, to be measured in stacks."""
 
 from __future__ import annotations
 
-import itertools
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -13,13 +12,14 @@ import torch
 from torch import Tensor
 
 from firstlight import measure
-from firstlight.probe.measurement import HISTOGRAM_BINS, QUANTILE_LEVELS, LayerSample
+from firstlight.probe.measurement import LayerSample
 from firstlight.probe.operations import WEIGHT_OPERATIONS
-from firstlight.probe.site import Origin, Site
-from firstlight.probe.weight import coverage
+from firstlight.probe.site import Moments, Origin, Site, Weight
+from firstlight.probe.statistics import Taken, measure_sites
+from firstlight.probe.weight import TakenWeight, coverage, measure_weights, take_weight
 
-# Distance between the quartiles of a standard Gaussian.
-QUARTILES = 1.349
+# Bytes that wait to be measured together.
+PENDING = 1 << 25
 
 
 @dataclass(frozen=True)
@@ -44,15 +44,23 @@ class Budget:
 
 
 class Reader:
-    """Measures tensors as they pass and keeps nothing but numbers and one small block of rows each."""
+    """Takes what the budget allows of each tensor as it passes, and measures what was taken in stacks.
+
+    Between two big products a hundred small calls run on cold caches, at several times their cost in one
+    go; so the forward only copies entries, and layers of one shape are measured together once
+    ``PENDING`` bytes are waiting or the pass is over.
+    """
 
     def __init__(self, budget: Budget) -> None:
         self.budget = budget
         self.samples: dict[int, LayerSample] = {}
         self.subsampled = 0
+        self._taken: list[Taken] = []
+        self._weights: list[TakenWeight] = []
+        self._waiting = 0
 
     def read(self, site: Site, tensor: Tensor) -> None:
-        """Fill a site's forward columns."""
+        """Take what a site's forward columns are measured on."""
         t = tensor.detach()
         site.entries = t.numel()
         site.values["shape"] = "×".join(map(str, t.shape))
@@ -60,105 +68,71 @@ class Reader:
             site.values["fault"] = "empty" if t.numel() == 0 else "not a dense tensor"
             return
         site.unit = max(site.unit, -max(t.dim(), 1))
-        self._entries(site, t)
-        rows = self._rows(t, site.unit)
-        site.rows = rows
+        entries = strided(t, self.budget.entries)
+        if entries.numel() < t.numel():
+            self.subsampled += 1
+            absmax, nonfinite = extremes(t)
+        else:
+            absmax = nonfinite = math.nan
         if site.kind == "activation" and t.dim() > 1:
             site.values["dead"] = measure.constant_units(t, dim=site.unit)
-        standard = measure.standardise(rows, max_samples=self.budget.samples, max_units=self.budget.units)
-        if site.kind != "activation" and all_finite(rows):
-            self._gaussianity(site, standard)
-        self._geometry(site, t, standard)
+        images = site.unit < -1 and t.dim() == -site.unit + 1
+        taken = Taken(
+            site,
+            # a copy, since an in-place operation may follow
+            entries.reshape(-1).to(work_dtype(t), copy=True),
+            self._rows(t, site.unit),
+            self._images(t) if images else None,
+            absmax,
+            nonfinite,
+        )
+        self._taken.append(taken)
+        self._wait(taken.size)
 
-    def _entries(self, site: Site, t: Tensor) -> None:
-        values = site.values
-        part = strided(t, self.budget.entries)
-        m = measure.moments(part)
-        values |= {"mean": m.mean, "q": m.q, "var": m.var, "kurtosis": m.kurtosis, "nonfinite": m.nonfinite}
-        absmax = m.absmax
-        values["q_se"] = 0.0
-        if part.numel() < t.numel():
-            self.subsampled += 1
-            if m.var > 0 and math.isfinite(m.var):
-                # spread of z² over the entries read; strided entries are as good as drawn ones
-                spread = m.var * (m.kurtosis + 2.0) + 4.0 * m.mean * (m.std * m.skewness + m.mean)
-                values["q_se"] = math.sqrt(max(m.var * spread, 0.0) / part.numel())
-            low, high = (float(v) for v in torch.aminmax(t))
-            absmax = max(abs(low), abs(high))
-            if not math.isfinite(absmax):
-                values["nonfinite"] = 1.0 - float(torch.isfinite(t).float().mean())
-                absmax = measure.second_moments(t).absmax
-        values["absmax"] = absmax
+    def weigh(self, weight: Weight, matrix: Tensor) -> None:
+        """Take what the law of a weight is measured on."""
+        taken = take_weight(weight, matrix)
+        self._weights.append(taken)
+        self._wait(taken.part.numel() * taken.part.element_size())
+
+    def _wait(self, size: int) -> None:
+        self._waiting += size
+        if self._waiting > PENDING:
+            self.finish()
+
+    def finish(self) -> None:
+        """Measure everything that is waiting."""
+        self.samples |= measure_sites(self._taken, self.budget.spectrum)
+        measure_weights(self._weights)
+        self._taken, self._weights, self._waiting = [], [], 0
+
+    def drop(self, sites: list[Site]) -> None:
+        """Keep no law of the entries of these sites, whose index others will have."""
+        for site in sites:
+            site.retracted = True
+            self.samples.pop(site.index, None)
 
     def _rows(self, t: Tensor, unit: int) -> Tensor:
         """At most ``samples × units`` entries as float32 rows, spread over all samples and units."""
         moved = t.movedim(unit, -1) if t.dim() else t.reshape(1, 1)
-        lead, n = moved.shape[:-1], moved.shape[-1]
-        total = math.prod(lead)
+        lead, n = tuple(moved.shape[:-1]), moved.shape[-1]
         moved = moved[..., :: -(-n // self.budget.units)] if n > self.budget.units else moved
-        if total > self.budget.samples:
-            count = self.budget.samples
-            step = total // count
-            # an offset that changes with k keeps convolution rows off the image border
-            index = np.array([k * total // count + (k * 2654435761 % step) for k in range(count)])
-            places = np.unravel_index(index, lead)
-            moved = moved[tuple(torch.from_numpy(p).to(t.device) for p in places)]
-        return moved.reshape(-1, moved.shape[-1]).float()
+        if math.prod(lead) > self.budget.samples:
+            moved = moved[places(lead, self.budget.samples, t.device)]
+        return moved.reshape(-1, moved.shape[-1]).to(torch.float32, copy=True)
 
-    def _gaussianity(self, site: Site, rows: measure.StandardRows) -> None:
-        values = site.values
-        # half of the units are enough for a distance, whose cost is their sorting
-        half = slice(None, None, 2 if rows.values.shape[1] > 128 else 1)
-        part = replace(rows, values=rows.values[:, half].contiguous(), unit=rows.unit[:, half].contiguous())
-        g = measure.gaussianity(part)
-        values |= {
-            "ks": g.ks,
-            "ks_standardised": g.ks_standardised,
-            "ks_critical": g.ks_critical,
-            "n_eff": g.n_eff,
-        }
-        flat = np.sort(part.values.cpu().numpy(), axis=None)
-        low, high = float(flat[0]), float(flat[-1])
-        # quartiles stay where they are when one entry runs away; the root mean square does not
-        quarter = len(flat) // 4
-        deviation = float(flat[-1 - quarter] - flat[quarter]) / QUARTILES
-        if deviation > 0:
-            values["outlier_ratio"] = values["absmax"] / deviation
-        if high > low:
-            inner = np.linspace(low, high, HISTOGRAM_BINS + 1)[1:-1].astype(flat.dtype)
-            below = [0, *np.searchsorted(flat, inner).tolist(), len(flat)]
-            places = [round(p * (len(flat) - 1)) for p in QUANTILE_LEVELS]
-            counts = tuple(b - a for a, b in itertools.pairwise(below))
-            self.samples[site.index] = LayerSample(low, high, counts, tuple(flat[places].tolist()))
+    def _images(self, t: Tensor) -> Tensor:
+        """Whole maps, one row each: what tells two inputs apart is not one place of them."""
+        flat = t[: self.budget.samples].flatten(1)
+        return flat[:, :: -(-flat.shape[1] // (4 * self.budget.units))].to(torch.float32, copy=True)
 
-    def _geometry(self, site: Site, t: Tensor, standard: measure.StandardRows) -> None:
-        values, rows = site.values, standard.values
-        images = site.unit < -1 and t.dim() == -site.unit + 1
-        if images:
-            # images: what tells two inputs apart is the whole map, not one place of it
-            count = min(t.shape[0], self.budget.samples)
-            flat = t[:count].reshape(count, -1)
-            rows = flat[:, :: -(-flat.shape[1] // (4 * self.budget.units))].float()
-            standard = measure.standardise(rows, max_samples=count, max_units=rows.shape[1])
-        if rows.shape[0] < 2 or not all_finite(rows):
-            return
-        c = measure.sample_correlation(standard)
-        values |= {"correlation": c.mean, "correlation_se": c.se}
-        if not images:
-            upper = _pairs(len(c.cosine))
-            values["cosines"] = c.cosine[upper[0], upper[1]]
-        if site.kind == "activation":
-            return
-        few = rows[:: -(-rows.shape[0] // self.budget.spectrum)]
-        values["effective_rank"], values["isometry_gap"] = spectrum(few)
-
-    def input_moments(self, tensor: Tensor, origin: Origin | None) -> tuple[float, float]:
-        """Second moment and mean of what an operation reads, from its row where it has one."""
+    def input_moments(self, tensor: Tensor, origin: Origin | None) -> Moments:
+        """Second moment and mean of what an operation reads: those of its row, once measured, where it has one."""
         known = origin.row if origin is not None else None
         if known is None and origin is not None and origin.site is not None and origin.expression.steps == 0:
             known = origin.site if origin.expression.gain == 1.0 else None
-        if known is not None and known.entries == tensor.numel() and "q" in known.values:
-            return known.values["q"], known.values["mean"]
+        if known is not None and known.entries == tensor.numel() and "fault" not in known.values:
+            return known
         if not tensor.is_floating_point() or tensor.numel() == 0:
             return math.nan, math.nan
         m = measure.second_moments(strided(tensor.detach(), self.budget.entries))
@@ -254,15 +228,28 @@ def _fewer(t: Tensor, dims: list[int]) -> Tensor:
     return t.float()
 
 
-@lru_cache(maxsize=8)
-def _pairs(count: int) -> Tensor:
-    """Row and column of every pair of different samples, once."""
-    return torch.triu_indices(count, count, 1)
+@lru_cache(maxsize=64)
+def places(lead: tuple[int, ...], count: int, device: torch.device) -> tuple[Tensor, ...]:
+    """Indices of ``count`` rows spread over the leading axes of a tensor."""
+    total = math.prod(lead)
+    step = total // count
+    # an offset that changes with k keeps convolution rows off the image border
+    index = np.array([k * total // count + (k * 2654435761 % step) for k in range(count)])
+    return tuple(torch.from_numpy(p).to(device) for p in np.unravel_index(index, lead))
 
 
-def all_finite(rows: Tensor) -> bool:
-    """Whether every entry is finite; the sum settles it unless finite entries overflow it."""
-    return math.isfinite(float(rows.sum())) or bool(torch.isfinite(rows).all())
+def extremes(t: Tensor) -> tuple[float, float]:
+    """Largest finite |entry| and share of non-finite entries of a whole tensor."""
+    low, high = (v.item() for v in torch.aminmax(t))
+    if math.isfinite(low) and math.isfinite(high):
+        return max(abs(low), abs(high)), 0.0
+    m = measure.second_moments(t)
+    return m.absmax, m.nonfinite
+
+
+def work_dtype(t: Tensor) -> torch.dtype:
+    """The type that moments are taken in."""
+    return torch.float64 if t.dtype == torch.float64 else torch.float32
 
 
 def strided(t: Tensor, limit: int) -> Tensor:
@@ -284,26 +271,3 @@ def _per_axis(value: Any, axes: int) -> list[Any]:
     if isinstance(value, (tuple, list)):
         return list(value) if len(value) == axes else [value[0]] * axes
     return [value] * axes
-
-
-def spectrum(rows: Tensor) -> tuple[float, float]:
-    """Effective rank and isometry gap of the samples' Gram matrix, from one decomposition.
-
-    exp of the entropy of the normalised eigenvalues, and −log of their geometric over their arithmetic mean;
-    where an eigenvalue nears the rounding of the product, the singular values decide (``measure.isometry_gap``).
-    """
-    x = rows.cpu().numpy().astype(np.float64)
-    scale = np.abs(x).max(initial=0.0)
-    if not (scale > 0.0 and math.isfinite(scale)):
-        return (0.0 if scale == 0.0 else math.nan), math.nan
-    x /= scale
-    values = np.linalg.eigvalsh(x @ x.T).clip(0.0)
-    share = values / values.sum()
-    positive = share[share > 0.0]
-    rank = math.exp(-float((positive * np.log(positive)).sum()))
-    k, units = x.shape
-    if units < k:
-        return rank, math.inf
-    if share[0] > 1e-13:  # known to 1 % there, which its logarithm divided by k hardly sees
-        return rank, max(-float(np.log(share * k).mean()), 0.0)
-    return rank, float(measure.isometry_gap(torch.from_numpy(x)))

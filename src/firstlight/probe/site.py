@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from firstlight.probe.expression import IDENTITY, Expression
@@ -50,6 +52,7 @@ class Site:
 
     ``unit`` is the axis of units, counted from the end. ``inputs`` and ``consumers`` are the links whose
     law is known; ``opaque`` counts the uses that theory cannot follow (pooling, concatenation, …).
+    ``reads`` tells the moments of what came in: a weight layer's input, a sum's stream and branch.
     """
 
     index: int
@@ -65,17 +68,30 @@ class Site:
     opaque: int = 0
     values: dict[str, Any] = field(default_factory=dict)
     weight: Weight | None = None
+    retracted: bool = False
     rows: Tensor | None = None
     entries: int = 0
     log_square: float = float("nan")
-    input_square: float = float("nan")
-    input_mean: float = 0.0
+    row_squares: NDArray[np.float64] | None = None
+    row_means: NDArray[np.float64] | None = None
+    reads: tuple[Moments, ...] = ()
 
     def join(self, source: Site, expression: Expression, via: Site | None = None) -> None:
         """Record that this site reads ``expression(source)``."""
         link = Link(source, self, expression, via)
         self.inputs.append(link)
         source.consumers.append(link)
+
+
+# Second moment and mean: of a row that will have been measured by the time they are asked for, or as numbers.
+Moments = Site | tuple[float, float]
+
+
+def moments_of(source: Moments) -> tuple[float, float]:
+    """Second moment and mean, once the pass is over."""
+    if isinstance(source, Site):
+        return source.values["q"], source.values["mean"]
+    return source
 
 
 @dataclass(eq=False, frozen=True)

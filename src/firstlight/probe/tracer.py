@@ -85,14 +85,15 @@ class Tracer(TorchFunctionMode):
         flowing = [(t, o) for t, o in origins if o is not None and not o.parameters]
         if found is None:
             return self._opaque(func, args, kwargs, flowing)
-        source, weight, unit = found
+        source, matrix, weight, unit = found
+        self.ledger.reader.weigh(weight, matrix)
         self.ledger.realise(flowing)
         origin = self.ledger.origin(source)
-        square, mean = self.ledger.reader.input_moments(source, origin)
+        reads = self.ledger.reader.input_moments(source, origin)
         out = func(*args, **kwargs)
         label = self.ledger.layer(weight.names, weight.parameters, name)
         site, out = self.ledger.site(out, label, "weight", name, unit, origin, weighs=True)
-        site.weight, site.input_square, site.input_mean = weight, square, mean
+        site.weight, site.reads = weight, (reads,)
         self.ledger.reader.coverage(site, source, name, args, kwargs)
         return out
 
@@ -159,13 +160,12 @@ class Tracer(TorchFunctionMode):
             return self._opaque(func, args, kwargs, flowing)
         (a, stream), (b, branch) = sorted(flowing, key=lambda pair: max(s.depth for s in pair[1].sites))
         self.ledger.realise(flowing)
-        stream_square, _ = self.ledger.reader.input_moments(a, stream)
-        branch_square, _ = self.ledger.reader.input_moments(b, branch)
+        reads = self.ledger.reader.input_moments(a, stream), self.ledger.reader.input_moments(b, branch)
         out = func(*args, **kwargs)
         site, out = self.ledger.site(
             out, self.ledger.path("add"), "residual", "add", stream.unit, stream, branch
         )
-        site.values |= {"stream_q": stream_square, "branch_q": branch_square}
+        site.reads = reads
         return out
 
     def _view(self, func: Any, name: str, args: Any, kwargs: Any, flowing: list[Any]) -> Any:

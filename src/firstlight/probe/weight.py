@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from firstlight.measure import weight_summaries
 from firstlight.probe.operations import WEIGHT_OPERATIONS
 from firstlight.probe.site import Origin, Weight
+from firstlight.probe.statistics import alike
 
 FindOrigin = Callable[[Tensor], Origin | None]
 # Entries of a weight that its law is read from: the scale is then known to 1/√(2·2¹⁵) = 0.4 %.
@@ -19,8 +22,8 @@ SAMPLE = 2**15
 
 def read_weight(
     name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], origin: FindOrigin, names: Mapping[int, str]
-) -> tuple[Tensor, Weight, int] | None:
-    """The input, the weight and the unit axis (from the end) of an operation that mixes units.
+) -> tuple[Tensor, Tensor, Weight, int] | None:
+    """The input, the matrix, the weight to be measured and the unit axis (from the end) of what mixes units.
 
     Returns None when neither operand is made of parameters, as in the product of queries and keys.
     """
@@ -36,7 +39,7 @@ def read_weight(
         bias = args[2] if len(args) > 2 else kwargs.get("bias")
         if not learned(matrix):
             return None
-        weight = _summary(matrix, learned(matrix), names)
+        weight = _weight(matrix, learned(matrix), names)
         weight.bias_square = _square(bias)
         taps = math.prod(matrix.shape[2:])
         weight.fan_in = float(matrix.shape[0 if operation.transposed else 1] * taps)
@@ -45,7 +48,7 @@ def read_weight(
             weight.fan_in /= math.prod(stride) if isinstance(stride, tuple) else stride**operation.spatial
             groups = int(_pick(args, kwargs, 6, "groups", 1))
             weight.fan_in /= groups
-        return source, weight, -1 - operation.spatial
+        return source, matrix, weight, -1 - operation.spatial
     return _read_product(name, args, kwargs, learned, names)
 
 
@@ -55,7 +58,7 @@ def _read_product(
     kwargs: Mapping[str, Any],
     learned: Callable[[Any], tuple[str, ...]],
     names: Mapping[int, str],
-) -> tuple[Tensor, Weight, int] | None:
+) -> tuple[Tensor, Tensor, Weight, int] | None:
     operands = [a for a in (*args, *kwargs.values()) if isinstance(a, Tensor)]
     if name == "einsum":
         operands = [t for a in args[1:] for t in (a if isinstance(a, (list, tuple)) else [a])]
@@ -67,15 +70,21 @@ def _read_product(
     if len(weights) != 1 or not sources:
         return None
     matrix, source = weights[0], sources[0]
-    weight = _summary(matrix, learned(matrix), names)
+    weight = _weight(matrix, learned(matrix), names)
     weight.bias_square = _square(bias)
     on_the_right = operands[-1] is matrix
     if name in ("einsum", "bilinear") or matrix.dim() != 2:
-        return source, weight, -1  # which axes are summed is not known: measured, without theory
+        return source, matrix, weight, -1  # which axes are summed is not known: measured, without theory
     if name == "rmatmul":
         on_the_right = not on_the_right
     weight.fan_in = float(matrix.shape[0] if on_the_right else matrix.shape[1])
-    return source, weight, (-1 if on_the_right or source.dim() < 2 else -2)
+    return source, matrix, weight, (-1 if on_the_right or source.dim() < 2 else -2)
+
+
+def _weight(matrix: Tensor, learned: tuple[str, ...], names: Mapping[int, str]) -> Weight:
+    shape = tuple(matrix.shape)
+    parameters = (matrix,) if id(matrix) in names else ()
+    return Weight(learned, parameters, shape, values={"weight_shape": "×".join(map(str, shape))})
 
 
 def _pick(args: tuple[Any, ...], kwargs: Mapping[str, Any], position: int, name: str, default: Any) -> Any:
@@ -83,38 +92,51 @@ def _pick(args: tuple[Any, ...], kwargs: Mapping[str, Any], position: int, name:
 
 
 def _square(bias: Any) -> float:
-    return float(bias.detach().float().square().mean()) if isinstance(bias, Tensor) and bias.numel() else 0.0
+    """Mean square of a vector of parameters, 0 where there is none."""
+    if not isinstance(bias, Tensor) or not bias.numel():
+        return 0.0
+    return torch.linalg.vector_norm(bias.detach().float()).item() ** 2 / bias.numel()
 
 
-def _summary(matrix: Tensor, learned: tuple[str, ...], names: Mapping[int, str]) -> Weight:
-    """Scale and faults of a weight; of a large one, the law is read on its first units."""
-    from firstlight.measure import weight_summary
+@dataclass(eq=False, frozen=True)
+class TakenWeight:
+    """Entries of a weight that its law is read from: all of a small one, the first units of a large one.
 
+    ``low`` and ``high`` are the extremes of the whole weight; None where ``part`` is whole.
+    """
+
+    weight: Weight
+    part: Tensor
+    low: float | None
+    high: float | None
+
+
+def take_weight(weight: Weight, matrix: Tensor) -> TakenWeight:
+    """Copy what the law of a weight is read from, since the forward may write into it."""
     raw = matrix.detach()
     per_unit = max(raw.numel() // max(raw.shape[0], 1), 1) if raw.dim() else 1
     part = raw[: max(SAMPLE // per_unit, 2)] if raw.dim() and raw.numel() > SAMPLE else raw
-    summary = weight_summary(part)
-    flags = summary.flags
-    if part.numel() < raw.numel():
-        low, high = (float(v) for v in torch.aminmax(raw))
-        if not (math.isfinite(low) and math.isfinite(high)):
-            flags = ("non-finite",)
-        elif low < high:
-            flags = tuple(f for f in flags if f not in ("zero", "constant"))
-    values: dict[str, Any] = {
-        "weight_shape": "×".join(map(str, raw.shape)),
-        "weight_std": summary.std,
-        "weight_kurtosis": summary.kurtosis,
-        "weight_flags": ", ".join(flags),
-    }
-    return Weight(
-        names=learned,
-        parameters=(matrix,) if id(matrix) in names else (),
-        shape=tuple(raw.shape),
-        square=summary.moments.q,
-        mean=summary.moments.mean,
-        values=values,
-    )
+    low, high = (v.item() for v in torch.aminmax(raw)) if part.numel() < raw.numel() else (None, None)
+    return TakenWeight(weight, part.clone(memory_format=torch.contiguous_format), low, high)
+
+
+def measure_weights(taken: list[TakenWeight]) -> None:
+    """Fill in scale, law and faults of every weight."""
+    for group in alike(taken, lambda t: (t.part.shape, t.part.dtype, t.part.device)):
+        summaries = weight_summaries(torch.stack([t.part for t in group]))
+        for t, summary in zip(group, summaries):
+            flags = summary.flags
+            if t.low is not None and t.high is not None:
+                if not (math.isfinite(t.low) and math.isfinite(t.high)):
+                    flags = ("non-finite",)
+                elif t.low < t.high:
+                    flags = tuple(f for f in flags if f not in ("zero", "constant"))
+            t.weight.square, t.weight.mean = summary.moments.q, summary.moments.mean
+            t.weight.values |= {
+                "weight_std": summary.std,
+                "weight_kurtosis": summary.kurtosis,
+                "weight_flags": ", ".join(flags),
+            }
 
 
 def coverage(length: int, out: int, kernel: int, stride: int, padding: int, dilation: int) -> float:
