@@ -39,6 +39,18 @@ def test_weights_have_the_asked_second_moment(law, sigma_w):
     assert abs(b.square().mean().item() - 1) < 5 * math.sqrt(2 / b.numel())
 
 
+def test_a_model_is_drawn_anew_by_any_law():
+    model = mlp(30, 5, depth=2, width=40, norm="layer")
+    drawn = draw(model, sigma_w=2.0, weight_law="rademacher", generator=torch.Generator().manual_seed(0))
+    assert drawn is model
+    for layer in (model.fc1, model.fc2, model.readout):
+        size = 2 / math.sqrt(layer.in_features)
+        torch.testing.assert_close(layer.weight.detach().abs(), torch.full_like(layer.weight, size))
+        assert not layer.bias.any()
+    with pytest.raises(DomainError, match="while looking up a weight law"):
+        draw(model, sigma_w=1.0, weight_law="nothing")
+
+
 def test_hidden_pre_activations_follow_mean_field_theory():
     # q₂ = σ_w² E φ(z₁)² + σ_b² with z₁ ~ N(0, q₁): for relu E φ² = q₁/2, by hand
     generator = torch.Generator().manual_seed(0)
@@ -104,7 +116,6 @@ def test_names_beyond_torch_come_from_the_registry():
         ({"sigma_w": -1.0}, "sigma_w ≥ 0, got -1"),
         ({"sigma_b": math.nan}, "sigma_b ≥ 0, got nan"),
         ({"norm": "group"}, "batch, layer, rms or None, got 'group'"),
-        ({"weight_law": "nothing"}, "while looking up a weight law"),
         ({"activation": "nothing"}, "nothing"),
     ],
 )

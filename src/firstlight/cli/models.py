@@ -83,7 +83,7 @@ def _value(args: argparse.Namespace, flag: str) -> Any:
 
 
 def _mlp(args: argparse.Namespace, data: Dataset) -> nn.Module:
-    from firstlight.networks import mlp
+    from firstlight.networks import draw, mlp
 
     chosen = {}
     for flag, _, default, _ in _MLP:
@@ -97,9 +97,10 @@ def _mlp(args: argparse.Namespace, data: Dataset) -> nn.Module:
             f"{sample.dtype}; "
             "give --normalise standardise, or a model that takes whole numbers"
         )
-    generator = torch.Generator().manual_seed(args.seed)
     inputs = math.prod(sample.shape[1:])
-    return mlp(inputs, outputs or data.classes or 10, weight_law=law, generator=generator, **chosen)
+    model = mlp(inputs, outputs or data.classes or 10, **chosen)
+    scales = {name: chosen[name] for name in ("sigma_w", "sigma_b")}
+    return draw(model, **scales, weight_law=law, generator=torch.Generator().manual_seed(args.seed))
 
 
 def _own(spec: str) -> nn.Module:

@@ -6,7 +6,7 @@ import copy
 import math
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from firstlight import weights
 from firstlight.errors import DomainError
+
+M = TypeVar("M", bound=nn.Module)
 
 _NORMS: dict[str, Callable[[int], nn.Module]] = {
     "batch": nn.BatchNorm1d,
@@ -99,16 +101,15 @@ def mlp(
     sigma_w: float = 1.0,
     sigma_b: float = 0.0,
     norm: str | None = None,
-    weight_law: Any = "normal",
     generator: torch.Generator | None = None,
 ) -> nn.Sequential:
     r"""A multilayer perceptron drawn as mean-field theory describes it.
 
     .. math::
-        z^l = W^l φ(z^{l-1}) + b^l, \quad \sqrt{n_{l-1}}\, W_{ij} / σ_w \sim P, \quad b_i \sim N(0, σ_b²)
+        z^l = W^l φ(z^{l-1}) + b^l, \quad \sqrt{n_{l-1}}\, W_{ij} / σ_w \sim N(0, 1), \quad b_i \sim N(0, σ_b²)
 
-    with a normaliser, if any, between z and φ. The modules are named ``fc1, norm1, phi1, …, readout``; the
-    first one flattens an input of any shape.
+    with a normaliser, if any, between z and φ; `draw` draws the weights anew by another law. The modules are
+    named ``fc1, norm1, phi1, …, readout``; the first one flattens an input of any shape.
 
     Parameters
     ----------
@@ -126,9 +127,6 @@ def mlp(
         Scales of weights (per square root of the fan-in) and biases; not negative.
     norm
         ``"batch"``, ``"layer"`` or ``"rms"`` between each linear map and its activation.
-    weight_law
-        P: ``"normal"``, another name that ``firstlight.weights.get`` knows, such as ``"weibull(3)"``, or a
-        law object. It is taken as it is: a law whose E W² is not 1 multiplies σ_w².
     generator
         Where the random numbers come from; torch's global one by default.
 
@@ -168,10 +166,7 @@ def mlp(
         fan_in = width
     if out_features is not None:
         layers["readout"] = _linear(fan_in, out_features)
-    for layer in layers.values():
-        if isinstance(layer, nn.Linear):
-            draw(layer, sigma_w=sigma_w, sigma_b=sigma_b, weight_law=weight_law, generator=generator)
-    return nn.Sequential(layers)
+    return draw(nn.Sequential(layers), sigma_w=sigma_w, sigma_b=sigma_b, generator=generator)
 
 
 def _linear(fan_in: int, width: int) -> nn.Linear:
@@ -185,23 +180,24 @@ def _linear(fan_in: int, width: int) -> nn.Linear:
 
 @torch.no_grad()
 def draw(
-    layer: nn.Linear,
+    target: M,
     *,
     sigma_w: float,
     sigma_b: float = 0.0,
     weight_law: Any = "normal",
     generator: torch.Generator | None = None,
-) -> nn.Linear:
-    """Draw a linear layer anew, in place: weights σ_w/√fan-in times P, biases N(0, σ_b²).
+) -> M:
+    """Draw a linear layer, or all those of a model, anew, in place: weights σ_w/√fan-in times P, biases N(0, σ_b²).
 
     Parameters
     ----------
-    layer
-        The layer to write into; it is returned.
+    target
+        The layer or model to write into; it is returned.
     sigma_w, sigma_b
         The two scales; not negative and finite.
     weight_law
-        As for ``mlp``.
+        P: ``"normal"``, another name that ``firstlight.weights.get`` knows, such as ``"weibull(3)"``, or a
+        law object. It is taken as it is: a law whose E W² is not 1 multiplies σ_w².
     generator
         Where the random numbers come from.
 
@@ -226,12 +222,14 @@ def draw(
                 "a scale is a standard deviation"
             )
     law = weights.get(weight_law)
-    fan_in = layer.in_features
-    drawn = law.sample(layer.weight.shape, generator=generator, fan_in=fan_in, sigma_w=sigma_w)
-    layer.weight.copy_(drawn)
-    if layer.bias is not None:
-        layer.bias.normal_(generator=generator).mul_(sigma_b)
-    return layer
+    for layer in target.modules():
+        if not isinstance(layer, nn.Linear):
+            continue
+        shape, fan_in = layer.weight.shape, layer.in_features
+        layer.weight.copy_(law.sample(shape, generator=generator, fan_in=fan_in, sigma_w=sigma_w))
+        if layer.bias is not None:
+            layer.bias.normal_(generator=generator).mul_(sigma_b)
+    return target
 
 
 def _check(in_features: int, out_features: int | None, *, depth: int, width: int, norm: str | None) -> None:

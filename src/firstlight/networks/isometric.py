@@ -133,31 +133,20 @@ def isometric_mlp(
     >>> model(torch.randn(40, 8, 8)).shape
     torch.Size([40, 10])
     """
-    for name, value in {"in_features": in_features, "depth": depth, "width": width}.items():
-        if value < 1:
-            raise DomainError(
-                f"while building an isometric MLP: expected {name} ≥ 1, got {value}; give a positive size"
-            )
+    _check_sizes(in_features=in_features, depth=depth, width=width)
+    if isinstance(gain_exponent, int | float):
+        gains = power_gains(depth, gain_exponent)
+    else:
+        gains = check_gains(gain_exponent, depth)
     linear = isinstance(activation, str) and activation.lower() in _LINEAR
-    gains = power_gains(depth, gain_exponent) if isinstance(gain_exponent, int | float) else None
-    gains = gains if gains is not None else check_gains(gain_exponent, depth)  # type: ignore[arg-type]
     if not linear:
         _warn_of_explosion(activation, gains)
-    layers: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
-    fan_in = in_features
-    for index in range(1, depth + 1):
-        layers[f"fc{index}"] = _blank(FeatureMajorLinear, fan_in, width)
-        layers[f"norm{index}"] = norm.make(width)
-        if not linear:
-            layers[f"phi{index}"] = ShapedActivation(_phi(activation), gains[index - 1])
-        fan_in = width
+    layers = _layers(in_features, gains, width, None if linear else activation, norm)
     if out_features is not None:
-        layers["readout"] = _blank(nn.Linear, fan_in, out_features)
+        layers["readout"] = _blank(nn.Linear, width, out_features)
     model = FeatureMajorSequential(layers)
-    if weights == "orthogonal":
-        orthogonal_(model, generator=generator)
-    else:
-        xavier_(model, generator=generator)
+    draw = orthogonal_ if weights == "orthogonal" else xavier_
+    draw(model, generator=generator)
     return model
 
 
@@ -177,6 +166,27 @@ def make_gains_learnable_(model: nn.Module) -> nn.Module:
             del module.gain
             module.gain = nn.Parameter(torch.tensor(gain))
     return model
+
+
+def _check_sizes(**sizes: int) -> None:
+    for name, value in sizes.items():
+        if value < 1:
+            raise DomainError(
+                f"while building an isometric MLP: expected {name} ≥ 1, got {value}; give a positive size"
+            )
+
+
+def _layers(
+    in_features: int, gains: list[float], width: int, activation: Phi | None, norm: NormOptions
+) -> OrderedDict[str, nn.Module]:
+    """The layers before the readout, their weights not yet written."""
+    layers: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
+    for index, gain in enumerate(gains, start=1):
+        layers[f"fc{index}"] = _blank(FeatureMajorLinear, in_features if index == 1 else width, width)
+        layers[f"norm{index}"] = norm.make(width)
+        if activation is not None:
+            layers[f"phi{index}"] = ShapedActivation(_phi(activation), gain)
+    return layers
 
 
 def _phi(activation: Phi) -> Callable[[Tensor], Tensor]:

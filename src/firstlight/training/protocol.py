@@ -145,16 +145,12 @@ def train(
     >>> run.diverged, len(run.history)
     (False, 3)
     """
-    if data.targets is None or test.targets is None or len(data) < batch or batch < 2 or epochs < 0:
-        raise DomainError(
-            f"while training: expected classes, epochs ≥ 0 and at least one batch of ≥ 2 samples, got "
-            f"{len(data)} samples for batches of {batch} and {epochs} epochs; lower the batch"
-        )
+    targets = _checked(data, test, batch=batch, epochs=epochs)
     optimiser = torch.optim.SGD(model.parameters(), lr=float(learning_rate))
     protocol = {"learning_rate": float(learning_rate), "batch": batch, "seed": seed, "samples": len(data)}
     history, diverged = _resume(model, protocol, checkpoint)
     resumed = history[-1].epoch if history else 0
-    probe = (data.inputs[:batch], data.targets[:batch])
+    probe = (data.inputs[:batch], targets[:batch])
     if not history:
         history.append(_measure(model, data, test, probe, Epoch(0)))
         _tell(on_epoch, history[-1])
@@ -169,9 +165,20 @@ def train(
         _tell(on_epoch, history[-1])
         if checkpoint is not None:
             rows = [asdict(one) for one in history]
-            state = {"model": model.state_dict(), "history": rows, "diverged": diverged, **protocol}
-            save_checkpoint(checkpoint, state)
+            save_checkpoint(
+                checkpoint, {"model": model.state_dict(), "history": rows, "diverged": diverged, **protocol}
+            )
     return TrainingRun(tuple(history), diverged, resumed)
+
+
+def _checked(data: Dataset, test: Dataset, *, batch: int, epochs: int) -> Tensor:
+    """The training targets, if there is something to train on."""
+    if data.targets is None or test.targets is None or len(data) < batch or batch < 2 or epochs < 0:
+        raise DomainError(
+            f"while training: expected classes, epochs ≥ 0 and at least one batch of ≥ 2 samples, got "
+            f"{len(data)} samples for batches of {batch} and {epochs} epochs; lower the batch"
+        )
+    return data.targets
 
 
 def _one_epoch(
