@@ -9,7 +9,13 @@ import firstlight
 from firstlight.errors import DomainError
 from firstlight.network import RandomNetwork
 from firstlight.profile import Profile
-from firstlight.theory import LayerMap, edgeworth_kurtosis, finite_width, matching_weight_kurtosis
+from firstlight.theory import (
+    LayerMap,
+    batchnorm,
+    edgeworth_kurtosis,
+    finite_width,
+    matching_weight_kurtosis,
+)
 
 
 @pytest.mark.parametrize(
@@ -142,3 +148,74 @@ def test_depth_one_thousand_is_fast():
     firstlight.predict(net)
     # 50 ms is measured in the benchmarks; here only a loop of quadratures would be caught
     assert time.perf_counter() - start < 2.0
+
+
+def batch_normed(net, batch, c0, generator):
+    """q, correlation and squared gradient per layer of one network with batch norm, from exchangeable samples."""
+    n, depth = net.widths[0], net.depth
+    shared = torch.randn(1, n, generator=generator, dtype=torch.float64)
+    own = torch.randn(batch, n, generator=generator, dtype=torch.float64)
+    h, zs = math.sqrt(c0) * shared + math.sqrt(1 - c0) * own, []
+    for i in range(depth):
+        w = torch.randn(n, n, generator=generator, dtype=torch.float64) * net.sigma_w / math.sqrt(n)
+        z = h @ w.T + net.sigma_b * torch.randn(n, generator=generator, dtype=torch.float64)
+        z = net.skip * zs[-1] + net.branch * z if i and net.skip else z
+        z = z if i else z.detach().requires_grad_()
+        z.retain_grad()
+        zs.append(z)
+        mean = 0.0 if net.norm == "batch-uncentred" else z.mean(0)
+        h = net.phi((z - mean) / ((z - mean) ** 2).mean(0).sqrt())
+    last = zs[-1]
+    pull = torch.randn(last.shape, generator=generator, dtype=torch.float64)
+    # behind another batch norm, a gradient sums to zero over the batch
+    (last * (pull if net.norm == "batch-uncentred" else pull - pull.mean(0))).sum().backward()
+    gram = [(z @ z.T / n).detach() for z in zs]
+    q = [float(g.diagonal().mean()) for g in gram]
+    cross = [float((g.sum() - g.diagonal().sum()) / (batch * (batch - 1))) for g in gram]
+    return q, cross, [float((z.grad**2).sum()) for z in zs]
+
+
+@pytest.mark.parametrize(
+    ("kw", "batch", "c0"),
+    [
+        ({"activation": "relu", "norm": "batch"}, 6, 0.25),
+        ({"activation": "tanh", "norm": "batch", "sigma_b": 0.5}, 12, 0.0),
+        ({"activation": "relu", "norm": "batch", "skip": 1.0, "branch": 0.5}, 6, 0.3),
+        ({"activation": "sin", "norm": "batch-uncentred"}, 6, 0.0),
+    ],
+)
+def test_batch_norm_against_networks_drawn(kw, batch, c0):
+    net = RandomNetwork(depth=6, width=300, sigma_w=1.3, **kw)
+    profile = firstlight.predict(net, q0=1.0, c0=c0, batch=batch)
+    g = torch.Generator().manual_seed(2)
+    q, cross, gradient = (np.array(v) for v in zip(*(batch_normed(net, batch, c0, g) for _ in range(25))))
+    growth = gradient[:, :-1] / gradient[:, 1:]
+    for found, expected in (
+        (q, profile["q"]),
+        (cross, profile["q"] * profile["correlation"]),
+        (growth, profile["chi"][:-1]),
+    ):
+        z = (found.mean(0) - expected) / (found.std(0, ddof=1) / math.sqrt(len(found)))
+        assert np.abs(z).max() < 5
+
+
+def test_batch_norm_grows_by_the_rate_of_yang_et_al():
+    for batch, expected in [(None, math.pi / (math.pi - 1)), (8, batchnorm.gradient_rate("relu", 8))]:
+        net = RandomNetwork(depth=5, width=8, activation="relu", sigma_w=0.7, norm="batch")
+        chi = firstlight.predict(net, batch=batch)["chi"]
+        assert chi[1:] == pytest.approx(expected, rel=1e-12)
+    linear = RandomNetwork(depth=3, width=8, activation="linear", norm="batch")
+    assert firstlight.predict(linear, batch=10)["chi"][1] == pytest.approx(8 / 7)
+
+
+@pytest.mark.parametrize(
+    ("kw", "batch", "match"),
+    [
+        ({"norm": "layer"}, 8, "only with norm"),
+        ({"norm": "batch"}, 3, "at least 4"),
+        ({"norm": "batch-uncentred", "activation": "relu"}, 8, "odd activation"),
+    ],
+)
+def test_batches_theory_cannot_follow_are_refused(kw, batch, match):
+    with pytest.raises(DomainError, match=match):
+        firstlight.predict(RandomNetwork(depth=3, width=8, **kw), batch=batch)

@@ -10,10 +10,11 @@ import numpy as np
 from firstlight.errors import DomainError
 from firstlight.network import RandomNetwork
 from firstlight.profile import Profile
+from firstlight.theory.batch_path import batch_path
 from firstlight.theory.finite_width import finite_width
 from firstlight.theory.fixed_points import correlation_fixed_points, variance_fixed_points
 from firstlight.theory.layer import LayerMap, weight_variance
-from firstlight.theory.trajectory import correlations, variances
+from firstlight.theory.trajectory import Path, correlations, variances
 
 ASSUMPTIONS = {
     "q": "second-moment recursion: exact at any width given the law of z before; closed here by z ~ N(0, q), "
@@ -22,6 +23,10 @@ ASSUMPTIONS = {
     "chi": "needs z ~ N(0, q) and, over layers, weights of the backward pass independent of the forward pass",
     "kurtosis": "leading order in depth/width; exact for φ of degree one without bias",
 }
+BATCH_ASSUMPTION = (
+    "rate of the squared norm with Gaussian weights at a width far above the batch squared, for samples of equal "
+    "correlation and gradients that sum to zero over the batch"
+)
 
 
 def predict(
@@ -30,6 +35,7 @@ def predict(
     q0: float | int = 1.0,
     c0: float | int = 0.5,
     level: str = "mean-field",
+    batch: int | None = None,
 ) -> Profile:
     r"""What theory predicts for a random network, one row per weight layer.
 
@@ -45,6 +51,9 @@ def predict(
         ``"mean-field"``: infinite width, with kurtosis to leading order in depth/width. ``"density"``: the
         whole law of z at this width under independent units (``theory.propagate_density``), which gives ``ks``,
         ``ks_standardised`` and ``kurtosis`` too.
+    batch
+        Samples that a ``norm`` of ``"batch"`` or ``"batch-uncentred"`` sees, with correlation ``c0`` between any
+        two of them; None for infinitely many. The growth is then the rate of Yang et al. (2019).
 
     Returns
     -------
@@ -55,7 +64,7 @@ def predict(
     Raises
     ------
     DomainError
-        q0 or c0 outside its domain, or a moment that diverges.
+        q0, c0 or batch outside its domain, or a moment that diverges.
 
     Examples
     --------
@@ -65,13 +74,12 @@ def predict(
     >>> profile["q"].round(6).tolist(), profile["chi"].round(6).tolist()
     ([2.0, 2.0, 2.0], [1.0, 1.0, 1.0])
     """
-    _check(q0, c0, level)
     layer = LayerMap.of(network)
+    _check(q0, c0, level, batch, layer)
     first = network.sigma_w**2 * weight_variance(network.first_layer)
     q1 = first * float(q0) + network.sigma_b**2
     c1 = (first * float(q0) * float(c0) + network.sigma_b**2) / q1 if q1 > 0 else 1.0
-    path = variances(layer, q1, network.depth)
-    c = correlations(layer, path.q, c1)
+    path, c = _path(layer, q1, c1, network.depth, batch)
     growth = np.full(network.depth, math.nan)
     with np.errstate(divide="ignore"):
         growth[:-1] = np.log(path.chi[:-1])
@@ -102,10 +110,26 @@ def predict(
         laws = propagate_density(network, q1=q1)
         columns |= {"q": laws.q, "var": laws.q, "kurtosis": laws.kurtosis}
         columns |= {"ks": laws.ks, "ks_standardised": laws.ks_standardised}
-    return Profile(columns, "predict", _meta(network, layer, path.q, level, float(q0), float(c0)))
+    meta = _meta(network, layer, path.q, level, float(q0), float(c0))
+    if layer.norm in ("batch", "batch-uncentred"):
+        meta |= {"batch": batch, "assumptions": ASSUMPTIONS | {"growth": BATCH_ASSUMPTION}}
+    return Profile(columns, "predict", meta)
 
 
-def _check(q0: float | int, c0: float | int, level: str) -> None:
+def _path(layer: LayerMap, q1: float, c1: float, depth: int, batch: int | None) -> tuple[Path, np.ndarray]:
+    # over uncorrelated samples without end, uncentred batch norm is a division by √q
+    if layer.norm == "batch" or (layer.norm == "batch-uncentred" and batch is not None):
+        return batch_path(layer, q1, c1, depth, math.inf if batch is None else batch)
+    path = variances(layer, q1, depth)
+    return path, correlations(layer, path.q, c1)
+
+
+def _check(q0: float | int, c0: float | int, level: str, batch: int | None, layer: LayerMap) -> None:
+    if batch is not None and layer.norm not in ("batch", "batch-uncentred"):
+        raise DomainError(
+            f"while predicting: expected a batch size only with norm='batch' or 'batch-uncentred', got {batch} and "
+            f"norm={layer.norm!r}; leave it out"
+        )
     if not (math.isfinite(q0) and q0 > 0):
         raise DomainError(
             f"while predicting: expected a mean square q0 > 0, got {q0}; a zero input says nothing"

@@ -19,6 +19,8 @@ from firstlight.theory.batchnorm.gradients import degenerate_slope as degenerate
 from firstlight.theory.batchnorm.gradients import gaussian_slope as gaussian_slope
 from firstlight.theory.batchnorm.gradients import gradient_at_isometry as gradient_at_isometry
 from firstlight.theory.batchnorm.gradients import theorem_5 as theorem_5
+from firstlight.theory.batchnorm.mean_field import BatchMoments as BatchMoments
+from firstlight.theory.batchnorm.mean_field import batch_moments as batch_moments
 from firstlight.theory.batchnorm.mean_field import gradient_rate as gradient_rate
 from firstlight.theory.batchnorm.mean_field import width_for_mean_field as width_for_mean_field
 from firstlight.theory.batchnorm.prediction import BatchNormPrediction as BatchNormPrediction

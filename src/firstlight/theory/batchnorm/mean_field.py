@@ -1,8 +1,9 @@
-"""Mean-field growth of gradients through batch norm (Yang et al.), for any activation and batch size."""
+"""Mean-field moments and growth of gradients through batch norm (Yang et al.), for any activation and batch."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,25 @@ from firstlight.errors import DomainError
 _NODES = 48  # Gauss–Legendre nodes per panel
 _PANELS = 6  # panels across the bulk of the density, before splitting at kinks
 _REACH = 9.5  # standard deviations of the bulk
+
+
+@dataclass(frozen=True)
+class BatchMoments:
+    """Moments of φ after the batch norm of a wide layer, over the batch's samples.
+
+    Attributes
+    ----------
+    second
+        E φ(y₁)².
+    cross
+        E φ(y₁)φ(y₂) for two samples of the batch.
+    rate
+        Growth of the mean squared gradient per layer, towards the input.
+    """
+
+    second: float
+    cross: float
+    rate: float
 
 
 def gradient_rate(activation: Any, batch: float | int = math.inf, *, centred: bool = True) -> float:
@@ -63,6 +83,25 @@ def gradient_rate(activation: Any, batch: float | int = math.inf, *, centred: bo
     >>> round(gradient_rate("linear", 10), 10) == round(8 / 7, 10)
     True
     """
+    return batch_moments(activation, batch, centred=centred).rate
+
+
+def batch_moments(activation: Any, batch: float | int = math.inf, *, centred: bool = True) -> BatchMoments:
+    r"""Second moment of φ(y), its product over two samples, and the growth of gradients.
+
+    y is uniform on the sphere of radius √B orthogonal to 1 (with centring) or on the whole sphere (without):
+    what batch norm makes of a wide layer whose samples are exchangeable. For B → ∞ its entries are independent
+    N(0, 1).
+
+    Parameters and errors are those of ``gradient_rate``.
+
+    Examples
+    --------
+    >>> from firstlight.theory.batchnorm import batch_moments
+    >>> found = batch_moments("linear", 5)
+    >>> round(found.second, 12), round(found.cross, 12)  # samples sum to zero
+    (1.0, -0.25)
+    """
     phi = activations.get(activation)
     least = 4 if centred else 3
     if not batch >= least:
@@ -76,17 +115,17 @@ def gradient_rate(activation: Any, batch: float | int = math.inf, *, centred: bo
             "use centred=True"
         )
     if math.isinf(batch):
-        top, bottom = _limit(phi, centred)
+        second, cross, top = _limit(phi, centred)
     elif centred:
-        top, bottom = _centred(phi, int(batch))
+        second, cross, top = _centred(phi, int(batch))
     else:
-        top, bottom = _uncentred(phi, int(batch))
-    if not bottom > 1e-14 * max(top, 1e-300):
+        second, cross, top = _uncentred(phi, int(batch))
+    if not second - cross > 1e-14 * max(top, 1e-300):
         raise DomainError(
             f"while computing a mean-field rate: expected an activation that varies, got {phi.name} with "
             "Var φ = 0; batch norm would divide by zero"
         )
-    return top / bottom
+    return BatchMoments(second, cross, top / (second - cross))
 
 
 def width_for_mean_field(batch: float | int) -> float | int:
@@ -101,23 +140,19 @@ def width_for_mean_field(batch: float | int) -> float | int:
     return 10 * batch**2
 
 
-def _limit(phi: activations.Activation, centred: bool) -> tuple[float, float]:
-    from firstlight import gauss
-
-    slope = float(gauss.expect(lambda z: phi.derivative(z).square(), 0.0, 1.0, kinks=phi.kinks))
-    square = float(gauss.expect(lambda z: phi(z).square(), 0.0, 1.0, kinks=phi.kinks))
-    mean = float(gauss.expect(phi, 0.0, 1.0, kinks=phi.kinks)) if centred else 0.0
-    return slope, square - mean**2
+def _limit(phi: activations.Activation, centred: bool) -> tuple[float, float, float]:
+    """E φ², E φ(y₁)φ(y₂) and E φ'² of independent samples."""
+    m = activations.moments(phi, 1.0)
+    return float(m.second), float(m.mean) ** 2 if centred else 0.0, float(m.slope)
 
 
-def _uncentred(phi: activations.Activation, b: int) -> tuple[float, float]:
+def _uncentred(phi: activations.Activation, b: int) -> tuple[float, float, float]:
     y, w = _coordinate(phi.kinks, b, math.sqrt(b))
     d2, y2d2 = phi.derivative(y).square(), (y * phi.derivative(y)).square()
-    top = b / (b - 2) * float(w @ (b * d2 - y2d2))
-    return top, b * float(w @ phi(y).square())
+    return float(w @ phi(y).square()), 0.0, float(w @ (b * d2 - y2d2)) / (b - 2)
 
 
-def _centred(phi: activations.Activation, b: int) -> tuple[float, float]:
+def _centred(phi: activations.Activation, b: int) -> tuple[float, float, float]:
     """Terms of the trace over one coordinate and over pairs of coordinates, in closed combination."""
     y, w = _coordinate(phi.kinks, b - 1, math.sqrt(b - 1))
     f, d = phi(y), phi.derivative(y)
@@ -137,8 +172,7 @@ def _centred(phi: activations.Activation, b: int) -> tuple[float, float]:
     square_of_sum = b * one["dd"] + b * (b - 1) * pair_d
     along = one["yydd"] / b + (b - 1) / b * pair_yd
     trace = (1 - 1 / b) * sum_d - (sum_d - square_of_sum / b) / b - one["yydd"] + along
-    spread = (b - 1) * (one["ff"] - pair_f)
-    return b / (b - 3) * trace, spread
+    return one["ff"], pair_f, b / (b - 3) * trace / (b - 1)
 
 
 def _coordinate(

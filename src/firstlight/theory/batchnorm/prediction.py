@@ -119,6 +119,33 @@ def predict(
             f"while predicting batch norm: expected depth ≥ 1 and width ≥ 2, got {depth} and {width}"
         )
     phi = activations.get(activation)
+    features, samples, rank = _general(batch, width, seed, centred)
+    linear = phi.name in ("linear", "identity")
+    act, base = _growth(phi, _gains(gain_exponent, depth), rank, width, weights)
+    symmetric = torch.zeros(depth, dtype=torch.float64)
+    if weights == "orthogonal" and rank == width and linear:
+        symmetric = gradient_at_isometry(0.5, 0.5, width, depth).log() / 2
+    # the first weight layer receives what layers 2 … depth do to the gradient
+    above = (act + base).flip(0).cumsum(0).roll(1)
+    above[0] = 0.0
+    log_grad = (above + symmetric).flip(0)
+    gap = _gap(features, rank, width, depth, weights, seed) if linear else None
+    growth = 2 * (act + base)
+    meta = {"depth": depth, "width": width, "samples": samples, "rank": rank, "weights": weights,
+            "activation": phi.name, "centred": centred}  # fmt: skip
+    return BatchNormPrediction(
+        Profile.from_rows(_rows(log_grad, growth, gap), source="predict", meta=meta),
+        slope=float(growth.mean()) / 2,
+        mean_field_rate=gradient_rate(phi, samples if samples >= 4 else math.inf, centred=True),
+        mean_field_valid=width >= width_for_mean_field(samples),
+        gap_decay=gap_decay_rate(width) if weights == "orthogonal" and rank == width and linear else math.nan,
+        bounded=weights == "orthogonal" and (linear or _summable(phi, gain_exponent)) and base == 0,
+        notes=_notes(rank, width, samples, weights, linear),
+    )
+
+
+def _general(batch: Any, width: int, seed: int, centred: bool) -> tuple[Tensor, int, int]:
+    """Features of the first layer as its batch norm sees them, the number of samples, and the features' rank."""
     features, samples = _features(batch, width, seed)
     if centred:
         features = features - features.mean(dim=1, keepdim=True)
@@ -128,43 +155,30 @@ def predict(
             f"while predicting batch norm: expected a batch of rank ≥ 2, got {rank} from {samples} samples; batch "
             "norm leaves only signs"
         )
-    gains = _gains(gain_exponent, depth)
-    linear = phi.name in ("linear", "identity")
-    # the first weight layer receives what layers 2 … depth do to the gradient
-    act = torch.zeros(depth, dtype=torch.float64) if linear else _by_layer(phi, gains)
+    return features, samples, rank
+
+
+def _growth(
+    phi: activations.Activation, gains: list[float], rank: int, width: int, weights: Weights
+) -> tuple[Tensor, float]:
+    """What the activation adds to log ‖∇‖ at each layer, and what rank and weights add at every layer."""
     base = gaussian_slope(rank, width) if weights == "gaussian" else degenerate_slope(rank, width)
-    if not linear and phi.parity != "odd":
-        base = 0.0 if weights == "orthogonal" else base  # φ restores the rank
-    symmetric = gradient_at_isometry(0.5, 0.5, width, depth).log() / 2
-    if weights == "gaussian" or rank < width or not linear:
-        symmetric = torch.zeros(depth, dtype=torch.float64)
-    above = (act + base).flip(0).cumsum(0).roll(1)
-    above[0] = 0.0
-    log_grad = (above + symmetric).flip(0)
-    gap = _gap(features, rank, width, depth, weights, seed) if linear else None
-    growth = 2 * (act + base)
-    rows = [
+    if phi.name in ("linear", "identity"):
+        return torch.zeros(len(gains), dtype=torch.float64), base
+    if phi.parity != "odd" and weights == "orthogonal":
+        base = 0.0  # φ restores the rank
+    return _by_layer(phi, gains), base
+
+
+def _rows(log_grad: Tensor, growth: Tensor, gap: Tensor | None) -> list[dict[str, Any]]:
+    return [
         {
             "name": f"fc{i + 1}", "kind": "weight", "depth": i + 1,
             "isometry_gap": math.nan if gap is None else float(gap[i + 1]),
             "log_weight_grad": float(log_grad[i]), "growth": float(growth[i]),
         }
-        for i in range(depth)
+        for i in range(len(growth))
     ]  # fmt: skip
-    bounded = weights == "orthogonal" and (linear or _summable(phi, gain_exponent)) and base == 0
-    size = samples if samples >= 4 else math.inf
-    rate = gradient_rate(phi, size, centred=True)
-    meta = {"depth": depth, "width": width, "samples": samples, "rank": rank, "weights": weights,
-            "activation": phi.name, "centred": centred}  # fmt: skip
-    return BatchNormPrediction(
-        Profile.from_rows(rows, source="predict", meta=meta),
-        slope=float(growth.mean()) / 2,
-        mean_field_rate=rate,
-        mean_field_valid=width >= width_for_mean_field(samples),
-        gap_decay=gap_decay_rate(width) if weights == "orthogonal" and rank == width and linear else math.nan,
-        bounded=bounded,
-        notes=_notes(rank, width, samples, weights, linear),
-    )
 
 
 def _features(batch: Any, width: int, seed: int) -> tuple[Tensor, int]:
