@@ -144,3 +144,40 @@ def test_error_estimate_covers_the_error():
 def test_bad_input_is_named(f, mean, std, word):
     with pytest.raises(DomainError, match=word):
         gauss.expect(f, mean, std)
+
+
+RANGE = torch.logspace(-5, 2, 60, dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    ("f", "kinks"),
+    [
+        (lambda x: torch.tanh(x) ** 2, ()),
+        (lambda x: torch.stack([torch.relu(x - 0.3), torch.relu(x - 0.3) ** 2]), (0.3,)),
+        (lambda x: torch.sin(0.5 * x) ** 2, ()),
+        (lambda x: (x - 0.3).abs(), ()),
+        (torch.sigmoid, ()),
+    ],
+    ids=["tanh", "kink", "oscillation", "undeclared", "one-sided"],
+)
+@pytest.mark.parametrize("mean", [0.0, 0.2])
+def test_shared_nodes_agree_with_one_by_one(f, kinks, mean):
+    """Many standard deviations use the nodes of their group; each alone uses its own."""
+    shuffled = RANGE[torch.randperm(60, generator=torch.Generator().manual_seed(0))]
+    together = gauss.integrate(
+        f, mean, torch.cat([shuffled, torch.zeros(1, dtype=torch.float64)]), kinks=kinks
+    )
+    alone = torch.stack([gauss.expect(f, mean, float(s), kinks=kinks) for s in shuffled], -1)
+    torch.testing.assert_close(together.value[..., :-1], alone, rtol=1e-12, atol=1e-18)
+    constant = f(torch.full((1, 1), mean, dtype=torch.float64))[..., 0]
+    torch.testing.assert_close(together.value[..., -1:], constant, rtol=1e-15, atol=0)
+    assert together.converged
+
+
+def test_a_group_fails_alone():
+    """Where a moment diverges for the wide ones only, the error says so; the narrow ones alone are fine."""
+    f = lambda x: torch.exp(0.4 * x * x)  # noqa: E731
+    value = gauss.expect(f, 0.0, torch.tensor([0.1, 0.5]))
+    assert value.tolist() == pytest.approx([(1 - 0.8 * s * s) ** -0.5 for s in (0.1, 0.5)], rel=1e-12)
+    with pytest.raises(DomainError, match="grows faster"):
+        gauss.expect(f, 0.0, torch.tensor([0.1, 0.5, 1.2]))

@@ -287,4 +287,4 @@ def _snake(a: float = 1.0) -> ClosedForm:
         plus, minus = xp.exp(w * (k - (q1 + q2) / 2)), xp.exp(-w * (k + (q1 + q2) / 2))
         return 1 + 0.5 * (plus - minus)
 
-    return ClosedForm(lambda xp, q: (1 - xp.exp(-w * q / 2)) / (2 * a), dual, slope, "E e^{i(u±v)}")
+    return ClosedForm(lambda xp, q: -xp.expm1(-w * q / 2) / (2 * a), dual, slope, "E e^{i(u±v)}")

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from firstlight import gauss
 from firstlight.activations.activation import Activation
-from firstlight.activations.closed_forms import closed_form
+from firstlight.activations.closed_forms import ClosedForm, closed_form
 from firstlight.errors import DomainError
 
 Scalars = float | int | Tensor
@@ -60,8 +60,8 @@ def _variances(q: Scalars, what: str) -> Float64[Tensor, "*shape"]:
     return values
 
 
-def moments(phi: Activation, q: Scalars) -> Moments:
-    r"""Moments of φ at variances q by kink-aware quadrature.
+def moments(phi: Activation, q: Scalars, *, closed: bool = True) -> Moments:
+    r"""Moments of φ at variances q: closed forms where there are (and ``closed`` is true), else quadrature.
 
     .. math:: E φ, \quad E φ^2, \quad E φ'^2, \quad \frac{d}{dq} E φ^2 = E[φ φ' z]/q
 
@@ -73,6 +73,8 @@ def moments(phi: Activation, q: Scalars) -> Moments:
         The activation.
     q
         Variances, number or tensor.
+    closed
+        Whether to use closed forms; where one overflows the moment is infinite.
 
     Raises
     ------
@@ -89,6 +91,9 @@ def moments(phi: Activation, q: Scalars) -> Moments:
     variances = _variances(q, f"moments of {phi.name!r}")
     if phi.degree is not None and bool((variances != 1).any()):
         return _homogeneous(phi, variances, phi.degree)
+    form = closed_form(phi) if closed and phi.degree is None else None
+    if form is not None:
+        return _closed(form, variances)
     even = phi.parity is not None
     inverse = 1 / variances.clamp_min(1e-300)
 
@@ -104,6 +109,17 @@ def moments(phi: Activation, q: Scalars) -> Moments:
     if bool(at_zero.any()):
         growth = torch.where(at_zero, _growth_at_zero(phi), growth)
     return Moments(variances, mean, second, slope, growth)
+
+
+def _closed(form: ClosedForm, q: Tensor) -> Moments:
+    """Moments of a smooth φ from its closed form; the growth is the derivative of the second moment."""
+    zero = torch.zeros_like(q)
+    with torch.enable_grad():
+        leaf = q.detach().clone().requires_grad_()
+        second = form.dual(torch, leaf, leaf, leaf, zero)
+        (growth,) = torch.autograd.grad(second.sum(), leaf)
+    slope = form.slope(torch, q, q, q, zero)
+    return Moments(q, form.mean(torch, q), second.detach(), slope, growth)
 
 
 @lru_cache(maxsize=256)

@@ -7,12 +7,14 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float64
 from torch import Tensor
 
 from firstlight.errors import DomainError
 from firstlight.gauss.rules import rule
+from firstlight.gauss.shared import many_gaussians, one_gaussian
 
 Scalars = float | int | Tensor
 
@@ -155,38 +157,63 @@ def integrate(
     >>> round(float(result.value), 12), result.converged
     (0.398942280401, True)
     """
-    means, stds = torch.broadcast_tensors(
-        torch.as_tensor(mean, dtype=torch.float64), torch.as_tensor(std, dtype=torch.float64)
-    )
-    if not bool((torch.isfinite(stds) & (stds >= 0) & torch.isfinite(means)).all()):
-        raise DomainError(
-            "while integrating over a Gaussian: expected finite means and standard deviations ≥ 0, got "
-            f"mean {means.flatten()[:4].tolist()} and std {stds.flatten()[:4].tolist()}; "
-            "take the square root of a variance that is not negative"
-        )
-    shape = means.shape
+    times = 2.0 if even else 1.0
     with torch.no_grad():
-        m, s = means.reshape(-1), stds.reshape(-1)
-
-        def at(g: Tensor, owner: Tensor) -> Tensor:
-            x = torch.addcmul(m[owner][:, None], s[owner][:, None], g)
-            y = f(x)
-            if y.shape[-2:] != x.shape or y.ndim > 3:
-                raise DomainError(
-                    f"while integrating: expected f to keep the shape {tuple(x.shape)} "
-                    f"(after one axis at most), got {tuple(y.shape)}; f must act entry by entry"
-                )
-            return y
-
-        edges = edges_of(m, s, kinks)
-        result = integrate_panels(at, edges[:, edges.shape[1] // 2 :] if even else edges, rtol=rtol)
-    leading, times = result.value.shape[:-1], 2.0 if even else 1.0
+        plain = isinstance(mean, (float, int)) and isinstance(std, (float, int))
+        if plain and math.isfinite(mean) and 0 < std < math.inf:
+            found = one_gaussian(f, float(mean), float(std), kinks=kinks, rtol=rtol, even=even)
+            if found is not None:
+                value, error, evaluations = found
+                return Integral(times * value, times * error, evaluations, True)
+        means, stds = torch.broadcast_tensors(
+            torch.as_tensor(mean, dtype=torch.float64), torch.as_tensor(std, dtype=torch.float64)
+        )
+        if not bool((torch.isfinite(stds) & (stds >= 0) & torch.isfinite(means)).all()):
+            raise DomainError(
+                "while integrating over a Gaussian: expected finite means and standard deviations ≥ 0, got "
+                f"mean {means.flatten()[:4].tolist()} and std {stds.flatten()[:4].tolist()}; "
+                "take the square root of a variance that is not negative"
+            )
+        result = _of_pairs(f, means.reshape(-1), stds.reshape(-1), kinks, rtol, even)
+    shape, leading = means.shape, result.value.shape[:-1]
     return Integral(
         times * result.value.reshape((*leading, *shape)),
         times * result.error.reshape((*leading, *shape)),
         result.evaluations,
         result.converged,
     )
+
+
+def _of_pairs(
+    f: Callable[[Tensor], Tensor], m: Tensor, s: Tensor, kinks: Sequence[float], rtol: float | int, even: bool
+) -> Integral:
+    """One integral for each pair: on shared nodes where the mean is one, the rest by adaptive panels."""
+    shared = None
+    if len(m) and bool((m == m[0]).all()):
+        shared = many_gaussians(f, float(m[0]), s, kinks=kinks, rtol=rtol, even=even)
+        if shared is not None and shared.done.all():
+            value, error = (torch.from_numpy(v) for v in (shared.value, shared.error))
+            return Integral(value, error, shared.evaluations, True)
+    left = torch.arange(len(m)) if shared is None else torch.from_numpy(np.flatnonzero(~shared.done))
+    own_m, own_s = m[left], s[left]
+
+    def at(g: Tensor, owner: Tensor) -> Tensor:
+        x = torch.addcmul(own_m[owner][:, None], own_s[owner][:, None], g)
+        y = f(x)
+        if y.shape[-2:] != x.shape or y.ndim > 3:
+            raise DomainError(
+                f"while integrating: expected f to keep the shape {tuple(x.shape)} "
+                f"(after one axis at most), got {tuple(y.shape)}; f must act entry by entry"
+            )
+        return y
+
+    edges = edges_of(own_m, own_s, kinks)
+    result = integrate_panels(at, edges[:, edges.shape[1] // 2 :] if even else edges, rtol=rtol)
+    if shared is None:
+        return result
+    value, error = (torch.from_numpy(v) for v in (shared.value, shared.error))
+    value[..., left], error[..., left] = result.value, result.error
+    return Integral(value, error, shared.evaluations + result.evaluations, result.converged)
 
 
 def integrate_panels(
