@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -53,11 +53,11 @@ class FeatureMajorSequential(nn.Sequential):
         exact = input.dtype in (torch.float32, torch.float64) and not torch.is_autocast_enabled(
             input.device.type
         )
-        if not (self.fused and exact and input.ndim >= 2 and len(input) > 1 and self._unwatched()):
+        if not (self.fused and exact and input.ndim >= 2 and len(input) > 1 and _unwatched()):
             return super().forward(input)
-        layers = list(self.children())
+        layers = list(self._modules.values())
         stack = _stack(layers)
-        if not stack:
+        if not stack or _hooked(self) or any(map(_hooked, layers)):
             return super().forward(input)
         x: Tensor = input.flatten(1)
         first = next(iter(stack))
@@ -98,33 +98,37 @@ class FeatureMajorSequential(nn.Sequential):
             _track(norms, [mean.flatten() for mean in means], list(squares.unbind()), h.shape[1])
         return h
 
-    def _unwatched(self) -> bool:
-        if (
-            torch._C._len_torch_function_stack() > 0
-            or torch.compiler.is_compiling()
-            or torch._C._functorch.peek_interpreter_stack() is not None
-            or _module._has_any_global_hook()
-        ):
-            return False
-        return not any(
-            m._forward_hooks or m._forward_pre_hooks or m._backward_hooks or m._backward_pre_hooks
-            for m in self.modules()
-        )
+
+def _unwatched() -> bool:
+    """Whether neither a tracer nor a function transform nor a global hook follows what modules do."""
+    return not (
+        torch._C._len_torch_function_stack() > 0
+        or torch.compiler.is_compiling()
+        or torch._C._functorch.peek_interpreter_stack() is not None
+        or _module._has_any_global_hook()
+    )
 
 
-def _stack(layers: list[nn.Module]) -> list[Layer]:
+def _hooked(m: Any) -> bool:
+    return bool(m._forward_hooks or m._forward_pre_hooks or m._backward_hooks or m._backward_pre_hooks)
+
+
+def _stack(layers: Sequence[nn.Module | None]) -> list[Layer]:
     """The leading (linear, norm, activation) layers that may run feature-major; empty if any may not."""
     if not layers or not isinstance(layers[0], nn.Flatten):
         return []
     found: list[Layer] = []
-    rest: Iterator[nn.Module] = iter(layers[1:])
+    rest: Iterator[nn.Module | None] = iter(layers[1:])
     module: Any = next(rest, None)
     while type(module) is FeatureMajorLinear:
         norm: Any = next(rest, None)
-        if module.bias is not None or type(norm) is not BatchNorm or not _plain(norm):
+        # a look at _parameters, since the attribute of a parameter that is None is found last
+        if module._parameters["bias"] is not None or type(norm) is not BatchNorm or not _plain(norm):
             return []
         linear, module, phi = module, next(rest, None), None
         if type(module) is ShapedActivation:
+            if any(map(_hooked, module.modules())):
+                return []
             phi, module = module, next(rest, None)
         found.append((linear, norm, phi))
     return found

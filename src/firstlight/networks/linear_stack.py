@@ -8,6 +8,7 @@ is taken off every few layers. And what the backward pass needs of a norm is its
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,18 +53,10 @@ class LinearStack(torch.autograd.Function):
     ) -> Tensor:
         """Run all layers; ``x`` is features × samples."""
         count = x.shape[1]
-        first, rest = (x.new_tensor(value) for value in (math.sqrt(count * eps), math.sqrt(eps)))
-        h = x - x.mean(dim=1, keepdim=True) if centred else x
-        kept: list[Tensor] = []
-        lengths: list[Tensor] = []
-        for index, w in enumerate(weights):
-            kept.append(h)
-            z = torch.mm(w, h)
-            if centred and index and index % _CENTRE_EVERY == 0:
-                z.sub_(z.mean(dim=1, keepdim=True))
-            length = torch.linalg.vector_norm(z, dim=1, keepdim=True).hypot_(rest if index else first)
-            h = z.div_(length)
-            lengths.append(length)
+        first = x - x.mean(dim=1, keepdim=True) if centred else x
+        h, kept, lengths = _run(first, weights, 0.0, centred)
+        if eps and not _negligible(eps, lengths, count):
+            h, kept, lengths = _run(first, weights, eps, centred)
         if trace is not None:
             trace.features += [*kept[1:], h]
             trace.lengths += lengths
@@ -82,7 +75,9 @@ class LinearStack(torch.autograd.Function):
         if torch.is_grad_enabled():
             return _differentiably(ctx, grad, x, weights)
         grads: list[Tensor | None] = [None] * layers
-        g = grad * math.sqrt(x.shape[1])
+        g = (grad * math.sqrt(x.shape[1])).contiguous()
+        # two buffers take turns: fresh memory for every layer's gradient would cost a seventh of the pass
+        spare = torch.empty_like(g)
         for index in range(layers - 1, -1, -1):
             g.addcmul_(y, torch.linalg.vecdot(g, y).unsqueeze_(1), value=-1).div_(lengths[index])
             if ctx.centred and index and index % _CENTRE_EVERY == 0:
@@ -91,10 +86,40 @@ class LinearStack(torch.autograd.Function):
             if ctx.needs_input_grad[4 + index]:
                 grads[index] = torch.mm(g, y.t())
             if index or ctx.needs_input_grad[0]:
-                g = torch.mm(weights[index].t(), g)
+                w = weights[index]
+                spare = spare if len(spare) == w.shape[1] else g.new_empty(w.shape[1], g.shape[1])
+                g, spare = torch.mm(w.t(), g, out=spare), g
         if ctx.centred:
             g = g - g.mean(dim=1, keepdim=True)
         return (g if ctx.needs_input_grad[0] else None, None, None, None, *grads)
+
+
+def _run(
+    h: Tensor, weights: Sequence[Tensor], eps: float, centred: bool
+) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+    """Features of the last layer, those before every layer, and the row lengths; ``h`` has mean 0 if centred."""
+    first, rest = (h.new_tensor(value) for value in (math.sqrt(h.shape[1] * eps), math.sqrt(eps)))
+    kept: list[Tensor] = []
+    lengths: list[Tensor] = []
+    for index, w in enumerate(weights):
+        kept.append(h)
+        h = torch.mm(w, h)
+        if centred and index and index % _CENTRE_EVERY == 0:
+            h.sub_(h.mean(dim=1, keepdim=True))
+        length = torch.linalg.vector_norm(h, dim=1, keepdim=True)
+        if eps:
+            length.hypot_(rest if index else first)
+        h.div_(length)
+        lengths.append(length)
+    return h, kept, lengths
+
+
+def _negligible(eps: float, lengths: list[Tensor], count: int) -> bool:
+    """Whether ε would have changed no length by more than its rounding."""
+    rounding = torch.finfo(lengths[0].dtype).eps / 2
+    first = float(lengths[0].min()) ** 2 / count
+    rest = float(torch.cat(lengths[1:]).min()) ** 2 if len(lengths) > 1 else first
+    return min(first, rest) * rounding > eps
 
 
 def linear_statistics(
