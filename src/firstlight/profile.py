@@ -144,7 +144,10 @@ class Profile:
         names: dict[str, bool] = {}
         for row in rows:
             for name, value in row.items():
-                names[name] = names.get(name, False) or is_text(name, [value])
+                if name in COLUMNS:
+                    names.setdefault(name, COLUMNS[name].text)
+                else:
+                    names[name] = names.get(name, False) or is_text(name, [value])
         columns = {
             name: [row.get(name, "" if text else math.nan) for row in rows] for name, text in names.items()
         }

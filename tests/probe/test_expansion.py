@@ -25,5 +25,7 @@ def test_second_moments_are_the_sum_of_squares():
 
 
 def test_power_series():
-    a, x = torch.tensor([1.0, -2.0, 0.5]), torch.linspace(-1, 1, 5)
-    assert torch.allclose(power_series(a, x), (1 - 2 * x + 0.5 * x * x).double())
+    a = torch.tensor([[1.0, -2.0, 0.5], [0.0, 1.0, 0.0]], dtype=torch.float64)
+    x = torch.linspace(-1, 1, 5, dtype=torch.float64).expand(2, 5)
+    expected = torch.stack([1 - 2 * x[0] + 0.5 * x[0] ** 2, x[1]])
+    assert torch.allclose(power_series(a, x), expected)

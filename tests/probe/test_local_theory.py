@@ -108,8 +108,46 @@ def test_batch_norm_has_its_gradient_factor():
 def test_coverage_counts_the_taps_on_the_signal(length, kernel, stride, padding, dilation):
     ones = torch.ones(1, 1, length)
     taps = F.conv1d(ones, torch.ones(1, 1, kernel), stride=stride, padding=padding, dilation=dilation)
-    share = coverage(length, taps.shape[-1], kernel, stride, padding, dilation)
+    share, idle = coverage(length, taps.shape[-1], kernel, stride, padding, dilation)
     assert share == pytest.approx(float(taps.mean()) / kernel)
+    assert not idle
+
+
+@pytest.mark.parametrize("where", [(0, 0), (2000, 3), (-1, -1)])
+def test_one_infinite_weight_anywhere_is_found(where):
+    """Large weights are read in part, and in whole where the output or an idle tap gives reason to."""
+    dense, conv = nn.Linear(64, 4096), nn.Conv2d(64, 128, 3, padding=1)
+    with torch.no_grad():
+        dense.weight[where] = math.inf
+        conv.weight[-1, -1, 0, 0] = math.nan  # on a map of one place this tap reads only padding
+    rows = probe(dense, torch.randn(8, 64)).profile
+    assert rows["weight_flags"][1] == "non-finite"
+    assert probe(conv, torch.randn(8, 64, 1, 1)).profile["weight_flags"][1] == "non-finite"
+
+
+@pytest.mark.parametrize(
+    ("norm", "shape"),
+    [
+        (nn.BatchNorm2d(32), (16, 32, 6, 6)),
+        (nn.GroupNorm(4, 32), (16, 32, 6, 6)),
+        (nn.LayerNorm(64), (32, 64)),
+        (nn.InstanceNorm2d(32), (16, 32, 12, 12)),
+        (nn.RMSNorm(64), (32, 64)),
+    ],
+)
+def test_gradient_factor_of_every_normaliser(norm, shape):
+    """‖∂L/∂x‖²/‖∂L/∂y‖² for a random direction, by autograd, against the factor theory uses."""
+    x = (3.0 * torch.randn(shape, generator=torch.Generator().manual_seed(0)) + 1.0).requires_grad_()
+    y = norm(x)
+    direction = torch.randn(y.shape, generator=torch.Generator().manual_seed(1))
+    (gradient,) = torch.autograd.grad((y * direction).sum(), x)
+    expected = gradient.square().sum() / direction.square().sum()
+    conv = nn.Identity()
+    net = nn.Sequential(conv, norm, nn.Flatten(), nn.Linear(y[0].numel(), 8))
+    rows = probe(net, x.detach()).profile
+    here = list(rows["kind"]).index("norm")
+    # 512 groups or more, each variance known to some percent
+    assert rows["norm_gain"][here] == pytest.approx(expected.item(), rel=0.05)
 
 
 def test_padded_convolutions_are_not_off_by_their_border():

@@ -11,12 +11,16 @@ from firstlight.errors import DomainError
 from firstlight.measure.blocks import blocks, floating
 
 
-def _extremes(x: Tensor, dim: int, doing: str) -> tuple[Tensor, Tensor]:
+def _checked(x: Tensor, dim: int, doing: str) -> Tensor:
     x = floating(x, doing)
     if x.ndim == 0 or not -x.ndim <= dim < x.ndim:
         raise DomainError(
             f"while {doing}: expected a tensor with a unit axis {dim}, got shape {tuple(x.shape)}"
         )
+    return x
+
+
+def _extremes(x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
     others = [d for d in range(x.ndim) if d != dim % x.ndim]
     if not others:
         return x, x
@@ -25,13 +29,14 @@ def _extremes(x: Tensor, dim: int, doing: str) -> tuple[Tensor, Tensor]:
     return x.amin(dim=others), x.amax(dim=others)
 
 
-def _first_samples(x: Tensor, dim: int) -> Tensor:
-    """The first samples of a large tensor, with some hundred entries of every unit; ``x`` itself if small."""
-    if x.ndim < 2 or not -x.ndim <= dim < x.ndim or dim % x.ndim == 0 or x.numel() < 1 << 14:
-        return x
-    per_sample = x.numel() // (x.shape[0] * x.shape[dim])
-    count = -(-256 // max(per_sample, 1))
-    return x[:count] if count < x.shape[0] else x
+def _few_entries(x: Tensor, dim: int, count: int) -> Tensor:
+    """A view of about ``count`` entries of every unit: of many samples first, then of places in the middle."""
+    for axis in range(x.ndim):
+        if axis != dim % x.ndim:
+            take = min(x.shape[axis], count)
+            x = x.narrow(axis, (x.shape[axis] - take) // 2, take)
+            count = max(count // max(take, 1), 1)
+    return x
 
 
 def dead_units(x: Tensor, *, dim: int = -1, tolerance: float = 0.0) -> float:
@@ -65,7 +70,7 @@ def dead_units(x: Tensor, *, dim: int = -1, tolerance: float = 0.0) -> float:
     >>> measure.dead_units(torch.tensor([[0.0, 1.0], [0.0, 0.0]]))
     0.5
     """
-    low, high = _extremes(x, dim, "counting dead units")
+    low, high = _extremes(_checked(x, dim, "counting dead units"), dim)
     dead = (low >= -tolerance) & (high <= tolerance)
     return dead.float().mean().item()
 
@@ -82,15 +87,22 @@ def constant_units(x: Tensor, *, dim: int = -1) -> float:
     >>> measure.constant_units(torch.tensor([[3.0, 1.0], [3.0, 0.0]]))
     0.5
     """
-    x = floating(x, "counting constant units")
-    part = _first_samples(x, dim)
-    low, high = _extremes(part, dim, "counting constant units")
-    same = low == high
-    if part is not x and bool(same.any()):
-        # only units that a few samples leave in doubt are read in full
-        low, high = _extremes(x.index_select(dim, same.nonzero()[:, 0]), dim, "counting constant units")
-        return (low == high).sum().item() / x.shape[dim]
-    return same.float().mean().item()
+    x = _checked(x, dim, "counting constant units")
+    if x.numel() == 0:
+        return math.nan
+    doubtful: Tensor | None = None
+    for count in (16, 256):
+        part = _few_entries(x, dim, count)
+        if part.shape == x.shape:
+            break
+        low, high = _extremes(part if doubtful is None else part.index_select(dim, doubtful), dim)
+        same = (low == high).nonzero()[:, 0]
+        if len(same) == 0:
+            return 0.0
+        doubtful = same if doubtful is None else doubtful[same]
+    # only units that a few entries leave in doubt are read in full
+    low, high = _extremes(x if doubtful is None else x.index_select(dim, doubtful), dim)
+    return (low == high).sum().item() / x.shape[dim]
 
 
 def saturation(slope: Tensor, *, largest: float | None = None, fraction: float = 0.05) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import operator
 import random
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -27,10 +28,11 @@ class Guard:
         self.attributes = [(m, dict(vars(m)), _tables(m)) for m in model.modules()]
         self.buffers = [(b, b.detach().clone()) for b in model.buffers() if not b.is_meta]
         self.parameters: dict[int, tuple[Tensor, Tensor]] = {}
-        self.owned = {id(p) for p in model.parameters()}
-        self.requires_grad = [(p, p.requires_grad) for p in model.parameters()]
-        self.gradients = [(p, p.grad) for p in model.parameters()]
-        self.hooks = [(p, copy.copy(p._backward_hooks)) for p in model.parameters()]
+        parameters = list(model.parameters())
+        self.owned = {id(p) for p in parameters}
+        self.requires_grad = [(p, p.requires_grad) for p in parameters]
+        self.gradients = [(p, p.grad) for p in parameters]
+        self.hooks = [(p, copy.copy(p._backward_hooks)) for p in parameters]
 
     def before_write(self, tensor: Any) -> None:
         """Copy a parameter that an operation is about to write into, once."""
@@ -67,10 +69,9 @@ _TABLES = (dict, list, OrderedDict)
 
 def _refill(live: Any, saved: Any) -> None:
     """Give a dictionary or list its old entries back, in place, unless it still has them."""
-    if not live and not saved:
-        return
-    now, then = (list(x.items()) if isinstance(x, dict) else list(enumerate(x)) for x in (live, saved))
-    if len(now) == len(then) and all(a[0] == b[0] and a[1] is b[1] for a, b in zip(now, then)):
+    now, then = (x.values() if isinstance(x, dict) else x for x in (live, saved))
+    same_names = not isinstance(live, dict) or list(live) == list(saved)
+    if len(live) == len(saved) and same_names and all(map(operator.is_, now, then)):
         return
     live.clear()
     if isinstance(live, dict):

@@ -77,6 +77,8 @@ class Ledger:
     ----------
     sites
         What was measured, in the order of execution.
+    parameters, parameter_names
+        The parameters of the model by name, and their names by identity.
     used
         Names of parameters that took part.
     leaves
@@ -89,7 +91,8 @@ class Ledger:
 
     def __init__(self, model: nn.Module, reader: Reader, backward: Backward) -> None:
         self.reader, self.backward = reader, backward
-        self.parameter_names = {id(p): name for name, p in model.named_parameters()}
+        self.parameters = dict(model.named_parameters())
+        self.parameter_names = {id(p): name for name, p in self.parameters.items()}
         self.sites: list[Site] = []
         self.used: set[str] = set()
         self.leaves: list[Tensor] = []

@@ -26,6 +26,7 @@ from firstlight.errors import FirstlightError
 from firstlight.probe.expansion import expansion, power_series
 from firstlight.probe.measurement import Skipped
 from firstlight.probe.site import Link, Site, moments_of
+from firstlight.probe.statistics import alike
 
 # Sample norms enter as the means of this many groups of sorted row variances.
 NORMS = 8
@@ -44,7 +45,7 @@ class Law:
     square: float
     slope: float
     hermite: Tensor
-    # E φ(u)φ(v) at the source's cosines, kept for the second row that asks
+    # E φ(u)φ(v) at the source's cosines
     crossed: list[Tensor] = field(default_factory=list)
 
 
@@ -130,21 +131,36 @@ def _integrate(found: list[tuple[Link, tuple[Tensor, Tensor]]]) -> dict[tuple[in
     first = gauss.expect(phi, means, stds, kinks=phi.kinks).mean(1)
     second = gauss.expect(lambda t: phi(t) ** 2, means, stds, kinks=phi.kinks).mean(1)
     slope = gauss.expect(lambda t: phi.derivative(t) ** 2, means, stds, kinks=phi.kinks).mean(1)
-    laws = {}
-    steepest = _steepest_if_bounded(phi)
-    off = _off(phi, steepest) if steepest is not None else (False, False)
     typical = stds.square().mean(1).sqrt()
     squares = expansion(phi, means.squeeze(1), typical, HERMITE, phi.kinks).square()
-    for i, (link, _) in enumerate(found):
-        row = link.target if link.target.kind == "activation" else link.via
-        if steepest is not None and row is not None and link.source.rows is not None:
-            row.values["saturated"] = _saturated(
-                phi, link.source.rows[::2, ::2].cpu().double(), steepest, off
-            )
-        laws[_key(link)] = Law(
-            float(found[i][1][0]), float(first[i]), float(second[i]), float(slope[i]), squares[i]
-        )
+    laws = {
+        _key(link): Law(float(shift), float(first[i]), float(second[i]), float(slope[i]), squares[i])
+        for i, (link, (shift, _)) in enumerate(found)
+    }
+    links = [link for link, _ in found]
+    _saturate(phi, links)
+    for group in alike(links, lambda link: _cosines(link.source).shape):
+        crossed = _crossed([laws[_key(link)] for link in group], [link.source for link in group])
+        for link, cross in zip(group, crossed):
+            laws[_key(link)].crossed.append(cross)
     return laws
+
+
+def _saturate(phi: activations.Activation, links: list[Link]) -> None:
+    """Fill in the share of saturated entries of every row that holds φ."""
+    steepest = _steepest_if_bounded(phi)
+    if steepest is None:
+        return
+    off = _off(phi, steepest)
+    thin = []
+    for link in links:
+        row = link.target if link.target.kind == "activation" else link.via
+        if row is not None and link.source.rows is not None:
+            thin.append((row, link.source.rows[::2, ::2]))
+    for group in alike(thin, lambda pair: (pair[1].shape, pair[1].device)):
+        shares = _saturated(phi, torch.stack([z for _, z in group]), steepest, off)
+        for (row, _), share in zip(group, shares):
+            row.values["saturated"] = share
 
 
 def _off(phi: activations.Activation, steepest: float) -> tuple[bool, bool]:
@@ -157,14 +173,17 @@ def _off(phi: activations.Activation, steepest: float) -> tuple[bool, bool]:
     return left, right
 
 
-def _saturated(phi: activations.Activation, z: Tensor, steepest: float, off: tuple[bool, bool]) -> float:
-    """Share of entries on a flat part of φ, without a side that is off."""
+def _saturated(
+    phi: activations.Activation, z: Tensor, steepest: float, off: tuple[bool, bool]
+) -> list[float]:
+    """Share of each layer's entries on a flat part of φ, without a side that is off."""
     flat = phi.derivative(z).abs() < 0.05 * steepest
     if off[0]:
         flat &= z >= 0
     if off[1]:
         flat &= z <= 0
-    return int(flat.sum()) / max(flat.numel(), 1)
+    shares: list[float] = flat.flatten(1).double().mean(dim=1).tolist()
+    return shares
 
 
 def _steepest_if_bounded(phi: activations.Activation) -> float | None:
@@ -240,25 +259,14 @@ def _correlation(link: Link, laws: dict[tuple[int, str], Law], target: Site | No
     measured = source.values.get("correlation", math.nan)
     if math.isnan(measured) or source.rows is None:
         return math.nan
-    cosines = source.values.get("cosines")
-    c = cosines if cosines is not None else torch.tensor([measured], dtype=torch.float64)
     expression = link.expression
     if expression.linear:
-        square, cross = 1.0, c
+        square, cross = 1.0, _cosines(source)
     else:
         law = laws.get(_key(link))
         if law is None:
             return math.nan
-        q, centred = source.values["q"], c
-        if law.shift:
-            centred = ((c * q - law.shift**2) / max(q - law.shift**2, 1e-300)).clamp(-1.0, 1.0)
-        square = float(law.hermite.sum())
-        tail = max(law.square - square, 0.0)
-        if not law.crossed:
-            higher = tail * centred.clamp_min(0.0) ** (HERMITE + 1)
-            law.crossed.append(power_series(law.hermite, centred) + higher)
-        cross = law.crossed[0]
-        square += tail
+        square, cross = max(law.square, float(law.hermite.sum())), law.crossed[0]
     square *= expression.noise
     if target is not None and target.weight is not None:
         scale = target.weight.sigma_w_squared
@@ -266,6 +274,33 @@ def _correlation(link: Link, laws: dict[tuple[int, str], Law], target: Site | No
         cross = scale * factor * cross + target.weight.bias_square
         square = scale * factor * square + target.weight.bias_square
     return float((cross / square).mean()) if square > 0 else math.nan
+
+
+def _cosines(source: Site) -> Tensor:
+    """The cosine of every pair of samples, or their mean where pairs were not kept."""
+    kept: Tensor | None = source.values.get("cosines")
+    if kept is not None:
+        return kept
+    return torch.tensor([source.values.get("correlation", math.nan)], dtype=torch.float64)
+
+
+def _crossed(laws: list[Law], sources: list[Site]) -> Tensor:
+    """E φ(u)φ(v) at the cosines of each source, one row each."""
+    c = torch.stack([_cosines(source) for source in sources])
+    q, shift, square = (
+        torch.tensor(column, dtype=torch.float64).unsqueeze(1)
+        for column in (
+            [source.values["q"] for source in sources],
+            [law.shift for law in laws],
+            [law.square for law in laws],
+        )
+    )
+    moved = (c * q - shift.square()) / (q - shift.square()).clamp_min(1e-300)
+    c = torch.where(shift != 0.0, moved.clamp(-1.0, 1.0), c)
+    hermite = torch.stack([law.hermite for law in laws])
+    # what the first coefficients leave of E φ² is taken as one higher term
+    tail = (square - hermite.sum(dim=1, keepdim=True)).clamp_min(0.0)
+    return power_series(hermite, c) + tail * c.clamp_min(0.0) ** (HERMITE + 1)
 
 
 def _contributions(site: Site, laws: dict[tuple[int, str], Law]) -> list[tuple[Link, float]] | None:

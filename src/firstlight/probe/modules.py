@@ -28,10 +28,10 @@ def add_norm(
 ) -> Tensor:
     """Open the row of a normaliser."""
     unit = -1 if op not in ops.NORMS or op in ("layer_norm", "rms_norm") else 1 - max(source.dim(), 2)
-    site, out = ledger.site(out, path, "norm", op, unit, origin, leaf=leaf)
+    site, traced = ledger.site(out, path, "norm", op, unit, origin, leaf=leaf)
     site.values |= facts
-    ledger.reader.norm_gain(site, source, facts)
-    return out
+    ledger.reader.norm_gain(site, source, out, facts)
+    return traced
 
 
 class Modules:

@@ -101,23 +101,23 @@ def probe(
         refused = modules.hook(net)
         output = _forward(Tracer(ledger, modules, guard), net, batch)
         modules.close()
-        _scripted(refused, net, ledger, given)
+        _scripted(refused, ledger, given)
         skipped = [Skipped(path or given, "scripted: its inner calls cannot be followed") for path in refused]
         notes: list[str] = []
         value, meta["loss"] = _differentiable(output, targets, loss, seed, notes)
         if value is not None:
-            _backward(ledger, net, value, notes)
+            _backward(ledger, value, notes)
     reader.finish()
     skipped += add_theory(ledger.sites)
-    profile = to_profile(ledger, net, meta, notes, skipped)
+    profile = to_profile(ledger, meta, notes, skipped)
     meta["seconds"] = time.perf_counter() - start
     return Measurement(profile, reader.samples, tuple(skipped), tuple(notes), meta)
 
 
-def _scripted(refused: list[str], model: nn.Module, ledger: Ledger, given: str) -> None:
+def _scripted(refused: list[str], ledger: Ledger, given: str) -> None:
     """Take parameters that nobody could watch as used, and refuse a model that shows nothing at all."""
     inside = tuple(f"{path}." if path else "" for path in refused)
-    ledger.used.update(name for name, _ in model.named_parameters() if name.startswith(inside))
+    ledger.used.update(name for name in ledger.parameters if name.startswith(inside))
     if refused and all(site.kind == "input" for site in ledger.sites):
         raise AuditError(
             f"while auditing {given}: expected operations that can be followed, got a scripted model, "
@@ -202,8 +202,8 @@ def _differentiable(
     return None, f"{description} (not differentiable)"
 
 
-def _backward(ledger: Ledger, model: nn.Module, value: Tensor, notes: list[str]) -> None:
-    named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
+def _backward(ledger: Ledger, value: Tensor, notes: list[str]) -> None:
+    named = [(n, p) for n, p in ledger.parameters.items() if p.requires_grad]
     wanted = [p for _, p in named] + ledger.leaves
     if not wanted:
         notes.append("no backward pass: no parameter takes a gradient")

@@ -14,7 +14,7 @@ from torch import Tensor
 from firstlight import measure
 from firstlight.probe.measurement import LayerSample
 from firstlight.probe.operations import WEIGHT_OPERATIONS
-from firstlight.probe.site import Moments, Origin, Site, Weight
+from firstlight.probe.site import Moments, Origin, Site
 from firstlight.probe.statistics import Taken, measure_sites
 from firstlight.probe.weight import TakenWeight, coverage, measure_weights, take_weight
 
@@ -89,11 +89,11 @@ class Reader:
         self._taken.append(taken)
         self._wait(taken.size)
 
-    def weigh(self, weight: Weight, matrix: Tensor) -> None:
-        """Take what the law of a weight is measured on."""
-        taken = take_weight(weight, matrix)
+    def weigh(self, site: Site, matrix: Tensor) -> None:
+        """Take what the law of a site's weight is measured on."""
+        taken = take_weight(site, matrix)
         self._weights.append(taken)
-        self._wait(taken.part.numel() * taken.part.element_size())
+        self._wait(taken.size)
 
     def _wait(self, size: int) -> None:
         self._waiting += size
@@ -154,38 +154,31 @@ class Reader:
             pad = padding[axis]
             if isinstance(pad, str):
                 pad = dilation[axis] * (kernel - 1) // 2 if pad == "same" else 0
-            share *= coverage(length, out, kernel, stride[axis], pad, dilation[axis])
+            covered, idle = coverage(length, out, kernel, stride[axis], pad, dilation[axis])
+            share *= covered
+            site.weight.idle_taps |= idle
         site.weight.coverage = share
 
-    def norm_gain(self, site: Site, source: Tensor, facts: dict[str, Any]) -> None:
+    def norm_gain(self, site: Site, source: Tensor, result: Tensor, facts: dict[str, Any]) -> None:
         """Squared gradient factor of a normaliser: mean γ²/σ² over what it normalises.
 
         A normaliser of N entries also projects out their mean and their scale, which leaves a share of
         1 − 2/N of the squared gradient (RMS norms keep the mean: 1 − 1/N).
         """
-        t = source.detach()
-        if t.numel() == 0 or t.dim() < 2:
+        t, kind = source.detach(), facts["norm"]
+        if t.numel() == 0 or t.dim() < 2 or kind == "running":
             return
-        kind = facts["norm"]
-        if kind in ("batch", "running"):
-            dims = [d for d in range(t.dim()) if d != 1]
-        elif kind in ("group", "instance") and facts["groups"] != 1:
-            dims = list(range(2, t.dim()))
-        elif kind in ("group", "instance"):
-            dims = list(range(1, t.dim()))
+        inverse = _kept_inverse(result)
+        if inverse is None:
+            dims = _normalised(t, kind, facts["groups"])
+            if not dims:
+                return
+            inverse, count = _inverse_variances(t, dims, kind), math.prod(t.shape[d] for d in dims)
         else:
-            dims = [-1]
-        if not dims or kind == "running":
-            return
-        count = math.prod(t.shape[d] for d in dims)
-        t = _fewer(t, dims)
-        # a norm of centred entries is eight times as fast as torch.var
-        centred = t if kind == "rms" else t - t.mean(dims, keepdim=True)
-        read = math.prod(t.shape[d] for d in dims)
-        square = torch.linalg.vector_norm(centred, dim=dims).square() / read
+            count = t.numel() // inverse.numel()
         lost = 1 if kind == "rms" else 2
-        inverse = (1.0 / (square.double() if t.device.type != "mps" else square).clamp_min(1e-12)).mean()
-        site.values["norm_gain"] = facts["gamma_square"] * float(inverse) * max(1.0 - lost / count, 0.0)
+        gain = float(inverse.mean()) * max(1.0 - lost / count, 0.0)
+        site.values["norm_gain"] = facts["gamma_square"] * gain
 
     def follow_axis(self, source: Tensor, result: Tensor, name: str, args: Any, unit: int) -> int:
         """Where the axis of units is after a rearrangement, counted from the end."""
@@ -210,6 +203,39 @@ class Reader:
         if -unit <= result.dim() and result.shape[unit] == size:
             return unit
         return -1
+
+
+def _kept_inverse(result: Tensor) -> Tensor | None:
+    """1/(σ² + ε) of every group, as torch's own normalisers keep it for their backward."""
+    node = result.grad_fn
+    if node is None or not any(
+        name in type(node).__name__ for name in ("BatchNorm", "LayerNorm", "GroupNorm")
+    ):
+        return None
+    inverse_std = getattr(node, "_saved_result2", None)
+    if not isinstance(inverse_std, Tensor) or inverse_std.numel() == 0:
+        return None
+    exact = (
+        inverse_std.detach().float() if inverse_std.device.type == "mps" else inverse_std.detach().double()
+    )
+    return exact.square()
+
+
+def _normalised(t: Tensor, kind: str, groups: int) -> list[int]:
+    """The axes over which a normaliser takes its moments."""
+    if kind == "batch":
+        return [d for d in range(t.dim()) if d != 1]
+    if kind in ("group", "instance"):
+        return list(range(1 if groups == 1 else 2, t.dim()))
+    return [-1]
+
+
+def _inverse_variances(t: Tensor, dims: list[int], kind: str) -> Tensor:
+    t = _fewer(t, dims)
+    # a norm of centred entries is eight times as fast as torch.var
+    centred = t if kind == "rms" else t - t.mean(dims, keepdim=True)
+    square = torch.linalg.vector_norm(centred, dim=dims).square() / math.prod(t.shape[d] for d in dims)
+    return 1.0 / (square.double() if t.device.type != "mps" else square).clamp_min(1e-12)
 
 
 def _fewer(t: Tensor, dims: list[int]) -> Tensor:

@@ -16,16 +16,14 @@ from firstlight.profile import COLUMNS, Profile
 EXTRA = ("stream_q", "branch_q")
 
 
-def to_profile(
-    ledger: Ledger, model: nn.Module, meta: dict[str, Any], notes: list[str], skipped: list[Skipped]
-) -> Profile:
+def to_profile(ledger: Ledger, meta: dict[str, Any], notes: list[str], skipped: list[Skipped]) -> Profile:
     """The profile of a traced pass; what is missing from it is written into notes and skipped."""
     rows = [_row(site, ledger.backward.log_squares) for site in ledger.sites]
     for site in ledger.sites:
         if "fault" in site.values:
             skipped.append(Skipped(site.name, f"no statistics: its output is {site.values['fault']}"))
-    meta["unused"] = [n for n, _ in model.named_parameters() if n not in ledger.used]
-    meta["frozen"] = [n for n, p in model.named_parameters() if not p.requires_grad]
+    meta["unused"] = [n for n in ledger.parameters if n not in ledger.used]
+    meta["frozen"] = [n for n, p in ledger.parameters.items() if not p.requires_grad]
     if ledger.reader.subsampled:
         notes.append(
             f"{ledger.reader.subsampled} of {len(rows)} rows were read on a strided subset of "

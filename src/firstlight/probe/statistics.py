@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeVar
 
 import numpy as np
@@ -160,14 +161,18 @@ def _laws(sites: list[Site], stack: LayerStack | StandardRows) -> dict[int, Laye
     return samples
 
 
+@lru_cache(maxsize=8)
+def _places(count: int) -> list[int]:
+    return [round(p * (count - 1)) for p in QUANTILE_LEVELS]
+
+
 def _sample(flat: NDArray[np.float32]) -> LayerSample:
     """Histogram and quantiles of sorted entries."""
     low, high = float(flat[0]), float(flat[-1])
-    inner = np.linspace(low, high, HISTOGRAM_BINS + 1)[1:-1].astype(flat.dtype)
-    below = [0, *np.searchsorted(flat, inner).tolist(), len(flat)]
-    places = [round(p * (len(flat) - 1)) for p in QUANTILE_LEVELS]
+    inner = (low + (high - low) / HISTOGRAM_BINS * np.arange(1, HISTOGRAM_BINS)).astype(flat.dtype)
+    below = [0, *flat.searchsorted(inner).tolist(), len(flat)]
     counts = tuple(b - a for a, b in itertools.pairwise(below))
-    return LayerSample(low, high, counts, tuple(flat[places].tolist()))
+    return LayerSample(low, high, counts, tuple(flat[_places(len(flat))].tolist()))
 
 
 def _correlations(sites: list[Site], stack: LayerStack | StandardRows, *, cosines: bool) -> None:
@@ -203,8 +208,7 @@ def spectra(rows: NDArray[np.float64]) -> list[tuple[float, float]]:
     """
     scale = np.abs(rows).max(axis=(1, 2))
     fine = np.isfinite(scale) & (scale > 0.0)
-    x = rows / np.where(fine, scale, np.inf)[:, None, None]
-    x[~fine] = 0.0
+    x = np.where(fine[:, None, None], rows, 0.0) / np.where(fine, scale, 1.0)[:, None, None]
     values = np.linalg.eigvalsh(x @ x.transpose(0, 2, 1)).clip(0.0)
     samples, units = rows.shape[1:]
     result: list[tuple[float, float]] = []

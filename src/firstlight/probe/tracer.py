@@ -86,7 +86,6 @@ class Tracer(TorchFunctionMode):
         if found is None:
             return self._opaque(func, args, kwargs, flowing)
         source, matrix, weight, unit = found
-        self.ledger.reader.weigh(weight, matrix)
         self.ledger.realise(flowing)
         origin = self.ledger.origin(source)
         reads = self.ledger.reader.input_moments(source, origin)
@@ -95,6 +94,7 @@ class Tracer(TorchFunctionMode):
         site, out = self.ledger.site(out, label, "weight", name, unit, origin, weighs=True)
         site.weight, site.reads = weight, (reads,)
         self.ledger.reader.coverage(site, source, name, args, kwargs)
+        self.ledger.reader.weigh(site, matrix)
         return out
 
     def _elementwise(self, func: Any, name: str, args: Any, kwargs: Any, origins: list[Any]) -> Any:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from firstlight.measure import weight_summaries
+from firstlight.measure import WeightSummary, weight_summaries
 from firstlight.probe.operations import WEIGHT_OPERATIONS
-from firstlight.probe.site import Origin, Weight
+from firstlight.probe.site import Origin, Site, Weight
 from firstlight.probe.statistics import alike
 
 FindOrigin = Callable[[Tensor], Origin | None]
@@ -100,58 +101,78 @@ def _square(bias: Any) -> float:
 
 @dataclass(eq=False, frozen=True)
 class TakenWeight:
-    """Entries of a weight that its law is read from: all of a small one, the first units of a large one.
+    """Entries of a weight that its law is read from: all of a small one, the first units of a large one."""
 
-    ``low`` and ``high`` are the extremes of the whole weight; None where ``part`` is whole.
-    """
-
-    weight: Weight
+    site: Site
+    matrix: Tensor
     part: Tensor
-    low: float | None
-    high: float | None
+
+    @property
+    def size(self) -> int:
+        """Bytes that are held until it is measured; a parameter lives without us."""
+        made = self.site.weight is None or not self.site.weight.parameters
+        return sum(t.numel() * t.element_size() for t in ((self.part, self.matrix) if made else (self.part,)))
 
 
-def take_weight(weight: Weight, matrix: Tensor) -> TakenWeight:
+def take_weight(site: Site, matrix: Tensor) -> TakenWeight:
     """Copy what the law of a weight is read from, since the forward may write into it."""
     raw = matrix.detach()
     per_unit = max(raw.numel() // max(raw.shape[0], 1), 1) if raw.dim() else 1
     part = raw[: max(SAMPLE // per_unit, 2)] if raw.dim() and raw.numel() > SAMPLE else raw
-    low, high = (v.item() for v in torch.aminmax(raw)) if part.numel() < raw.numel() else (None, None)
-    return TakenWeight(weight, part.clone(memory_format=torch.contiguous_format), low, high)
+    return TakenWeight(site, raw, part.clone(memory_format=torch.contiguous_format))
 
 
 def measure_weights(taken: list[TakenWeight]) -> None:
-    """Fill in scale, law and faults of every weight."""
+    """Fill in scale, law and faults of every weight, once its site has been measured."""
     for group in alike(taken, lambda t: (t.part.shape, t.part.dtype, t.part.device)):
-        summaries = weight_summaries(torch.stack([t.part for t in group]))
-        for t, summary in zip(group, summaries):
-            flags = summary.flags
-            if t.low is not None and t.high is not None:
-                if not (math.isfinite(t.low) and math.isfinite(t.high)):
-                    flags = ("non-finite",)
-                elif t.low < t.high:
-                    flags = tuple(f for f in flags if f not in ("zero", "constant"))
-            t.weight.square, t.weight.mean = summary.moments.q, summary.moments.mean
-            t.weight.values |= {
+        for t, summary in zip(group, weight_summaries(torch.stack([t.part for t in group]))):
+            weight = t.site.weight
+            assert weight is not None
+            weight.square, weight.mean = summary.moments.q, summary.moments.mean
+            weight.values |= {
                 "weight_std": summary.std,
                 "weight_kurtosis": summary.kurtosis,
-                "weight_flags": ", ".join(flags),
+                "weight_flags": ", ".join(_flags(t, summary)),
             }
 
 
-def coverage(length: int, out: int, kernel: int, stride: int, padding: int, dilation: int) -> float:
+def _flags(taken: TakenWeight, summary: WeightSummary) -> tuple[str, ...]:
+    """Faults of a whole weight, which is read again only where its part or its output gives reason to.
+
+    A weight that is not finite leaves an output that is not, if each entry meets some input: ∞ · 0 is NaN.
+    """
+    raw, flags, weight = taken.matrix, summary.flags, taken.site.weight
+    doubtful = "zero" in flags or "constant" in flags or taken.site.values.get("nonfinite", 1.0) > 0.0
+    doubtful |= weight is None or weight.idle_taps
+    if taken.part.numel() == raw.numel() or not doubtful:
+        return flags
+    low, high = (v.item() for v in torch.aminmax(raw))
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return ("non-finite",)
+    return tuple(f for f in flags if low == high or f not in ("zero", "constant"))
+
+
+@lru_cache(maxsize=256)
+def coverage(
+    length: int, out: int, kernel: int, stride: int, padding: int, dilation: int
+) -> tuple[float, bool]:
     """Share of a convolution's taps along one axis that read the signal and not its zero padding.
+
+    The second value tells whether some tap reads nothing but padding.
 
     Examples
     --------
     >>> coverage(4, 4, 3, 1, 1, 1)   # 3 taps at 4 places, one of them off each end
-    0.8333333333333334
+    (0.8333333333333334, False)
+    >>> coverage(1, 1, 3, 1, 1, 1)
+    (0.3333333333333333, True)
     """
     if out <= 0 or kernel <= 0:
-        return 1.0
+        return 1.0, True
     starts = torch.arange(out).unsqueeze(1) * stride - padding
     taps = starts + torch.arange(kernel).unsqueeze(0) * dilation
-    return float(((taps >= 0) & (taps < length)).double().mean())
+    inside = (taps >= 0) & (taps < length)
+    return float(inside.double().mean()), not bool(inside.any(dim=0).all())
 
 
 def normaliser(
