@@ -363,3 +363,77 @@ def test_a_heat_map_and_an_empty_chart_are_drawn(reader, tmp_path):
     assert box == pytest.approx([52, 12, 290, 198], abs=1)
     assert "no finite values to draw" in reader.text("main")
     assert reader.complaints() == []
+
+
+@pytest.fixture(scope="session")
+def depth_pages(tmp_path_factory):
+    """What ``firstlight bn`` writes: a sound batch with training, and one too small, whose gaps are infinite."""
+    from firstlight.cli import main
+
+    folder = tmp_path_factory.mktemp("bn")
+    sound, small = folder / "sound.html", folder / "small.html"
+    common = ["bn", "--depth", "120", "--width", "16"]
+    assert main([*common, "--uncentred", "--batch", "20", "--data", "24", "--html", str(sound)]) == 0
+    assert main([*common, "--batch", "9", "--data", "digits", "--epochs", "1", "--html", str(small)]) == 0
+    return {"sound": sound, "small": small}
+
+
+@pytest.mark.parametrize("name", ["sound", "small"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [400, 1280])
+def test_the_page_of_deep_batch_norm(reader, depth_pages, name, scheme, width):
+    reader.open(depth_pages[name], width=width, scheme=scheme)
+    assert reader.complaints() == []
+    assert reader.requests() == [depth_pages[name].as_uri()]
+    assert reader.js("return document.documentElement.scrollWidth") <= width
+    assert [t.split("\n")[0] for t in reader.all("figcaption b")][:2] == [
+        "Isometry gap of the features", "Gradient of the weights",
+    ]  # fmt: skip
+    assert ("Accuracy" in reader.all("figcaption b")) == (name == "small")
+    outside = reader.js(
+        "return [...document.querySelectorAll('figure > svg')].flatMap(svg => { const f = svg.getBoundingClientRect();"
+        "return [...svg.querySelectorAll('circle, path, text')].filter(n => { const b = n.getBoundingClientRect();"
+        "return b.left < f.left - 1 || b.right > f.right + 1 || b.top < f.top - 1 || b.bottom > f.bottom + 1 })"
+        ".map(n => n.outerHTML) })"
+    )
+    assert outside == []
+    text = reader.js("return document.body.innerText")
+    assert "gradient" in text.lower()
+    assert "NaN" not in text
+    assert "undefined" not in text
+    ground = reader.js("return getComputedStyle(document.body).backgroundColor")
+    assert (sum(int(v) for v in re.findall(r"\d+", ground)[:3]) < 200) == (scheme == "dark")
+
+
+@pytest.fixture(scope="session")
+def theory_pages(tmp_path_factory):
+    from firstlight.cli import main
+
+    folder = tmp_path_factory.mktemp("theory")
+    verbs = {
+        "predict": "predict --activation relu --sigma-w 1.4142 --depth 12 --width 10",
+        "density": "predict --activation tanh --depth 8 --width 5 --level density --against 400",
+        "edge": "edge tanh",
+        "point": "edge relu",
+    }
+    for name, line in verbs.items():
+        assert main([*line.split(), "--html", str(folder / f"{name}.html")]) == 0
+    return {name: folder / f"{name}.html" for name in verbs}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [400, 1280])
+@pytest.mark.parametrize(("name", "charts"), [("predict", 4), ("density", 5), ("edge", 2), ("point", 0)])
+def test_pages_of_theory_are_whole_and_quiet(reader, theory_pages, name, charts, width, scheme):
+    reader.open(theory_pages[name], width=width, scheme=scheme)
+    assert reader.complaints() == []
+    assert reader.requests() == [theory_pages[name].as_uri()]
+    assert reader.js("return document.documentElement.scrollWidth") <= width
+    assert len(reader.all("figure > svg")) == charts
+    outside = reader.js(
+        "return [...document.querySelectorAll('figure > svg')].flatMap(svg => { const f = svg.getBoundingClientRect();"
+        "return [...svg.querySelectorAll('circle, path, text')].filter(n => { const b = n.getBoundingClientRect();"
+        "return b.left < f.left - 1 || b.right > f.right + 1 || b.top < f.top - 1 || b.bottom > f.bottom + 1 })"
+        ".map(n => n.outerHTML) })"
+    )
+    assert outside == []

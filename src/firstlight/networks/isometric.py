@@ -74,13 +74,12 @@ def isometric_mlp(
     norm: NormOptions = NormOptions(),
     generator: torch.Generator | None = None,
 ) -> nn.Sequential:
-    r"""A batch-normalised multilayer perceptron of any depth whose gradient neither explodes nor vanishes.
+    r"""A batch-normalised multilayer perceptron whose gradient neither explodes nor vanishes at any depth.
 
     .. math:: x^ℓ = φ\bigl(α_ℓ\,\mathrm{BN}(W_ℓ x^{ℓ-1})\bigr), \qquad W_ℓ \text{ Haar on } O(d), \quad α_ℓ = ℓ^{-γ}
 
     With linear φ the gain is left out, since the next batch norm undoes it. The layers are plain modules
-    ``flatten, fc1, norm1, phi1, …, readout``, so hooks, audits and optimisers see them as usual; where nobody
-    watches, they run fused (`FeatureMajorSequential`).
+    ``flatten, fc1, norm1, phi1, …, readout``; where nobody watches, they run fused (`FeatureMajorSequential`).
 
     Parameters
     ----------
@@ -89,13 +88,11 @@ def isometric_mlp(
     out_features
         Outputs of the linear readout; None for none.
     depth, width
-        Number of batch-normalised layers, and units of each. Gradients stay bounded while the batch has at
-        least ``width`` linearly independent samples; see ``firstlight.check_batch``.
+        Batch-normalised layers, and units of each: no more than a batch's rank (``firstlight.check_batch``).
     activation
         ``"linear"``, or anything that ``activation_module`` takes.
     gain_exponent
-        γ; or the gains themselves, as a list or as a function of the layer number 1 … depth.
-        ``firstlight.theory.batchnorm.choose_gamma`` finds the smallest γ that works.
+        γ, as ``theory.batchnorm.choose_gamma`` finds it; or the gains, a list or a function of the layer 1 … depth.
     weights
         ``"orthogonal"``, or ``"gaussian"`` (Xavier) for comparison: that one explodes.
     norm
@@ -106,8 +103,7 @@ def isometric_mlp(
     Returns
     -------
     nn.Sequential
-        Takes ``(samples, ...)``, gives ``(samples, out_features)``. For evaluation call
-        ``firstlight.networks.recalibrate_`` first; without it each batch is normalised by itself.
+        Takes ``(samples, ...)``, gives ``(samples, out_features)``. Call `recalibrate_` before evaluation.
 
     Raises
     ------
@@ -117,13 +113,11 @@ def isometric_mlp(
     Warns
     -----
     PropagationWarning
-        If theory predicts gradients that explode by more than tenfold: a nonlinear activation without a
-        large enough exponent.
+        If theory predicts gradients that explode by more than tenfold, for want of a larger exponent.
 
     References
     ----------
-    Meterez et al., "Towards Training Without Depth Limits: Batch Normalization Without Gradient Explosion",
-    ICLR 2024, sections 3 and 5.
+    Meterez et al., "Towards Training Without Depth Limits", ICLR 2024, sections 3 and 5.
 
     Examples
     --------

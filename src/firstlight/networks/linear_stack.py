@@ -62,16 +62,18 @@ class LinearStack(torch.autograd.Function):
             trace.lengths += lengths
             trace.weights += [w.detach() for w in weights]
             trace.eps = eps
-        ctx.save_for_backward(x, h, *weights, *kept, *lengths)
+        # all lengths as one tensor, since every saved one costs as much as a small operation
+        ctx.save_for_backward(x, h, torch.cat(lengths), *weights, *kept)
         ctx.layers, ctx.centred, ctx.eps = len(weights), centred, eps
         return h * math.sqrt(count)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """The gradients of the input and of every weight."""
-        x, y, *saved = ctx.saved_tensors
+        x, y, together, *saved = ctx.saved_tensors
         layers = ctx.layers
-        weights, kept, lengths = saved[:layers], saved[layers : 2 * layers], saved[2 * layers :]
+        weights, kept = saved[:layers], saved[layers:]
+        lengths = together.split([len(w) for w in weights])
         if torch.is_grad_enabled():
             return _differentiably(ctx, grad, x, weights)
         grads: list[Tensor | None] = [None] * layers

@@ -100,8 +100,8 @@ def train(
 ) -> TrainingRun:
     """Train a classifier by plain SGD on the cross-entropy, as the paper does, and measure every epoch.
 
-    Every epoch is judged on recalibrated statistics; beside them stand the two that mislead. The order of
-    samples depends on the seed and the epoch only, so a resumed run gives the numbers of an uninterrupted one.
+    Every epoch is judged on recalibrated statistics; beside them stand the two that mislead. Seed and epoch give the
+    order of samples, so a resumed run gives the numbers of an uninterrupted one.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ def train(
     learning_rate, batch
         Step size and samples per step. A last batch that is not full is dropped: it would lack rank.
     seed
-        Seed of the order of samples.
+        Of the order of samples.
     checkpoint
         File to resume from if it exists, and to write after every epoch, atomically.
     on_epoch
@@ -123,7 +123,7 @@ def train(
     Returns
     -------
     TrainingRun
-        The history; the run stops where the loss is no longer finite.
+        The history, up to where the loss is no longer finite.
 
     Raises
     ------
@@ -164,11 +164,15 @@ def train(
         history.append(row if diverged else _measure(model, data, test, probe, row))
         _tell(on_epoch, history[-1])
         if checkpoint is not None:
-            rows = [asdict(one) for one in history]
-            save_checkpoint(
-                checkpoint, {"model": model.state_dict(), "history": rows, "diverged": diverged, **protocol}
-            )
+            _save(checkpoint, model, history, diverged, protocol)
     return TrainingRun(tuple(history), diverged, resumed)
+
+
+def _save(
+    path: str | Path, model: nn.Module, history: list[Epoch], diverged: bool, protocol: dict[str, Any]
+) -> None:
+    rows = [asdict(one) for one in history]
+    save_checkpoint(path, {"model": model.state_dict(), "history": rows, "diverged": diverged, **protocol})
 
 
 def _checked(data: Dataset, test: Dataset, *, batch: int, epochs: int) -> Tensor:
