@@ -26,6 +26,7 @@ extensions = [
     MATH,
     "plain_bars",
     "verdict_catalogue",
+    "command_help",
 ]
 exclude_patterns = ["_build", "examples", "gallery/*.md5", "gallery/*.ipynb", "gallery/*.zip"]
 suppress_warnings = ["config.cache"]

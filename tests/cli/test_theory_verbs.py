@@ -44,3 +44,19 @@ def test_bad_input_is_one_line_and_status_two(argv, capsys):
     error = capsys.readouterr().err.strip()
     assert error
     assert "\n" not in error
+
+
+def test_predict_says_where_units_stop_being_independent(capsys):
+    argv = "predict --activation weibull-odd(10) --weight-law weibull(10) --width 3 --depth 10 --level density"
+    assert main([*argv.split(), "--against", "2000"]) == 0
+    text = capsys.readouterr().out
+    assert "refuted at the 5 % level" in text
+    assert main(["predict", "--depth", "3", "--against", "10"]) == 2
+    assert "--level density" in capsys.readouterr().err
+
+
+def test_predict_takes_a_batch(capsys):
+    assert main("predict --activation linear --norm batch --batch 10 --depth 4 --json -".split()) == 0
+    profile = Profile.from_json(capsys.readouterr().out)
+    assert profile["chi"][1] == pytest.approx(8 / 7)
+    assert main(["predict", "--batch", "8"]) == 2

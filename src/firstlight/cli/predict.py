@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import argparse
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
+from firstlight.errors import DomainError
 from firstlight.network import NORMS, RandomNetwork
 from firstlight.profile import Profile
+
+if TYPE_CHECKING:
+    from firstlight.papers.independence import Comparison
 
 _COLUMNS = ("depth", "q", "correlation", "chi", "log_grad", "kurtosis", "ks", "ks_standardised")
 _CHARTS = (
@@ -36,7 +41,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
     inputs = parser.add_argument_group("inputs")
     inputs.add_argument("--q0", type=float, default=1.0, help="mean square of their entries (default: 1)")
     inputs.add_argument("--c0", type=float, default=0.5, help="cosine between two of them (default: 0.5)")
-    inputs.add_argument("--level", choices=("mean-field", "density"), default="mean-field")
+    inputs.add_argument(
+        "--batch", type=int, help="samples that --norm batch sees, of cosine c0 (default: infinitely many)"
+    )
+    inputs.add_argument(
+        "--level",
+        choices=("mean-field", "density"),
+        default="mean-field",
+        help="infinite width, or the whole law at this width under independent units (default: mean-field)",
+    )
+    inputs.add_argument(
+        "--against",
+        type=int,
+        metavar="NETS",
+        help="with --level density: draw this many networks and say where units stop being independent",
+    )
     out = parser.add_argument_group("reports")
     out.add_argument("--html", metavar="PATH", help="write a self-contained HTML report")
     out.add_argument(
@@ -62,21 +81,41 @@ def run(args: argparse.Namespace) -> int:
         "dropout",
     )
     network = RandomNetwork(**{name: getattr(args, name) for name in names})
-    profile = predict(network, q0=args.q0, c0=args.c0, level=args.level)
-    heading = _heading(profile, network)
+    if args.against is not None and args.level != "density":
+        raise DomainError(
+            "while predicting: expected --against only with --level density, got it with mean-field; add it"
+        )
+    profile = predict(network, q0=args.q0, c0=args.c0, level=args.level, batch=args.batch)
+    heading = _heading(profile)
+    rows: tuple[Comparison, ...] = ()
+    if args.against is not None:
+        from firstlight.papers import independence
+
+        rows = independence.compare(network, nets=args.against, q0=args.q0)
     if args.json == "-":
         print(profile.to_json())
         return 0
     print(heading)
     print(_table(profile))
+    if rows:
+        print(_verdict(rows))
+        print(independence.text([rows[i] for i in _thinned(len(rows))]))
     if args.json:
         write_whole(args.json, profile.to_json())
     if args.html:
-        write_whole(args.html, _page(profile, heading, network))
+        write_whole(args.html, _page(profile, heading, network, rows))
     return 0
 
 
-def _heading(profile: Profile, network: RandomNetwork) -> str:
+def _verdict(rows: Sequence[Comparison]) -> str:
+    """Where the sample refutes the independence of units, in words."""
+    failing = [row.depth for row in rows if row.fails]
+    if not failing:
+        return f"Independent units: not refuted in any of {len(rows)} layers."
+    return f"Independent units: refuted at the 5 % level in {len(failing)} layers, the first of them {failing[0]}."
+
+
+def _heading(profile: Profile) -> str:
     meta: dict[str, Any] = dict(profile.meta)
     if "q_star" not in meta:
         return "No stationary variance holds the last layer's: it is still moving, vanishes or explodes."
@@ -90,16 +129,20 @@ def _shown(profile: Profile) -> list[str]:
     return [name for name in _COLUMNS if name in profile.columns]
 
 
+def _thinned(count: int) -> list[int]:
+    """Both ends and a thinned middle, which fit a screen; the files hold every layer."""
+    return sorted({*range(min(5, count)), *range(0, count, max(1, count // 16)), count - 1})
+
+
 def _table(profile: Profile) -> str:
     count, names = len(profile), _shown(profile)
-    # Both ends and a thinned middle fit a screen; the files hold every layer.
-    rows = sorted({*range(min(5, count)), *range(0, count, max(1, count // 16)), count - 1})
+    rows = _thinned(count)
     lines = ["  ".join(f"{name[:11]:>11}" for name in names)]
     lines += ["  ".join(f"{profile[name][i]:>11.5g}" for name in names) for i in rows]
     return "\n".join(lines)
 
 
-def _page(profile: Profile, heading: str, network: RandomNetwork) -> str:
+def _page(profile: Profile, heading: str, network: RandomNetwork, rows: Sequence[Comparison] = ()) -> str:
     from firstlight import report
 
     depth = profile["depth"]
@@ -110,17 +153,21 @@ def _page(profile: Profile, heading: str, network: RandomNetwork) -> str:
             i for i in range(len(values)) if math.isfinite(values[i]) and (scale != "log" or values[i] > 0)
         ]
         if len(usable) > 1:
-            line = report.Series("theory", depth[usable], values[usable], "line")
+            lines = [report.Series("theory", depth[usable], values[usable], "line")]
+            drawn = {"ks": "ks_networks", "kurtosis": "kurtosis_networks"}.get(name)
+            if rows and drawn:
+                found = [getattr(row, drawn) for row in rows]
+                lines.append(report.Series("networks drawn", depth, found, "marks"))
             kind: Any = scale
             charts.append(
                 report.line_chart(
-                    [line], title=title, x=report.Axis("depth"), y=report.Axis(label, scale=kind)
+                    lines, title=title, x=report.Axis("depth"), y=report.Axis(label, scale=kind)
                 )
             )
     assumptions = [f"{name}: {text}" for name, text in profile.meta["assumptions"].items()]
     return report.page(
         "Prediction for a random network",
-        report.section("Charts", report.grid(*charts)),
+        report.section("Charts", report.grid(*charts), intro=_verdict(rows) if rows else ""),
         report.section("What each number assumes", *(report.paragraph(text) for text in assumptions)),
         subtitle=heading,
         facts={
