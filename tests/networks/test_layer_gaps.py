@@ -8,7 +8,15 @@ import pytest
 import torch
 
 from firstlight.measure import isometry_gap
-from firstlight.networks import NormOptions, Trace, isometric_mlp, layer_gaps, log_gradients
+from firstlight.networks import (
+    BatchNorm,
+    FeatureMajorLinear,
+    NormOptions,
+    Trace,
+    isometric_mlp,
+    layer_gaps,
+    log_gradients,
+)
 
 WIDTH, DEPTH = 20, 120
 
@@ -123,3 +131,21 @@ def test_activations_are_factorised_layer_by_layer():
     torch.testing.assert_close(
         torch.tensor(list(found.values()), dtype=torch.float64), want, rtol=1e-6, atol=1e-9
     )
+
+
+def test_widths_may_differ():
+    model = isometric_mlp(6, 3, depth=4, width=8, norm=NormOptions(centred=False)).double()
+    model.fc2, model.norm2 = FeatureMajorLinear(8, 5, bias=False).double(), BatchNorm(5, centred=False)
+    model.fc3 = FeatureMajorLinear(5, 8, bias=False).double()
+    x = torch.randn(12, 6, dtype=torch.float64)
+    found = log_gradients(model, x, lambda y: y.square().sum(), gaps=True)
+    assert len(found.gaps) == 4
+    h = x
+    for name, module in model.named_children():
+        h = module(h)
+        if name in found.gaps:
+            assert found.gaps[name] == pytest.approx(isometry_gap(h.detach()).item(), rel=1e-6, abs=1e-9)
+    loss = model(x).square().sum()
+    loss.backward()
+    norms = [p.grad.norm().log().item() for p in model.parameters() if p.grad is not None and p.ndim == 2]
+    assert found.log_norms.tolist() == pytest.approx(norms, abs=1e-9)

@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 import pytest
 import torch
 
-from firstlight.data import Dataset
+from firstlight.data import Dataset, load
 from firstlight.errors import DomainError, LoadError, PropagationWarning
 from firstlight.networks import NormOptions, isometric_mlp
 from firstlight.papers import meterez2024
@@ -135,6 +135,30 @@ def test_refusals():
     with pytest.raises(DomainError, match="calibration"):
         accuracy(build(), data.inputs, data.targets)
     assert math.isnan(Epoch(0).loss)
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(("name", "pixels"), [("mnist", 784), ("cifar10", 3072)])
+def test_real_images_train_and_resume(data_dir, tmp_path, name, pixels):
+    """Sixty deep layers on a few hundred real images, read by the loader, stopped and continued."""
+    first, second = (
+        load(name, directory=data_dir, train=train, count=count, normalise="standardise")
+        for train, count in ((True, 600), (False, 200))
+    )
+
+    def network():
+        generator = torch.Generator().manual_seed(0)
+        return isometric_mlp(pixels, 10, depth=60, width=40, generator=generator)
+
+    options = {"learning_rate": 0.02, "batch": 50, "checkpoint": tmp_path / "run.pt"}
+    train(network(), first, second, epochs=1, **options)
+    run = train(network(), first, second, epochs=3, **options)
+    assert run.resumed_from == 1
+    assert not run.diverged
+    assert run.history[-1].loss < run.history[1].loss
+    # chance is a tenth; MNIST is the easy one
+    assert run.history[-1].train_accuracy > {"mnist": 0.5, "cifar10": 0.2}[name]
+    assert run.history[-1].weight_gap_middle < 1e-2
 
 
 @pytest.mark.slow

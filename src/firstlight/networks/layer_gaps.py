@@ -44,6 +44,9 @@ def layer_gaps(trace: Trace, *, every: int = 1) -> list[float]:
     layers = list(range(0, len(trace.features), every))
     if not layers:
         return []
+    shapes = {y.shape for y in trace.features}
+    if len(shapes) > 1:  # widths that differ: a weight that is not square has no determinant
+        return [gap for layer in layers for gap in _outright(trace, [layer])]
     rows, samples = trace.features[0].shape
     if not trace.lengths or rows > samples or every >= _SPACING:
         return _outright(trace, layers)
@@ -59,10 +62,9 @@ def layer_gaps(trace: Trace, *, every: int = 1) -> list[float]:
 
 def _outright(trace: Trace, layers: list[int]) -> list[float]:
     """By factorisation, in chunks that stay in cache."""
-    shape, dtype = trace.features[0].shape, trace.features[0].dtype
-    # entries are known to the rounding of their own type, so that is where rank ends
-    rounding = max(shape) * torch.finfo(dtype).eps
     features = torch.stack([trace.features[layer] for layer in layers])
+    # entries are known to the rounding of their own type, so that is where rank ends
+    rounding = max(features.shape[1:]) * torch.finfo(features.dtype).eps
     gaps: list[float] = isometry_gap(features, method="fast", rtol=rounding).tolist()
     return gaps
 
