@@ -121,3 +121,14 @@ def test_huge_but_finite_activations():
     assert math.isfinite(q)
     assert q > 1e40  # its square root is near the end of float32
     assert "exploding-activations" in [v.code for v in result.verdicts]
+
+
+def test_a_fault_of_the_audit_is_not_blamed_on_the_model(monkeypatch):
+    monkeypatch.setattr("firstlight.probe.reader.strided", lambda t, limit: None)
+    with pytest.raises(AuditError, match="fault of firstlight"):
+        probe(nn.Linear(3, 2), torch.zeros(4, 3))
+
+
+def test_an_error_below_torch_is_the_models():
+    with pytest.raises(AuditError, match="check that the batch is what the model takes"):
+        probe(nn.Linear(3, 2), torch.zeros(4, 5))

@@ -41,7 +41,7 @@ NORMS = frozenset(
         "normalize",
     }
 )
-ATTENTION = frozenset({"scaled_dot_product_attention", "softmax", "log_softmax"})
+ATTENTION = frozenset({"scaled_dot_product_attention", "softmax"})
 OTHER_KINDS = {
     **dict.fromkeys(EMBEDDINGS, "embedding"),
     **dict.fromkeys(RECURRENT, "recurrent"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any
@@ -182,10 +183,22 @@ def _failed(error: Exception, place: str, model: nn.Module, batch: Any) -> str:
             hint = f"the parameters are on {parameter.device}: move the batch there"
         elif "more than 1 value per channel" in str(error):
             hint = "batch norm needs at least two samples in training mode: pass a larger batch"
+    if _ours(error):
+        hint = "this is a fault of firstlight, not of the model: please report it with the line above"
     first_line = str(error).strip().split("\n")[0]
     return (
         f"while auditing {type(model).__name__}, in {place or 'its forward'}: "
         f"{type(error).__name__}: {first_line} (input: {shapes}); {hint}"
+    )
+
+
+def _ours(error: Exception) -> bool:
+    """Whether an error began in what the audit computes, and not in what the tracer runs for the model."""
+    innermost = ""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        innermost = frame.f_globals.get("__name__", "")
+    return (
+        innermost.startswith(("firstlight.probe.", "firstlight.measure.")) and innermost != Tracer.__module__
     )
 
 

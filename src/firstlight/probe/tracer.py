@@ -76,7 +76,8 @@ class Tracer(TorchFunctionMode):
                 self.ledger, out, flowing[0][1], name, self.ledger.path(name), facts, flowing[0][0]
             )
         kind = ops.OTHER_KINDS.get(name)
-        if kind is not None:
+        # over classes, without an axis of places, a softmax is a classifier's end and mixes no tokens
+        if kind is not None and not (name == "softmax" and flowing and flowing[0][0].dim() < 3):
             return self._other(func, name, kind, args, kwargs, origins)
         return self._opaque(func, args, kwargs, flowing)
 
