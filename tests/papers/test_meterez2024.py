@@ -34,9 +34,12 @@ def test_figure_1(axes):
 
 
 def test_figure_2_repeated_samples_explode(axes):
-    lines = paper.figure_2(width=24, depth=200, duplicates=(0, 12)).lines()
+    figure = paper.figure_2(width=24, depth=200, duplicates=(0, 12))
+    lines = figure.lines()
     assert lines["0"][1][-1] < 1
     assert lines["12"][1][-1] > 3
+    figure.draw(axes)
+    assert axes.get_xlabel() == "depth"
 
 
 def test_figure_3_theory_stands_beside_measurement(axes):
@@ -48,8 +51,11 @@ def test_figure_3_theory_stands_beside_measurement(axes):
     figure.draw(axes)
 
 
-def test_figure_4_an_exponent_above_a_quarter_bounds_the_gradient():
-    lines = paper.figure_4(width=32, depth=160, exponents=(0.0, 0.4)).lines()
+def test_figure_4_an_exponent_above_a_quarter_bounds_the_gradient(axes):
+    figure = paper.figure_4(width=32, depth=160, exponents=(0.0, 0.4))
+    figure.draw(axes)
+    assert len(axes.lines) == 2
+    lines = figure.lines()
     assert lines["0.0"][1][-1] - lines["0.0"][1][0] > 5
     assert abs(lines["0.4"][1][-1] - lines["0.4"][1][0]) < 1
 
@@ -65,6 +71,18 @@ def test_figures_5_and_6_resume(tmp_path, axes):
         assert one["accuracy"] == pytest.approx(other["accuracy"], abs=0.01)
     assert gap.lines()[settings[0].label][1][0] < 1e-6
     longer.draw(axes)
+
+
+def test_figures_5_and_6_each_by_itself(axes):
+    settings = [
+        paper.Setting(activation, depth=4, width=20, gain_exponent=0.4) for activation in ("sin", "tanh")
+    ]
+    accuracy, gap = paper.figure_5(settings, epochs=1), paper.figure_6(settings, epochs=1)
+    assert {row["epoch"] for row in accuracy.rows} == {0, 1}
+    assert all(0 <= row["accuracy"] <= 1 for row in accuracy.rows)
+    assert sorted(gap.lines()) == ["sin, orthogonal, depth 4", "tanh, orthogonal, depth 4"]
+    gap.draw(axes)
+    assert axes.get_ylabel() == "weight gap"
 
 
 def test_splits_are_a_partition():
