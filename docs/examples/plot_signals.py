@@ -6,7 +6,8 @@ What an infinitely deep network does for every pair of scales, what it thinks of
 """
 
 # %%
-# The gradient factor χ₁ at the stationary variance; the white line is the edge of chaos.
+# The gradient factor χ₁ at the stationary variance; the black line is the edge of chaos, and grey is where the variance
+# explodes.
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -22,7 +23,8 @@ for axis, name in zip(axes, names, strict=True):
     image = axis.pcolormesh(w, b, np.log10(shown), cmap="RdBu_r", vmin=-0.6, vmax=0.6, shading="nearest")
     edge = firstlight.edge_of_chaos(name)
     keep = (edge.sigma_w <= 3) & (edge.sigma_b <= 1)
-    axis.plot(edge.sigma_w[keep], edge.sigma_b[keep], "w-" if keep.sum() > 2 else "wo", lw=2)
+    axis.plot(edge.sigma_w[keep], edge.sigma_b[keep], "k-" if keep.sum() > 2 else "ko", lw=2)
+    axis.set_facecolor("0.8")
     axis.set(title=name, xlabel="σ_w", xlim=(0.2, 3), ylim=(0, 1))
 axes[0].set_ylabel("σ_b")
 figure.colorbar(image, ax=axes, label="log₁₀ χ₁")
@@ -78,23 +80,25 @@ plt.show()
 # %%
 # Laws of finite width beside networks drawn, with five standard errors: the excess kurtosis of one unit, to leading
 # order in depth over width (for ReLU, exactly), and with whole laws under independent units, which falls behind where
-# units of one layer share their scale.
+# units of one layer share their scale. A sample of heavy tails falls short of their kurtosis.
 figure, axes = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
 cases = (("relu", math.sqrt(2), 0.0), ("tanh", math.sqrt(1.46), math.sqrt(0.013)))
 for axis, (name, sigma_w, sigma_b) in zip(axes, cases, strict=True):
     for width, colour in ((10, "C0"), (30, "C1")):
         net = firstlight.RandomNetwork(
-            depth=12, width=width, activation=name, sigma_w=sigma_w, sigma_b=sigma_b, in_features=100
+            depth=8, width=width, activation=name, sigma_w=sigma_w, sigma_b=sigma_b, in_features=100
         )
         drawn = firstlight.simulate(net, nets=6000, seed=1)
         theory = firstlight.predict(net, q0=1.0)
         independent = firstlight.predict(net, q0=1.0, level="density")
-        layers = np.arange(1, 13)
+        layers = np.arange(1, 9)
         axis.errorbar(layers, drawn["kurtosis"], 5 * drawn["kurtosis_se"], fmt=".", color=colour, capsize=2)
         axis.plot(layers, theory["kurtosis"], "-", color=colour, label=f"width {width}")
         axis.plot(layers, independent["kurtosis"], ":", color=colour)
     axis.set(
         title=name, xlabel="layer", ylabel="excess kurtosis", yscale="symlog" if name == "relu" else "linear"
     )
-    axis.legend(title="points drawn, solid 1/width, dotted independent")
+    axis.legend(
+        title="points drawn, solid 1/width, dotted independent", fontsize="small", title_fontsize="small"
+    )
 plt.show()

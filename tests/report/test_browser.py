@@ -423,7 +423,7 @@ def theory_pages(tmp_path_factory):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [400, 1280])
-@pytest.mark.parametrize(("name", "charts"), [("predict", 4), ("density", 5), ("edge", 2), ("point", 0)])
+@pytest.mark.parametrize(("name", "charts"), [("predict", 4), ("density", 5), ("edge", 3), ("point", 1)])
 def test_pages_of_theory_are_whole_and_quiet(reader, theory_pages, name, charts, width, scheme):
     reader.open(theory_pages[name], width=width, scheme=scheme)
     assert reader.complaints() == []

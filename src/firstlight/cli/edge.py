@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from firstlight.theory import EdgeOfChaos
@@ -89,15 +89,32 @@ def _page(edge: EdgeOfChaos) -> str:
                 rules=[report.Rule(1.0, "V' = 1")],
             ),
         ]
-    axis_w, axis_b = np.linspace(0.1, 3.0, 13), np.linspace(0.0, 1.0, 6)
+    axis_w, axis_b = np.linspace(0.05, 3.0, 60), np.linspace(0.0, 1.0, 31)
     diagram = phase_diagram(edge.phi, sigma_w=axis_w, sigma_b=axis_b)
-    rows = [[f"{b:.2f}", *(PHASES[k] for k in diagram.phase[i])] for i, b in enumerate(axis_b)]
-    heads = [report.Head("σ_b \\ σ_w", text=True), *(report.Head(f"{w:.2f}", text=True) for w in axis_w)]
+    named = {i: name for i, name in enumerate(PHASES) if (diagram.phase == i).any()}
+    inside = (edge.sigma_w <= 3) & (edge.sigma_b <= 1) & (edge.sigma_w >= 0.05)
+    over = []
+    if edge.kind != "none" and inside.any():
+        style: Any = "line" if edge.kind == "curve" else "marks"
+        one = inside if edge.kind == "curve" else inside & (np.cumsum(inside) == 1)
+        over = [report.Series("χ₁ = 1", edge.sigma_w[one], edge.sigma_b[one], style)]
+    with np.errstate(divide="ignore"):
+        growth = np.where(np.isfinite(diagram.q), np.log10(diagram.chi), np.inf)
+    phases = report.heat_map(
+        growth,
+        title="Gradients at the stationary variance",
+        x=report.Axis("σ_w", low=0.025, high=3.025),
+        y=report.Axis("σ_b", low=-1 / 60, high=1 + 1 / 60),
+        z=report.Axis("log₁₀ χ₁", low=-1, high=1),
+        centre=0.0,
+        series=over,
+        caption=f"Phases found: {', '.join(named.values())}. Below 0 gradients vanish, above they explode.",
+    )
     return report.page(
         f"Edge of chaos of {edge.phi.name}",
         *([report.section("Curve", report.grid(*blocks))] if blocks else []),
         report.section(
-            "Phases", report.table(heads, rows), intro="What a deep network does at each pair of scales."
+            "Phases", report.grid(phases), intro="What a deep network does at each pair of scales."
         ),
         subtitle=_heading(edge),
     )

@@ -117,6 +117,10 @@ def _verdict(rows: Sequence[Comparison]) -> str:
 
 def _heading(profile: Profile) -> str:
     meta: dict[str, Any] = dict(profile.meta)
+    if "q_ratio" in meta:
+        word = "keeps" if abs(meta["q_ratio"] - 1) < 1e-9 else "multiplies"
+        by = "" if word == "keeps" else f" by {meta['q_ratio']:.6g}"
+        return f"A layer {word} every variance{by}; χ₁ = {meta['chi_star']:.6g}: scale-invariant"
     if "q_star" not in meta:
         return "No stationary variance holds the last layer's: it is still moving, vanishes or explodes."
     chi, scale = meta["chi_star"], meta["xi_q"]
@@ -142,6 +146,15 @@ def _table(profile: Profile) -> str:
     return "\n".join(lines)
 
 
+def _axis(label: str, scale: Any, values: Any) -> Any:
+    """An axis that does not blow up what is the same to a hundredth."""
+    from firstlight import report
+
+    low, high = float(min(values)), float(max(values))
+    flat = scale == "linear" and high - low < 1e-2 and abs(high) < 1
+    return report.Axis(label, scale=scale, low=low - 0.5 if flat else None, high=high + 0.5 if flat else None)
+
+
 def _page(profile: Profile, heading: str, network: RandomNetwork, rows: Sequence[Comparison] = ()) -> str:
     from firstlight import report
 
@@ -153,7 +166,8 @@ def _page(profile: Profile, heading: str, network: RandomNetwork, rows: Sequence
             i for i in range(len(values)) if math.isfinite(values[i]) and (scale != "log" or values[i] > 0)
         ]
         if len(usable) > 1:
-            lines = [report.Series("theory", depth[usable], values[usable], "line")]
+            ours = "independent units" if name in ("ks", "kurtosis") and "ks" in profile.columns else "theory"
+            lines = [report.Series(ours, depth[usable], values[usable], "line")]
             drawn = {"ks": "ks_networks", "kurtosis": "kurtosis_networks"}.get(name)
             if rows and drawn:
                 found = [getattr(row, drawn) for row in rows]
@@ -161,7 +175,7 @@ def _page(profile: Profile, heading: str, network: RandomNetwork, rows: Sequence
             kind: Any = scale
             charts.append(
                 report.line_chart(
-                    lines, title=title, x=report.Axis("depth"), y=report.Axis(label, scale=kind)
+                    lines, title=title, x=report.Axis("depth"), y=_axis(label, kind, values[usable])
                 )
             )
     assumptions = [f"{name}: {text}" for name, text in profile.meta["assumptions"].items()]

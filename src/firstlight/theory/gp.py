@@ -61,7 +61,7 @@ def posterior(
     Parameters
     ----------
     network
-        The network whose last layer is the prior; a convolutional one takes images (n, channels, *size).
+        The network whose last layer is the prior; a convolutional one takes images (n, channels, height, width).
     x, y, tests
         Training inputs, targets (one column per output; centre them or use ±1 one-hot codes) and test inputs.
     noise

@@ -12,7 +12,11 @@ from firstlight.network import RandomNetwork
 from firstlight.profile import Profile
 from firstlight.theory.batch_path import batch_path
 from firstlight.theory.finite_width import finite_width
-from firstlight.theory.fixed_points import correlation_fixed_points, variance_fixed_points
+from firstlight.theory.fixed_points import (
+    correlation_fixed_points,
+    is_scale_invariant,
+    variance_fixed_points,
+)
 from firstlight.theory.layer import LayerMap, weight_variance
 from firstlight.theory.trajectory import Path, correlations, variances
 
@@ -22,6 +26,12 @@ ASSUMPTIONS = {
     "correlation": "needs (u, v) bivariate Gaussian, which Gaussian marginals do not give: exact as width grows",
     "chi": "needs z ~ N(0, q) and, over layers, weights of the backward pass independent of the forward pass",
     "kurtosis": "leading order in depth/width; exact for φ of degree one without bias",
+}
+DENSITY_ASSUMPTIONS = {
+    "q": "second-moment recursion over the propagated law of z",
+    "kurtosis": "law of z under independent units of a layer",
+    "ks": "law of z under independent units of a layer, which they are not: depth over width tells how much, and "
+    "papers.independence.compare (--against) measures it",
 }
 BATCH_ASSUMPTION = (
     "rate of the squared norm with Gaussian weights at a width far above the batch squared, for samples of equal "
@@ -112,7 +122,7 @@ def predict(
         columns |= {"ks": laws.ks, "ks_standardised": laws.ks_standardised}
     meta = _meta(network, layer, path.q, level, float(q0), float(c0))
     if layer.norm in ("batch", "batch-uncentred"):
-        meta |= {"batch": batch, "assumptions": ASSUMPTIONS | {"growth": BATCH_ASSUMPTION}}
+        meta |= {"batch": batch, "assumptions": meta["assumptions"] | {"growth": BATCH_ASSUMPTION}}
     return Profile(columns, "predict", meta)
 
 
@@ -150,6 +160,11 @@ def _meta(
         "activation": layer.phi.name,
         "assumptions": ASSUMPTIONS,
     }
+    if level == "density":
+        meta["assumptions"] = ASSUMPTIONS | DENSITY_ASSUMPTIONS
+    if is_scale_invariant(layer):
+        meta |= {"q_ratio": float(layer.variance(1.0)), "chi_star": float(layer.chi(1.0))}
+        return meta
     end = float(q[-1])
     if not (math.isfinite(end) and end > 0):
         return meta
