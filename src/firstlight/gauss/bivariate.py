@@ -60,30 +60,11 @@ def integrate2(
     >>> round(float(result.value), 12)
     0.333333333333
     """
-    values = torch.broadcast_tensors(*(torch.as_tensor(v, dtype=torch.float64) for v in (c, *std, *mean)))
-    shape = values[0].shape
-    rho, s1, s2, m1, m2 = (v.reshape(-1) for v in values)
-    if not bool((rho.abs() <= 1).all()):
-        raise DomainError(
-            f"while integrating over correlated Gaussians: expected correlations in [−1, 1], got "
-            f"{rho[~(rho.abs() <= 1)][:4].tolist()}; divide a covariance by both standard deviations"
-        )
-    if not bool(((s1 >= 0) & (s2 >= 0) & torch.isfinite(s1 + s2 + m1 + m2)).all()):
-        raise DomainError(
-            "while integrating over correlated Gaussians: expected finite means and standard deviations ≥ 0, "
-            f"got std {s1[:4].tolist()} and {s2[:4].tolist()}; variances must not be negative"
-        )
+    values, shape = _checked(c, std, mean)
+    rho, s1, s2, m1, m2 = values
     if len(rho) > _CHUNK:
-        return _chunked(f, g, (rho, s1, s2, m1, m2), kinks, rtol, shape)
+        return _chunked(f, g, values, kinks, rtol, shape)
     rest = torch.sqrt((1 - rho) * (1 + rho))
-    edges = [edges_of(m1, s1, kinks[0]), edges_of(m2, s2 * rho, kinks[1])]
-    if len(kinks[1]):
-        centre = (torch.tensor(list(kinks[1]), dtype=torch.float64) - m2[:, None]) / (s2 * rho)[:, None]
-        width = (rest / rho.abs())[:, None, None]
-        steps = torch.tensor([-9.0, -4.0, 4.0, 9.0], dtype=torch.float64)
-        edges.append((centre[:, :, None] + width * steps).reshape(len(rho), -1))
-    limits = float(edges[0][0, 0]), float(edges[0][0, -1])
-    outer = torch.nan_to_num(torch.cat(edges, 1), nan=limits[1]).clamp(*limits).sort(1).values
     evaluations = 0
     powers = [
         integrate(_squared(h), m, s, kinks=k, rtol=1e-3).value.sqrt()
@@ -101,8 +82,42 @@ def integrate2(
         return f(m1[o] + s1[o] * x) * given.value
 
     with torch.no_grad():
-        result = integrate_panels(at, outer, rtol=rtol, floor=floor)
+        result = integrate_panels(at, _outer_edges(values, rest, kinks), rtol=rtol, floor=floor)
     return Integral(result.value.reshape(shape), result.error.reshape(shape), evaluations, result.converged)
+
+
+def _checked(
+    c: Scalars, std: tuple[Scalars, Scalars], mean: tuple[Scalars, Scalars]
+) -> tuple[tuple[Tensor, ...], torch.Size]:
+    """Flat correlations, standard deviations and means, and the shape they broadcast to."""
+    values = torch.broadcast_tensors(*(torch.as_tensor(v, dtype=torch.float64) for v in (c, *std, *mean)))
+    rho, s1, s2, m1, m2 = flat = tuple(v.reshape(-1) for v in values)
+    if not bool((rho.abs() <= 1).all()):
+        raise DomainError(
+            f"while integrating over correlated Gaussians: expected correlations in [−1, 1], got "
+            f"{rho[~(rho.abs() <= 1)][:4].tolist()}; divide a covariance by both standard deviations"
+        )
+    if not bool(((s1 >= 0) & (s2 >= 0) & torch.isfinite(s1 + s2 + m1 + m2)).all()):
+        raise DomainError(
+            "while integrating over correlated Gaussians: expected finite means and standard deviations ≥ 0, "
+            f"got std {s1[:4].tolist()} and {s2[:4].tolist()}; variances must not be negative"
+        )
+    return flat, values[0].shape
+
+
+def _outer_edges(
+    values: tuple[Tensor, ...], rest: Tensor, kinks: tuple[Sequence[float], Sequence[float]]
+) -> Tensor:
+    """Panel edges in G₁: those of f and of the mean of g, graded where g's kinks pass, (pairs, edges)."""
+    rho, s1, s2, m1, m2 = values
+    edges = [edges_of(m1, s1, kinks[0]), edges_of(m2, s2 * rho, kinks[1])]
+    if len(kinks[1]):
+        centre = (torch.tensor(list(kinks[1]), dtype=torch.float64) - m2[:, None]) / (s2 * rho)[:, None]
+        width = (rest / rho.abs())[:, None, None]
+        steps = torch.tensor([-9.0, -4.0, 4.0, 9.0], dtype=torch.float64)
+        edges.append((centre[:, :, None] + width * steps).reshape(len(rho), -1))
+    limits = float(edges[0][0, 0]), float(edges[0][0, -1])
+    return torch.nan_to_num(torch.cat(edges, 1), nan=limits[1]).clamp(*limits).sort(1).values
 
 
 def _chunked(

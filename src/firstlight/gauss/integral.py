@@ -164,8 +164,7 @@ def integrate(
         if plain and math.isfinite(mean) and 0 < std < math.inf:
             found = one_gaussian(f, float(mean), float(std), kinks=kinks, rtol=rtol, even=even)
             if found is not None:
-                value, error, evaluations = found
-                return Integral(times * value, times * error, evaluations, True)
+                return Integral(*found, True)
         means, stds = torch.broadcast_tensors(
             torch.as_tensor(mean, dtype=torch.float64), torch.as_tensor(std, dtype=torch.float64)
         )

@@ -15,14 +15,18 @@ from firstlight.activations import Activation
 # A Hermite series that ends this small relative to E φ² is exact for every |c| ≤ 1.
 _TAIL = 1e-14
 _MOST = 400
+# Chebyshev pieces: nodes, where their series may end relative to the largest value, and limits to halving.
+# An activation that is rough at every scale meets the last one, and ``error`` tells what is left.
+_NODES, _ENDS, _ENDS_SLOPE = 24, 1e-11, 5e-11
+_NARROWEST, _MOST_WORK = 1e-8, 20_000_000
 
 
 @dataclass(frozen=True, eq=False)
 class DualMap:
     """E φ(u)φ(v) and E φ'(u)φ'(v) for correlations in [−1, 1] at one variance.
 
-    A closed form where there is one; else a Hermite series if it ends (smooth φ); else a Chebyshev interpolant
-    in θ = arccos c, in which kinked activations are smooth.
+    A closed form where there is one; else a Hermite series if it ends (smooth φ); else Chebyshev interpolants in
+    θ = arccos c, in which kinked activations are smooth but for the ends.
 
     Attributes
     ----------
@@ -58,7 +62,7 @@ class DualMap:
         if self.kind == "Hermite series":
             return np.polynomial.polynomial.polyval(c, self.table)
         if self.kind == "Chebyshev in θ":
-            return _chebyshev(c, self.table)
+            return _interpolated(self.phi, self.q, False)(c)
         return activations.dual(self.phi, self.q, self.q, _tensor(c)).numpy()
 
     def slope(self, c: np.ndarray) -> np.ndarray:
@@ -69,7 +73,7 @@ class DualMap:
                 return np.zeros_like(c)
             return np.polynomial.polynomial.polyval(c, np.polynomial.polynomial.polyder(self.table)) / self.q
         if self.kind == "Chebyshev in θ":
-            return _chebyshev(c, _interpolated(self.phi, self.q, True)[0])
+            return _interpolated(self.phi, self.q, True)(c)
         return activations.dual_slope(self.phi, self.q, self.q, _tensor(c)).numpy()
 
 
@@ -77,10 +81,25 @@ def _tensor(c: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.asarray(c, dtype=np.float64))
 
 
-def _chebyshev(c: np.ndarray, table: np.ndarray) -> np.ndarray:
-    # near c = 1 arccos loses half the digits of 1 − c: θ comes from the half angle
-    theta = 2 * np.arcsin(np.sqrt((1 - c) / 2))
-    return np.polynomial.chebyshev.chebval(theta * (2 / math.pi) - 1, table)
+@dataclass(frozen=True, eq=False)
+class Pieces:
+    """A function of θ = arccos c as Chebyshev series between increasing edges; and its relative error."""
+
+    edges: np.ndarray
+    tables: np.ndarray
+    error: float
+
+    def __call__(self, c: np.ndarray) -> np.ndarray:
+        """Its values at correlations c."""
+        # near c = 1 arccos loses half the digits of 1 − c: θ comes from the half angle
+        theta = np.atleast_1d(2 * np.arcsin(np.sqrt((1 - c) / 2)))
+        which = np.clip(np.searchsorted(self.edges, theta, side="right") - 1, 0, len(self.tables) - 1)
+        out = np.empty_like(theta)
+        for i in np.unique(which):
+            own, (low, high) = which == i, self.edges[i : i + 2]
+            x = (2 * theta[own] - low - high) / (high - low)
+            out[own] = np.polynomial.chebyshev.chebval(x, self.tables[i])
+        return out.reshape(np.shape(c))
 
 
 @lru_cache(maxsize=64)
@@ -93,21 +112,40 @@ def _made(phi: Activation, q: float) -> DualMap:
         rest = float(a2[-8:].sum() / max(a2.sum(), 1e-300))
         if rest < _TAIL:
             return DualMap(phi, q, "Hermite series", a2[: int(used[-1]) + 1 if len(used) else 1], rest)
-    table, error = _interpolated(phi, q, False)
-    return DualMap(phi, q, "Chebyshev in θ", table, error)
+    return DualMap(phi, q, "Chebyshev in θ", np.zeros(1), _interpolated(phi, q, False).error)
 
 
 @lru_cache(maxsize=64)
-def _interpolated(phi: Activation, q: float, slope: bool) -> tuple[np.ndarray, float]:
-    """Chebyshev coefficients in θ, refined until they end or the work gets large; and their relative error."""
-    count, std = 33, math.sqrt(q)
-    f = phi.derivative if slope else phi.function
-    while True:
-        nodes = np.cos(math.pi * (np.arange(count) + 0.5) / count)
-        c = _tensor(np.cos((nodes + 1) * (math.pi / 2)))
-        found = gauss.integrate2(f, f, c, std=(std, std), kinks=(phi.kinks, phi.kinks), rtol=1e-11)
-        table = np.polynomial.chebyshev.chebfit(nodes, found.value.numpy(), count - 1)
-        error = float(np.abs(table[-4:]).max() / max(np.abs(table).max(), 1e-300))
-        if error < 1e-11 or count >= 129 or found.evaluations > 8_000_000:
-            return table, error
-        count = 2 * count - 1
+def _interpolated(phi: Activation, q: float, slope: bool) -> Pieces:
+    """Chebyshev series in θ on pieces that are halved until each series ends, or is too narrow to matter.
+
+    Kinks at two different places meet at c = 1 (or −1) as exp(−1/θ²), and φ may be rough at every scale: both call
+    for pieces that shrink towards an end.
+    """
+    std, f = math.sqrt(q), phi.derivative if slope else phi.function
+    tolerance = _ENDS_SLOPE if slope else _ENDS
+    nodes = np.cos(math.pi * (np.arange(_NODES) + 0.5) / _NODES)
+    to_series = np.linalg.inv(np.polynomial.chebyshev.chebvander(nodes, _NODES - 1))
+    open_, done = [(0.0, math.pi / 2), (math.pi / 2, math.pi)], {}
+    size, error, work = 1e-300, 0.0, 0
+    while open_:
+        low, high = np.array(open_).T[:, :, None]
+        theta = (low + high) / 2 + (high - low) / 2 * nodes
+        # the cosine near ±1 by the half angle, which keeps the digits of 1 − |c|
+        c = np.where(theta < 1, 1 - 2 * np.sin(theta / 2) ** 2, np.cos(theta))
+        found = gauss.integrate2(f, f, _tensor(c), std=(std, std), kinks=(phi.kinks, phi.kinks), rtol=1e-11)
+        work += found.evaluations
+        tables = found.value.numpy() @ to_series.T
+        size = max(size, float(np.abs(tables).max()))
+        after = []
+        for piece, table in zip(open_, tables):
+            tail = float(np.abs(table[-3:]).max()) / size
+            width = piece[1] - piece[0]
+            if tail < tolerance or width < _NARROWEST or work > _MOST_WORK:
+                done[piece], error = table, max(error, tail)
+            else:
+                middle = (piece[0] + piece[1]) / 2
+                after += [(piece[0], middle), (middle, piece[1])]
+        open_ = after
+    order = sorted(done)
+    return Pieces(np.array([*(p[0] for p in order), math.pi]), np.stack([done[p] for p in order]), error)

@@ -19,6 +19,9 @@ Convergence = Literal["exponential", "power law", "none"]
 
 _RANGE = (1e-12, 1e12)
 _PER_DECADE = 40
+# Where |log V(q)/q| is below this at one end of a step it may reach zero inside; such steps are cut in so many.
+_CLOSE, _FINER = 0.05, 4
+_HALVINGS = 30
 # A slope this close to 1 is not told from 1 by quadrature of relative accuracy 1e-13.
 _MARGIN = 1e-9
 
@@ -96,8 +99,9 @@ def variance_fixed_points(
 ) -> tuple[FixedPoint, ...]:
     """All fixed points of V in an interval, and q = 0 if it is one.
 
-    V(q)/q is scanned on a logarithmic grid and every change of sign is refined to full precision; basins come
-    from iterating the map. Two fixed points closer than one grid step may be missed.
+    log V(q)/q is scanned on a logarithmic grid to which the points where it turns near zero are added, so that two
+    fixed points of any distance part; every change of sign is refined to full precision. Basins come from
+    iterating the map.
 
     Parameters
     ----------
@@ -125,15 +129,16 @@ def variance_fixed_points(
         raise DomainError(f"while looking for fixed points: expected 0 < low < high, got {within}")
     grid = np.geomspace(low, high, max(3, round(per_decade * math.log10(high / low)) + 1))
     values = _finite_variance(layer, grid)
-    excess = np.log(np.maximum(values, 1e-320) / grid)
     points: list[float] = []
     if float(layer.variance(0.0)) == 0.0 if layer.norm is None else False:
         points.append(0.0)
     if not is_scale_invariant(layer):
+        fine = _with_turns(layer, grid, values)
+        excess = np.log(np.maximum(_finite_variance(layer, fine), 1e-320) / fine)
         sign = np.sign(np.where(np.abs(excess) < 1e-14, 0.0, excess))
         cross = np.nonzero(sign[:-1] * sign[1:] < 0)[0]
-        points += _refine(layer, grid[cross], grid[cross + 1])
-        points += [float(grid[i]) for i in np.nonzero(sign == 0)[0] if _isolated(sign, int(i))]
+        points += _refine(layer, fine[cross], fine[cross + 1])
+        points += [float(fine[i]) for i in np.nonzero(sign == 0)[0] if _isolated(sign, int(i))]
     points = sorted(set(points))
     if not points:
         return ()
@@ -143,6 +148,41 @@ def variance_fixed_points(
         FixedPoint(q, slope, chi, _stability(slope), basin, _scale(slope))
         for q, slope, chi, basin in zip(points, slopes, chis, basins)
     )
+
+
+def _with_turns(layer: LayerMap, grid: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """The grid, finer where log V(q)/q is small, and with the points where it turns: it may cross zero twice there.
+
+    Between two neighbours of this grid it is monotone, for V is analytic in log q in a strip of width π/2.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        excess = np.abs(np.log(np.maximum(values, 1e-320) / grid))
+    close = np.nonzero(np.minimum(excess[:-1], excess[1:]) < _CLOSE)[0]
+    inside = np.arange(1, _FINER) / _FINER
+    logs = np.log(grid)
+    extra = logs[close, None] + (logs[close + 1] - logs[close])[:, None] * inside
+    t = np.unique(np.concatenate([logs, extra.reshape(-1)]))
+    near = np.zeros(len(t), bool)
+    for i in close:
+        near |= (t >= logs[i]) & (t <= logs[i + 1])
+
+    def turn(t: np.ndarray) -> np.ndarray:
+        q = np.exp(t)
+        v, slope = _finite(layer, q)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return slope * q / v - 1
+
+    slopes = np.full(len(t), math.nan)
+    slopes[near] = turn(t[near]) if near.any() else 0.0
+    with np.errstate(invalid="ignore"):
+        at = np.nonzero((slopes[:-1] * slopes[1:] < 0) & near[:-1] & near[1:])[0]
+    a, b, fa = t[at], t[at + 1], slopes[at]
+    for _ in range(_HALVINGS if len(at) else 0):
+        m = (a + b) / 2
+        fm = turn(m)
+        same = fm * fa > 0
+        a, b = np.where(same, m, a), np.where(same, b, m)
+    return np.unique(np.concatenate([grid, np.exp(np.concatenate([extra.reshape(-1), (a + b) / 2]))]))
 
 
 def _isolated(sign: np.ndarray, i: int) -> bool:
@@ -164,6 +204,19 @@ def _finite_variance(layer: LayerMap, q: np.ndarray) -> np.ndarray:
             return np.array([math.inf])
         half = len(q) // 2
         return np.concatenate([_finite_variance(layer, q[:half]), _finite_variance(layer, q[half:])])
+
+
+def _finite(layer: LayerMap, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """V and V' on a grid; infinite and NaN where a moment diverges or overflows."""
+    try:
+        v, slope, _ = layer.moments(torch.from_numpy(q))
+        return v.numpy(), slope.numpy()
+    except DomainError:
+        if len(q) == 1:
+            return np.array([math.inf]), np.array([math.nan])
+        half = len(q) // 2
+        parts = _finite(layer, q[:half]), _finite(layer, q[half:])
+        return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
 
 
 def _refine(layer: LayerMap, low: np.ndarray, high: np.ndarray) -> list[float]:

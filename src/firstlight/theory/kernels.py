@@ -184,9 +184,10 @@ def _exact_diagonal(plan: Plan, k: Tensor, theta: Tensor | None, start: Tensor |
     k.diagonal().copy_(plan.q1[-1])
     if theta is None or start is None:
         return
+    factors = _gradient_factor(plan, plan.q1[:-1])
     for i in range(plan.layers):
         q, after = plan.q1[i], plan.q1[i + 1]
-        start = start * _gradient_factor(plan, q)
+        start = start * factors[i]
         if plan.fan_in:
             second = (after - plan.own * q - plan.branch * plan.sigma_b2) / plan.sigma_w2
             start = start + second * plan.fan_in[i] + plan.branch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -18,8 +19,12 @@ _ORDERS = (64, 128, 256, 512, 1024)
 _TAIL = 1e-13
 # Coefficients below this share of the last digit do nothing.
 _NOTHING = 1e-17
-# Variances expanded at once, which bounds the memory for their samples.
-_CHUNK = 2048
+# Variances expanded at once: their samples stay in the cache.
+_CHUNK = 256
+# More variances than this are interpolated in log q, on windows this wide with so many nodes.
+_MANY, _WINDOW, _NODES, _RESOLVED = 64, 1.0, 24, 1e-14
+# Variances this close have coefficients that differ less than the series is cut off at.
+_SAME = 1e-14
 
 
 def pair_maps(phi: Activation, q1: Tensor, q2: Tensor) -> list[PairMap]:
@@ -69,18 +74,50 @@ def _all_series(phi: Activation, q1: Tensor, q2: Tensor) -> list[PairMap] | None
         here = torch.unique(row)
         used = int(torch.nonzero(~small[here].all(0)).max()) + 1
         left, right = a[row[: q1.shape[1]], :used], a[row[-q2.shape[1] :], :used]
-        maps.append(_series(phi, left, right, float(unique[here[0]]) if len(here) == 1 else None))
+        level, spread = float(unique[here[0]]), float(unique[here[-1]] - unique[here[0]])
+        maps.append(_series(phi, left, right, level if spread <= _SAME * level else None))
     return maps
 
 
 def _coefficients(phi: Activation, q: Tensor) -> Tensor | None:
-    """Coefficients (variances, order + 1) with an order that is enough for every |c| ≤ 1."""
+    """Coefficients (variances, order + 1) for increasing variances, with an order enough for every |c| ≤ 1."""
     for order in _ORDERS:
-        parts = [gauss.hermite_coefficients(phi, part, order) for part in q.split(_CHUNK)]
-        ends = [(p[:, -6:] ** 2).sum(1) <= _TAIL * (p * p).sum(1) for p in parts]
-        if bool(torch.cat(ends).all()):
-            return torch.cat(parts)
+        # the largest variance is the steepest one
+        if not bool(_ended(gauss.hermite_coefficients(phi, q[-1:], order)).all()):
+            continue
+        a = _interpolated(phi, q, order) if len(q) > _MANY else None
+        if a is None:
+            a = torch.cat([gauss.hermite_coefficients(phi, part, order) for part in q.split(_CHUNK)])
+        if bool(_ended(a).all()):
+            return a
     return None
+
+
+def _interpolated(phi: Activation, q: Tensor, order: int) -> Tensor | None:
+    """Coefficients as Chebyshev series in log q on windows; None if they are not resolved there."""
+    t = (q / q[0]).log_().div_(_WINDOW)
+    index = t.floor().to(torch.int64)
+    degrees = torch.arange(_NODES, dtype=torch.float64)
+    angles = math.pi * (degrees + 0.5) / _NODES
+    to_series = 2 / _NODES * torch.cos(degrees[:, None] * angles)
+    to_series[0] /= 2
+    out = torch.empty(len(q), order + 1, dtype=torch.float64)
+    for i, count in zip(*(v.tolist() for v in torch.unique(index, return_counts=True))):
+        own = index == i
+        if count <= _NODES:
+            out[own] = gauss.hermite_coefficients(phi, q[own], order)
+            continue
+        nodes = q[0] * torch.exp(((torch.cos(angles) + 1) / 2 + i) * _WINDOW)
+        series = to_series @ gauss.hermite_coefficients(phi, nodes, order)
+        if float(series[-3:].abs().max()) > _RESOLVED * float(series.abs().max()):
+            return None
+        angle = torch.arccos((2 * (t[own] - i) - 1).clamp(-1.0, 1.0))
+        out[own] = torch.cos(angle[:, None] * degrees) @ series
+    return out
+
+
+def _ended(a: Tensor) -> Tensor:
+    return (a[:, -6:] ** 2).sum(1) <= _TAIL * (a * a).sum(1)
 
 
 def _series(phi: Activation, left: Tensor, right: Tensor, q: float | None) -> PairMap:
@@ -91,7 +128,7 @@ def _series(phi: Activation, left: Tensor, right: Tensor, q: float | None) -> Pa
     start, step = {"odd": (1, 2), "even": (0, 2)}.get(phi.parity or "", (0, 1))
     terms = range(start, left.shape[1], step)
     rows, columns = left.T[:, :, None].contiguous(), right.T.contiguous()
-    squares = (left[0] ** 2).tolist() if q is not None else []
+    squares = left[0] ** 2
 
     def series(
         k: Tensor, u: Tensor, v: Tensor, at: tuple[slice, slice], want: bool
@@ -102,12 +139,11 @@ def _series(phi: Activation, left: Tensor, right: Tensor, q: float | None) -> Pa
         value, slope = torch.zeros_like(c), torch.zeros_like(c) if want else None
         for j in reversed(terms):
             if slope is not None:
-                slope.mul_(power).add_(value)
-            value.mul_(power)
+                torch.addcmul(value, slope, power, out=slope)
             if q is not None:
-                value.add_(squares[j])
+                torch.addcmul(squares[j], value, power, out=value)
             else:
-                value.addcmul_(rows[j, at[0]], columns[j, at[1]])
+                value.mul_(power).addcmul_(rows[j, at[0]], columns[j, at[1]])
         if slope is not None and step == 2:
             slope = slope.mul_(power).mul_(2).add_(value) if start else slope.mul_(c).mul_(2)
         if start:
