@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from firstlight.theory import batchnorm
 from firstlight.theory.attention import AttentionMap, AttentionPath
+from firstlight.theory.classifier import DeepClassifier, deep_classifier
 from firstlight.theory.convolution import ConvolutionalNetwork
 from firstlight.theory.convolution_kernels import convolutional_kernels
 from firstlight.theory.criticality import Criticality, criticality
@@ -47,6 +48,7 @@ __all__ = [
     "ConvolutionalNetwork",
     "CorrelationPoint",
     "Criticality",
+    "DeepClassifier",
     "DualMap",
     "EdgeOfChaos",
     "EdgePoint",
@@ -68,6 +70,7 @@ __all__ = [
     "correlation_fixed_points",
     "correlator_exponent",
     "criticality",
+    "deep_classifier",
     "deep_features",
     "depth_scales",
     "edge_of_chaos",
