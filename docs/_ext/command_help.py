@@ -5,6 +5,7 @@
 """
 
 import importlib
+import re
 
 from docutils import nodes
 from docutils.parsers.rst import Directive
@@ -28,6 +29,16 @@ def spelled(action):
     return flags if action.nargs == 0 else f"{flags} {value if isinstance(value, str) else ' '.join(value)}"
 
 
+def sentence(text):
+    """Help as a sentence, in which flags and what stands in backquotes are set as code."""
+    text = text[:1].upper() + text[1:] + "."
+    made = nodes.paragraph()
+    for part in re.split(r"(`[^`]+`|--[a-z][a-z-]*)", text):
+        code = part.startswith(("`", "--"))
+        made += nodes.literal(text=part.strip("`")) if code else nodes.Text(part)
+    return made
+
+
 class CommandHelp(Directive):
     """What the verb does in a sentence, and a definition list of its arguments, group by group."""
 
@@ -37,21 +48,20 @@ class CommandHelp(Directive):
         verb = self.arguments[0]
         parser = parser_of(verb)
         summary = VERBS[verb].summary
-        result = [nodes.paragraph(text=summary[0].upper() + summary[1:] + ".")]
+        result = [sentence(summary)]
         for group in parser._action_groups:
             actions = [a for a in group._group_actions if "--help" not in a.option_strings]
             if not actions:
                 continue
             plain = {"positional arguments": "arguments", "optional arguments": "options"}
             title = plain.get(group.title, group.title)
-            result.append(nodes.paragraph("", "", nodes.strong(text=title[0].upper() + title[1:])))
+            title = (title[0].upper() + title[1:]).replace("`", "")
+            result.append(nodes.paragraph("", "", nodes.strong(text=title)))
             items = nodes.definition_list()
             for action in actions:
                 said = (action.help or "").replace("%%", "%") % {"default": action.default}
                 term = nodes.term("", "", nodes.literal(text=spelled(action)))
-                items += nodes.definition_list_item(
-                    "", term, nodes.definition("", nodes.paragraph(text=said[:1].upper() + said[1:] + "."))
-                )
+                items += nodes.definition_list_item("", term, nodes.definition("", sentence(said)))
             result.append(items)
         return result
 

@@ -26,7 +26,8 @@ def with_theory(profile: Profile, net: RandomNetwork, x: Float[Tensor, "features
     cosine = float(((unit.sum(dim=1).square().sum() - k) / (k * (k - 1))).clamp(-1, 1)) if k > 1 else 1.0
     rows = np.array([int(depth) - 1 for depth in profile["depth"]])
     try:
-        theory = predict(net, q0=q0, c0=cosine)
+        # batch norm sees the inputs as its batch, and theory takes any two of them to be equally alike
+        theory = predict(net, q0=q0, c0=cosine, batch=k if net.norm == "batch" else None)
     except FirstlightError as error:
         return Profile(dict(profile.columns), profile.source, {**profile.meta, "theory": str(error)})
     columns = dict(profile.columns)
