@@ -1,4 +1,6 @@
+import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -7,7 +9,39 @@ import torch.nn.functional as F
 from firstlight import gauss
 from firstlight.errors import DomainError
 
+REFERENCE = json.loads((Path(__file__).parents[1] / "reference/bivariate.json").read_text())
+# function and kinks of the names in reference/make_bivariate.py
+FUNCTIONS = {
+    "clip": (lambda x: torch.clamp(x + 1, 0, 2), (-1.0, 1.0)),
+    "shifted_relu": (lambda x: torch.relu(x - 0.3), (0.3,)),
+    "bent": (lambda x: 2 * torch.relu(x + 0.7) - 3 * torch.relu(x - 0.4), (-0.7, 0.4)),
+    "tanh": (torch.tanh, ()),
+    "gelu": (F.gelu, ()),
+}
 CORRELATIONS = [-1.0, -0.999999, -0.5, 0.0, 0.3, 0.9, 0.9999, 1 - 1e-12, 1.0]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_agrees_with_mpmath(name):
+    """1e-10 for smooth functions and 1e-9 with kinks, relative to √(E f(u)² E f(v)²), to which both sides round."""
+    f, kinks = FUNCTIONS[name]
+    cases = [case for case in REFERENCE if case["f"] == name]
+    c = torch.tensor(
+        [1 - 1e-12 if case["c"] == "1 - 1e-12" else float(case["c"]) for case in cases], dtype=torch.float64
+    )
+    s1, s2 = (
+        torch.tensor([float(case[k]) for case in cases], dtype=torch.float64).sqrt() for k in ("q1", "q2")
+    )
+    found = gauss.expect2(f, f, c, std=(s1, s2), kinks=(kinks, kinks))
+    truth = torch.tensor([float(case["value"]) for case in cases], dtype=torch.float64)
+    size = torch.sqrt(
+        gauss.expect(lambda x: f(x) ** 2, 0.0, s1, kinks=kinks)
+        * gauss.expect(lambda x: f(x) ** 2, 0.0, s2, kinks=kinks)
+    )
+    tolerance = 1e-9 if kinks else 1e-10
+    assert bool(((found - truth).abs() <= 1e-12 * size).all())
+    plain = truth.abs() > 1e-3 * size
+    assert float(((found - truth).abs() / truth.abs())[plain].max()) < tolerance
 
 
 def relu_dual(c, q1=1.0, q2=1.0):
