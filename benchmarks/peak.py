@@ -31,10 +31,10 @@ def main() -> None:
             import firstlight
 
             firstlight.audit(model, batch)
-    print(_peak_megabytes())
+    print(peak_megabytes())
 
 
-def _peak_megabytes() -> float:
+def peak_megabytes() -> float:
     """Peak resident memory of this program alone.
 
     ``ru_maxrss`` will not do on Linux: a child starts from its parent's, so a large parent hides everything.

@@ -41,7 +41,9 @@ def test_heat_map_with_the_edge_of_chaos(folder: Path, tmp_path: Path) -> None:
     assert main(["plot", str(folder), *arguments, "--html", str(page)]) == 0
     text = page.read_text()
     assert "edge of chaos" in text
-    assert "correlation at layer 6" in text
+    assert "correlation at layer 6, simulated" in text
+    assert "correlation at layer 6, infinite width" in text
+    assert text.count("edge of chaos") >= 2
 
 
 def test_lines_with_theory_beside(folder: Path, tmp_path: Path) -> None:
@@ -56,6 +58,7 @@ def test_lines_with_theory_beside(folder: Path, tmp_path: Path) -> None:
         (["--value", "colour"], "got 'colour'"),
         (["--x", "sigma_w"], "both --x and --y"),
         (["--x", "sigma_w", "--y", "depths"], "got 'depths'"),
+        (["--x", "sigma_w", "--y", "sigma_w", "--edge", "tanh"], "--edge needs"),
         (["--x", "sigma_w", "--y", "sigma_b", "--layer", "3"], r"a layer among [1, 6], got 3"),
     ],
 )

@@ -61,6 +61,24 @@ def test_nan_and_infinities_are_counted_apart() -> None:
     assert math.isnan(Sketch.empty().quantile(0.5))
 
 
+@pytest.mark.parametrize("exact", [True, False])
+def test_error_of_the_standardised_distance_holds_that_of_its_scale(exact: bool) -> None:
+    """Over repetitions: the spread of the distance against the mean of its standard errors.
+
+    100 repetitions know a spread to 7 %. Counted units of one network count as fully dependent, so there the error
+    may be too large, by √width at most.
+    """
+    net = RandomNetwork(depth=4, width=10, activation="relu", sigma_w=2**0.5)
+    values, errors = [], []
+    for seed in range(100):
+        plan = Plan(net=net, nets=400, layers=(4,), seed=seed, shards=1, rao_blackwell=exact)
+        p = run(plan, torch.ones(10)).profile
+        values.append(float(p["ks_standardised"][0]))
+        errors.append(float(p["ks_standardised_se"][0]))
+    ratio = float(np.mean(errors)) / float(np.std(values, ddof=1))
+    assert (0.75 < ratio < 1.33) if exact else (0.75 < ratio < 10**0.5 * 1.33), ratio
+
+
 @pytest.mark.parametrize("scale", [0.5, 1.0, 1e-6, 1e8])
 def test_ks_interval_holds_the_exact_distance(scale: float) -> None:
     x = torch.randn(20_000, generator=torch.Generator().manual_seed(1)) ** 3
@@ -154,6 +172,9 @@ def test_correlations_by_hand() -> None:
                out=np.full((3, 3), np.nan)) for m in z.numpy()]  # fmt: skip
     np.testing.assert_allclose(sums.per_network(), np.nanmean(cosines, axis=0), rtol=1e-12)
     assert sums.summary()["correlation_network_defined"] == pytest.approx(1 - 2 / 3 / 40)
+    off = ~np.eye(3, dtype=bool)
+    dead_as_zero = np.nan_to_num(cosines)[:, off].mean()
+    assert sums.summary()["correlation_network_zero"] == pytest.approx(dead_as_zero, rel=1e-12)
 
 
 def test_jackknife_against_repetition() -> None:

@@ -1,4 +1,7 @@
-"""``firstlight plot``: the table of a sweep as a heat map over two fields, or as lines against depth."""
+"""``firstlight plot``: the table of a sweep as heat maps over two fields, or as lines against depth.
+
+Theory of infinite width stands beside wherever the table has it.
+"""
 
 from __future__ import annotations
 
@@ -30,15 +33,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Draw and write; 0."""
     from firstlight.report.files import write_whole
-    from firstlight.report.page import page, section
+    from firstlight.report.page import grid, page, section
 
     rows = _rows(Path(args.folder) / "results.json")
     _known(rows, args.value)
     if (args.x is None) != (args.y is None):
         raise LoadError("while reading the arguments: a heat map needs both --x and --y, got one of them")
-    figure = _lines(rows, args) if args.x is None else _map(rows, args)
+    figures = [_lines(rows, args)] if args.x is None else _maps(rows, args)
     title = f"{args.value} of a sweep"
-    write_whole(args.html, page(title, section(title, figure), subtitle=args.folder))
+    write_whole(args.html, page(title, section(title, grid(*figures)), subtitle=args.folder))
     return 0
 
 
@@ -82,7 +85,7 @@ def _lines(rows: list[dict[str, Any]], args: argparse.Namespace) -> Any:
         label = ", ".join(f"{name} {value}" for name, value in zip(_fields(rows), cell, strict=True))
         x, y = [row["depth"] for row in group], [_number(row[args.value]) for row in group]
         error = [_number(row[f"{args.value}_se"]) for row in group] if f"{args.value}_se" in rows[0] else None
-        theory = f"{args.value}_theory"
+        theory = _theory(args.value)
         if theory in rows[0]:
             series.append(
                 Series(
@@ -94,6 +97,11 @@ def _lines(rows: list[dict[str, Any]], args: argparse.Namespace) -> Any:
     return line_chart(series, title=f"{args.value} against depth", x=Axis("layer"), y=y_axis)
 
 
+def _theory(value: str) -> str:
+    """The column with what theory says about a measured one."""
+    return f"{value.removesuffix('_network')}_theory"
+
+
 def _cells(label: str, values: list[float]) -> Any:
     """An axis whose cells have the values in their middles."""
     from firstlight.report.axis import Axis
@@ -102,9 +110,9 @@ def _cells(label: str, values: list[float]) -> Any:
     return Axis(label, low=values[0] - half, high=values[-1] + half)
 
 
-def _map(rows: list[dict[str, Any]], args: argparse.Namespace) -> Any:
+def _maps(rows: list[dict[str, Any]], args: argparse.Namespace) -> list[Any]:
+    """The simulated map and, on the same scale of colours, the one of theory."""
     from firstlight.report.axis import Axis
-    from firstlight.report.chart import Series
     from firstlight.report.heatmap import heat_map
 
     _known(rows, args.x, args.y)
@@ -123,25 +131,47 @@ def _map(rows: list[dict[str, Any]], args: argparse.Namespace) -> Any:
         known = sorted({int(row["depth"]) for row in rows})
         raise LoadError(f"while plotting: expected a layer among {known}, got {args.layer}")
     xs, ys = sorted({key[0] for key in chosen}), sorted({key[1] for key in chosen})
-    values = [[_number(chosen[x, y][args.value]) if (x, y) in chosen else math.nan for x in xs] for y in ys]
-    curves = []
-    if args.edge is not None:
-        from firstlight.theory import edge_of_chaos
+    curves = _edge(args, xs, ys) if args.edge is not None else []
+    names = {args.value: "simulated", _theory(args.value): "infinite width"}
+    tables = {
+        label: [[_number(chosen[x, y][name]) if (x, y) in chosen else math.nan for x in xs] for y in ys]
+        for name, label in names.items()
+        if name in rows[0]
+    }
+    seen = [v for table in tables.values() for line in table for v in line if math.isfinite(v)]
+    if args.log:
+        seen = [v for v in seen if v > 0]
+    low, high = (min(seen), max(seen)) if seen else (None, None)
+    z = Axis(args.value, scale="log" if args.log else "linear", low=low, high=high)
+    return [
+        heat_map(
+            table,
+            title=f"{args.value} at layer {layer:g}, {label}",
+            x=_cells(args.x, xs),
+            y=_cells(args.y, ys),
+            z=z,
+            series=curves,
+        )
+        for label, table in tables.items()
+    ]
 
-        edge = edge_of_chaos(args.edge)
-        across = edge.sigma_b if args.x == "sigma_b" else edge.sigma_w
-        up = edge.sigma_w if args.x == "sigma_b" else edge.sigma_b
-        within = [
-            (float(a), float(b))
-            for a, b in zip(across, up, strict=True)
-            if xs[0] <= a <= xs[-1] and ys[0] <= b <= ys[-1]
-        ]
-        curves = [Series("edge of chaos", [a for a, _ in within], [b for _, b in within], "line")]
-    return heat_map(
-        values,
-        title=f"{args.value} at layer {layer:g}",
-        x=_cells(args.x, xs),
-        y=_cells(args.y, ys),
-        z=Axis(args.value, scale="log" if args.log else "linear"),
-        series=curves,
-    )
+
+def _edge(args: argparse.Namespace, xs: list[float], ys: list[float]) -> list[Any]:
+    """The edge of chaos within a map over σ_w and σ_b."""
+    from firstlight.report.chart import Series
+    from firstlight.theory import edge_of_chaos
+
+    if {args.x, args.y} != {"sigma_w", "sigma_b"}:
+        raise LoadError(
+            f"while plotting: --edge needs the fields sigma_w and sigma_b, got {args.x} and {args.y}"
+        )
+    edge = edge_of_chaos(args.edge)
+    across, up = edge.sigma_w, edge.sigma_b
+    if args.x == "sigma_b":
+        across, up = up, across
+    within = [
+        (float(a), float(b))
+        for a, b in zip(across, up, strict=True)
+        if xs[0] <= a <= xs[-1] and ys[0] <= b <= ys[-1]
+    ]
+    return [Series("edge of chaos", [a for a, _ in within], [b for _, b in within], "line")]

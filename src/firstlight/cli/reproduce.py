@@ -92,6 +92,7 @@ def _correlations(args: argparse.Namespace) -> tuple[list[dict[str, Any]], list[
                     "pooled_se": result.se_pooled[i],
                     "per_network": result.mean_per_network[i],
                     "per_network_se": result.se_per_network[i],
+                    "per_network_dead_as_0": result.mean_counting_dead[i],
                     "defined": result.defined[i],
                 }
                 rows.append(row)

@@ -86,7 +86,7 @@ class CorrelationSums:
         """Mean over pairs of different inputs of both estimators, with delete-one-block standard errors.
 
         ``correlation_network_defined`` is the share of networks and pairs where neither input is dead; the
-        others are left out of the per-network mean.
+        others are left out of the per-network mean, and count as 0 in ``correlation_network_zero``.
         """
         k = self.moments.shape[-1]
         if k < 2:
@@ -95,6 +95,7 @@ class CorrelationSums:
         result = {
             "correlation": float(self.pooled()[off].mean()),
             "correlation_network": float(self.per_network()[off].mean()),
+            "correlation_network_zero": float(self.cosines.sum(axis=0)[off].mean() / self.nets.sum()),
             "correlation_network_defined": float(self.defined.sum(axis=0)[off].mean() / self.nets.sum()),
         }
         result["correlation_se"] = result["correlation_network_se"] = math.nan

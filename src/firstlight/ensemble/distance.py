@@ -37,10 +37,13 @@ class Distance:
 _MISSING = Distance(math.nan, math.nan, math.nan, math.nan)
 
 
-def ks_of_values(sketch: Sketch, *, scale: float = 1.0, nets: int | None = None) -> Distance:
+def ks_of_values(
+    sketch: Sketch, *, scale: float = 1.0, nets: int | None = None, own_scale: bool = False
+) -> Distance:
     """KS distance between the values of a sketch and N(0, scale²).
 
-    The empirical cdf is known exactly at the ends of bins, which brackets the supremum.
+    The empirical cdf is known exactly at the ends of bins, which brackets the supremum. ``own_scale`` says that
+    scale² is the mean square of these very values: the standard error then includes its own (delta method).
 
     Examples
     --------
@@ -61,16 +64,25 @@ def ks_of_values(sketch: Sketch, *, scale: float = 1.0, nets: int | None = None)
     possible = np.maximum(after - at_low, at_high - before)
     i = int(sure.argmax())
     lower, upper = float(sure[i]), max(float(possible.max()), float(sure[i]))
-    f = float(after[i])
-    se = math.sqrt(max(f * (1 - f), 0.0) / (nets or total))
-    return Distance(0.5 * (lower + upper), 0.5 * (upper - lower), se, float(high[i]))
+    f, x = float(after[i]), float(high[i])
+    influence = (np.arange(len(after)) <= i) - f
+    c = sketch.centres()
+    if own_scale and x != 0 and math.isfinite(x) and bool(np.isfinite(c).all()):
+        near = np.abs(c - x) < 0.15 * scale
+        density = float(sketch.counts[near].sum()) / total / (0.3 * scale)
+        influence = influence + density * x / (2 * scale**2) * (c**2 - scale**2)
+    se = math.sqrt(float(influence**2 @ sketch.counts) / total / (nets or total))
+    return Distance(0.5 * (lower + upper), 0.5 * (upper - lower), se, x)
 
 
-def ks_of_deviations(sketch: Sketch, *, scale: float = 1.0, nets: int | None = None) -> Distance:
+def ks_of_deviations(
+    sketch: Sketch, *, scale: float = 1.0, nets: int | None = None, own_scale: bool = False
+) -> Distance:
     r"""KS distance to N(0, scale²) of the mixture of N(0, s²) over the standard deviations s of a sketch.
 
     This is the Rao–Blackwell estimate: the law of a unit given the layer before is N(0, s²), so averaging
     :math:`Φ(t/s)` over networks replaces counting units. |∂Φ(t/s)/∂ log s| ≤ 0.242 bounds what the bins lose.
+    ``own_scale`` says that scale² is the mean of these very s²: the standard error then includes its own.
     """
     total = sketch.total
     if not total or not scale > 0:
@@ -89,7 +101,12 @@ def ks_of_deviations(sketch: Sketch, *, scale: float = 1.0, nets: int | None = N
         step = grid[1] / grid[0]
     parts = _ndtr(t / s)
     mean = float(parts @ weight) + atom
-    variance = float((parts - mean) ** 2 @ weight) + atom * (1 - mean) ** 2
+    slope = 0.0
+    if own_scale:
+        density = float(np.exp(-0.5 * (t / s) ** 2) / s @ weight) / math.sqrt(2 * math.pi)
+        slope = density * t / (2 * scale**2)
+    influence = parts - mean + slope * (s**2 - scale**2)
+    variance = float(influence**2 @ weight) + atom * (1 - mean - slope * scale**2) ** 2
     value = abs(mean - float(_ndtr(np.array([t / scale]))[0]))
     at_zero = 0.5 * atom
     if at_zero > value:

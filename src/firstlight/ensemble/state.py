@@ -63,7 +63,7 @@ class LayerState:
         nets = self.powers.nets
         raw = ks(self.law, nets=nets)
         result |= {"ks": raw.value, "ks_se": raw.se, "ks_error": raw.error}
-        shape = ks(self.law, scale=math.sqrt(max(result["q"], 0.0)), nets=nets)
+        shape = ks(self.law, scale=math.sqrt(max(result["q"], 0.0)), nets=nets, own_scale=True)
         result |= {
             "ks_standardised": shape.value,
             "ks_standardised_se": shape.se,

@@ -69,9 +69,10 @@ class Correlations:
         (layers, images, images) each; the input's correlation is the same in both.
     mean_pooled, mean_per_network, se_pooled, se_per_network
         Means over pairs of different images with their standard errors, one per layer.
-    defined
+    defined, mean_counting_dead
         Share of networks in which an image pair has a cosine: in narrow ReLU networks some die. They are left
-        out of ``mean_per_network``; counting them as 0 multiplies it by this share.
+        out of ``mean_per_network`` and count as 0 in ``mean_counting_dead``, as where cosines are taken with an ε
+        in the denominator.
     """
 
     name: str
@@ -85,6 +86,7 @@ class Correlations:
     se_pooled: tuple[float, ...]
     se_per_network: tuple[float, ...]
     defined: tuple[float, ...]
+    mean_counting_dead: tuple[float, ...]
 
     def classes(self, layer: int) -> Float[np.ndarray, "classes classes"]:
         """Class means of the pooled correlations at a layer, as the paper draws them."""
@@ -140,6 +142,7 @@ def correlations(
         (0.0, *profile["correlation_se"].tolist()),
         (0.0, *profile["correlation_network_se"].tolist()),
         (1.0, *profile["correlation_network_defined"].tolist()),
+        (off, *profile["correlation_network_zero"].tolist()),
     )
 
 

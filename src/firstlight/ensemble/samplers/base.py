@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from firstlight.ensemble.samplers.draws import fill_normal
+
 
 class Sampler(ABC):
     r"""Draws :math:`Z = \tfrac{\sigma_w}{\sqrt n} W H + \sigma_b B 1^T` for many networks, each its own W.
@@ -38,7 +40,7 @@ class Sampler(ABC):
 
 def normals(shape: tuple[int, ...], like: Tensor, generator: torch.Generator) -> Tensor:
     """Independent N(0,1) entries in the dtype and on the device of ``like``."""
-    return torch.empty(shape, dtype=like.dtype, device=like.device).normal_(generator=generator)
+    return fill_normal(torch.empty(shape, dtype=like.dtype, device=like.device), generator)
 
 
 def project_out(basis: Float[Tensor, "nets n r"], x: Float[Tensor, "nets n k"]) -> Float[Tensor, "nets n k"]:

@@ -57,6 +57,9 @@ class NormalWeights(Sampler):
             h = h[:1]
         if route == "norm":
             v = self.conditional_variance(h)[:, None]
+            if not keep and fan_out < nets and not shared:
+                # networks next to each other in memory: scaling and summing then run along the longer axis
+                return normals((fan_out, nets), h, generator).mul_(v[:, 0, 0].sqrt()).T[..., None], None
             e = normals((nets, fan_out, 1), h, generator)
             if not keep:
                 return e.mul_(v.sqrt()), None

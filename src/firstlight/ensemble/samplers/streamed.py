@@ -7,16 +7,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from firstlight.ensemble.samplers.base import Sampler, normals
+from firstlight.ensemble.samplers.draws import fill_normal, fill_signed_uniform
 from firstlight.weights import SymmetricWeibull, WeightLaw
 
 BLOCK = 1 << 18  # weights drawn at once: 1 MB of float32 stays in the second-level cache
-_SPLIT = 2.0**-10  # a uniform below this is drawn again on a finer grid, so the tail is not cut at 2⁻²⁴
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ class StreamedWeights(Sampler):
 def filler(law: WeightLaw | None) -> Callable[[Tensor, torch.Generator], object]:
     """A function that fills a flat tensor in place with independent draws of the law."""
     if law is None:
-        return lambda out, generator: out.normal_(generator=generator)
+        return fill_normal
     if isinstance(law, SymmetricWeibull) and math.isfinite(law.theta):
         theta = float(law.theta)
         return lambda out, generator: _fill_weibull(out, theta, generator)
@@ -96,19 +95,7 @@ def filler(law: WeightLaw | None) -> Callable[[Tensor, torch.Generator], object]
 
 def _fill_weibull(out: Tensor, theta: float, generator: torch.Generator) -> None:
     """Signed Weibull draws ±(−log V)^{1/θ}, V uniform, by vectorised logs and exponentials."""
-    out.uniform_(-1.0, 1.0, generator=generator)
-    v = out.abs()
-    low = _below(v, _SPLIT)
-    if low.numel():
-        finer = torch.rand(low.shape, generator=generator, dtype=torch.float64, device=out.device)
-        v[low] = (finer * _SPLIT).clamp_min_(2.0**-120).to(out.dtype)
+    fill_signed_uniform(out, generator)
     # exp(log(·)/θ) is twice as fast as a power
-    v.log_().neg_().log_().mul_(1 / theta).exp_()
-    torch.copysign(v, out, out=out)
-
-
-def _below(v: Tensor, limit: float) -> Tensor:
-    """Places of the few entries below a limit; NumPy looks for them ten times as fast as torch on a CPU."""
-    if v.device.type != "cpu":
-        return (v < limit).nonzero().squeeze(-1)
-    return torch.from_numpy(np.flatnonzero(v.numpy() < limit))
+    magnitude = out.abs().log_().neg_().log_().mul_(1 / theta).exp_()
+    torch.copysign(magnitude, out, out=out)
