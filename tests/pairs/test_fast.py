@@ -2,6 +2,8 @@
 
 import copy
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from torch import nn
 
 from firstlight import pairs
 from firstlight.pairs import coefficients
-from firstlight.pairs.fast import _chunked
+from firstlight.pairs.fast import chunked
 from firstlight.pairs.lawson import fit
 from firstlight.pairs.ship import COMMON
 
@@ -24,13 +26,13 @@ def test_float32_accuracy(theta, kind):
     x = torch.linspace(-12, 12, 6001)
     exact = pair.exact(x.double().numpy())
     error = np.abs(pair.activation(x).double().numpy() - exact)
-    # the promise of 2e-6 for the odd module; split and positive ones subtract an origin first, which rounds
-    # x itself: one more unit in the last place of a value near 12
-    assert error.max() <= (2e-6 if kind == "odd" else 3.5e-6)
+    # next to θ = 2 a split φ bends so sharply that float32 loses digits in the polynomials of its fit
+    bent = (kind, theta) == ("critical", 2.05)
+    assert error.max() <= (1e-5 if bent else 2e-6)
     away = np.abs(x.double().numpy() - pair.exact.kink) > 1e-3
     slope = pair.exact.derivative(x.double().numpy())
     got = torch.func.vmap(torch.func.grad(pair.activation))(x).double().numpy()
-    assert np.abs(got - slope)[away].max() < 4e-6
+    assert np.abs(got - slope)[away].max() < (2e-5 if bent else 4e-6)
 
 
 @pytest.mark.parametrize("theta", [2.05, 3.0, 10.0])
@@ -39,9 +41,9 @@ def test_float64_accuracy(theta, kind):
     pair = pairs.weibull(theta, kind=kind)
     x = torch.linspace(-12, 12, 3001, dtype=torch.float64)
     error = np.abs(pair.activation(x).numpy() - pair.exact(x.numpy())).max()
-    # twice the error of the fit's own grid; a positive φ has its singularities close to the real line
-    assert error <= 2 * pair.activation.fine.error + 2e-8 * (kind == "positive")
-    assert error < (2e-7 if kind == "positive" else 1e-9)
+    # twice the error of the fit's own grid; a positive φ keeps its value at −6, which is below 2e-9
+    assert error <= 2 * pair.activation.fine.error + 2e-9 * (kind == "positive")
+    assert error < 1e-8
 
 
 @pytest.mark.parametrize("theta", [2.05, 3.0, 10.0])
@@ -50,8 +52,8 @@ def test_tail_is_the_right_power_law(theta, kind):
     pair = pairs.weibull(theta, kind=kind)
     x = torch.tensor([13.0, 50.0, 1e3, 1e6], dtype=torch.float64)
     ratio = pair.activation(x).numpy() / pair.exact(x.numpy())
-    np.testing.assert_allclose(ratio, 1, atol=0.02)  # C¹ at 12 and the exact power: what the constant leaves
-    far = pair.activation(torch.tensor([1e8, 1e9], dtype=torch.float64))
+    np.testing.assert_allclose(ratio, 1, atol=0.02)  # the exact power: what the constant leaves
+    far = pair.activation(torch.tensor([1e11, 1e12], dtype=torch.float64))
     assert float(torch.log10(far[1] / far[0])) == pytest.approx(1 - 2 / theta, abs=1e-9)
 
 
@@ -60,9 +62,7 @@ def test_tail_is_the_right_power_law(theta, kind):
 def test_monotone_and_odd(kind, dtype):
     phi = pairs.weibull(3.0, kind=kind).activation
     x = torch.linspace(-30, 30, 8001, dtype=dtype)
-    # a positive φ is 1e-8 where float32 rounds the parts of its quotient
-    slack = 1.5e-6 if kind == "positive" and dtype == torch.float32 else 2e-9
-    assert bool((torch.diff(phi(x)) >= -slack).all())
+    assert bool((torch.diff(phi(x)) >= 0).all())
     if kind == "odd":
         assert torch.equal(phi(-x), -phi(x))
 
@@ -88,10 +88,11 @@ def test_every_route_gives_the_same_numbers(kind):
     phi = pairs.weibull(4.0, kind=kind).activation
     x = torch.randn(3, 40_000) * 4
     x[0, :3] = torch.tensor([float("nan"), 13.0, -13.0])
-    plain, chunked = phi.single.evaluate(x), phi(x)
-    torch.testing.assert_close(chunked, plain, atol=4e-6, rtol=1e-6, equal_nan=True)  # 2e-6 each
-    slope = _chunked(x, phi.single, slope=True)
-    torch.testing.assert_close(slope, phi.single.evaluate_slope(x), atol=1e-5, rtol=1e-5, equal_nan=True)
+    plain, plain_slope = phi.single.evaluate(x)
+    value, slope = chunked(x, phi.single, slope=True)
+    torch.testing.assert_close(value, plain, atol=4e-6, rtol=1e-6, equal_nan=True)  # 2e-6 each
+    torch.testing.assert_close(slope, plain_slope, atol=1e-5, rtol=1e-5, equal_nan=True)
+    assert torch.equal(phi(x[1:]), value[1:])
     y = torch.randn(50)
     expected = torch.func.jvp(phi, (y,), (torch.ones(50),))[1]
     torch.testing.assert_close(torch.func.vmap(torch.func.grad(phi))(y), expected, atol=1e-6, rtol=1e-6)
@@ -136,17 +137,24 @@ def test_export():
     torch.testing.assert_close(program.module()(x), net(x), atol=2e-6, rtol=1e-6)
 
 
-# tracing an autograd function, torch's own compiler makes an instance of it and warns of that
-@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
+_COMPILED = """
+import torch
+from firstlight import pairs
+
+phi = pairs.weibull(3.0).activation
+x = torch.randn(1000, requires_grad=True)
+y = torch.compile(phi, fullgraph=True)(x)
+(grad,) = torch.autograd.grad(y.sum(), x)
+torch.testing.assert_close(y, phi(x), atol=2e-6, rtol=1e-6)
+torch.testing.assert_close(grad, torch.autograd.grad(phi(x).sum(), x)[0], atol=4e-6, rtol=1e-6)
+"""
+
+
 @pytest.mark.slow
 def test_compile_without_graph_breaks():
-    phi = pairs.weibull(3.0).activation
-    x = torch.randn(1000, requires_grad=True)
-    compiled = torch.compile(phi, fullgraph=True)
-    y = compiled(x)
-    (grad,) = torch.autograd.grad(y.sum(), x)
-    torch.testing.assert_close(y, phi(x), atol=2e-6, rtol=1e-6)
-    torch.testing.assert_close(grad, torch.autograd.grad(phi(x).sum(), x)[0], atol=4e-6, rtol=1e-6)
+    # in a process of its own: the run-time type checks of the test suite are not what users compile
+    done = subprocess.run([sys.executable, "-c", _COMPILED], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_new_theta_is_fitted_once_and_cached(tmp_path, monkeypatch):
@@ -178,4 +186,40 @@ def test_shipped_fits_are_what_the_fitter_makes():
     made = fit(exact, tail_power=coefficients.tail_power(10.0))
     shipped = coefficients.weibull_fit(exact, 10.0, precise=False)
     assert made.error == pytest.approx(shipped.error, rel=0.2)
-    assert len(made.pieces[0].value.denominator) == len(shipped.pieces[0].value.denominator)
+    assert len(made.pieces[0].denominator) == len(shipped.pieces[0].denominator)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_reduced_precision_of_matrix_products_does_not_reach_the_activation(kind):
+    phi = pairs.weibull(3.0, kind=kind).activation
+    x = torch.linspace(-8, 8, 501)
+    before, expected = torch.get_float32_matmul_precision(), phi(x)
+    try:
+        torch.set_float32_matmul_precision("medium")
+        got = phi(x)
+    finally:
+        torch.set_float32_matmul_precision(before)
+    torch.testing.assert_close(got, expected, atol=4e-6, rtol=0)  # 2e-6 each
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        torch.testing.assert_close(phi(x), expected, atol=4e-6, rtol=0)
+
+
+def test_threads_and_sizes_do_not_share_buffers():
+    from concurrent.futures import ThreadPoolExecutor
+
+    phi = pairs.weibull(3.0, kind="critical").activation
+    inputs = [torch.randn(n) for n in (10, 5000, 40_000, 3) for _ in range(4)]
+    alone = [phi(x) for x in inputs]
+    with ThreadPoolExecutor(4) as pool:
+        for got, expected in zip(pool.map(phi, inputs), alone, strict=True):
+            assert torch.equal(got, expected)
+
+
+def test_extreme_entries():
+    for kind in KINDS:
+        phi = pairs.weibull(3.0, kind=kind).activation
+        x = torch.tensor([float("nan"), 1e30, 1e18, 3e38, -3e38])
+        y = phi(x)
+        assert bool(y[0].isnan())
+        assert bool(y[1:].isfinite().all())
+        assert bool((y[1:4] > 1e5).all())

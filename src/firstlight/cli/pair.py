@@ -34,6 +34,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="also the two-layer experiment on N networks a point",
     )
+    parser.add_argument(
+        "--experiment",
+        metavar="N",
+        type=int,
+        default=0,
+        help="also N random networks of depth 100 at widths 3, 10, 30 and 100, beside tanh and ReLU (weibull, by kind)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of both (default: 0)")
     parser.add_argument("--html", metavar="PATH", help="write a self-contained page with charts")
     parser.add_argument("--json", metavar="PATH", help="write the numbers as JSON; `-` for standard output")
@@ -50,6 +57,7 @@ def run(args: argparse.Namespace) -> int:
     if args.samples:
         facts |= _sampled(pair, args.samples, args.seed)
     panels: Any = _two_layer(pair, args) if args.two_layer else None
+    deep: Any = _in_depth(args) if args.experiment else ()
     if args.json != "-":
         print(pair.name)
         print(check)
@@ -63,7 +71,10 @@ def run(args: argparse.Namespace) -> int:
         numbers = {
             name: None if isinstance(value, float) and not math.isfinite(value) else value
             for name, value in (
-                asdict(check) | facts | ({"two_layer": panels.panels} if panels else {})
+                asdict(check)
+                | facts
+                | ({"two_layer": panels.panels} if panels else {})
+                | ({"in_depth": [asdict(row) for row in deep]} if deep else {})
             ).items()
         }
         text = json.dumps(numbers, ensure_ascii=False, indent=2)
@@ -77,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
         from firstlight.report import write_whole
         from firstlight.report.pair import pair_page
 
-        write_whole(Path(args.html), pair_page(pair, check, facts, panels))
+        write_whole(Path(args.html), pair_page(pair, check, facts, panels, deep))
     return 1 if args.check and not check.passed else 0
 
 
@@ -105,6 +116,34 @@ def _two_layer(pair: Any, args: argparse.Namespace) -> Any:
 
     widths = tuple(range(1, 11))
     return two_layer_ks(pair.activation, pair.weights, widths=widths, draws=args.two_layer, seed=args.seed)
+
+
+def _in_depth(args: argparse.Namespace) -> Any:
+    """The ensembles of ``--experiment``, each printed as it is finished."""
+    from firstlight.errors import DomainError
+    from firstlight.papers.pairs_in_depth import table
+
+    if args.law != "weibull" or args.split is not None:
+        raise DomainError(
+            "while running the deep experiment of a pair: expected a weibull pair with --kind, got another law or a "
+            "--split; leave out --experiment"
+        )
+    theta = 3.0 if args.theta is None else args.theta
+
+    def show(rows: Any) -> None:
+        if args.json == "-":
+            return
+        first, last = rows[0], rows[-1]
+        print(
+            f"width {last.width}  {last.name}  KS {last.ks:.3f} ± {last.ks_se:.3f}  standardised "
+            f"{last.standardised:.3f} ± {last.standardised_se:.3f}  log gradient "
+            f"{first.log_grad - last.log_grad:.2f} ± {first.log_grad_se:.2f}  correlation "
+            f"{last.correlation:.3f} ± {last.correlation_se:.3f}",
+            flush=True,
+        )
+
+    names = (f"{args.kind}({theta:g})", "tanh", "relu")
+    return table(names, nets=args.experiment, seed=args.seed, on_rows=show)
 
 
 def _sampled(pair: Any, samples: int, seed: int) -> dict[str, float]:

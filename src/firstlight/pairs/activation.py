@@ -15,7 +15,7 @@ from firstlight.pairs.rational import RationalFit
 
 
 class PairActivation(nn.Module):
-    """φ of a Gaussian pair, by a rational fit of the exact function and another of its derivative.
+    """φ of a Gaussian pair, by a rational fit of the exact function and of its derivative.
 
     Parameters
     ----------
@@ -31,9 +31,10 @@ class PairActivation(nn.Module):
     Notes
     -----
     float32, bfloat16 and float16 use a fit whose absolute error on [−12, 12] is about 1e-6, close to
-    float32's own rounding; float64 uses a finer one (``fine.error``). Beyond 12 the tail is
-    a power law of the right exponent. The module has no parameters and an empty ``state_dict``. For every
-    digit of float64 use ``exact`` or ``ExactModule``, which are a thousand times slower.
+    float32's own rounding; float64 uses a finer one (``fine.error``). Beyond 12 the tail is the power law of
+    the exact function. The module has no parameters and an empty ``state_dict``. φ' is made together with φ and
+    kept for the backward, beside x for a second derivative: two tensors an activation where tanh keeps one. For
+    every digit of float64 use ``exact`` or ``ExactModule``, which are a thousand times slower.
 
     Examples
     --------

@@ -1,55 +1,84 @@
-"""Fast evaluation of a rational fit in torch: chunked in eager mode, plain operations for compilers and devices.
+"""Fast evaluation of a rational fit in torch: few passes in eager mode, plain operations for compilers and devices.
 
-In eager mode on the CPU every operation of a Horner scheme would stream the whole tensor through memory;
-chunks that stay in the cache make it about five times faster. The derivative has a fit of its own, which
-costs half of differentiating the quotient and is as accurate as the value.
+In eager mode what counts is how often a tensor streams through memory. Powers of L are made two rows at a time,
+one small matrix product turns them into all polynomials of the fit at once, and φ' comes out of the same pass as
+φ, so that the backward of a network is one multiplication.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import lru_cache
+import threading
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from firstlight.pairs.rational import Piece, Quotient, RationalFit
+from firstlight.pairs.rational import RationalFit
 
 _CHUNK = 1 << 15
+_BUFFERS = (
+    threading.local()
+)  # a fresh megabyte at every call would cost more in page faults than the arithmetic
 
 
 def apply(x: Tensor, fit: RationalFit) -> Tensor:
     """φ(x) with φ' and φ'' for autograd, in the dtype of x (half precisions are computed in float32)."""
     if x.dtype in (torch.bfloat16, torch.float16):
         return apply(x.float(), fit).to(x.dtype)
-    if torch.compiler.is_exporting():
-        return fit.evaluate(x)  # an exported graph holds the forward alone
     if torch.compiler.is_compiling():
+        if torch.compiler.is_exporting():
+            return fit.evaluate(x)[0]  # an exported graph holds the forward alone
         return _Traced.apply(x, fit)
+    if _in_eager_cpu(x):
+        return _Eager.apply(x, fit)
     return _Value.apply(x, fit)
 
 
 class _Traced(torch.autograd.Function):
-    """φ and φ' by plain operations, in the shape that a compiler can trace."""
+    """φ, with φ' made in the same pass, in the shape that a compiler can trace."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, fit: RationalFit) -> Tensor:
-        ctx.save_for_backward(x)
-        ctx.fit = fit
-        return fit.evaluate(x)
+        value, slope = fit.evaluate(x)
+        ctx.save_for_backward(slope)
+        return value
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        return grad * ctx.fit.evaluate_slope(ctx.saved_tensors[0]), None
+        return grad * ctx.saved_tensors[0], None
+
+
+class _Eager(torch.autograd.Function):
+    """φ in eager mode on the CPU; it keeps φ' for the backward, and x for a second derivative."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, fit: RationalFit) -> Tensor:
+        ctx.fit = fit
+        if not ctx.needs_input_grad[0]:
+            return chunked(x, fit, slope=False)[0]
+        value, slope = chunked(x, fit, slope=True)
+        ctx.save_for_backward(x, slope)
+        ctx.save_for_forward(x, slope)
+        return value
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        x, slope = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return grad * _Slope.apply(x, ctx.fit), None
+        return grad * slope, None
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, _: None) -> Tensor:
+        return tangent * ctx.saved_tensors[1]
 
 
 class _Value(torch.autograd.Function):
-    """φ; its backward multiplies by the fit of φ'."""
+    """φ by plain operations: for accelerators and for ``torch.func``."""
 
     @staticmethod
     def forward(x: Tensor, fit: RationalFit) -> Tensor:
-        return _chunked(x, fit, slope=False) if _in_eager_cpu(x) else fit.evaluate(x)
+        return fit.evaluate(x)[0]
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, RationalFit], output: Tensor) -> None:
@@ -59,16 +88,11 @@ class _Value(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        (x,) = ctx.saved_tensors
-        if torch.is_grad_enabled():
-            return grad * _Slope.apply(x, ctx.fit), None
-        if _in_eager_cpu(x) and grad.dtype == x.dtype:
-            return _chunked(x, ctx.fit, slope=True, times=grad), None
-        return grad * ctx.fit.evaluate_slope(x), None
+        return grad * _Slope.apply(ctx.saved_tensors[0], ctx.fit), None
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, _: None) -> Tensor:
-        return tangent * ctx.fit.evaluate_slope(ctx.saved_tensors[0])
+        return tangent * ctx.fit.evaluate(ctx.saved_tensors[0])[1]
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, None], x: Tensor, fit: RationalFit) -> tuple[Tensor, Any]:
@@ -80,7 +104,7 @@ class _Slope(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, fit: RationalFit) -> Tensor:
-        return _chunked(x, fit, slope=True) if _in_eager_cpu(x) else fit.evaluate_slope(x)
+        return fit.evaluate(x)[1]
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, RationalFit], output: Tensor) -> None:
@@ -92,7 +116,7 @@ class _Slope(torch.autograd.Function):
         (x,) = ctx.saved_tensors
         with torch.enable_grad():
             at = x if x.requires_grad and torch.is_grad_enabled() else x.detach().requires_grad_()
-            slope = ctx.fit.evaluate_slope(at)
+            slope = ctx.fit.evaluate(at)[1]
             (bend,) = torch.autograd.grad(slope, at, torch.ones_like(slope), create_graph=True)
         return grad * bend, None
 
@@ -104,86 +128,130 @@ class _Slope(torch.autograd.Function):
 def _in_eager_cpu(x: Tensor) -> bool:
     return (
         x.device.type == "cpu"
-        and not torch.compiler.is_compiling()
-        and not torch._C._functorch.is_functorch_wrapped_tensor(x)
         and type(x) in (Tensor, torch.nn.Parameter)
+        and not torch._C._functorch.is_functorch_wrapped_tensor(x)
+        # where the user lets matrix products of float32 lose digits, those of the eager path would too
+        and torch.get_float32_matmul_precision() == "highest"
     )
 
 
-@lru_cache(maxsize=512)
-def _constants(quotient: Quotient, dtype: torch.dtype) -> tuple[list[Tensor], list[Tensor]]:
-    as_tensors = lambda values: [torch.tensor(v, dtype=dtype) for v in values]  # noqa: E731
-    return as_tensors(quotient.numerator), as_tensors(quotient.denominator)
+class _Program:
+    """A fit with its constants as tensors of one dtype, made once."""
+
+    def __init__(self, fit: RationalFit, dtype: torch.dtype) -> None:
+        def scalar(value: float) -> Tensor:
+            return torch.tensor(value, dtype=dtype)
+
+        piece = fit.pieces[0]
+        self.kind = piece.kind
+        self.origin, self.spread, self.stretch = scalar(piece.origin), scalar(piece.stretch), piece.stretch
+        self.constant, self.rate, self.power = scalar(piece.constant), piece.rate, scalar(piece.power)
+        self.one = scalar(1.0)
+        self.top = 1e36 if dtype == torch.float32 else 1e300
+        self.low, self.high = piece.low, self.top**0.5
+        self.degree = len(piece.denominator) - 1
+        self.end = piece.end
+        # N and M of each side, the lower one first, then its Q
+        lines = [line for p in fit.pieces[::-1] for line in (p.value, p.slope)]
+        lines += [p.denominator for p in fit.pieces[::-1]]
+        self.table = torch.tensor(
+            [[*line, *[0.0] * (self.degree + 1 - len(line))] for line in lines], dtype=dtype
+        )
+        self.split = len(fit.pieces) == 2
 
 
-def _chunked(x: Tensor, fit: RationalFit, *, slope: bool, times: Tensor | None = None) -> Tensor:
-    """φ or φ' (times a gradient) by blocks that stay in the cache, in buffers that are made once."""
+def program(fit: RationalFit, dtype: torch.dtype) -> _Program:
+    """The program of a fit, found by the fit's identity: hashing its coefficients at every call would cost more."""
+    found = fit.programs.get(dtype)
+    if found is None:
+        found = fit.programs[dtype] = _Program(fit, dtype)
+    return found
+
+
+class _Room:
+    """Buffers for one program and one block size.
+
+    Every view of them is made once: on a small tensor, making views costs as much as the arithmetic.
+    """
+
+    def __init__(self, made: _Program, count: int, dtype: torch.dtype) -> None:
+        degree, lines = made.degree, len(made.table)
+        work = torch.empty(degree + 1 + lines + 3, count, dtype=dtype)
+        work[0] = 1.0
+        self.powers, results = work[: degree + 1], work[degree + 1 : -3]
+        self.inside, self.level, self.scratch, self.other = work[1], work[-3], work[-2], work[-1]
+        # rows 2, 3, … of the powers from row 1, by products of whole blocks of rows
+        self.products, have = [], 1
+        while have < degree:
+            more = min(have, degree - have)
+            self.products.append((work[1 : 1 + more], work[have], work[have + 1 : have + 1 + more]))
+            have += more
+        self.results, last = results, lines - 1
+        self.value, self.slope, self.fraction = results[0], results[1], results[:2]
+        self.fractions = (
+            [(results[:2], results[last])]
+            if lines == 3
+            else [(results[:2], results[4]), (results[2:4], results[5])]
+        )
+
+
+def _room(made: _Program, count: int, dtype: torch.dtype) -> _Room:
+    """The thread's room for this program and size, kept until another one is asked for."""
+    key = (made.degree, len(made.table), count, dtype)
+    if getattr(_BUFFERS, "key", None) != key:
+        _BUFFERS.room = _Room(made, count, dtype)
+        _BUFFERS.key = key
+    room: _Room = _BUFFERS.room
+    return room
+
+
+def chunked(x: Tensor, fit: RationalFit, *, slope: bool) -> tuple[Tensor, Tensor]:
+    """φ and, when asked for, φ', by blocks that stay in the cache, in buffers that are made once."""
     source = x.detach().contiguous()
-    out = torch.empty_like(source)
-    flat, result = source.view(-1), out.view(-1)
-    factor = times.detach().expand(x.shape).contiguous().view(-1) if times is not None else None
-    evaluate = _block_slope if slope else _block_value
-    size = min(_CHUNK, flat.numel())
-    scratch = torch.empty(4, size, dtype=x.dtype).unbind()
-    for start in range(0, flat.numel(), _CHUNK):
-        block, target = flat[start : start + _CHUNK], result[start : start + _CHUNK]
-        work = scratch if block.numel() == size else [buffer[: block.numel()] for buffer in scratch]
-        evaluate(fit.pieces[0], block, target, work)
-        for piece in fit.pieces[1:]:
-            target += evaluate(piece, block, work[3], work)
-        if factor is not None:
-            target *= factor[start : start + _CHUNK]
-    return out.view(x.shape)
+    value = torch.empty_like(source)
+    steep = torch.empty_like(source) if slope else value
+    made, total = program(fit, x.dtype), source.numel()
+    if 0 < total <= _CHUNK:
+        _block(made, source.view(-1), value.view(-1), steep.view(-1) if slope else None)
+        return value, steep
+    flat, out, out_slope = source.view(-1), value.view(-1), steep.view(-1)
+    for start in range(0, total, _CHUNK):
+        part = slice(start, start + _CHUNK)
+        _block(made, flat[part], out[part], out_slope[part] if slope else None)
+    return value, steep
 
 
-def _ratio(quotient: Quotient, s: Tensor, out: Tensor, bottom: Tensor) -> None:
-    """N(s)/Q(s) by Horner, one fused operation a coefficient; Q is monic."""
-    numerator, denominator = _constants(quotient, s.dtype)
-    torch.add(s, quotient.denominator[1], out=bottom)
-    for c in denominator[2:]:
-        torch.addcmul(c, bottom, s, out=bottom)
-    if len(numerator) == 1:
-        out.fill_(quotient.numerator[0])
+def _block(p: _Program, x: Tensor, value: Tensor, slope: Tensor | None) -> None:
+    room = _room(p, x.numel(), x.dtype)
+    level, scratch = room.level, room.scratch
+    if p.kind == "odd":
+        factor = x
+        torch.addcmul(p.one, x, x, value=p.stretch, out=level)
+        level.clamp_(max=p.top).log_()
+    elif p.kind == "side":
+        factor = torch.sub(x, p.origin, out=value)
+        torch.abs(factor, out=scratch)
+        torch.add(p.one, scratch, alpha=p.stretch, out=level).log_()
     else:
-        torch.mul(s, quotient.numerator[0], out=out).add_(quotient.numerator[1])
-        for c in numerator[2:]:
-            torch.addcmul(c, out, s, out=out)
-    out.div_(bottom)
-
-
-def _arguments(piece: Piece, x: Tensor, work: Sequence[Tensor]) -> tuple[Tensor, Tensor, bool]:
-    """The distance b, the variable s inside the fit's interval, and whether any entry is beyond the cut."""
-    if piece.kind == "odd":
-        s = torch.mul(x, x, out=work[0])
-        beyond = not bool(s.max() <= piece.cut**2)  # a NaN must not hide a large entry
-        return x, s.clamp_(max=piece.cut**2) if beyond else s, beyond
-    b = torch.sub(x, piece.origin, out=work[1])
-    b = b.neg_() if piece.sign < 0 else b
-    return b, torch.clamp(b, piece.low, piece.cut, out=work[0]), not bool(b.max() <= piece.cut)
-
-
-def _block_value(piece: Piece, x: Tensor, out: Tensor, work: Sequence[Tensor]) -> Tensor:
-    b, s, beyond = _arguments(piece, x, work)
-    _ratio(piece.value, s, out, work[2])
-    if piece.kind == "line":
-        out.add_(piece.value.constant).add_(s, alpha=piece.value.line)
-    else:
-        base = b if piece.kind == "odd" else s
-        out.mul_(base).add_(base, alpha=piece.value.constant)
-    if beyond:
-        far = piece.tail(b.abs().clamp_(min=piece.cut))
-        far = torch.copysign(far, b) if piece.kind == "odd" else far
-        torch.where((b.abs() if piece.kind == "odd" else b) > piece.cut, far, out, out=out)
-    return out.neg_() if piece.sign < 0 else out
-
-
-def _block_slope(piece: Piece, x: Tensor, out: Tensor, work: Sequence[Tensor]) -> Tensor:
-    b, s, beyond = _arguments(piece, x, work)
-    _ratio(piece.slope, s, out, work[2])
-    out.add_(piece.slope.constant)
-    if beyond:
-        far = piece.tail_slope(b.abs().clamp_(min=piece.cut))
-        torch.where((b.abs() if piece.kind == "odd" else b) > piece.cut, far, out, out=out)
-    if piece.kind == "odd":
-        return out
-    return out.masked_fill_(b <= piece.low if piece.sign < 0 else b < piece.low, 0.0)
+        torch.clamp(x, p.low, p.high, out=scratch)
+        torch.addcmul(p.spread, scratch, scratch, out=room.other).sqrt_()
+        factor = torch.add(scratch, room.other, out=value)
+        torch.log(factor, out=level)
+    torch.clamp(level, max=p.end, out=room.inside)
+    for left, right, product in room.products:
+        torch.mul(left, right, out=product)
+    torch.mm(p.table, room.powers, out=room.results)
+    for top, bottom in room.fractions:
+        (top if slope is not None else top[0]).div_(bottom)
+    if p.split:
+        torch.heaviside(factor, p.one, out=scratch)
+        torch.lerp(room.fraction, room.fractions[1][0], scratch, out=room.fraction)
+    growth = torch.add(room.value, level, alpha=p.rate, out=scratch)
+    growth.add_(p.constant).exp_()
+    torch.mul(factor, growth, out=value)
+    if slope is not None:
+        torch.add(room.slope, p.power, out=slope)
+        if p.kind == "line":
+            slope.mul_(value).div_(room.other)
+        else:
+            slope.mul_(growth)

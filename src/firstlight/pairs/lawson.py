@@ -1,25 +1,55 @@
 """Rational minimax fits of exact activations by Lawson's reweighting of linearised least squares.
 
-The quotient P/Q of degrees (n, n) is fitted in w = s/(s + τ), which spreads both the neighbourhood of the
-zero and the tail over [0, 1]. Each round solves the linear least-squares problem |P − R Q|²/|Q_before|² and
-raises the weight of a point in proportion to its error (Lawson), which drives the error towards minimax.
+log φ less its leading behaviour, and the slope of log φ, are fitted as N/Q and M/Q with one denominator in the
+logarithm L of ``rational``. Each round solves one linear least-squares problem |N − t Q|²/|Q_before|² for all
+three and raises the weight of a point in proportion to its error (Lawson), which drives the error of φ and φ'
+towards minimax.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.polynomial import chebyshev, polynomial
 
 from firstlight.pairs.exact import ExactActivation
-from firstlight.pairs.rational import Kind, Piece, Quotient, RationalFit
+from firstlight.pairs.rational import Kind, Piece, RationalFit
 
 Array = np.ndarray
 _CUT = 12.0
-_FLOOR = -6.0  # a positive φ is below 1e-8 there
-_POINTS = 800
-_ROUNDING = 1.5e-7  # of the largest value: what any float32 evaluation may lose
+_FLOOR = -6.0  # a positive φ is 1e-9 there
+_POINTS = 300
+_TAIL = 1e3
+_FAR = 1e6  # where φ is its tail to all digits
+_STRETCHES = {"odd": (0.15, 0.3, 0.6), "side": (0.05, 0.15, 0.3, 0.6, 1.5), "line": (1.0, 3.0, 8.0, 20.0)}
+_SLOPE_SHARE = 0.3  # an error of φ' counts for this share of one of φ
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """What one piece is fitted to: L, the targets of N/Q and M/Q, and how an error of each enters φ and φ'."""
+
+    level: Array
+    value: Array
+    slope: Array
+    value_weight: Array
+    slope_weight: Array
+
+
+@dataclass(frozen=True)
+class _Side:
+    """Where a piece lives: its kind, sign, origin and low end, and the exact φ and φ' at distances b."""
+
+    kind: Kind
+    sign: float
+    origin: float
+    low: float
+    b: Array
+    value: Array
+    slope: Array
 
 
 def fit(exact: ExactActivation, *, tail_power: float | None = None, precise: bool = False) -> RationalFit:
@@ -30,9 +60,9 @@ def fit(exact: ExactActivation, *, tail_power: float | None = None, precise: boo
     exact
         The activation.
     tail_power
-        γ in φ ~ x^γ; the local power at the cut when absent.
+        γ in φ ~ x^γ; the local power far out when absent.
     precise
-        False: lowest degrees whose error is below float32's rounding. True: the best that float64 gives.
+        False: lowest degree whose error is below float32's rounding. True: the best that float64 gives.
 
     Returns
     -------
@@ -40,155 +70,158 @@ def fit(exact: ExactActivation, *, tail_power: float | None = None, precise: boo
         With the errors that were reached; a φ with an infinite slope at 0 cannot be fitted well, and its
         errors say so.
     """
-    grid = 1 - np.cos(np.linspace(0, math.pi / 2, _POINTS + 1)[1:])  # dense near the zero
-    kink, pieces, errors = exact.kink, [], []
-    if exact.split == 0.5:
-        sides: list[tuple[Kind, float, float, float, float]] = [("odd", 1.0, 0.0, 0.0, _CUT)]
-    elif exact.split == 0:
-        sides = [("line", 1.0, -1.0, _FLOOR + 1.0, _CUT + 1.0)]
-    else:
-        sides = [("side", 1.0, kink, 0.0, _CUT - kink), ("side", -1.0, kink, 0.0, _CUT + kink)]
-    for kind, sign, origin, low, cut in sides:
-        if kind == "line":
-            b = low + (cut - low) * 0.5 * (1 - np.cos(np.linspace(0, math.pi, 2 * _POINTS)))
-        else:
-            b = cut * grid
-        value = sign * exact(origin + sign * b)
-        slope = exact.derivative(origin + sign * b)
-        piece, error, slope_error = _piece(kind, sign, origin, low, cut, b, value, slope, tail_power, precise)
-        pieces.append(piece)
-        errors.append((error, slope_error))
-    return RationalFit(tuple(pieces), max(e for e, _ in errors), max(e for _, e in errors))
-
-
-def _piece(
-    kind: Kind,
-    sign: float,
-    origin: float,
-    low: float,
-    cut: float,
-    b: Array,
-    value: Array,
-    slope: Array,
-    tail_power: float | None,
-    precise: bool,
-) -> tuple[Piece, float, float]:
-    s = b * b if kind == "odd" else b
-    goals = (1e-12, 1e-11) if precise else (6e-7, 2e-6)
-    line = kind == "line"
-    target, weight = (value, np.ones_like(b)) if line else (value / b, np.maximum(b, 1.0))
-    q_value, error = _best(s, target, weight, extra=int(line), goal=goals[0], precise=precise)
-    q_slope, slope_error = _best(s, slope, np.ones_like(b), extra=0, goal=goals[1], precise=precise)
-    # the tail meets the fitted value and slope at the cut
-    scale, shift, power = _tail(cut + sign * origin, float(value[-1]), float(slope[-1]), tail_power)
-    piece = Piece(kind, sign, origin, low, cut, q_value, q_slope, scale, shift, power)
-    return piece, error, slope_error
-
-
-def _tail(x: float, end: float, steep: float, tail_power: float | None) -> tuple[float, float, float]:
-    """C, δ and γ of the tail through (x, end) with slope ``steep``; without a power, the local one with δ = 0."""
-    if tail_power is None or tail_power <= 0 or steep <= 0:
-        power = max(x * steep / end, 0.0) if tail_power is None else tail_power
-        return end / x**power, 0.0, power
-    shift = max(tail_power * x * end / steep - x * x, -0.9 * x * x)
-    return end / (x * x + shift) ** (0.5 * tail_power), shift, tail_power
-
-
-def _best(
-    s: Array, target: Array, weight: Array, *, extra: int, goal: float, precise: bool
-) -> tuple[Quotient, float]:
-    """The lowest degree that reaches the goal, else the one with the least error."""
-    best: tuple[float, Quotient | None] = (math.inf, None)
-    start = 8 if s[0] < 0 else 4
-    for n in range(start + 2, 17) if precise else range(start, 14):
-        quotient, error = _lawson(s, target, weight, n, extra=extra, rounds=16 if precise else 40)
-        if quotient is None:
-            continue
-        if not precise:  # rounding grows with the degree: what counts is the error that float32 sees
-            single = _evaluate(quotient, s.astype(np.float32)).astype(np.float64) - target
-            rounding = float((weight * np.abs(single)).max()) - error
-            error = max(error, rounding - _ROUNDING * float(np.abs(weight * target).max()))
-        if error < best[0]:
-            best = (error, quotient)
-        if best[0] <= goal:
+    sides = _sides(exact)
+    power = _local_power(exact) if tail_power is None else tail_power
+    goals = (1e-12, 1e-11) if precise else (1.3e-6, 4e-6)
+    stretches = _STRETCHES[sides[0].kind]
+    x = _test_points(sides, torch.float64 if precise else torch.float32)
+    truth = (exact(x.double().numpy()), exact.derivative(x.double().numpy()))
+    best: RationalFit | None = None
+    for degree in range(8 if precise else 4, 15 if precise else 12):
+        for stretch in stretches:
+            pieces = [_piece(side, exact, power, stretch, degree) for side in sides]
+            if not all(pieces):
+                continue
+            made = _measured([p for p in pieces if p], x, truth)
+            if best is None or _score(made, goals) < _score(best, goals):
+                best = made
+        if best is not None and _score(best, goals) <= 1:
             break
-    if best[1] is None:
-        raise ArithmeticError(
-            "while fitting a rational: every degree from 4 to 16 has a pole in the interval"
-        )
-    return best[1], best[0]
+    if best is None:
+        raise ArithmeticError("while fitting a rational: every degree has a pole in the interval")
+    return best
 
 
-def _lawson(
-    s: Array, target: Array, weight: Array, n: int, *, extra: int, rounds: int
-) -> tuple[Quotient | None, float]:
-    """Degrees (n + extra, n): the best pole-free quotient of the rounds, in monomials, and its weighted error."""
-    top = n + extra
-    # the Möbius variable needs s ≥ 0; a positive activation is smooth on its scale, and uses s itself
-    tau = 4.0 if s[0] >= 0 else 0.0
-    w = s / (s + tau) if tau else s
-    low, high = 0.0 if tau else float(w.min()), float(w.max())
-    unit = (2 * w - low - high) / (high - low)
-    vp, vq = chebyshev.chebvander(unit, top), chebyshev.chebvander(unit, n)
-    lawson, q = np.ones_like(s), np.ones_like(s)
-    best: tuple[float, Array | None] = (math.inf, None)
-    for round_ in range(rounds):
-        scale = np.sqrt(lawson) * weight / np.maximum(np.abs(q) / np.abs(q).max(), 1e-12)
-        system = np.hstack([vp * scale[:, None], -vq * (target * scale)[:, None]])
-        norms = np.linalg.norm(system, axis=0)
-        c = np.linalg.svd(system / norms, full_matrices=False)[2][-1] / norms
-        q = vq @ c[top + 1 :]
-        if not np.all(q * q[0] > 0):
-            continue
-        error = weight * np.abs((vp @ c[: top + 1]) / q - target)
-        if error.max() < best[0]:
-            best = (float(error.max()), c)
-        if round_ >= 6:
-            lawson = np.maximum(lawson * error / error.max(), 1e-30)
-            lawson /= lawson.max()
-    if best[1] is None:
-        return None, math.inf
-    p, d = best[1][: top + 1], best[1][top + 1 :]
-    quotient = _to_quotient(p, d, (low, high), n, tau)
-    # the change of basis loses digits for high degrees: the error that counts is the one after it
-    value = _evaluate(quotient, s)
-    bad = not np.all(np.isfinite(value)) or not np.all(np.polyval(quotient.denominator, s) > 0)
-    return (None, math.inf) if bad else (quotient, float((weight * np.abs(value - target)).max()))
+def _score(made: RationalFit, goals: tuple[float, float]) -> float:
+    return max(made.error / goals[0], made.slope_error / goals[1])
 
 
-def _to_quotient(p: Array, d: Array, domain: tuple[float, float], n: int, tau: float) -> Quotient:
-    """From Chebyshev coefficients in w to line · s + constant + N(s)/Q(s), in extended precision."""
-    numerator, denominator = (_monomials(c, domain, n, tau) for c in (p, d))
-    numerator, denominator = numerator / denominator[-1], denominator / denominator[-1]
-    whole, rest = polynomial.polydiv(numerator, denominator)
-    line = float(whole[1]) if len(whole) > 1 else 0.0
-    flip = lambda c: tuple(float(a) for a in c[::-1])  # noqa: E731
-    return Quotient(float(whole[0]), line, flip(rest), flip(denominator))
-
-
-def _monomials(c: Array, domain: tuple[float, float], n: int, tau: float) -> Array:
-    """Coefficients in s, from the lowest, of c(w) (times (s + τ)^n where w = s/(s + τ))."""
-    low, high = (np.longdouble(end) for end in domain)
-    unit = np.array([-(high + low) / (high - low), 2 / (high - low)], dtype=np.longdouble)
-    in_unit = chebyshev.cheb2poly(c.astype(np.longdouble))
-    total = np.zeros(1, dtype=np.longdouble)
-    for a in in_unit[::-1]:  # Horner in the polynomial unit(w)
-        total = polynomial.polyadd(polynomial.polymul(total, unit), np.array([a]))
-    if not tau:
-        return total[: len(c)]
-    out = np.zeros(n + 1, dtype=np.longdouble)
-    step = np.array([tau, 1], dtype=np.longdouble)
-    for j, a in enumerate(total[: len(c)]):  # w^j (s + τ)^n = s^j (s + τ)^{n−j}
-        rest = polynomial.polypow(step, n - j) if n > j else np.ones(1, dtype=np.longdouble)
-        out[j : n + 1] += a * rest
+def _sides(exact: ExactActivation) -> list[_Side]:
+    grid = 1 - np.cos(np.linspace(0, math.pi / 2, _POINTS + 1)[1:])  # dense near the zero
+    kink = exact.kink
+    if exact.split == 0.5:
+        ends: list[tuple[Kind, float, float]] = [("odd", 1.0, _CUT)]
+    elif exact.split == 0:
+        ends, kink = [("line", 1.0, _CUT)], 0.0
+        grid = 0.5 * (1 - np.cos(np.linspace(0, math.pi, 2 * _POINTS)))
+    else:
+        reach = _CUT + abs(kink)  # the sides share the end of their logarithm
+        ends = [("side", 1.0, reach), ("side", -1.0, reach)]
+    out = []
+    for kind, sign, end in ends:
+        low = _FLOOR if kind == "line" else 0.0
+        b = low + (end - low) * grid
+        x = kink + sign * b
+        out.append(_Side(kind, sign, kink, low, b, sign * exact(x), exact.derivative(x)))
     return out
 
 
-def _evaluate(quotient: Quotient, s: Array) -> Array:
-    kind = s.dtype.type
-    top, bottom = (np.zeros_like(s) for _ in range(2))
-    for c in quotient.numerator:
-        top = top * s + kind(c)
-    for c in quotient.denominator:
-        bottom = bottom * s + kind(c)
-    return top / bottom + kind(quotient.constant) + kind(quotient.line) * s
+def _local_power(exact: ExactActivation) -> float:
+    x = np.array([36.0])  # beyond, a Gaussian probability is no longer a float64
+    return float(x[0] * exact.derivative(x)[0] / exact(x)[0])
+
+
+def _logarithm(kind: Kind, b: Array, stretch: float) -> Array:
+    if kind == "odd":
+        return np.log1p(stretch * b * b)
+    return np.log1p(stretch * b) if kind == "side" else np.log(b + np.sqrt(b * b + stretch))
+
+
+def _piece(side: _Side, exact: ExactActivation, power: float, stretch: float, degree: int) -> Piece | None:
+    """One piece of one degree, or None where every round has a pole."""
+    b, kind = side.b, side.kind
+    level = _logarithm(kind, b, stretch)
+    rate = (0.5 if kind == "odd" else 1.0) * (power - 1)
+    ahead = np.exp(level) if kind == "line" else b
+    far = _tail_constant(side, exact, rate, stretch)
+    logs = np.log(side.value / ahead)
+    # the variable against which the slope of log φ is taken: log |x|, or L itself
+    pace = np.sqrt(b * b + stretch) if kind == "line" else b
+    problem = _Problem(
+        level,
+        logs - rate * level - far,
+        side.slope * pace / side.value - power,
+        side.value,
+        _SLOPE_SHARE * side.value / pace,
+    )
+    # N/Q falls to zero like 1/L: holding it from here on leaves a pure power, within a few thousandths
+    end = float(_logarithm(kind, np.array([_TAIL]), stretch)[0])
+    coefficients = _lawson(problem, degree)
+    if coefficients is None:
+        return None
+    n, m, q = coefficients
+    return Piece(kind, side.sign, side.origin, side.low, stretch, end, far, rate, power, n, m, q)
+
+
+def _tail_constant(side: _Side, exact: ExactActivation, rate: float, stretch: float) -> float:
+    """C of P: log φ less the rate and the factor, so far out that nothing else is left."""
+    x = _FAR if np.isfinite(exact(np.array([_FAR]))).all() else 36.0
+    size = abs(float(exact(np.array([side.sign * x]))[0]))
+    level = float(_logarithm(side.kind, np.array([x]), stretch)[0])
+    return math.log(size) - (level if side.kind == "line" else math.log(x)) - rate * level
+
+
+def _lawson(problem: _Problem, degree: int, *, rounds: int = 24) -> tuple[tuple[float, ...], ...] | None:
+    """N, M (degree − 1) and Q of the best pole-free round, in monomials of L from the constant up."""
+    level = problem.level
+    low, high = float(level.min()), float(level.max())
+    basis = chebyshev.chebvander((2 * level - low - high) / (high - low), degree)
+    top, blank = basis[:, :degree], np.zeros((len(level), degree))
+    targets, weights = (problem.value, problem.slope), (problem.value_weight, problem.slope_weight)
+    lawson, q = np.ones((2, len(level))), np.ones_like(level)
+    best: tuple[float, Array | None] = (math.inf, None)
+    for round_ in range(rounds):
+        scales = [
+            (np.sqrt(w) * u / np.maximum(np.abs(q) / np.abs(q).max(), 1e-12))[:, None]
+            for w, u in zip(lawson, weights, strict=True)
+        ]
+        rows = [
+            np.hstack([top * scales[0], blank, -basis * (targets[0][:, None] * scales[0])]),
+            np.hstack([blank, top * scales[1], -basis * (targets[1][:, None] * scales[1])]),
+        ]
+        system = np.vstack(rows)
+        norms = np.linalg.norm(system, axis=0)
+        c = np.linalg.svd(np.linalg.qr(system / norms, mode="r"))[2][-1] / norms
+        q = basis @ c[2 * degree :]
+        if not np.all(q * q[0] > 0):
+            continue
+        parts = (top @ c[:degree] / q, top @ c[degree : 2 * degree] / q)
+        errors = np.stack([np.abs(p - t) * u for p, t, u in zip(parts, targets, weights, strict=True)])
+        if errors.max() < best[0]:
+            best = (float(errors.max()), c)
+        if round_ >= 4:
+            lawson = np.maximum(lawson * errors / errors.max(), 1e-30)
+            lawson /= lawson.max()
+    if best[1] is None:
+        return None
+    parts3 = [_monomials(p, low, high) for p in np.split(best[1], [degree, 2 * degree])]
+    scale = parts3[2][0]
+    out = tuple(tuple(float(a / scale) for a in part) for part in parts3)
+    # a pole beyond the interval would sit in the tail
+    roots = polynomial.polyroots(np.array(out[2], dtype=np.float64))
+    real = roots.real[np.abs(roots.imag) < 1e-9 * np.maximum(np.abs(roots), 1e-300)]
+    return None if np.any((real > low) & (real < 800)) else out
+
+
+def _monomials(c: Array, low: float, high: float) -> Array:
+    """Coefficients in L, from the constant up, in extended precision."""
+    unit = np.array([-(high + low) / (high - low), 2 / (high - low)], dtype=np.longdouble)
+    total = np.zeros(1, dtype=np.longdouble)
+    for a in chebyshev.cheb2poly(c.astype(np.longdouble))[::-1]:  # Horner in the polynomial unit(L)
+        total = polynomial.polyadd(polynomial.polymul(total, unit), np.array([a]))
+    return np.concatenate([total, np.zeros(max(len(c) - len(total), 0))])[: len(c)]
+
+
+def _test_points(sides: list[_Side], dtype: torch.dtype) -> torch.Tensor:
+    """Points between those of the fit, and none at a kink, where the slope has two values."""
+    x = np.concatenate([side.origin + side.sign * 0.5 * (side.b[1:] + side.b[:-1]) for side in sides])
+    more = np.linspace(_CUT - 4, _CUT, 500)  # where φ is largest and so is its rounding
+    x = np.concatenate([x, more, -more[-1:]]) if sides[0].kind != "line" else np.concatenate([x, more])
+    return torch.from_numpy(x).to(dtype)
+
+
+def _measured(pieces: list[Piece], x: torch.Tensor, truth: tuple[Array, Array]) -> RationalFit:
+    """The fit with the errors that its own working precision sees."""
+    got = RationalFit(tuple(pieces), math.inf, math.inf).evaluate(x)
+    errors = [float(np.abs(g.double().numpy() - t).max()) for g, t in zip(got, truth, strict=True)]
+    return RationalFit(tuple(pieces), errors[0], errors[1])

@@ -1,17 +1,19 @@
-"""A rational approximation of an activation and of its derivative: what is stored, and how it is evaluated.
+"""One formula for an activation on the whole line: what is stored, and how it is evaluated.
 
-On one side of its zero an activation is, with b the distance from the zero,
+With a logarithm L that grows like log |x|, an activation with a tail x^γ is
 
-    φ = b · (A + N(s)/Q(s)),      s = b² for an odd function, s = b for one side of a split one,
+    odd        φ = x · e^P,         P = c − ½(1 − γ) L + N(L)/Q(L),   L = log(1 + κ x²),
+    one side   φ = b · e^P,         P = c − (1 − γ) L + N(L)/Q(L),    L = log(1 + κ |b|), b = x − kink,
+    positive   φ = r · e^P,         P = c − (1 − γ) L + N(L)/Q(L),    L = log r, r = z + √(z² + κ), z = x − origin,
 
-and a positive one is A·s + B + N(s)/Q(s). Pulling the constant (or the line) out of the quotient leaves it
-small where φ is large, so that float32 rounds once where it would otherwise round a dozen times. Beyond the
-cut the tail is C (x² + δ)^{γ/2}, which meets the quotient with its slope and has the right power.
+and its derivative is φ times γ + M(L)/Q(L), the slope of log φ against log |x| (or against L), over that
+variable. Far out N/Q and M/Q keep their last values, so that the tail is a pure power without a branch,
+and e^P is rounded once where a quotient of large polynomials would be a dozen times.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -21,37 +23,8 @@ Kind = Literal["odd", "side", "line"]
 
 
 @dataclass(frozen=True)
-class Quotient:
-    """constant + line · s + numerator(s)/denominator(s); coefficients from the highest power down."""
-
-    constant: float
-    line: float
-    numerator: tuple[float, ...]
-    denominator: tuple[float, ...]
-
-    def ratio(self, s: Tensor) -> Tensor:
-        """N(s)/Q(s), with constants that a compiler can fold."""
-        top = torch.full_like(s, self.numerator[0])
-        for c in self.numerator[1:]:
-            top = top * s + c
-        bottom = self.denominator[0] * s + self.denominator[1]
-        for c in self.denominator[2:]:
-            bottom = bottom * s + c
-        return top / bottom
-
-    def __call__(self, s: Tensor) -> Tensor:
-        """The whole of it."""
-        value = self.ratio(s)
-        return self.line * s + (value + self.constant) if self.line else value + self.constant
-
-    def times(self, b: Tensor, s: Tensor) -> Tensor:
-        """The product of b and the whole, with the large part b · constant kept out of the quotient's rounding."""
-        return self.constant * b + b * self.ratio(s)
-
-
-@dataclass(frozen=True)
 class Piece:
-    """One side of an activation and its derivative.
+    """One side of an activation and its derivative; the formula is in the module's head.
 
     Attributes
     ----------
@@ -60,62 +33,50 @@ class Piece:
     sign
         1 when the piece lives above its origin, −1 below.
     origin
-        The zero of φ; for ``"line"`` the point that s is counted from.
-    low, cut
-        The interval of the fit, as distances from the origin along ``sign``; below ``low`` the value stays.
-    value, slope
-        The two quotients.
-    scale, shift, power
-        C, δ and γ of the tail.
+        The zero of φ; for ``"line"`` the point that z is counted from.
+    low
+        For ``"line"``, the z below which the value stays.
+    stretch
+        κ.
+    end
+        The L from which N/Q and M/Q stay.
+    constant, rate, power
+        c, what L is multiplied by, and γ.
+    value, slope, denominator
+        Coefficients of N, M and Q from the constant up, one number each; Q(0) = 1.
     """
 
     kind: Kind
     sign: float
     origin: float
     low: float
-    cut: float
-    value: Quotient
-    slope: Quotient
-    scale: float
-    shift: float
+    stretch: float
+    end: float
+    constant: float
+    rate: float
     power: float
+    value: tuple[float, ...]
+    slope: tuple[float, ...]
+    denominator: tuple[float, ...]
 
-    def distance(self, x: Tensor) -> Tensor:
-        """b, the signed distance from the origin along the piece."""
-        return x if self.kind == "odd" and self.origin == 0 else (x - self.origin) * self.sign
-
-    def tail(self, b: Tensor) -> Tensor:
-        """C (x² + δ)^{γ/2} for b ≥ cut."""
-        x = b + self.sign * self.origin if self.origin else b
-        return self.scale * (x * x + self.shift).pow(0.5 * self.power)
-
-    def tail_slope(self, b: Tensor) -> Tensor:
-        """Derivative of the tail."""
-        x = b + self.sign * self.origin if self.origin else b
-        return self.scale * self.power * x * (x * x + self.shift).pow(0.5 * self.power - 1)
-
-    def evaluate(self, x: Tensor) -> Tensor:
-        """φ on this piece (0 on the other side), by plain operations: for compilers, accelerators and autograd."""
-        b = self.distance(x)
+    def logarithm(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The factor in front of e^P (x, b or r), L, and what the factor is over in φ'."""
+        top = 1e18 if x.dtype == torch.float32 else 1e150  # its square is finite
         if self.kind == "odd":
-            inside = self.value.times(b, (b * b).clamp(max=self.cut**2))
-            outside = torch.copysign(self.tail(b.abs().clamp(min=self.cut)), b)
-            return torch.where(b.abs() > self.cut, outside, inside)
-        s = b.clamp(self.low, self.cut)
-        inside = self.value.times(s, s) if self.kind == "side" else self.value(s)
-        return self.sign * torch.where(b > self.cut, self.tail(b.clamp(min=self.cut)), inside)
+            square = (x * x).clamp(max=top * top)
+            return x, torch.log(1 + self.stretch * square), x
+        b = x - self.origin
+        if self.kind == "side":
+            return b, torch.log(1 + self.stretch * b.abs()), b
+        z = b.clamp(self.low, top)
+        root = torch.sqrt(z * z + self.stretch)
+        ahead = z + root
+        return ahead, torch.log(ahead), root
 
-    def evaluate_slope(self, x: Tensor) -> Tensor:
-        """φ' on this piece (0 on the other side), from its own fit."""
-        b = self.distance(x)
-        if self.kind == "odd":
-            inside = self.slope((b * b).clamp(max=self.cut**2))
-            return torch.where(b.abs() > self.cut, self.tail_slope(b.abs().clamp(min=self.cut)), inside)
-        inside = self.slope(b.clamp(self.low, self.cut))
-        both = torch.where(b > self.cut, self.tail_slope(b.clamp(min=self.cut)), inside)
-        # at the zero itself the upper side counts, so that the slope there is a one-sided derivative
-        outside = b <= self.low if self.sign < 0 else b < self.low
-        return both.masked_fill(outside, 0.0)
+    def polynomials(self, level: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """N, M and Q at L, by Horner's rule with constants that a compiler folds."""
+        level = level.clamp(max=self.end)
+        return _horner(self.value, level), _horner(self.slope, level), _horner(self.denominator, level)
 
 
 @dataclass(frozen=True)
@@ -125,45 +86,54 @@ class RationalFit:
     Attributes
     ----------
     pieces
-        Their sum is φ.
+        One, or the upper and the lower side of a split activation, which share κ, γ and the constant.
     error, slope_error
-        Largest absolute error of φ and φ' seen on a fine grid of the fitted interval, in float64 arithmetic
-        (φ relative to max(1, distance from the zero)/distance where that is less than 1).
+        Largest absolute error of φ and φ' seen on [−12, 12], evaluated in the working precision.
+    programs
+        The constants as tensors, by dtype, once ``fast`` has made them.
     """
 
     pieces: tuple[Piece, ...]
     error: float
     slope_error: float
+    programs: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
-    def evaluate(self, x: Tensor) -> Tensor:
-        """φ(x) by plain operations."""
-        return _total([piece.evaluate(x) for piece in self.pieces])
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "programs": {}}  # made again where they are needed
 
-    def evaluate_slope(self, x: Tensor) -> Tensor:
-        """φ'(x) by plain operations."""
-        return _total([piece.evaluate_slope(x) for piece in self.pieces])
+    def evaluate(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """φ(x) and φ'(x) by plain operations: for compilers, accelerators and autograd."""
+        piece = self.pieces[0]
+        factor, level, pace = piece.logarithm(x)
+        n, m, q = piece.polynomials(level)
+        if len(self.pieces) == 2:
+            below = factor < 0
+            other = self.pieces[1].polynomials(level)
+            n, m, q = (torch.where(below, b, a) for a, b in zip((n, m, q), other, strict=True))
+        over = 1 / q
+        growth = torch.exp(n * over + (piece.constant + piece.rate * level))
+        steep = m * over + piece.power
+        value = factor * growth
+        return value, value / pace * steep if piece.kind == "line" else growth * steep
 
     def to_dict(self) -> dict[str, Any]:
         """A structure for JSON."""
-        return asdict(self)
+        return {
+            "pieces": [asdict(p) for p in self.pieces],
+            "error": self.error,
+            "slope_error": self.slope_error,
+        }
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> RationalFit:
         """The inverse of ``to_dict``."""
-        pieces = []
-        for piece in data["pieces"]:
-            quotients = {
-                key: Quotient(
-                    piece[key]["constant"],
-                    piece[key]["line"],
-                    tuple(piece[key]["numerator"]),
-                    tuple(piece[key]["denominator"]),
-                )
-                for key in ("value", "slope")
-            }
-            pieces.append(Piece(**{**piece, **quotients}))
+        lists = ("value", "slope", "denominator")
+        pieces = [Piece(**{**piece, **{k: tuple(piece[k]) for k in lists}}) for piece in data["pieces"]]
         return cls(tuple(pieces), data["error"], data["slope_error"])
 
 
-def _total(parts: list[Tensor]) -> Tensor:
-    return parts[0] if len(parts) == 1 else parts[0] + parts[1]
+def _horner(coefficients: Any, t: Tensor) -> Tensor:  # a checked tuple would not trace under a compiler
+    total = t * coefficients[-1] + coefficients[-2]
+    for c in coefficients[-3::-1]:
+        total = total * t + c
+    return total

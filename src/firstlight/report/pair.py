@@ -13,7 +13,9 @@ from firstlight.pairs.numbers import correlation_map
 from firstlight.pairs.pair import Pair
 
 
-def pair_page(pair: Pair, check: PairCheck, facts: Mapping[str, Any], two_layer: Any = None) -> str:
+def pair_page(
+    pair: Pair, check: PairCheck, facts: Mapping[str, Any], two_layer: Any = None, in_depth: Any = ()
+) -> str:
     """A self-contained HTML page about one pair.
 
     Parameters
@@ -24,6 +26,8 @@ def pair_page(pair: Pair, check: PairCheck, facts: Mapping[str, Any], two_layer:
         What the head of the page lists.
     two_layer
         The ``papers.wolinski2025.TwoLayer`` of this pair, when it was run.
+    in_depth
+        The rows of ``papers.pairs_in_depth.table``, when it was run.
 
     Examples
     --------
@@ -91,6 +95,7 @@ def pair_page(pair: Pair, check: PairCheck, facts: Mapping[str, Any], two_layer:
             intro="Gaussian pre-activations and trainable gradients are different things.",
         ),
         *_two_layer_section(two_layer),
+        *_in_depth_section(in_depth),
         facts={name: str(value) for name, value in facts.items()},
     )
 
@@ -112,3 +117,31 @@ def _two_layer_section(two_layer: Any) -> list[Any]:
         "for n₁ > 1 is the dependence of units that share their inputs.",
     )
     return [section("Two layers", chart)]
+
+
+def _in_depth_section(rows: Any) -> list[Any]:
+    from firstlight.report import Axis, Series, grid, line_chart, section
+
+    if not rows:
+        return []
+    depth = max(row.layer for row in rows)
+    distances, gradients, correlations = [], [], []
+    for name in dict.fromkeys(row.name for row in rows):
+        last = [row for row in rows if row.name == name and row.layer == depth]
+        first = [row for row in rows if row.name == name and row.layer == 1]
+        n = np.array([row.width for row in last], dtype=np.float64)
+        growth = [a.log_grad - b.log_grad for a, b in zip(first, last, strict=True)]
+        distances.append(Series(name, n, [r.ks for r in last], "both", error=[r.ks_se for r in last]))
+        gradients.append(Series(name, n, growth, "both", error=[r.log_grad_se for r in first]))
+        correlations.append(
+            Series(name, n, [r.correlation for r in last], "both", error=[r.correlation_se for r in last])
+        )
+    width = Axis("width", scale="log")
+    charts = [
+        line_chart(
+            distances, title=f"Law of layer {depth}", x=width, y=Axis("KS distance to N(0,1)", scale="log")
+        ),
+        line_chart(gradients, title="Gradient", x=width, y=Axis(f"log gradient, layer 1 less layer {depth}")),
+        line_chart(correlations, title="Two inputs of correlation 0.3", x=width, y=Axis("correlation")),
+    ]
+    return [section(f"Random networks of {depth} layers", grid(*charts))]
