@@ -14,7 +14,7 @@ from torch import Tensor
 
 from firstlight.errors import DomainError
 from firstlight.gauss.rules import rule
-from firstlight.gauss.shared import many_gaussians, one_gaussian
+from firstlight.gauss.shared import many_gaussians, one_gaussian, one_value
 
 Scalars = float | int | Tensor
 
@@ -27,6 +27,7 @@ _ROUNDS = 28
 _MOST_PANELS = 400_000
 # What lies outside the outermost panels is this share of the total at most.
 _EDGE_SHARE = 1e-15
+_RTOL = 1e-13
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +121,7 @@ def integrate(
     std: Scalars,
     *,
     kinks: Sequence[float] = (),
-    rtol: float | int = 1e-13,
+    rtol: float | int = _RTOL,
     even: bool = False,
 ) -> Integral:
     r"""Integrate f over Gaussians with given means and standard deviations.
@@ -339,4 +340,8 @@ def expect(
     >>> gauss.expect(lambda x: torch.relu(x) ** 2, 0.0, torch.tensor([1.0, 2.0]), kinks=(0.0,))
     tensor([0.5000, 2.0000], dtype=torch.float64)
     """
-    return integrate(f, mean, std, kinks=kinks).value
+    if isinstance(mean, (float, int)) and isinstance(std, (float, int)):
+        value = one_value(f, float(mean), float(std), tuple(kinks), _RTOL)
+        if value is not None:
+            return torch.scalar_tensor(value, dtype=torch.float64)
+    return integrate(f, mean, std, kinks=kinks, rtol=_RTOL).value
