@@ -84,6 +84,9 @@ def test_extreme_networks():
     dead = firstlight.predict(RandomNetwork(depth=800, width=8, activation="tanh", sigma_w=0.5))
     assert dead["q"][-1] < 1e-300
     assert np.isfinite(dead["log_grad"]).all()
+    # tanh is its tangent long before the end, which keeps correlations
+    alive = dead["correlation"][dead["q"] > 1e-290]
+    assert np.ptp(alive[100:]) < 1e-12
     assert Profile.from_json(exploding.to_json()) == exploding
 
 
@@ -148,6 +151,15 @@ def test_depth_one_thousand_is_fast():
     firstlight.predict(net)
     # 50 ms is measured in the benchmarks; here only a loop of quadratures would be caught
     assert time.perf_counter() - start < 2.0
+
+
+def test_a_vanishing_network_is_fast_too():
+    net = RandomNetwork(depth=800, width=8, activation="tanh", sigma_w=0.5)
+    firstlight.predict(net)
+    start = time.process_time()
+    firstlight.predict(net)
+    # a quadrature for each layer took 2.4 s
+    assert time.process_time() - start < 1.0
 
 
 def batch_normed(net, batch, c0, generator):

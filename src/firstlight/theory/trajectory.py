@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -145,20 +146,16 @@ def _stepper(layer: LayerMap, q: np.ndarray):  # type: ignore[no-untyped-def]
             return form.dual(math, v, v, c * v, v * v * (1 - c) * (1 + c))
 
         return closed
+    # A variance that vanished or overflowed ends the path: what comes after is not asked for.
+    usable = np.isfinite(seen) & (seen > 0)
+    seen = seen[: len(seen) if usable.all() else max(1, int(np.argmin(usable)))]
     distinct = np.where(np.abs(np.diff(seen, prepend=math.nan)) <= _SAME * seen, 0, 1)
-    finite = np.isfinite(seen) & (seen > 0)
-    if not phi.kinks and finite.all():
-        starts = np.nonzero(distinct)[0]
-        for order in _ORDERS:
-            a2 = gauss.hermite_coefficients(phi, torch.from_numpy(seen[starts].copy()), order).numpy() ** 2
-            total = a2.sum(1, keepdims=True)
-            if (a2[:, -6:].sum(1, keepdims=True) <= 1e-14 * total).all():
-                used = int(np.nonzero((a2 > 1e-17 * total).any(0))[0][-1]) + 1
-                a2, which, powers = a2[:, :used], np.cumsum(distinct) - 1, np.arange(used)
-                return lambda i, c: float(a2[which[i]] @ np.power(c, powers))
-    runs = np.add.reduceat(np.ones(len(q)), np.nonzero(distinct)[0])
+    series = _series(phi, seen, distinct) if not phi.kinks and usable[0] else None
+    if series is not None:
+        return series
+    runs = np.add.reduceat(np.ones(len(seen)), np.nonzero(distinct)[0])
     long = {int(i) for i, n in zip(np.nonzero(distinct)[0], runs) if n > 12}
-    start = np.maximum.accumulate(np.where(distinct, np.arange(len(q)), 0))
+    start = np.maximum.accumulate(np.where(distinct, np.arange(len(seen)), 0))
 
     def numeric(i: int, c: float) -> float:
         if int(start[i]) in long:
@@ -166,3 +163,29 @@ def _stepper(layer: LayerMap, q: np.ndarray):  # type: ignore[no-untyped-def]
         return float(activations.dual(phi, seen[i], seen[i], c))
 
     return numeric
+
+
+def _series(
+    phi: activations.Activation, seen: np.ndarray, distinct: np.ndarray
+) -> Callable[[int, float], float] | None:
+    """Hermite series of each distinct variance, and the tangent where the variance is tiny; None if one is long."""
+    small = seen < _LINEAR
+    zero = torch.zeros(1, dtype=torch.float64)
+    value2, slope2 = float(phi(zero)[0]) ** 2, float(phi.derivative(zero)[0]) ** 2
+    at = torch.from_numpy(np.where(small, 1.0, seen)[np.nonzero(distinct)[0]])
+    for order in _ORDERS:
+        a2 = gauss.hermite_coefficients(phi, at, order).numpy() ** 2
+        total = a2.sum(1, keepdims=True)
+        if (a2[:, -6:].sum(1, keepdims=True) <= 1e-14 * total).all():
+            break
+    else:
+        return None
+    used = int(np.nonzero((a2 > 1e-17 * total).any(0))[0][-1]) + 1
+    table, which, powers = a2[:, :used], np.cumsum(distinct) - 1, np.arange(used)
+
+    def series(i: int, c: float) -> float:
+        if small[i]:
+            return value2 + slope2 * c * float(seen[i])
+        return float(table[which[i]] @ np.power(c, powers))
+
+    return series
