@@ -2,7 +2,9 @@
 
 Route 1 sums the Taylor series f(y) = √(2/π) Σ (−x)^k / (k! Γ(1 − (2k+1)/θ)), x = y²/2, with as many digits as
 its cancellation needs. Route 2 integrates the Hankel contour of 1/Γ: collapsed on the negative axis below √2,
-along the path of constant phase above. A value is stored only if both agree to 1e-20; the others are printed.
+along the path of constant phase above. Close to θ = 2 the series would need millions of terms in the tail; there
+the two paths of route 2, whose integrands have nothing in common, check each other. A value is stored only if
+both agree to 1e-20; the others are printed.
 
     python tests/reference/make_wright.py
 """
@@ -74,26 +76,30 @@ def contour(theta: mp.mpf, y: mp.mpf) -> tuple[mp.mpf, mp.mpf]:
 
     # panels that halve towards both ends resolve the peak at 0 and the layer at π
     cuts = [mp.mpf(0)] + [mp.pi * mp.mpf(2) ** -j for j in range(12, 0, -1)]
-    cuts += [mp.pi - mp.pi * mp.mpf(2) ** -j for j in range(2, 26 if theta > 100 else 10)] + [mp.pi]
+    cuts += [mp.pi - mp.pi * mp.mpf(2) ** -j for j in range(2, 26 if theta > 100 or e < 0.01 else 10)] + [
+        mp.pi
+    ]
     integrate = lambda g: mp.exp(-edge) * mp.quad(g, cuts, method="gauss-legendre", maxdegree=7)  # noqa: E731
     f = mp.sqrt(2 / mp.pi) / mp.pi * mp.power(z, a / 2) * integrate(density)
     return f, e / mp.pi * integrate(tail)
 
 
 def collapsed(theta: mp.mpf, y: mp.mpf) -> tuple[mp.mpf, mp.mpf]:
-    """pdf and survival from the Hankel contour folded onto the negative axis; for small y."""
+    """pdf and survival from the Hankel contour folded onto the negative axis; it cancels where y is large."""
     a = 2 / theta
     x, turn = y * y / 2, mp.expjpi(a)
     half = mp.expjpi(a / 2)
-    step = mp.mpf(1) / 20
+    # the peak e^L is as narrow as 1/√L, and has to cancel to e^{−L}: the trapezoid errs by exp(−2π²/(L step²))
+    level = max(mp.mp.dps - 60, 0) * math.log(10) / 2
+    step = mp.mpf(1) / max(20, math.ceil(3.5 * math.sqrt(level * (2 * level + 100) / 19.7)))
     f = big_f = mp.mpf(0)
     start = -int(mp.log(150 / a) / step)  # r^{a/2} has to vanish at the lower end
-    for j in range(start, 400):
+    for j in range(start, int(60 / step)):
         v = j * step
         log_r = v - mp.exp(-v)
-        if log_r > 14:
-            break
         r, ra = mp.exp(log_r), mp.exp(a * log_r)
+        if r - x * ra > 2.4 * mp.mp.dps:
+            break
         weight = (1 + mp.exp(-v)) * step
         f += weight * mp.sqrt(ra) * (mp.exp(-r - x * ra * turn) * half).imag
         big_f += weight * (mp.exp(-r) * mp.erf(mp.sqrt(x * ra) * half)).imag
@@ -105,11 +111,10 @@ def points(theta: mp.mpf) -> list[mp.mpf]:
     a = 2 / theta
     e = 1 - a
     edge = mp.power(a, 1 / e) * e / a
-    # close to θ = 2 the series converges so slowly that its deep tail would take hours
-    levels = LEVELS[:4] if theta < mp.mpf("2.04") else LEVELS
-    tail = [mp.sqrt(2 * mp.power(level / edge, e)) for level in levels]
-    body = [mp.mpf(y) for y in BODY]
-    return [mp.mpf(float(y)) for y in [*body, mp.mpf("1.42"), *tail]]
+    # next to θ = 2 the survival at 1.42 is exp(−10^66)
+    tail = [mp.sqrt(2 * mp.power(level / edge, e)) for level in (LEVELS if e > 1e-3 else [1e-3, *LEVELS])]
+    body = [mp.mpf(y) for y in (BODY if e < 1e-3 else [*BODY, "1.42"])]
+    return [mp.mpf(float(y)) for y in [*body, *tail]]
 
 
 def digits(theta: mp.mpf, x_max: mp.mpf, level: float) -> int:
@@ -128,13 +133,20 @@ def rows_for(text: str) -> list[dict[str, float | str]]:
     mp.mp.dps = 60
     theta, rows = mp.mpf(float(text)), []
     ys = points(theta)
-    precision = digits(theta, max(ys) ** 2 / 2, LEVELS[len(ys) - 6])
+    reach = max(ys) if theta > mp.mpf("2.04") else mp.mpf("1.421")  # of the series
+    precision = digits(theta, reach**2 / 2, LEVELS[-1] if reach == max(ys) else 3)
     mp.mp.dps = precision
-    coeffs = coefficients(theta, max(ys) ** 2 / 2)
+    coeffs = coefficients(theta, reach**2 / 2)
     for y in ys:
-        mp.mp.dps = precision
-        f1, big_f = series(coeffs, y)
-        sf1 = 1 - big_f
+        if y <= (reach if theta > mp.mpf("2.001") else 1.4142):
+            mp.mp.dps = precision
+            f1, big_f = series(coeffs, y)
+            sf1 = 1 - big_f
+        else:
+            level = -mp.log(contour(theta, y)[1])
+            mp.mp.dps = 60 + math.ceil(2 * level / math.log(10))
+            f1, sf1 = collapsed(theta, y)
+            big_f = 1 - sf1
         mp.mp.dps = 40
         f2, sf2 = (contour if y > mp.sqrt(2) else collapsed)(theta, y)
         agree = max(abs(f1 / f2 - 1), abs(sf1 / sf2 - 1))
