@@ -101,11 +101,13 @@ def convolutional_kernels(
             if ntk is not None and theta is not None:
                 ntk[r, c] = theta
     if x2 is None:
-        for values in (nngp, ntk):
-            if values is not None:
-                values.copy_(values.triu() + values.triu(1).T)
+        nngp, ntk = _mirrored(nngp), None if ntk is None else _mirrored(ntk)
     q1 = run.variance(run.paths1, a)
     return Kernels(nngp, ntk, q1, q1 if x2 is None else run.variance(run.paths2, b))
+
+
+def _mirrored(values: Tensor) -> Tensor:
+    return values.triu() + values.triu(1).T
 
 
 def _images(x: Tensor) -> Tensor:

@@ -90,12 +90,7 @@ def predict(
     q1 = first * float(q0) + network.sigma_b**2
     c1 = (first * float(q0) * float(c0) + network.sigma_b**2) / q1 if q1 > 0 else 1.0
     path, c = _path(layer, q1, c1, network.depth, batch)
-    growth = np.full(network.depth, math.nan)
-    with np.errstate(divide="ignore"):
-        growth[:-1] = np.log(path.chi[:-1])
-    n = np.array(network.widths, dtype=np.float64)
-    total = np.concatenate([np.cumsum(growth[:-1][::-1])[::-1], [0.0]])
-    log_grad = 0.5 * (total + np.log(n[-1] / n))
+    growth, log_grad = _gradients(network, path)
     columns: dict[str, Any] = {
         "name": [f"layer {i + 1}" for i in range(network.depth)],
         "kind": ["weight"] * network.depth,
@@ -124,6 +119,16 @@ def predict(
     if layer.norm in ("batch", "batch-uncentred"):
         meta |= {"batch": batch, "assumptions": meta["assumptions"] | {"growth": BATCH_ASSUMPTION}}
     return Profile(columns, "predict", meta)
+
+
+def _gradients(network: RandomNetwork, path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Log growth of the squared gradient at each layer, and log rms gradient relative to the last."""
+    growth = np.full(network.depth, math.nan)
+    with np.errstate(divide="ignore"):
+        growth[:-1] = np.log(path.chi[:-1])
+    n = np.array(network.widths, dtype=np.float64)
+    total = np.concatenate([np.cumsum(growth[:-1][::-1])[::-1], [0.0]])
+    return growth, 0.5 * (total + np.log(n[-1] / n))
 
 
 def _path(layer: LayerMap, q1: float, c1: float, depth: int, batch: int | None) -> tuple[Path, np.ndarray]:

@@ -125,16 +125,19 @@ def predict(
     symmetric = torch.zeros(depth, dtype=torch.float64)
     if weights == "orthogonal" and rank == width and linear:
         symmetric = gradient_at_isometry(0.5, 0.5, width, depth).log() / 2
-    # the first weight layer receives what layers 2 … depth do to the gradient
-    above = (act + base).flip(0).cumsum(0).roll(1)
-    above[0] = 0.0
-    log_grad = (above + symmetric).flip(0)
+    log_grad = (_received(act + base) + symmetric).flip(0)
     gap = _gap(features, rank, width, depth, weights, seed) if linear else None
     growth = 2 * (act + base)
-    meta = {"depth": depth, "width": width, "samples": samples, "rank": rank, "weights": weights,
-            "activation": phi.name, "centred": centred}  # fmt: skip
+    meta = {
+        "depth": depth,
+        "width": width,
+        "samples": samples,
+        "rank": rank,
+        "weights": weights,
+        "activation": phi.name,
+    }
     return BatchNormPrediction(
-        Profile.from_rows(_rows(log_grad, growth, gap), source="predict", meta=meta),
+        Profile.from_rows(_rows(log_grad, growth, gap), source="predict", meta=meta | {"centred": centred}),
         slope=float(growth.mean()) / 2,
         mean_field_rate=gradient_rate(phi, samples if samples >= 4 else math.inf, centred=True),
         mean_field_valid=width >= width_for_mean_field(samples),
@@ -142,6 +145,13 @@ def predict(
         bounded=weights == "orthogonal" and (linear or _summable(phi, gain_exponent)) and base == 0,
         notes=_notes(rank, width, samples, weights, linear),
     )
+
+
+def _received(growth: Tensor) -> Tensor:
+    """Log growth from the last layer down: the first weight layer receives what layers 2 … depth do."""
+    above = growth.flip(0).cumsum(0).roll(1)
+    above[0] = 0.0
+    return above
 
 
 def _general(batch: Any, width: int, seed: int, centred: bool) -> tuple[Tensor, int, int]:
