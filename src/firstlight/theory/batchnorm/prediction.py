@@ -122,26 +122,19 @@ def predict(
     features, samples, rank = _general(batch, width, seed, centred)
     linear = phi.name in ("linear", "identity")
     act, base = _growth(phi, _gains(gain_exponent, depth), rank, width, weights)
-    symmetric = torch.zeros(depth, dtype=torch.float64)
-    if weights == "orthogonal" and rank == width and linear:
-        symmetric = gradient_at_isometry(0.5, 0.5, width, depth).log() / 2
+    isometric = weights == "orthogonal" and rank == width and linear
+    symmetric = gradient_at_isometry(0.5, 0.5, width, depth).log() / 2 if isometric else torch.zeros_like(act)
     log_grad = (_received(act + base) + symmetric).flip(0)
     gap = _gap(features, rank, width, depth, weights, seed) if linear else None
     growth = 2 * (act + base)
-    meta = {
-        "depth": depth,
-        "width": width,
-        "samples": samples,
-        "rank": rank,
-        "weights": weights,
-        "activation": phi.name,
-    }
+    meta = {"depth": depth, "width": width, "samples": samples, "rank": rank, "weights": weights,
+            "activation": phi.name, "centred": centred}  # fmt: skip
     return BatchNormPrediction(
-        Profile.from_rows(_rows(log_grad, growth, gap), source="predict", meta=meta | {"centred": centred}),
+        Profile.from_rows(_rows(log_grad, growth, gap), source="predict", meta=meta),
         slope=float(growth.mean()) / 2,
         mean_field_rate=gradient_rate(phi, samples if samples >= 4 else math.inf, centred=True),
         mean_field_valid=width >= width_for_mean_field(samples),
-        gap_decay=gap_decay_rate(width) if weights == "orthogonal" and rank == width and linear else math.nan,
+        gap_decay=gap_decay_rate(width) if isometric else math.nan,
         bounded=weights == "orthogonal" and (linear or _summable(phi, gain_exponent)) and base == 0,
         notes=_notes(rank, width, samples, weights, linear),
     )
