@@ -54,9 +54,21 @@ def test_absent_packages_name_their_extra(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.fixture
 def cluster() -> Iterator[object]:
     distributed = pytest.importorskip("distributed", reason="needs the dask extra")
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50
-    ) as made:
+    import dask
+
+    # a machine so busy that processes stand still for a minute is no dead machine
+    patient = {
+        "distributed.comm.timeouts.connect": "300s",
+        "distributed.comm.timeouts.tcp": "300s",
+        "distributed.scheduler.worker-ttl": None,
+        "distributed.worker.lifetime.restart": False,
+    }
+    with (
+        dask.config.set(patient),
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50
+        ) as made,
+    ):
         yield made
 
 

@@ -99,7 +99,12 @@ class Dask:
                 client.submit(_compute, task.plan, inputs[id(task.x)], task.index, pure=False): position
                 for position, task in enumerate(tasks)
             }
-            for future in as_completed(list(futures), loop=client.loop):
+            completed = as_completed(list(futures), loop=client.loop)
+            for future in completed:
+                if future.status in ("lost", "pending"):
+                    # its worker died with the result before it was fetched: the scheduler makes it again
+                    completed.add(future)
+                    continue
                 if future.status != "finished":
                     raise RunError(
                         f"while computing shard {tasks[futures[future]].index} on dask: {future.exception()}; "
