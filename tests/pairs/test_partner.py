@@ -118,3 +118,18 @@ def test_relu_cannot_be_matched():
 
 def test_tanh_with_uniform_weights_loses_96_percent():
     assert pairs.match_kurtosis(torch.tanh).remaining == pytest.approx(0.04, abs=0.005)
+
+
+@pytest.mark.parametrize("name", ["normal", "uniform"])
+def test_the_correction_that_uniform_weights_remove_by_sampling(name):
+    law, n = weights.get(name).standardised(), 5
+    g = torch.Generator().manual_seed(8)
+    batches = []
+    for _ in range(40):
+        w = law.sample((50_000, n), generator=g, dtype=torch.float64)
+        z = (w * torch.tanh(torch.randn(50_000, n, generator=g, dtype=torch.float64))).sum(1)
+        batches.append(float((z**4).mean() / (z**2).mean() ** 2 - 3))
+    got, error = np.mean(batches), np.std(batches, ddof=1) / math.sqrt(len(batches))
+    expected = ((law.excess_kurtosis + 3) * pairs.match_kurtosis(torch.tanh).rho - 3) / n
+    assert abs(got - expected) < 5 * error
+    assert (got > 5 * error) == (name == "normal")  # with uniform weights nothing is left to see

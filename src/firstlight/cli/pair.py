@@ -148,6 +148,8 @@ def _in_depth(args: argparse.Namespace) -> Any:
 
 def _sampled(pair: Any, samples: int, seed: int) -> dict[str, float]:
     """KS distance of W·φ(X) from N(0,1), over independent samples of the module in float32."""
+    from firstlight.ensemble.progress import progress_bar
     from firstlight.papers.wolinski2025 import product_ks
 
-    return product_ks(pair, samples=samples, seed=seed)
+    with progress_bar(samples, show=True, title="samples") as bar:
+        return product_ks(pair, samples=samples, seed=seed, on_samples=bar.advance)

@@ -23,7 +23,9 @@ THETAS = (2.05, 2.5, 3.0, 4.0, 5.0, 7.0, 10.0)
 _BLOCK = 1 << 18
 
 
-def product_ks(pair: Pair, *, samples: int = 10_000_000, seed: int = 0) -> dict[str, float]:
+def product_ks(
+    pair: Pair, *, samples: int = 10_000_000, seed: int = 0, on_samples: Callable[[int], object] | None = None
+) -> dict[str, float]:
     """KS distance of W·φ(X) from N(0,1) over independent samples, with its 5 % line.
 
     Parameters
@@ -34,6 +36,8 @@ def product_ks(pair: Pair, *, samples: int = 10_000_000, seed: int = 0) -> dict[
         Independent draws.
     seed
         Of W and X.
+    on_samples
+        Called with the number of draws of each finished block, for a progress bar.
 
     Returns
     -------
@@ -55,6 +59,8 @@ def product_ks(pair: Pair, *, samples: int = 10_000_000, seed: int = 0) -> dict[
         x = torch.randn(n, generator=g, dtype=torch.float64).float()
         with torch.no_grad():
             parts.append(pair.weights.sample((n,), generator=g) * pair.activation(x))
+        if on_samples is not None:
+            on_samples(n)
     return {
         "ks": ks_normal(torch.cat(parts)),
         "ks_critical": 1.3581 / math.sqrt(samples),
