@@ -32,11 +32,27 @@ def table(topic: str, rows: list[Row]) -> Table:
     return result
 
 
+def record(path: Path, everything: dict[str, list[Row]]) -> None:
+    """Write the rows into a file, in which other topics keep theirs."""
+    data = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    for topic, rows in everything.items():
+        data[topic] = [
+            asdict(row) | {"ratio": float(f"{row.ratio:.4g}") if math.isfinite(row.ratio) else None}
+            for row in rows
+        ]
+    text = json.dumps(dict(sorted(data.items())), indent=1, ensure_ascii=False) + "\n"
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("topics", nargs="*", metavar="topic", help=f"any of {', '.join(TOPICS)}; all if none")
     parser.add_argument("--check", action="store_true", help="exit with status 1 if a target was missed")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rows here")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="also write the rows here, beside those of other topics"
+    )
     arguments = parser.parse_args(argv)
     unknown = sorted(set(arguments.topics) - set(TOPICS))
     if unknown:
@@ -47,11 +63,7 @@ def main(argv: list[str] | None = None) -> int:
         everything[topic] = importlib.import_module(f"benchmarks.bench_{topic}").run()
         console.print(table(topic, everything[topic]))
     if arguments.json:
-        data = {
-            topic: [asdict(row) | {"ratio": row.ratio if math.isfinite(row.ratio) else None} for row in rows]
-            for topic, rows in everything.items()
-        }
-        arguments.json.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        record(arguments.json, everything)
     missed = any(row.measured and not row.met for rows in everything.values() for row in rows)
     return 1 if arguments.check and missed else 0
 

@@ -27,6 +27,7 @@ extensions = [
     "plain_bars",
     "verdict_catalogue",
     "command_help",
+    "benchmark_tables",
 ]
 exclude_patterns = ["_build", "examples", "gallery/*.md5", "gallery/*.ipynb", "gallery/*.zip"]
 suppress_warnings = ["config.cache"]
