@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from firstlight.errors import AuditError
 from firstlight.probe.backward import Backward, narrow_nodes
 from firstlight.probe.calling import Loss, call, check_batch, named_tensors, scalar_loss, unwrap
-from firstlight.probe.guard import untouched
+from firstlight.probe.guard import Guard, untouched
 from firstlight.probe.ledger import Ledger, forget
 from firstlight.probe.local_theory import add_theory
 from firstlight.probe.measurement import Measurement, Skipped
@@ -94,25 +94,31 @@ def probe(
             meta,
         )
     reader = Reader(budget or Budget())
+    notes: list[str] = []
     with ExitStack() as stack:
         stack.enter_context(_eager())
         guard = stack.enter_context(untouched(net, training=training, seed=seed))
         ledger = Ledger(net, reader, Backward())
-        modules = Modules(ledger)
-        refused = modules.hook(net)
-        output = _forward(Tracer(ledger, modules, guard), net, batch)
-        modules.close()
-        _scripted(refused, ledger, given)
-        skipped = [Skipped(path or given, "scripted: its inner calls cannot be followed") for path in refused]
-        notes: list[str] = []
+        output, refused = _traced(ledger, guard, net, batch, given)
         value, meta["loss"] = _differentiable(output, targets, loss, seed, notes)
         if value is not None:
             _backward(ledger, value, notes)
     reader.finish()
+    skipped = [Skipped(path or given, "scripted: its inner calls cannot be followed") for path in refused]
     skipped += add_theory(ledger.sites)
     profile = to_profile(ledger, meta, notes, skipped)
     meta["seconds"] = time.perf_counter() - start
     return Measurement(profile, reader.samples, tuple(skipped), tuple(notes), meta)
+
+
+def _traced(ledger: Ledger, guard: Guard, model: nn.Module, batch: Any, given: str) -> tuple[Any, list[str]]:
+    """The model's output, and the paths of the modules that could not be followed."""
+    modules = Modules(ledger)
+    refused = modules.hook(model)
+    output = _forward(Tracer(ledger, modules, guard), model, batch)
+    modules.close()
+    _scripted(refused, ledger, given)
+    return output, refused
 
 
 def _scripted(refused: list[str], ledger: Ledger, given: str) -> None:
