@@ -37,7 +37,40 @@ def pair_page(
     >>> "<svg" in pair_page(pair, pair.check(), {})
     True
     """
-    from firstlight.report import Axis, Head, Series, grid, line_chart, page, paragraph, section, table
+    from firstlight.report import Head, grid, page, paragraph, section, table
+
+    rows = [[k.name, k.value, k.target, "yes" if k.met else "NO"] for k in check.constraints]
+    numbers = [
+        ["χ₁, growth of the squared gradient norm a layer", check.chi],
+        ["V'(1), what a deviation of the second moment is multiplied by", check.variance_slope],
+        ["C(0)", check.correlation_at_zero],
+        ["C(0.3)", check.correlation_from_three_tenths],
+        ["slope of φ at its zero", check.slope_at_zero],
+    ]
+    return page(
+        pair.name,
+        section("The functions", grid(*_functions(pair))),
+        section(
+            "Proof by numbers",
+            table([Head("constraint", text=True), "value", "should be", Head("met", text=True)], rows),
+            intro="W φ(X) ~ N(0,1) for X ~ N(0,1): by quadrature, without sampling.",
+        ),
+        section(
+            "What it does to gradients and correlations",
+            paragraph(check.gradient + "."),
+            paragraph(check.correlation + "."),
+            table([Head("number", text=True), "value"], numbers),
+            intro="Gaussian pre-activations and trainable gradients are different things.",
+        ),
+        *_two_layer_section(two_layer),
+        *_in_depth_section(in_depth),
+        facts={name: str(value) for name, value in facts.items()},
+    )
+
+
+def _functions(pair: Pair) -> list[Any]:
+    """Charts of φ, its derivative, the weights' density and the correlation map."""
+    from firstlight.report import Axis, Series, line_chart
 
     x = np.linspace(-4, 4, 161)
     functions = line_chart(
@@ -71,33 +104,7 @@ def pair_page(
             caption="Exact for jointly Gaussian pre-activations; deeper in a network an approximation.",
         )
     )
-    rows = [[k.name, k.value, k.target, "yes" if k.met else "NO"] for k in check.constraints]
-    numbers = [
-        ["χ₁, growth of the squared gradient norm a layer", check.chi],
-        ["V'(1), what a deviation of the second moment is multiplied by", check.variance_slope],
-        ["C(0)", check.correlation_at_zero],
-        ["C(0.3)", check.correlation_from_three_tenths],
-        ["slope of φ at its zero", check.slope_at_zero],
-    ]
-    return page(
-        pair.name,
-        section("The functions", grid(*charts)),
-        section(
-            "Proof by numbers",
-            table([Head("constraint", text=True), "value", "should be", Head("met", text=True)], rows),
-            intro="W φ(X) ~ N(0,1) for X ~ N(0,1): by quadrature, without sampling.",
-        ),
-        section(
-            "What it does to gradients and correlations",
-            paragraph(check.gradient + "."),
-            paragraph(check.correlation + "."),
-            table([Head("number", text=True), "value"], numbers),
-            intro="Gaussian pre-activations and trainable gradients are different things.",
-        ),
-        *_two_layer_section(two_layer),
-        *_in_depth_section(in_depth),
-        facts={name: str(value) for name, value in facts.items()},
-    )
+    return charts
 
 
 def _two_layer_section(two_layer: Any) -> list[Any]:
