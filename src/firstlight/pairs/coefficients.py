@@ -15,7 +15,7 @@ from firstlight.pairs.exact import ExactActivation
 from firstlight.pairs.lawson import fit
 from firstlight.pairs.rational import RationalFit
 
-VERSION = 2
+VERSION = 3
 
 
 def cache_folder() -> Path:

@@ -144,7 +144,8 @@ class _Program:
 
         piece = fit.pieces[0]
         self.kind = piece.kind
-        self.origin, self.spread, self.stretch = scalar(piece.origin), scalar(piece.stretch), piece.stretch
+        self.origin, self.spread = scalar(piece.origin), scalar(piece.stretch)
+        self.scale, self.slant = scalar(piece.scale), piece.scale * piece.stretch
         self.constant, self.rate, self.power = scalar(piece.constant), piece.rate, scalar(piece.power)
         self.one = scalar(1.0)
         self.top = 1e36 if dtype == torch.float32 else 1e300
@@ -226,17 +227,17 @@ def _block(p: _Program, x: Tensor, value: Tensor, slope: Tensor | None) -> None:
     level, scratch = room.level, room.scratch
     if p.kind == "odd":
         factor = x
-        torch.addcmul(p.one, x, x, value=p.stretch, out=level)
+        torch.addcmul(p.scale, x, x, value=p.slant, out=level)
         level.clamp_(max=p.top).log_()
     elif p.kind == "side":
         factor = torch.sub(x, p.origin, out=value)
         torch.abs(factor, out=scratch)
-        torch.add(p.one, scratch, alpha=p.stretch, out=level).log_()
+        torch.add(p.scale, scratch, alpha=p.slant, out=level).log_()
     else:
         torch.clamp(x, p.low, p.high, out=scratch)
         torch.addcmul(p.spread, scratch, scratch, out=room.other).sqrt_()
         factor = torch.add(scratch, room.other, out=value)
-        torch.log(factor, out=level)
+        torch.mul(factor, p.scale, out=level).log_()
     torch.clamp(level, max=p.end, out=room.inside)
     for left, right, product in room.products:
         torch.mul(left, right, out=product)

@@ -16,6 +16,7 @@ import torch
 from numpy.polynomial import chebyshev, polynomial
 
 from firstlight.pairs.exact import ExactActivation
+from firstlight.pairs.fast import chunked
 from firstlight.pairs.rational import Kind, Piece, RationalFit
 
 Array = np.ndarray
@@ -24,7 +25,9 @@ _FLOOR = -6.0  # a positive φ is 1e-9 there
 _POINTS = 300
 _TAIL = 1e3
 _FAR = 1e6  # where φ is its tail to all digits
-_STRETCHES = {"odd": (0.15, 0.3, 0.6), "side": (0.05, 0.15, 0.3, 0.6, 1.5), "line": (1.0, 3.0, 8.0, 20.0)}
+_STRETCHES = {"odd": (0.15, 0.3, 0.6), "side": (0.05, 0.1, 0.2, 0.3, 0.6, 1.5), "line": (1.0, 3.0, 8.0, 20.0)}
+# where L is zero, as a share of its range: what cancels least depends on where the poles are
+_CENTRES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0)
 _SLOPE_SHARE = 0.3  # an error of φ' counts for this share of one of φ
 
 
@@ -77,14 +80,13 @@ def fit(exact: ExactActivation, *, tail_power: float | None = None, precise: boo
     x = _test_points(sides, torch.float64 if precise else torch.float32)
     truth = (exact(x.double().numpy()), exact.derivative(x.double().numpy()))
     best: RationalFit | None = None
-    for degree in range(8 if precise else 4, 15 if precise else 12):
+    for degree in range(8 if precise else 4, 15 if precise else 14):
         for stretch in stretches:
-            pieces = [_piece(side, exact, power, stretch, degree) for side in sides]
-            if not all(pieces):
-                continue
-            made = _measured([p for p in pieces if p], x, truth)
-            if best is None or _score(made, goals) < _score(best, goals):
-                best = made
+            each_side = [_piece(side, exact, power, stretch, degree) for side in sides]
+            for pieces in zip(*each_side, strict=False):
+                made = _measured(pieces, x, truth)
+                if best is None or _score(made, goals) < _score(best, goals):
+                    best = made
         if best is not None and _score(best, goals) <= 1:
             break
     if best is None:
@@ -127,8 +129,8 @@ def _logarithm(kind: Kind, b: Array, stretch: float) -> Array:
     return np.log1p(stretch * b) if kind == "side" else np.log(b + np.sqrt(b * b + stretch))
 
 
-def _piece(side: _Side, exact: ExactActivation, power: float, stretch: float, degree: int) -> Piece | None:
-    """One piece of one degree, or None where every round has a pole."""
+def _piece(side: _Side, exact: ExactActivation, power: float, stretch: float, degree: int) -> list[Piece]:
+    """One piece of one degree, counted from each centre; none where every round has a pole."""
     b, kind = side.b, side.kind
     level = _logarithm(kind, b, stretch)
     rate = (0.5 if kind == "odd" else 1.0) * (power - 1)
@@ -148,9 +150,16 @@ def _piece(side: _Side, exact: ExactActivation, power: float, stretch: float, de
     end = float(_logarithm(kind, np.array([_TAIL]), stretch)[0])
     coefficients = _lawson(problem, degree)
     if coefficients is None:
-        return None
-    n, m, q = coefficients
-    return Piece(kind, side.sign, side.origin, side.low, stretch, end, far, rate, power, n, m, q)
+        return []
+    found = []
+    for share in _CENTRES:
+        centre = float(level.min() + share * (level.max() - level.min()))
+        ends = (float(level.min()) - centre, float(level.max()) - centre)
+        lines = [_monomials(c, *ends) for c in coefficients]
+        n, m, q = (tuple(float(a / lines[2][0]) for a in line) for line in lines)
+        place = (side.low, stretch, math.exp(-centre), end - centre, far + rate * centre)
+        found.append(Piece(kind, side.sign, side.origin, *place, rate, power, n, m, q))
+    return found
 
 
 def _tail_constant(side: _Side, exact: ExactActivation, rate: float, stretch: float) -> float:
@@ -161,8 +170,8 @@ def _tail_constant(side: _Side, exact: ExactActivation, rate: float, stretch: fl
     return math.log(size) - (level if side.kind == "line" else math.log(x)) - rate * level
 
 
-def _lawson(problem: _Problem, degree: int, *, rounds: int = 24) -> tuple[tuple[float, ...], ...] | None:
-    """N, M (degree − 1) and Q of the best pole-free round, in monomials of L from the constant up."""
+def _lawson(problem: _Problem, degree: int, *, rounds: int = 24) -> list[Array] | None:
+    """N, M (degree − 1) and Q of the best pole-free round, in Chebyshev polynomials of L's range."""
     level = problem.level
     low, high = float(level.min()), float(level.max())
     basis = chebyshev.chebvander((2 * level - low - high) / (high - low), degree)
@@ -194,13 +203,11 @@ def _lawson(problem: _Problem, degree: int, *, rounds: int = 24) -> tuple[tuple[
             lawson /= lawson.max()
     if best[1] is None:
         return None
-    parts3 = [_monomials(p, low, high) for p in np.split(best[1], [degree, 2 * degree])]
-    scale = parts3[2][0]
-    out = tuple(tuple(float(a / scale) for a in part) for part in parts3)
+    columns = list(np.split(best[1], [degree, 2 * degree]))
     # a pole beyond the interval would sit in the tail
-    roots = polynomial.polyroots(np.array(out[2], dtype=np.float64))
+    roots = chebyshev.chebroots(columns[2])
     real = roots.real[np.abs(roots.imag) < 1e-9 * np.maximum(np.abs(roots), 1e-300)]
-    return None if np.any((real > low) & (real < 800)) else out
+    return None if np.any((real > -1) & (real < 2 * (800 - low) / (high - low) - 1)) else columns
 
 
 def _monomials(c: Array, low: float, high: float) -> Array:
@@ -215,13 +222,14 @@ def _monomials(c: Array, low: float, high: float) -> Array:
 def _test_points(sides: list[_Side], dtype: torch.dtype) -> torch.Tensor:
     """Points between those of the fit, and none at a kink, where the slope has two values."""
     x = np.concatenate([side.origin + side.sign * 0.5 * (side.b[1:] + side.b[:-1]) for side in sides])
-    more = np.linspace(_CUT - 4, _CUT, 500)  # where φ is largest and so is its rounding
-    x = np.concatenate([x, more, -more[-1:]]) if sides[0].kind != "line" else np.concatenate([x, more])
+    more = np.linspace(-_CUT, _CUT, 4000)  # enough to meet the worst of float32's rounding
+    x = np.concatenate([x, more[more > _FLOOR] if sides[0].kind == "line" else more])
     return torch.from_numpy(x).to(dtype)
 
 
-def _measured(pieces: list[Piece], x: torch.Tensor, truth: tuple[Array, Array]) -> RationalFit:
-    """The fit with the errors that its own working precision sees."""
-    got = RationalFit(tuple(pieces), math.inf, math.inf).evaluate(x)
-    errors = [float(np.abs(g.double().numpy() - t).max()) for g, t in zip(got, truth, strict=True)]
-    return RationalFit(tuple(pieces), errors[0], errors[1])
+def _measured(pieces: tuple[Piece, ...], x: torch.Tensor, truth: tuple[Array, Array]) -> RationalFit:
+    """The fit with the errors that its own working precision sees, by Horner and by products of matrices."""
+    made = RationalFit(pieces, math.inf, math.inf)
+    routes = (made.evaluate(x), chunked(x, made, slope=True))
+    errors = [max(float(np.abs(r[i].double().numpy() - truth[i]).max()) for r in routes) for i in (0, 1)]
+    return RationalFit(pieces, errors[0], errors[1])

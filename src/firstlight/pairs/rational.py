@@ -1,14 +1,16 @@
 """One formula for an activation on the whole line: what is stored, and how it is evaluated.
 
-With a logarithm L that grows like log |x|, an activation with a tail x^γ is
+With a logarithm L that grows like log |x| and is zero in the middle of what is fitted, an activation with a
+tail x^γ is
 
-    odd        φ = x · e^P,         P = c − ½(1 − γ) L + N(L)/Q(L),   L = log(1 + κ x²),
-    one side   φ = b · e^P,         P = c − (1 − γ) L + N(L)/Q(L),    L = log(1 + κ |b|), b = x − kink,
-    positive   φ = r · e^P,         P = c − (1 − γ) L + N(L)/Q(L),    L = log r, r = z + √(z² + κ), z = x − origin,
+    odd        φ = x · e^P,         P = c − ½(1 − γ) L + N(L)/Q(L),   L = log(λ + λκ x²),
+    one side   φ = b · e^P,         P = c − (1 − γ) L + N(L)/Q(L),    L = log(λ + λκ |b|), b = x − kink,
+    positive   φ = r · e^P,         P = c − (1 − γ) L + N(L)/Q(L),    L = log λr, r = z + √(z² + κ), z = x − origin,
 
 and its derivative is φ times γ + M(L)/Q(L), the slope of log φ against log |x| (or against L), over that
 variable. Far out N/Q and M/Q keep their last values, so that the tail is a pure power without a branch,
-and e^P is rounded once where a quotient of large polynomials would be a dozen times.
+and e^P is rounded once where a quotient of large polynomials would be a dozen times. Centred by λ, which costs
+nothing, the polynomials do not cancel; counted from the zero of φ they would lose a digit of float32.
 """
 
 from __future__ import annotations
@@ -38,12 +40,14 @@ class Piece:
         For ``"line"``, the z below which the value stays.
     stretch
         κ.
+    scale
+        λ.
     end
         The L from which N/Q and M/Q stay.
     constant, rate, power
         c, what L is multiplied by, and γ.
     value, slope, denominator
-        Coefficients of N, M and Q from the constant up, one number each; Q(0) = 1.
+        Coefficients of N, M and Q from the constant up; Q(0) = 1.
     """
 
     kind: Kind
@@ -51,6 +55,7 @@ class Piece:
     origin: float
     low: float
     stretch: float
+    scale: float
     end: float
     constant: float
     rate: float
@@ -64,14 +69,14 @@ class Piece:
         top = 1e18 if x.dtype == torch.float32 else 1e150  # its square is finite
         if self.kind == "odd":
             square = (x * x).clamp(max=top * top)
-            return x, torch.log(1 + self.stretch * square), x
+            return x, torch.log(self.scale + self.scale * self.stretch * square), x
         b = x - self.origin
         if self.kind == "side":
-            return b, torch.log(1 + self.stretch * b.abs()), b
+            return b, torch.log(self.scale + self.scale * self.stretch * b.abs()), b
         z = b.clamp(self.low, top)
         root = torch.sqrt(z * z + self.stretch)
         ahead = z + root
-        return ahead, torch.log(ahead), root
+        return ahead, torch.log(self.scale * ahead), root
 
     def polynomials(self, level: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """N, M and Q at L, by Horner's rule with constants that a compiler folds."""
@@ -86,7 +91,7 @@ class RationalFit:
     Attributes
     ----------
     pieces
-        One, or the upper and the lower side of a split activation, which share κ, γ and the constant.
+        One, or the upper and the lower side of a split activation, which share κ, λ, γ and the constant.
     error, slope_error
         Largest absolute error of φ and φ' seen on [−12, 12], evaluated in the working precision.
     programs
