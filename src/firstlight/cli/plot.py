@@ -116,6 +116,10 @@ def _maps(rows: list[dict[str, Any]], args: argparse.Namespace) -> list[Any]:
     from firstlight.report.heatmap import heat_map
 
     _known(rows, args.x, args.y)
+    if args.edge is not None and {args.x, args.y} != {"sigma_w", "sigma_b"}:
+        raise LoadError(
+            f"while plotting: --edge needs the fields sigma_w and sigma_b, got {args.x} and {args.y}"
+        )
     others = [
         name
         for name in _fields(rows)
@@ -161,10 +165,6 @@ def _edge(args: argparse.Namespace, xs: list[float], ys: list[float]) -> list[An
     from firstlight.report.chart import Series
     from firstlight.theory import edge_of_chaos
 
-    if {args.x, args.y} != {"sigma_w", "sigma_b"}:
-        raise LoadError(
-            f"while plotting: --edge needs the fields sigma_w and sigma_b, got {args.x} and {args.y}"
-        )
     edge = edge_of_chaos(args.edge)
     across, up = edge.sigma_w, edge.sigma_b
     if args.x == "sigma_b":
