@@ -17,6 +17,7 @@ from firstlight.pairs.body import body
 from firstlight.pairs.closed import ArcsineMagnitude, HalfNormalMagnitude
 from firstlight.pairs.kanter import KanterIntegral
 from firstlight.pairs.magnitude import Magnitude
+from firstlight.weights.inversion import hermite
 
 Array = Any  # a NumPy array, or a NumPy scalar where the argument was one
 SMALLEST = 2 + 1e-6
@@ -196,16 +197,6 @@ class WrightMagnitude(Magnitude):
             out[far] = log_z
         out[level == math.inf] = math.inf
         return out
-
-
-def hermite(t: Array, knots: Array, values: Array, slopes: Array) -> Array:
-    """Cubic Hermite interpolation on increasing knots."""
-    i = np.clip(np.searchsorted(knots, t, side="right") - 1, 0, len(knots) - 2)
-    h = knots[i + 1] - knots[i]
-    s = (t - knots[i]) / h
-    rise = values[i + 1] - values[i]
-    bend0, bend1 = h * slopes[i] - rise, rise - h * slopes[i + 1]
-    return values[i] + s * (rise + (1 - s) * (bend0 * (1 - s) + bend1 * s))
 
 
 @lru_cache(maxsize=64)
