@@ -41,6 +41,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=0,
         help="also N random networks of depth 100 at widths 3, 10, 30 and 100, beside tanh and ReLU (weibull, by kind)",
     )
+    parser.add_argument(
+        "--train",
+        metavar="EPOCHS",
+        type=int,
+        default=0,
+        help="also train MLPs of depth 30 and 100 on the digits, beside tanh and ReLU (weibull, by kind)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of both (default: 0)")
     parser.add_argument("--html", metavar="PATH", help="write a self-contained page with charts")
     parser.add_argument("--json", metavar="PATH", help="write the numbers as JSON; `-` for standard output")
@@ -58,6 +65,7 @@ def run(args: argparse.Namespace) -> int:
         facts |= _sampled(pair, args.samples, args.seed)
     panels: Any = _two_layer(pair, args) if args.two_layer else None
     deep: Any = _in_depth(args) if args.experiment else ()
+    trials: Any = _trained(args) if args.train else ()
     if args.json != "-":
         print(pair.name)
         print(check)
@@ -75,6 +83,7 @@ def run(args: argparse.Namespace) -> int:
                 | facts
                 | ({"two_layer": panels.panels} if panels else {})
                 | ({"in_depth": [asdict(row) for row in deep]} if deep else {})
+                | ({"training": [asdict(row) for row in trials]} if trials else {})
             ).items()
         }
         text = json.dumps(numbers, ensure_ascii=False, indent=2)
@@ -120,15 +129,9 @@ def _two_layer(pair: Any, args: argparse.Namespace) -> Any:
 
 def _in_depth(args: argparse.Namespace) -> Any:
     """The ensembles of ``--experiment``, each printed as it is finished."""
-    from firstlight.errors import DomainError
     from firstlight.papers.pairs_in_depth import table
 
-    if args.law != "weibull" or args.split is not None:
-        raise DomainError(
-            "while running the deep experiment of a pair: expected a weibull pair with --kind, got another law or a "
-            "--split; leave out --experiment"
-        )
-    theta = 3.0 if args.theta is None else args.theta
+    names = _beside(args, "--experiment")
 
     def show(rows: Any) -> None:
         if args.json == "-":
@@ -142,8 +145,35 @@ def _in_depth(args: argparse.Namespace) -> Any:
             flush=True,
         )
 
-    names = (f"{args.kind}({theta:g})", "tanh", "relu")
     return table(names, nets=args.experiment, seed=args.seed, on_rows=show)
+
+
+def _trained(args: argparse.Namespace) -> Any:
+    """The runs of ``--train``, each network printed as its seeds and rates are finished."""
+    from firstlight.papers.pairs_training import table
+
+    def show(trial: Any) -> None:
+        if args.json != "-":
+            print(
+                f"depth {trial.depth}  width {trial.width}  {trial.name}  rate {trial.rate:g}  loss {trial.loss:.3f} ± "
+                f"{trial.loss_se:.3f}  test accuracy {trial.accuracy:.3f} ± {trial.accuracy_se:.3f}",
+                flush=True,
+            )
+
+    return table(_beside(args, "--train"), epochs=args.train, on_trial=show)
+
+
+def _beside(args: argparse.Namespace, flag: str) -> tuple[str, ...]:
+    """The pair of the command and what it is compared with."""
+    from firstlight.errors import DomainError
+
+    if args.law != "weibull" or args.split is not None:
+        raise DomainError(
+            f"while comparing a pair with tanh and ReLU: expected a weibull pair with --kind, got another law or a "
+            f"--split; leave out {flag}"
+        )
+    theta = 3.0 if args.theta is None else args.theta
+    return f"{args.kind}({theta:g})", "tanh", "relu"
 
 
 def _sampled(pair: Any, samples: int, seed: int) -> dict[str, float]:

@@ -87,9 +87,13 @@ def accuracy(
 def recalibrated_accuracies(
     model: nn.Module, calibration: Tensor, *sets: tuple[Tensor, Tensor]
 ) -> tuple[float, ...]:
-    """Accuracy on several sets of (inputs, targets) after one recalibration; the model is left as it was."""
+    """Accuracy on several sets of (inputs, targets) after one recalibration, if the model has batch norms.
+
+    The model is left as it was.
+    """
     with torch.no_grad(), _restored(model):
-        recalibrate_(model, calibration)
+        if any("BatchNorm" in type(module).__name__ for module in model.modules()):
+            recalibrate_(model, calibration)
         model.eval()
         return tuple(_share(model(inputs), targets) for inputs, targets in sets)
 
