@@ -19,7 +19,7 @@ from firstlight.probe.statistics import Taken, measure_sites
 from firstlight.probe.weight import TakenWeight, coverage, measure_weights, take_weight
 
 # Bytes that wait to be measured together.
-PENDING = 1 << 25
+PENDING = 1 << 23
 
 
 @dataclass(frozen=True)
