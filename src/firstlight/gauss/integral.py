@@ -14,7 +14,7 @@ from torch import Tensor
 
 from firstlight.errors import DomainError
 from firstlight.gauss.rules import rule
-from firstlight.gauss.shared import many_gaussians, one_gaussian, one_value
+from firstlight.gauss.shared import EDGE_SHARE, many_gaussians, one_gaussian, one_value
 
 Scalars = float | int | Tensor
 
@@ -25,8 +25,6 @@ _NORM = 1 / math.sqrt(2 * math.pi)
 _SPLIT = 4
 _ROUNDS = 28
 _MOST_PANELS = 400_000
-# What lies outside the outermost panels is this share of the total at most.
-_EDGE_SHARE = 1e-15
 _RTOL = 1e-13
 
 
@@ -283,7 +281,7 @@ def _extend(
     at_edge = (high == _EDGES[-1]) if side > 0 else (low == _EDGES[0])
     pairs, last = owner[at_edge], ends[..., at_edge, 1 if side > 0 else 0]
     for start, stop in itertools.pairwise(_FURTHER):
-        alive = last > _EDGE_SHARE * work.total[..., pairs]
+        alive = last > EDGE_SHARE * work.total[..., pairs]
         if alive.ndim > 1:
             alive = alive.any(0)
         if not bool(alive.any()):
@@ -296,7 +294,7 @@ def _extend(
         work.add(owners, value, error, total)
         parts.append((lows, highs, owners, value, error, total))
         last = tips[..., 1 if side > 0 else 0]
-    alive = last > _EDGE_SHARE * work.total[..., pairs]
+    alive = last > EDGE_SHARE * work.total[..., pairs]
     if bool(alive.any()):
         raise DomainError(
             "while integrating over a Gaussian: expected an integrand that dies out, got one still alive at "

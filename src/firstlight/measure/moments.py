@@ -133,7 +133,8 @@ class _Sums:
     powers: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0)
 
 
-def _work_dtype(x: Tensor) -> torch.dtype:
+def work_dtype(x: Tensor) -> torch.dtype:
+    """The type that moments of ``x`` are taken in."""
     return torch.float64 if x.dtype == torch.float64 else torch.float32
 
 
@@ -148,7 +149,7 @@ def _range(block: Tensor) -> tuple[Tensor, float, float]:
 
 def _sums(x: Tensor, shift: float, exponent: int, order: int) -> _Sums:
     """Power sums of ``2**exponent · x − shift`` up to ``order`` (2 or 4), block by block."""
-    dtype = _work_dtype(x)
+    dtype = work_dtype(x)
     total = _Sums()
     powers = [0.0, 0.0, 0.0, 0.0]
     buffer: Tensor | None = None
@@ -196,7 +197,7 @@ def _rounded(x: float, dtype: torch.dtype) -> float:
 
 def _run(x: Tensor, order: int) -> tuple[_Sums, float, int]:
     """The sums about a pilot shift and at a pilot scale, redone where the pilot misjudged the tensor."""
-    dtype = _work_dtype(x)
+    dtype = work_dtype(x)
     shift, exponent = 0.0, 0
     if x.numel():
         pilot, low, high = _range(strided_sample(x, _PILOT).to(dtype))
@@ -302,7 +303,7 @@ def moments_of_each(rows: Float[Tensor, "rows entries"]) -> list[Moments]:
     count = rows.shape[1]
     if rows.numel() == 0:
         return [moments(row) for row in rows]
-    rows = rows.to(_work_dtype(rows))
+    rows = rows.to(work_dtype(rows))
     step = max(1, 2 * CPU_BLOCK // count) if rows.device.type == "cpu" else len(rows)
     result: list[Moments] = []
     for x in rows.split(step):

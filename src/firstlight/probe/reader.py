@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from firstlight import measure
+from firstlight.measure.moments import work_dtype
 from firstlight.probe.measurement import LayerSample
 from firstlight.probe.operations import WEIGHT_OPERATIONS
 from firstlight.probe.site import Moments, Origin, Site
@@ -271,11 +272,6 @@ def extremes(t: Tensor) -> tuple[float, float]:
         return max(abs(low), abs(high)), 0.0
     m = measure.second_moments(t)
     return m.absmax, m.nonfinite
-
-
-def work_dtype(t: Tensor) -> torch.dtype:
-    """The type that moments are taken in."""
-    return torch.float64 if t.dtype == torch.float64 else torch.float32
 
 
 def strided(t: Tensor, limit: int) -> Tensor:
