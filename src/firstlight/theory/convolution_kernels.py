@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from firstlight import activations, gauss
+from firstlight import activations
 from firstlight.errors import DomainError
 from firstlight.theory.convolution import ConvolutionalNetwork
 from firstlight.theory.kernels import Kernels
 from firstlight.theory.layer import LayerMap, weight_variance
-from firstlight.theory.piecewise_linear import PiecewiseLinear
+from firstlight.theory.pair_maps import pair_maps
 
 # Covariance entries handled at once: 16 MB an array.
 _BLOCK = 2_000_000
-_ORDERS = (64, 128, 256, 512, 1024)
-_TINY = 1e-140
-
-Pairs = Callable[[Tensor, slice, slice, bool], tuple[Tensor, Tensor | None]]
 
 
 def convolutional_kernels(
@@ -137,9 +133,9 @@ class _Recursion:
         self.first = self.network.layers.sigma_w**2 * weight_variance(self.network.layers.first_layer)
         self.paths1 = self._variances(self.a)
         self.paths2 = self.paths1 if self.b is self.a else self._variances(self.b)
-        self.steps = [
-            _pairs(self.layer, self._row(q1), self._column(q2)) for q1, q2 in zip(self.paths1, self.paths2)
-        ]
+        self.steps = pair_maps(
+            self.layer.phi, [self._row(q) for q in self.paths1], [self._column(q) for q in self.paths2]
+        )
 
     def _variances(self, x: Tensor) -> list[Tensor]:
         """Variance of every position before each activation, (n, *image): convolutions only."""
@@ -215,60 +211,3 @@ class _Recursion:
         fan = net.widths[-2] * (1 if self.pool else dual[0, 0].numel())
         through = self.layer.sigma_w2 * (slope * theta).flatten(2).mean(2)
         return k, through + (k if ntk else fan * mean + 1.0)
-
-
-def _pairs(layer: LayerMap, u: Tensor, v: Tensor) -> Pairs:
-    """(k, rows, columns, want slope) → E φφ and E φ'φ' where variances u and v meet by broadcasting."""
-    phi, form = layer.phi, activations.closed_form(layer.phi)
-    if form is not None:
-
-        def closed(k: Tensor, rows: slice, columns: slice, want: bool) -> tuple[Tensor, Tensor | None]:
-            a, b = torch.broadcast_tensors(u[rows], v[:, columns])
-            # rounding may leave |k| a hair above √(uv): a negative rest would be NaN
-            rest = torch.addcmul(a * b, k, k, value=-1).clamp_(min=0)
-            value = form.dual(torch, a, b, k, rest)
-            return value, form.slope(torch, a, b, k, rest) + 0 * k if want else None
-
-        return closed
-    series = None if phi.kinks else _series(layer, u, v)
-    if series is not None:
-        return series
-    lines = PiecewiseLinear.of(phi)
-
-    def numeric(k: Tensor, rows: slice, columns: slice, want: bool) -> tuple[Tensor, Tensor | None]:
-        a, b = torch.broadcast_tensors(u[rows], v[:, columns])
-        rho = (k * torch.rsqrt((a * b).clamp_min(_TINY))).clamp(-1, 1)
-        if lines is not None:
-            return lines.pair(a, b, rho)
-        value = activations.dual(phi, a, b, rho)
-        return value, activations.dual_slope(phi, a, b, rho) if want else None
-
-    return numeric
-
-
-def _series(layer: LayerMap, u: Tensor, v: Tensor) -> Pairs | None:
-    """Horner's rule in the correlation, with the Hermite coefficients of every position's variance."""
-    both = torch.cat([u.flatten(), v.flatten()]).clamp_min(_TINY)
-    distinct, inverse = torch.unique(both, return_inverse=True)
-    for order in _ORDERS:
-        table = gauss.hermite_coefficients(layer.phi, distinct, order)
-        total = (table * table).sum(1, keepdim=True)
-        if bool(((table[:, -6:] ** 2).sum(1, keepdim=True) <= 1e-13 * total).all()):
-            break
-    else:
-        return None
-    used = int(torch.nonzero(((table * table) > 1e-17 * total).any(0)).max()) + 1
-    left = table.T[:used, inverse[: u.numel()]].reshape(used, *u.shape)
-    right = table.T[:used, inverse[u.numel() :]].reshape(used, *v.shape)
-
-    def series(k: Tensor, rows: slice, columns: slice, want: bool) -> tuple[Tensor, Tensor | None]:
-        scale = torch.rsqrt((u[rows] * v[:, columns]).clamp_min(_TINY**2))
-        rho = (k * scale).clamp_(-1, 1)
-        value, slope = torch.zeros_like(rho), torch.zeros_like(rho) if want else None
-        for j in range(used - 1, -1, -1):
-            if slope is not None:
-                slope.mul_(rho).add_(value)
-            value.mul_(rho).add_(left[j, rows] * right[j, :, columns])
-        return value, None if slope is None else slope.mul_(scale)
-
-    return series

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from firstlight import activations
 from firstlight.activations import Activation
-from firstlight.theory.pair_maps import PairMap, pair_maps
+from firstlight.theory.pair_maps import pair_maps
 
 # (covariances, gradient kernels or None, rows, columns): both tensors are overwritten.
 Advance = Callable[[Tensor, Tensor | None, slice, slice], None]
@@ -68,14 +68,7 @@ def advance(plan: Plan) -> Advance:
     form = activations.closed_form(plan.phi)
     if plan.phi.name == "erf" and form is not None and not plan.normed and plan.regular:
         return _Erf(plan)
-    return _Mapped(plan, pair_maps(plan.phi, *_seen(plan)))
-
-
-def _seen(plan: Plan) -> tuple[Tensor, Tensor]:
-    """Variances that φ sees before each layer."""
-    if plan.normed:
-        return torch.ones_like(plan.q1[:-1]), torch.ones_like(plan.q2[:-1])
-    return plan.q1[:-1], plan.q2[:-1]
+    return _Mapped(plan)
 
 
 class _Outer:
@@ -198,18 +191,25 @@ class _Erf:
 class _Mapped:
     """Any activation, by a map of pairs for each layer."""
 
-    def __init__(self, plan: Plan, maps: list[PairMap]) -> None:
-        self.plan, self.maps = plan, maps
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        q1, q2 = ([q[:, None] for q in plan.q1[:-1]], [q[None] for q in plan.q2[:-1]])
+        if plan.normed:
+            ones = [torch.ones_like(q[0]) for q in (q1, q2)]
+            self.maps = pair_maps(plan.phi, *([one] for one in ones)) * plan.layers
+            self.scales = [(torch.rsqrt(u), torch.rsqrt(v)) for u, v in zip(q1, q2)]
+        else:
+            self.maps = pair_maps(plan.phi, q1, q2)
 
     def __call__(self, k: Tensor, theta: Tensor | None, rows: slice, columns: slice) -> None:
         plan = self.plan
         for i, step in enumerate(self.maps):
-            u, v = plan.q1[i, rows, None], plan.q2[i, columns]
             seen, scale = k, None
             if plan.normed:
-                scale = torch.rsqrt(u * v)
-                seen, u, v = k * scale, torch.ones_like(u), torch.ones_like(v)
-            dual, slope = step(seen, u, v, (rows, columns), theta is not None)
+                u, v = self.scales[i]
+                scale = u[rows] * v[:, columns]
+                seen = k * scale
+            dual, slope = step(seen, rows, columns, theta is not None)
             if theta is not None and slope is not None:
                 slope = slope.mul_(plan.branch * plan.sigma_w2)
                 if scale is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,10 +10,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from firstlight import activations
+from firstlight.activations import Activation
 from firstlight.errors import DomainError
 from firstlight.network import RandomNetwork
 from firstlight.theory.kernel_layers import Plan, advance
 from firstlight.theory.layer import LayerMap, weight_variance
+from firstlight.theory.windows import LogWindows
 
 # A tile of pairs goes through all layers at once: its working arrays, 256 KB each, stay in the cache.
 _ROWS, _COLUMNS = 64, 512
@@ -114,8 +116,12 @@ def kernels(
         theta = k * a.shape[1] + 1.0 if standard else k * first + bias
     k.mul_(first).add_(bias)
     start = None if theta is None else theta.diagonal().clone()
+    exact = b is None and layer.dropout == 0 and plan.sigma_w2 > 0 and plan.layers > 0
+    if exact:
+        # known by itself; its correlation of 1 would ask for terms that no other pair needs
+        k.fill_diagonal_(0.0)
     _deep(plan, k, theta, symmetric=b is None)
-    if b is None and layer.dropout == 0 and plan.sigma_w2 > 0:
+    if exact:
         _exact_diagonal(plan, k, theta, start)
     return Kernels(k, theta, plan.q1[-1], plan.q2[-1])
 
@@ -132,10 +138,18 @@ def _inputs(x: Tensor) -> Tensor:
 
 def _plan(network: RandomNetwork, layer: LayerMap, q1: Tensor, q2: Tensor) -> Plan:
     """The layers after the first, with the variances of both sets all the way."""
+    second = _numbers(layer.phi, lambda q: activations.second(layer.phi, q))
+
+    def after(q: Tensor) -> Tensor:
+        if layer.norm or bool((q <= 0).any()):
+            return layer.variance(q)
+        inner = layer.sigma_w2 * second(q) / (1 - layer.dropout) + layer.sigma_b2
+        return layer.skip**2 * q + layer.branch**2 * inner
+
     paths = [(q1, q2)]
     for _ in range(network.depth - 1):
-        a = layer.variance(paths[-1][0])
-        paths.append((a, a if q1 is q2 else layer.variance(paths[-1][1])))
+        a = after(paths[-1][0])
+        paths.append((a, a if q1 is q2 else after(paths[-1][1])))
     left = torch.stack([p[0] for p in paths])
     return Plan(
         phi=layer.phi,
@@ -148,6 +162,14 @@ def _plan(network: RandomNetwork, layer: LayerMap, q1: Tensor, q2: Tensor) -> Pl
         normed=layer.norm is not None,
         fan_in=tuple(network.widths[:-1]) if network.parametrisation == "standard" else (),
     )
+
+
+def _numbers(phi: Activation, function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """A moment as a function of variances: itself where it has a closed form, else interpolated in log q."""
+    if activations.closed_form(phi) is not None or phi.degree is not None:
+        return function
+    windows = LogWindows(lambda q: function(q)[:, None])
+    return lambda q: windows(q)[:, 0]
 
 
 def _deep(plan: Plan, k: Tensor, theta: Tensor | None, *, symmetric: bool) -> None:
@@ -201,6 +223,9 @@ def _gradient_factor(plan: Plan, q: Tensor) -> Tensor:
     seen = torch.ones_like(q) if plan.normed else q
     if activations.closed_form(plan.phi) is not None:
         slope = activations.dual_slope(plan.phi, seen, seen, 1.0)
-    else:
+    elif plan.normed or bool((q <= 0).any()):
         slope = activations.moments(plan.phi, seen).slope
+    else:
+        slopes = _numbers(plan.phi, lambda q: activations.moments(plan.phi, q).slope)
+        slope = slopes(q.flatten()).view_as(q)
     return plan.own + plan.branch * plan.sigma_w2 * slope * (1 / q if plan.normed else 1.0)
