@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from firstlight.ensemble.simulate import simulate as simulate
     from firstlight.network import RandomNetwork as RandomNetwork
     from firstlight.profile import Profile as Profile
+    from firstlight.repair import FixResult as FixResult
+    from firstlight.repair import fix as fix
     from firstlight.result import AuditResult as AuditResult
     from firstlight.result import audit as audit
     from firstlight.theory import edge_of_chaos as edge_of_chaos
@@ -24,6 +26,8 @@ _LAZY = {
     "AuditResult": "firstlight.result",
     "Profile": "firstlight.profile",
     "audit": "firstlight.result",
+    "FixResult": "firstlight.repair",
+    "fix": "firstlight.repair",
     "RandomNetwork": "firstlight.network",
     "simulate": "firstlight.ensemble",
     "check_batch": "firstlight.theory.batchnorm",
@@ -42,6 +46,7 @@ _ROOMS = (
     "pairs",
     "probe",
     "profile",
+    "remedies",
     "report",
     "theory",
     "training",

@@ -34,6 +34,9 @@ class Verb:
 
 VERBS: dict[str, Verb] = {
     "audit": Verb("firstlight.cli.audit", "measure how signals and gradients travel through a PyTorch model"),
+    "fix": Verb(
+        "firstlight.cli.fix", "mend how a PyTorch model starts, and show by the same audit that it is mended"
+    ),
     "pair": Verb(
         "firstlight.cli.pair",
         "an activation and a weight law that keep pre-activations N(0,1), with the proof by numbers",

@@ -13,10 +13,10 @@ class WriteError(FirstlightError, OSError):
     """A report that could not be written."""
 
 
-def write_whole(path: str | os.PathLike[str], text: str) -> Path:
-    """Write a text file so that it is there whole or not at all, in UTF-8.
+def write_whole(path: str | os.PathLike[str], text: str | bytes) -> Path:
+    """Write a file so that it is there whole or not at all; text goes in UTF-8.
 
-    The text goes to a temporary file in the same folder, which then takes the place of ``path`` in one step;
+    The content goes to a temporary file in the same folder, which then takes the place of ``path`` in one step;
     a reader never sees half a file and a failure leaves what was there before.
 
     Parameters
@@ -46,18 +46,19 @@ def write_whole(path: str | os.PathLike[str], text: str) -> Path:
     target = Path(path)
     temporary: str | None = None
     try:
+        content = text if isinstance(text, bytes) else text.encode("utf-8")
         if target.is_dir():
             raise IsADirectoryError(21, "a folder where a file is meant")
         if target.exists() and not target.is_file():
             # a pipe or a device, such as /dev/stdout, is written to and never replaced
-            with open(target, "w", encoding="utf-8") as stream:
-                stream.write(text)
+            with open(target, "wb") as stream:
+                stream.write(content)
             return target
         # a link is followed, so that the file it names is replaced and not the link
         folder = target.resolve().parent
         handle, temporary = tempfile.mkstemp(prefix=f".{target.name[:80]}.", suffix=".part", dir=folder)
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, _mode(target))
