@@ -11,6 +11,7 @@ from firstlight.pairs.exact import ExactActivation as ExactActivation
 from firstlight.pairs.initialise import Initialised as Initialised
 from firstlight.pairs.initialise import initialise_ as initialise_
 from firstlight.pairs.inversion import NoPartnerError as NoPartnerError
+from firstlight.pairs.kernel import BuildError as BuildError
 from firstlight.pairs.kurtosis import KurtosisMatch as KurtosisMatch
 from firstlight.pairs.kurtosis import match_kurtosis as match_kurtosis
 from firstlight.pairs.magnitude import Magnitude as Magnitude

@@ -74,7 +74,7 @@ def fit(exact: ExactActivation, *, tail_power: float | None = None, precise: boo
         errors say so.
     """
     sides = _sides(exact)
-    power = _local_power(exact) if tail_power is None else tail_power
+    power = local_power(exact) if tail_power is None else tail_power
     goals = (1e-12, 1e-11) if precise else (1.3e-6, 4e-6)
     stretches = _STRETCHES[sides[0].kind]
     x = _test_points(sides, torch.float64 if precise else torch.float32)
@@ -118,7 +118,8 @@ def _sides(exact: ExactActivation) -> list[_Side]:
     return out
 
 
-def _local_power(exact: ExactActivation) -> float:
+def local_power(exact: ExactActivation) -> float:
+    """The power that φ grows with, far out."""
     x = np.array([36.0])  # beyond, a Gaussian probability is no longer a float64
     return float(x[0] * exact.derivative(x)[0] / exact(x)[0])
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
@@ -15,6 +15,7 @@ from firstlight.pairs.check import PairCheck, check
 from firstlight.pairs.coefficients import is_ready, weibull_fit
 from firstlight.pairs.exact import ExactActivation
 from firstlight.pairs.initialise import Initialised, initialise_
+from firstlight.pairs.lawson import local_power
 from firstlight.pairs.numbers import critical_split
 from firstlight.pairs.wright import weibull_partner
 from firstlight.weights import WeightLaw
@@ -57,6 +58,30 @@ class Pair:
     def check(self) -> PairCheck:
         """The constraints a pair obeys, each with its number, and what the pair does to gradients."""
         return check(self.weights, self.exact)
+
+    def native(self) -> Pair:
+        """The same pair with its activation compiled for this machine: float32 on the CPU at about the cost of tanh.
+
+        The first call builds the kernel in about a second, with the C++ compiler of the machine, and keeps it in the
+        user's cache. Everything that the kernel does not do goes through the pure module.
+
+        Raises
+        ------
+        BuildError
+            No C++ compiler, or one that fails; the pair itself stays as it is.
+        DomainError
+            An activation too rough for the kernel's table.
+        """
+        from firstlight.pairs.native import NativeActivation
+
+        phi = self.activation
+        if isinstance(phi, PairActivation):
+            power = phi.single.pieces[0].power
+        elif isinstance(phi, ExactModule):
+            power = local_power(self.exact)
+        else:
+            return self  # the identity, or native already
+        return replace(self, activation=NativeActivation(phi, self.exact, tail_power=power))
 
     def initialise_(
         self,
