@@ -38,6 +38,7 @@ from firstlight.report.histogram import histogram as histogram
 from firstlight.report.histogram import qq_plot as qq_plot
 from firstlight.report.markup import Markup as Markup
 from firstlight.report.markup import element as element
+from firstlight.report.numbers import measured as measured
 from firstlight.report.numbers import number as number
 from firstlight.report.page import badge as badge
 from firstlight.report.page import card as card

@@ -37,6 +37,27 @@ def number(value: SupportsFloat | None, *, digits: int = 3) -> str:
     return text.replace("-", "−")
 
 
+def measured(value: SupportsFloat | None, error: SupportsFloat | None) -> str:
+    """A number with its standard error, both over one power of ten; the number alone where the error is 0 or missing.
+
+    Examples
+    --------
+    >>> measured(2.0, 0.01), measured(3.91e-20, 1.2e-21), measured(280.4, 83.0), measured(0.5, 0.0)
+    ('2±0.01', '(3.91±0.1)e−20', '280±83', '0.5')
+    """
+    value = math.nan if value is None else float(value)
+    error = math.nan if error is None else float(error)
+    if not (math.isfinite(error) and error > 0 and math.isfinite(value)):
+        return number(value)
+    exponent = math.floor(math.log10(max(abs(value), error)))
+    if -5 < exponent < 7:
+        return f"{number(value)}±{number(error, digits=1)}"
+    unit = 10.0**-exponent if exponent > -300 else math.inf
+    if not math.isfinite(value * unit):
+        return f"{number(value)}±{number(error, digits=1)}"
+    return f"({number(value * unit)}±{number(error * unit, digits=1)})e{exponent}".replace("-", "−")
+
+
 def power_of_ten(exponent: SupportsFloat) -> str:
     """Ten to a power, as an axis shows it.
 

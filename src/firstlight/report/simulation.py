@@ -10,7 +10,7 @@ from firstlight.profile import Profile
 from firstlight.report.axis import Axis
 from firstlight.report.chart import Rule, Series, line_chart
 from firstlight.report.markup import Markup
-from firstlight.report.numbers import number
+from firstlight.report.numbers import measured
 from firstlight.report.page import grid, page, section
 from firstlight.report.table import Head, table
 
@@ -56,8 +56,7 @@ def _cell(row: Mapping[str, Any], name: str) -> str:
     value = row[name]
     if name == "depth":
         return str(int(value))
-    error = row.get(f"{name}_se", math.nan)
-    return number(value) + (f"±{error:.1g}" if math.isfinite(error) and error > 0 else "")
+    return measured(value, row.get(f"{name}_se"))
 
 
 def simulation_page(title: str, profile: Profile, notes: Sequence[str] = ()) -> str:
