@@ -171,6 +171,7 @@ def test_json_and_html_hold_both_audits(tmp_path):
     assert "Fix of my &lt;net&gt;" in page
     assert page.count("<svg") >= 4
     assert "src=" not in page
+    assert "<script" not in result._repr_html_()
 
 
 def test_a_model_without_data_is_not_tried():

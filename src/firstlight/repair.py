@@ -137,6 +137,14 @@ class FixResult:
     def __str__(self) -> str:
         return self.to_text()
 
+    def _repr_html_(self) -> str:
+        from firstlight.report import repair_fragment
+
+        before, after = self.before, self.after
+        return repair_fragment(
+            (before.measurement, before.verdicts), (after.measurement, after.verdicts), self.attempts
+        )
+
 
 def fix(
     model: nn.Module,

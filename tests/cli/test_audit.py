@@ -236,6 +236,13 @@ def test_the_same_seed_gives_the_same_numbers_and_leaves_the_random_state(projec
     assert torch.equal(before, torch.get_rng_state())
 
 
+def test_an_unhealthy_model_is_told_of_the_way_out(project, capsys):
+    assert main(["audit", "models_file.py:exploding"]) == 0
+    assert "`firstlight fix`, with the same model and data" in capsys.readouterr().out
+    assert main(["audit", "models_file.py:make_model"]) == 0
+    assert "firstlight fix" not in capsys.readouterr().out
+
+
 def test_check_is_what_makes_an_unhealthy_model_fail(project, capsys):
     assert main(["audit", "models_file.py:exploding", "--quiet"]) == 0
     assert main(["audit", "models_file.py:exploding", "--quiet", "--check"]) == 1

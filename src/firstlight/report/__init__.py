@@ -52,6 +52,7 @@ from firstlight.report.page import page as page
 from firstlight.report.page import paragraph as paragraph
 from firstlight.report.page import section as section
 from firstlight.report.page import term_list as term_list
+from firstlight.report.repair import repair_fragment as repair_fragment
 from firstlight.report.repair import repair_html as repair_html
 from firstlight.report.repair import repair_text as repair_text
 from firstlight.report.table import Head as Head

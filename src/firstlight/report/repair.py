@@ -15,8 +15,8 @@ from firstlight.report.audit_html import verdict_cards
 from firstlight.report.audit_rows import WORDS, headline, overall
 from firstlight.report.axis import Axis
 from firstlight.report.chart import Series, line_chart
-from firstlight.report.markup import Markup, clean
-from firstlight.report.page import card, cards, grid, items, page, paragraph, section, term_list
+from firstlight.report.markup import Markup, clean, element
+from firstlight.report.page import card, cards, fragment, grid, items, page, paragraph, section, term_list
 from firstlight.report.table import Head, table
 
 Audited = tuple[Measurement, Sequence[Verdict]]
@@ -49,6 +49,16 @@ def repair_html(
         section("Left as it is", items(*left)) if left else "",
     ]
     return page(f"Fix of {name}", *parts, subtitle=_summary(before[1], after[1]))
+
+
+def repair_fragment(before: Audited, after: Audited, attempts: Sequence[Attempt]) -> str:
+    """A repair as a piece of HTML without script, for a notebook's ``_repr_html_``."""
+    return fragment(
+        element("h3", f"Fix of {clean(before[0].meta.get('model') or 'Model')}"),
+        element("p", _summary(before[1], after[1]), class_="subtitle"),
+        _done([a for a in attempts if a.kept], before[1]),
+        grid(*_charts(before[0].profile, after[0].profile)),
+    )
 
 
 def repair_text(
