@@ -21,6 +21,16 @@ def test_text_json_and_page(tmp_path, capsys):
     assert "://" not in text.replace("http://www.w3.org", "")
 
 
+def test_training_on_the_page(tmp_path, capsys):
+    page = tmp_path / "pair.html"
+    arguments = ["pair", "weibull", "--train", "1", "--depths", "2", "--widths", "8", "--images", "200"]
+    assert main([*arguments, "--html", str(page)]) == 0
+    assert capsys.readouterr().out.count("test accuracy") == 3
+    text = page.read_text()
+    assert "In training" in text
+    assert "2 × 8" in text
+
+
 def test_any_law(capsys):
     assert main(["pair", "uniform", "--check", "--json", "-"]) == 0
     assert json.loads(capsys.readouterr().out)["slope_at_zero"] is None
@@ -34,6 +44,10 @@ def test_any_law(capsys):
         ["uniform", "--theta", "3"],
         ["weibull", "--split", "1.5"],
         ["nonsense"],
+        ["weibull", "--train", "1", "--widths", "3,x"],
+        ["weibull", "--train", "1", "--depths", "0"],
+        ["weibull", "--train", "1", "--data", "no-such-images"],
+        ["uniform", "--experiment", "10"],
     ],
 )
 def test_bad_input_is_one_line(arguments, capsys):

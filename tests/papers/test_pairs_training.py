@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from firstlight.papers.pairs_training import NETWORKS, classifier, digits, table, trained
+from firstlight.papers.pairs_training import NETWORKS, classifier, images, table, trained
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -24,7 +24,7 @@ def test_layers_have_the_weights_of_their_network(name):
 
 
 def test_first_pre_activations_of_a_pair_are_standard_normal():
-    data, _ = digits()
+    data, _ = images()
     model = classifier("odd(3)", depth=1, width=4000, seed=1)
     z = model[1](data.inputs[:1].flatten(1)).detach().double()
     assert abs(z.square().mean().item() - 1) < 5 * (2 / 4000) ** 0.5

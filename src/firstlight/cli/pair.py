@@ -39,15 +39,27 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         type=int,
         default=0,
-        help="also N random networks of depth 100 at widths 3, 10, 30 and 100, beside tanh and ReLU (weibull, by kind)",
+        help="also N random networks of depth 100 and every width, beside tanh and ReLU (weibull, by kind)",
     )
     parser.add_argument(
         "--train",
         metavar="EPOCHS",
         type=int,
         default=0,
-        help="also train MLPs of depth 30 and 100 on the digits, beside tanh and ReLU (weibull, by kind)",
+        help="also train deep MLPs beside tanh and ReLU, each at the best of three rates, over three seeds "
+        "(weibull, by kind)",
     )
+    parser.add_argument("--data", default="digits", help="images to train on (default: digits)")
+    parser.add_argument(
+        "--data-dir", metavar="DIR", help="torchvision's data folder (default: the variable FIRSTLIGHT_DATA)"
+    )
+    parser.add_argument(
+        "--images", type=int, metavar="N", help="train on N of the images, drawn at random (default: all)"
+    )
+    parser.add_argument(
+        "--widths", metavar="N,N", help="widths of --experiment and --train (default: 3,10,30,100 and 30,100)"
+    )
+    parser.add_argument("--depths", metavar="N,N", help="depths of --train (default: 30,100)")
     parser.add_argument("--seed", type=int, default=0, help="seed of both (default: 0)")
     parser.add_argument("--html", metavar="PATH", help="write a self-contained page with charts")
     parser.add_argument("--json", metavar="PATH", help="write the numbers as JSON; `-` for standard output")
@@ -97,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
         from firstlight.report import write_whole
         from firstlight.report.pair import pair_page
 
-        write_whole(Path(args.html), pair_page(pair, check, facts, panels, deep))
+        write_whole(Path(args.html), pair_page(pair, check, facts, panels, deep, trials))
     return 1 if args.check and not check.passed else 0
 
 
@@ -129,7 +141,7 @@ def _two_layer(pair: Any, args: argparse.Namespace) -> Any:
 
 def _in_depth(args: argparse.Namespace) -> Any:
     """The ensembles of ``--experiment``, each printed as it is finished."""
-    from firstlight.papers.pairs_in_depth import table
+    from firstlight.papers.pairs_in_depth import WIDTHS, table
 
     names = _beside(args, "--experiment")
 
@@ -145,12 +157,17 @@ def _in_depth(args: argparse.Namespace) -> Any:
             flush=True,
         )
 
-    return table(names, nets=args.experiment, seed=args.seed, on_rows=show)
+    widths = _sizes(args.widths, "--widths", WIDTHS)
+    return table(names, widths, nets=args.experiment, seed=args.seed, on_rows=show)
 
 
 def _trained(args: argparse.Namespace) -> Any:
     """The runs of ``--train``, each network printed as its seeds and rates are finished."""
-    from firstlight.papers.pairs_training import table
+    from firstlight.papers.pairs_training import images, table
+
+    names = _beside(args, "--train")
+    widths, depths = _sizes(args.widths, "--widths", (30, 100)), _sizes(args.depths, "--depths", (30, 100))
+    parts = images(args.data, directory=args.data_dir, count=args.images, seed=args.seed)
 
     def show(trial: Any) -> None:
         if args.json != "-":
@@ -160,7 +177,23 @@ def _trained(args: argparse.Namespace) -> Any:
                 flush=True,
             )
 
-    return table(_beside(args, "--train"), epochs=args.train, on_trial=show)
+    return table(names, depths=depths, widths=widths, epochs=args.train, parts=parts, on_trial=show)
+
+
+def _sizes(text: str | None, flag: str, default: tuple[int, ...]) -> tuple[int, ...]:
+    from firstlight.errors import DomainError
+
+    if text is None:
+        return default
+    try:
+        sizes = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        sizes = (0,)
+    if min(sizes) < 1:
+        raise DomainError(
+            f"while reading {flag}: expected positive whole numbers such as 30,100, got {text!r}; write them so"
+        )
+    return sizes
 
 
 def _beside(args: argparse.Namespace, flag: str) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""What exact pairs are worth in training: deep MLPs on the digits, beside tanh and ReLU at their edge of chaos.
+"""What exact pairs are worth in training: deep MLPs on digits or images, beside tanh and ReLU at their edge of chaos.
 
 Everything but activation and first weights is the same: plain SGD by ``firstlight.training``, the same seeds, epochs
 and grid of learning rates. Each network is then judged at the rate where it fits its training data best.
@@ -113,26 +113,46 @@ def _activation(name: str) -> str | nn.Module:
     return weibull(float(theta.rstrip(")")), kind=kind).activation if bracket else name
 
 
-def digits(seed: int = 0) -> tuple[Dataset, Dataset]:
-    """1400 digits to train on and 397 to test, each of squared norm 64 as a Gaussian first layer asks.
+def images(
+    data: str = "digits", *, directory: str | None = None, count: int | None = None, seed: int = 0
+) -> tuple[Dataset, Dataset]:
+    """Images to train on and to test, each of squared norm equal to its features, as a Gaussian first layer asks.
+
+    Parameters
+    ----------
+    data, directory
+        An image set; digits have 1400 images to train on and 397 to test.
+    count
+        Train on so many of them, drawn by the seed; all when absent.
 
     Examples
     --------
-    >>> from firstlight.papers.pairs_training import digits
-    >>> [len(part) for part in digits()]
+    >>> from firstlight.papers.pairs_training import images
+    >>> [len(part) for part in images()]
     [1400, 397]
     """
-    parts = splits("digits", seed=seed)
-    flat = [part.inputs.flatten(1) for part in parts]
+    first, second = splits(data, directory=directory, seed=seed)
+    if count is not None and count < len(first):
+        first = first.take(count, seed=seed)
+    flat = [part.inputs.flatten(1) for part in (first, second)]
     first, second = (
         replace(part, inputs=x * (x.shape[1] ** 0.5 / x.norm(dim=1, keepdim=True)))
-        for part, x in zip(parts, flat, strict=True)
+        for part, x in zip((first, second), flat, strict=True)
     )
     return first, second
 
 
-def trained(name: str, *, depth: int, width: int, rate: float, seed: int = 0, epochs: int = 3) -> Trained:
-    """Train one network by SGD on batches of 50.
+def trained(
+    name: str,
+    *,
+    depth: int,
+    width: int,
+    rate: float,
+    seed: int = 0,
+    epochs: int = 3,
+    parts: tuple[Dataset, Dataset] | None = None,
+) -> Trained:
+    """Train one network by SGD on batches of 50 of the digits, or of other ``images``.
 
     Examples
     --------
@@ -141,8 +161,9 @@ def trained(name: str, *, depth: int, width: int, rate: float, seed: int = 0, ep
     >>> run.loss < run.first_loss
     True
     """
-    model = classifier(name, depth=depth, width=width, seed=seed)
-    data, test = digits()
+    data, test = parts or images()
+    features = data.inputs[0].numel()
+    model = classifier(name, depth=depth, width=width, seed=seed, features=features)
     run = train(model, data, test, epochs=epochs, learning_rate=rate, batch=50, seed=seed)
     losses = run.column("loss")[1:]
     last = run.history[-1]
@@ -159,6 +180,7 @@ def table(
     rates: Sequence[float] = RATES,
     seeds: int = 3,
     epochs: int = 3,
+    parts: tuple[Dataset, Dataset] | None = None,
     on_trial: Callable[[Trial], Any] | None = None,
 ) -> tuple[Trial, ...]:
     """Every network at every size, at the rate of the grid with the lowest mean training loss.
@@ -169,16 +191,19 @@ def table(
         Networks.
     rates, seeds, epochs
         The grid, the seeds 0 … seeds−1 and the epochs, the same for all.
+    parts
+        As ``images`` makes them; the digits when absent.
     on_trial
         Sees each network as it is finished.
     """
     trials = []
+    parts = parts or images()
     for depth in depths:
         for width in widths:
             for name in names:
                 runs = [
                     [
-                        trained(name, depth=depth, width=width, rate=r, seed=s, epochs=epochs)
+                        trained(name, depth=depth, width=width, rate=r, seed=s, epochs=epochs, parts=parts)
                         for s in range(seeds)
                     ]
                     for r in rates

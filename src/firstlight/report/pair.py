@@ -14,7 +14,12 @@ from firstlight.pairs.pair import Pair
 
 
 def pair_page(
-    pair: Pair, check: PairCheck, facts: Mapping[str, Any], two_layer: Any = None, in_depth: Any = ()
+    pair: Pair,
+    check: PairCheck,
+    facts: Mapping[str, Any],
+    two_layer: Any = None,
+    in_depth: Any = (),
+    trials: Any = (),
 ) -> str:
     """A self-contained HTML page about one pair.
 
@@ -28,6 +33,8 @@ def pair_page(
         The ``papers.wolinski2025.TwoLayer`` of this pair, when it was run.
     in_depth
         The rows of ``papers.pairs_in_depth.table``, when it was run.
+    trials
+        Those of ``papers.pairs_training.table``.
 
     Examples
     --------
@@ -64,6 +71,7 @@ def pair_page(
         ),
         *_two_layer_section(two_layer),
         *_in_depth_section(in_depth),
+        *_training_section(trials),
         facts={name: str(value) for name, value in facts.items()},
     )
 
@@ -152,3 +160,23 @@ def _in_depth_section(rows: Any) -> list[Any]:
         line_chart(correlations, title="Two inputs of correlation 0.3", x=width, y=Axis("correlation")),
     ]
     return [section(f"Random networks of {depth} layers", grid(*charts))]
+
+
+def _training_section(trials: Any) -> list[Any]:
+    from firstlight.report import Head, section, table
+
+    if not trials:
+        return []
+    rows = [
+        [f"{t.depth} × {t.width}", t.name, t.rate, t.loss, t.loss_se, t.accuracy, t.accuracy_se]
+        for t in trials
+    ]
+    heads: list[Head | str] = [
+        Head("depth × width", text=True), Head("network", text=True), "learning rate", "training loss",
+        "standard error", "test accuracy", "standard error",
+    ]  # fmt: skip
+    intro = (
+        f"The same MLPs with the same {trials[0].seeds} seeds, each shown at the learning rate of the lowest "
+        "training loss."
+    )
+    return [section("In training", table(heads, rows), intro=intro)]
