@@ -112,13 +112,21 @@ def test_what_parameters_cannot_mend_is_said():
     assert "divide by the standard deviation of the training data" in str(result)
 
 
-def test_frozen_and_parametrised_weights_are_left_and_named():
-    layers = [
-        m for _ in range(15) for m in (nn.utils.parametrizations.weight_norm(nn.Linear(64, 64)), nn.ReLU())
-    ]
-    result = firstlight.fix(nn.Sequential(*layers), inputs())
+def test_frozen_weights_are_left_and_named():
+    result = firstlight.fix(plain(nn.ReLU, depth=15).requires_grad_(False), inputs())
     assert not result.healthy
-    assert result.left[0] == "0: its weight is parametrised"
+    assert not result.changed
+    assert result.left[0] == "0: its weight is frozen"
+
+
+def test_weight_norm_is_written_through_its_own_parameters():
+    weight_norm = nn.utils.parametrizations.weight_norm
+    model = nn.Sequential(*[m for _ in range(15) for m in (weight_norm(nn.Linear(64, 64)), nn.ReLU())])
+    result = firstlight.fix(model, inputs())
+    assert not result.before.healthy
+    assert result.healthy
+    result.apply_(model)
+    assert firstlight.audit(model, inputs()).healthy
 
 
 def test_the_same_seed_gives_the_same_fix():

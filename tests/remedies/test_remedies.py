@@ -58,11 +58,11 @@ def test_sites_name_what_each_weight_reads():
 def test_what_cannot_be_written_is_named():
     shared = nn.Linear(32, 32)
     frozen = nn.Linear(32, 32).requires_grad_(False)
-    normed = nn.utils.parametrizations.weight_norm(nn.Linear(32, 32))
-    net = nn.Sequential(shared, nn.Tanh(), frozen, nn.Tanh(), normed, nn.Tanh(), shared)
+    rotation = nn.utils.parametrizations.orthogonal(nn.Linear(32, 32))
+    net = nn.Sequential(shared, nn.Tanh(), frozen, nn.Tanh(), rotation, nn.Tanh(), shared)
     found = remedies.sites(net, probe(net, inputs()).profile)
     assert [s.name for s in found.found] == ["0"]
-    assert sorted(found.left) == ["2: its weight is frozen", "4: its weight is parametrised"]
+    assert sorted(found.left) == ["2: its weight is frozen", "4: its weight is computed, and cannot be set"]
 
 
 def test_attention_projections_are_found_under_their_own_names():

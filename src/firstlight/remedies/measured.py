@@ -60,7 +60,7 @@ def _scaler(site: Site, changes: list[str]) -> Callable[..., Tensor | None]:
         if not (math.isfinite(q) and q > 0):
             return output
         factor = 1.0 / math.sqrt(q)
-        site.weight.mul_(factor)
+        site.write(site.weight * factor)
         changes.append(f"{site.name}: q {q:.3g} → 1, σ_w {site.sigma_w:.4g} → {site.sigma_w * factor:.4g}")
         return output * factor
 

@@ -94,7 +94,7 @@ def critical(model: nn.Module, profile: Profile, generator: torch.Generator) -> 
             write_normal(site, wanted, generator)
             changes.append(f"{site.name}: drawn again, Gaussian with σ_w = {wanted:.4g}{note}")
         elif abs(math.log(wanted / site.sigma_w)) > _HALF_WIDTH:
-            site.weight.mul_(wanted / site.sigma_w)
+            site.write(site.weight * (wanted / site.sigma_w))
             changes.append(f"{site.name}: σ_w {site.sigma_w:.4g} → {wanted:.4g}{note}")
         changes += write_bias(site, bias, generator)
     return changes
@@ -127,7 +127,7 @@ def measured_slope(model: nn.Module, profile: Profile, generator: torch.Generato
             continue
         factor = 1.0 / math.sqrt(float(chi[known[-1]]))
         if abs(math.log(factor)) > _HALF_WIDTH:
-            site.weight.mul_(factor)
+            site.write(site.weight * factor)
             changes.append(f"{site.name}: σ_w {site.sigma_w:.4g} → {site.sigma_w * factor:.4g}")
     return changes
 
@@ -143,7 +143,7 @@ def centred(model: nn.Module, profile: Profile, generator: torch.Generator) -> l
         biased = site.bias is not None and bool((site.bias != 0).any())
         if site.fan_in < 2 or not np.isfinite(shift):
             continue
-        site.weight.sub_(mean)
+        site.write(site.weight - mean)
         if site.bias is not None:
             site.bias.zero_()
         changes.append(f"{site.name}: weights centred{', bias zeroed' if biased else ''}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
 import torch
@@ -24,8 +25,8 @@ class Site:
     ----------
     name, row
         Path in the model, and its row in the profile.
-    weight, bias
-        The parameters; ``bias`` is None where there is none.
+    module, key, bias
+        Where the weight is kept, a parameter or a parametrised tensor, and the bias; None where there is none.
     groups
         Groups of a convolution.
     phi
@@ -42,7 +43,8 @@ class Site:
 
     name: str
     row: int
-    weight: nn.Parameter
+    module: nn.Module
+    key: str
     bias: nn.Parameter | None
     groups: int
     phi: Activation | None
@@ -51,6 +53,21 @@ class Site:
     q_in: float
     sigma_w: float
     faulty: bool
+
+    @property
+    def weight(self) -> Tensor:
+        """The weight as the forward uses it; write it with `write`."""
+        weight: Tensor = getattr(self.module, self.key).detach()
+        return weight
+
+    def write(self, value: Tensor) -> None:
+        """Give the weight this value; a parametrisation, such as weight norm, finds its own parameters."""
+        current = getattr(self.module, self.key)
+        value = value.to(current.dtype).to(current.device)
+        if isinstance(current, nn.Parameter):
+            current.copy_(value)
+        else:
+            setattr(self.module, self.key, value)
 
     @property
     def fan_in(self) -> int:
@@ -69,8 +86,8 @@ class Sites:
 def sites(model: nn.Module, profile: Profile) -> Sites:
     """The weights of a model that its audit saw and that may be written.
 
-    Frozen, shared, parametrised and transposed weights, and weights that are no parameter of a module with
-    the row's name, are left and named.
+    Frozen, shared and transposed weights, weights that are computed and cannot be set (weight norm can), and
+    weights of no module with the row's name are left and named.
 
     Examples
     --------
@@ -88,20 +105,21 @@ def sites(model: nn.Module, profile: Profile) -> Sites:
         name = str(profile["name"][row])
         if kinds[row] != "weight" or "#" in name:  # "#": a later call of a module that has had its turn
             continue
-        owner, weight, bias = _parameters(model, name)
-        reason = _unusable(owner, weight, seen)
-        if reason or weight is None:
+        owner, key = _place(model, name)
+        reason = _unusable(owner, key, seen)
+        if reason or owner is None:
             left.append(f"{name}: {reason}")
             continue
-        seen.add(id(weight))
+        seen.add(_identity(owner, key))
         before = next((i for i in range(row - 1, -1, -1) if kinds[i] in _CARRIERS), None)
         reads = "input" if before is None else str(kinds[before])
         found.append(
             Site(
                 name,
                 row,
-                weight,
-                bias,
+                owner,
+                key,
+                owner._parameters.get(key.removesuffix("weight") + "bias"),
                 int(getattr(owner, "groups", 1)),
                 _activation(model, profile, before) if reads == "activation" and before is not None else None,
                 reads,
@@ -114,32 +132,50 @@ def sites(model: nn.Module, profile: Profile) -> Sites:
     return Sites(tuple(found), tuple(left))
 
 
-def _parameters(
-    model: nn.Module, name: str
-) -> tuple[nn.Module | None, nn.Parameter | None, nn.Parameter | None]:
-    """The module, weight and bias behind a row: those of the module of that name, or ``name_weight`` of its parent."""
+def _place(model: nn.Module, name: str) -> tuple[nn.Module | None, str]:
+    """The module and the attribute behind a row: ``weight`` of that module, or ``name_weight`` of its parent."""
     modules = dict(model.named_modules())
     owner = modules.get(name)
-    if owner is not None and isinstance(owner._parameters.get("weight"), nn.Parameter):
-        return owner, owner._parameters["weight"], owner._parameters.get("bias")
+    if owner is not None and isinstance(getattr(owner, "weight", None), Tensor):
+        return owner, "weight"
     path, _, key = name.rpartition(".")
     parent = modules.get(path)
     if parent is not None and isinstance(parent._parameters.get(f"{key}_weight"), nn.Parameter):
-        return parent, parent._parameters[f"{key}_weight"], parent._parameters.get(f"{key}_bias")
-    return owner, None, None
+        return parent, f"{key}_weight"
+    return None, ""
 
 
-def _unusable(owner: nn.Module | None, weight: Tensor | None, seen: set[int]) -> str:
-    if weight is None:
-        parametrised = owner is not None and hasattr(owner, "parametrizations")
-        return "its weight is parametrised" if parametrised else "no parameter of a module with this name"
+def _identity(owner: nn.Module, key: str) -> int:
+    """What tells a weight that two layers share: the parameter, or the module that computes it."""
+    return id(owner._parameters.get(key, owner))
+
+
+def _unusable(owner: nn.Module | None, key: str, seen: set[int]) -> str:
+    if owner is None:
+        return "no parameter of a module with this name"
     if isinstance(owner, nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d | nn.Bilinear):
         return f"{type(owner).__name__} has no fan-in that this remedy knows"
+    if _identity(owner, key) in seen:
+        return "its weight is shared with a layer before"
+    weight = getattr(owner, key)
+    if not isinstance(weight, nn.Parameter):
+        return "" if _invertible(owner, key, weight) else "its weight is computed, and cannot be set"
     if not weight.requires_grad:
         return "its weight is frozen"
-    if id(weight) in seen:
-        return "its weight is shared with a layer before"
     return "" if weight.ndim >= 2 and weight.is_floating_point() else "its weight is no floating matrix"
+
+
+def _invertible(owner: nn.Module, key: str, weight: Tensor) -> bool:
+    """Whether a parametrised weight takes a value of any scale: orthogonal and spectrally normed ones do not."""
+    steps = getattr(owner, "parametrizations", {})
+    if key not in steps or not all(p.requires_grad for p in steps[key].parameters()):
+        return False
+    try:
+        trial = copy.deepcopy(owner)
+        setattr(trial, key, 2 * weight.detach())
+        return torch.allclose(getattr(trial, key), 2 * weight, rtol=1e-3, atol=1e-6)
+    except (NotImplementedError, RuntimeError, ValueError):
+        return False
 
 
 def _activation(model: nn.Module, profile: Profile, row: int) -> Activation | None:

@@ -13,7 +13,7 @@ from firstlight.weights import haar
 def write_normal(site: Site, scale: float, generator: torch.Generator) -> None:
     """Independent normal weights with σ_w = ``scale``: entries of variance σ_w²/fan-in."""
     drawn = torch.randn(site.weight.shape, generator=generator, dtype=torch.float32)
-    site.weight.copy_(drawn * (scale / math.sqrt(site.fan_in)))
+    site.write(drawn * (scale / math.sqrt(site.fan_in)))
 
 
 def write_orthogonal(
@@ -36,12 +36,13 @@ def write_orthogonal(
         matrix = torch.cat([matrix, -matrix], dim=1)
     if mirror_rows:
         matrix = torch.cat([matrix, -matrix], dim=0)
-    target: torch.Tensor = site.weight
-    if target.ndim > 2:
-        target.zero_()
-    for size in site.weight.shape[2:]:
+    shape = site.weight.shape
+    whole = matrix.new_zeros(shape)
+    target = whole
+    for size in shape[2:]:
         target = target.select(2, (size - 1) // 2)
     target.copy_(matrix)
+    site.write(whole)
 
 
 def write_bias(site: Site, scale: float, generator: torch.Generator) -> list[str]:
