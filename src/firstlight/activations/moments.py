@@ -14,6 +14,7 @@ from firstlight import gauss
 from firstlight.activations.activation import Activation
 from firstlight.activations.closed_forms import ClosedForm, closed_form
 from firstlight.errors import DomainError
+from firstlight.gauss.windows import interpolated
 
 Scalars = float | int | Tensor
 
@@ -102,13 +103,23 @@ def moments(phi: Activation, q: Scalars, *, closed: bool = True) -> Moments:
         pull = value * value * x * x if phi.jumps else value * slope * x
         return torch.stack([0 * value if phi.parity == "odd" else value, value * value, slope * slope, pull])
 
-    result = gauss.integrate(functions, 0.0, variances.sqrt(), kinks=phi.kinks, even=even).value
-    mean, second, slope, pull = result
+    def rows(q: Tensor) -> Tensor:
+        found = gauss.integrate(functions, 0.0, q.sqrt(), kinks=phi.kinks, even=even).value
+        return torch.cat([found, q[None]]).T
+
+    result = interpolated(rows, variances.reshape(-1), sizes=_sizes).T[:4]
+    mean, second, slope, pull = result.reshape(4, *variances.shape)
     growth = (pull * inverse - second) * inverse / 2 if phi.jumps else pull * inverse
     at_zero = variances == 0
     if bool(at_zero.any()):
         growth = torch.where(at_zero, _growth_at_zero(phi), growth)
     return Moments(variances, mean, second, slope, growth)
+
+
+def _sizes(rows: Tensor) -> Tensor:
+    """What the mean, the second moment, E φ'² and E φφ'z would be if nothing in them cancelled; and q."""
+    _, second, slope, _, q = rows.unbind(-1)
+    return torch.stack([second.sqrt(), second, slope, (second * slope * q).sqrt(), q], -1)
 
 
 def _closed(form: ClosedForm, q: Tensor) -> Moments:

@@ -12,10 +12,10 @@ from torch import Tensor
 from firstlight import activations
 from firstlight.activations import Activation
 from firstlight.errors import DomainError
+from firstlight.gauss.windows import LogWindows
 from firstlight.network import RandomNetwork
 from firstlight.theory.kernel_layers import Plan, advance
 from firstlight.theory.layer import LayerMap, weight_variance
-from firstlight.theory.windows import LogWindows
 
 # A tile of pairs goes through all layers at once: its working arrays, 256 KB each, stay in the cache.
 _ROWS, _COLUMNS = 64, 512

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from firstlight import activations, gauss
 from firstlight.activations import Activation
+from firstlight.gauss.windows import LogWindows
 from firstlight.theory.mehler import Mehler
 from firstlight.theory.piecewise_linear import PiecewiseLinear
-from firstlight.theory.windows import LogWindows
 
 # (covariances of a tile, its rows and columns, want the slope) → dual and slope
 PairMap = Callable[[Tensor, slice, slice, bool], tuple[Tensor, Tensor | None]]
