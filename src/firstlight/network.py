@@ -27,7 +27,7 @@ def _fail(what: str, expected: str, got: object, hint: str) -> DomainError:
 
 @dataclass(frozen=True, kw_only=True)
 class RandomNetwork:
-    r"""A multilayer perceptron with random weights, described by its layers' laws and scales.
+    r"""A perceptron or a convolutional network with random weights, described by its layers' laws and scales.
 
     .. math::
         Z^1 = \tfrac{\sigma_w}{\sqrt{n_0}} W^1 x + \sigma_b B^1, \qquad
@@ -62,6 +62,10 @@ class RandomNetwork:
     parametrisation
         ``"standard"`` puts 1/√n into the weight, ``"ntk"`` keeps it outside: the same law of Z, but the
         gradients by weights differ.
+    kernel_size
+        None for dense layers. Else every layer is a convolution with circular padding and stride 1 of ``width``
+        channels, with kernels of this size: one number for all dimensions of the images, or one for each. The
+        fan-in is then channels × entries of the kernel, and ``in_features`` counts the channels of the images.
 
     Raises
     ------
@@ -91,6 +95,7 @@ class RandomNetwork:
     branch: float | int = 1.0
     dropout: float | int = 0.0
     parametrisation: Parametrisation = "standard"
+    kernel_size: int | Sequence[int] | None = None
 
     def __post_init__(self) -> None:
         self._check_shape()
@@ -105,6 +110,10 @@ class RandomNetwork:
             raise _fail("dropout", "in [0, 1)", self.dropout, "it is the probability of dropping a unit")
         if self.norm is not None and self.norm not in NORMS:
             raise _fail("norm", f"None or one of {', '.join(NORMS)}", self.norm, "choose one of these")
+        if self.kernel_size is not None and self.norm in ("layer", "rms"):
+            raise _fail(
+                "norm", "None or over the batch in a convolutional network", self.norm, "leave it out"
+            )
         if self.parametrisation not in get_args(Parametrisation):
             raise _fail("parametrisation", "'standard' or 'ntk'", self.parametrisation, "choose one of these")
         if not (isinstance(self.activation, str) or callable(self.activation)):
@@ -123,6 +132,11 @@ class RandomNetwork:
             counts += [("width", self.width)]
         if self.in_features is not None:
             counts += [("in_features", self.in_features)]
+        if isinstance(self.kernel_size, list | tuple):
+            object.__setattr__(self, "kernel_size", tuple(self.kernel_size))
+            counts += [("kernel_size", n) for n in self.kernel_size or (0,)]
+        elif self.kernel_size is not None:
+            counts += [("kernel_size", self.kernel_size)]
         for name, value in counts:
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise _fail(name, "to be an integer ≥ 1", value, "a network needs at least one")
@@ -136,6 +150,24 @@ class RandomNetwork:
     def widths(self) -> tuple[int, ...]:
         """The widths n₁ … n_L, one per layer."""
         return (self.width,) * self.depth if isinstance(self.width, int) else tuple(self.width)
+
+    def kernel(self, dimensions: int) -> tuple[int, ...]:
+        """The kernel's size in each of the images' dimensions; () of a dense network.
+
+        Raises
+        ------
+        DomainError
+            Images of another number of dimensions than the kernel, or without any.
+        """
+        size = self.kernel_size
+        if size is None:
+            return ()
+        sizes = (size,) * dimensions if isinstance(size, int) else tuple(size)
+        if len(sizes) != dimensions or not sizes:
+            raise _fail(
+                "images", f"with dimensions for kernel_size={size}", dimensions, "shape (inputs, channels, …)"
+            )
+        return sizes
 
     @property
     def phi(self) -> Activation:

@@ -45,7 +45,7 @@ def test_run_folder_and_resume(tmp_path: Path, capsys: pytest.CaptureFixture[str
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["simulate"], "expected `mlp` or --sweep"),
+        (["simulate"], "expected `mlp`, `cnn` or --sweep"),
         ([*SMALL, "--nets", "0"], "at least one network"),
         ([*SMALL, "--width", "0"], "width"),
         ([*SMALL, "--layers", "1,9"], "between 1 and the depth 5"),

@@ -2,7 +2,8 @@
 
 import pytest
 
-from firstlight.papers.pairs_in_depth import draw, in_depth, network, table, two_inputs
+from firstlight.papers.pairs_in_depth import draw, in_depth, table, two_inputs
+from firstlight.papers.wolinski2025_ensembles import network
 
 
 def test_rows_table_and_drawing():
@@ -23,6 +24,7 @@ def test_inputs_have_the_stated_correlation():
 def test_networks_by_name():
     assert network("relu", width=3, depth=4).sigma_w == pytest.approx(2**0.5)
     assert network("positive(3)", width=3, depth=4).weight_law == "weibull(3)"
+    assert network("critical(3)", width=3, depth=4).activation == "weibull-critical(3)"
 
 
 def test_positive_pairs_lose_their_gradients_and_critical_pairs_lose_less():

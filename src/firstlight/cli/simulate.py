@@ -24,12 +24,21 @@ _NET: tuple[tuple[str, str, Any, Any, str], ...] = (
     ("--skip", "skip", float, 0.0, "scale of an identity path"),
     ("--branch", "branch", float, 1.0, "scale of the weight path"),
     ("--dropout", "dropout", float, 0.0, "probability of dropping a unit"),
+    (
+        "--kernel-size",
+        "kernel_size",
+        int,
+        3,
+        "side of a cnn's kernels, which are circular; width counts channels",
+    ),
 )
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``firstlight simulate``."""
-    parser.add_argument("model", nargs="?", choices=["mlp"], help="the kind of network: mlp")
+    parser.add_argument(
+        "model", nargs="?", choices=["mlp", "cnn"], help="the kind of network: perceptron or convolutions"
+    )
     parser.add_argument("--sweep", metavar="FILE", help="a TOML file with a grid of networks, instead of one")
     net = parser.add_argument_group("the network")
     for flag, field, kind, default, text in _NET:
@@ -78,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
     if args.sweep is not None:
         return _sweep(args)
     if args.model is None:
-        raise LoadError("while reading the arguments: expected `mlp` or --sweep FILE, got neither")
+        raise LoadError("while reading the arguments: expected `mlp`, `cnn` or --sweep FILE, got neither")
     from firstlight.ensemble import run as run_plan
     from firstlight.ensemble.beside import with_theory
     from firstlight.ensemble.plan import columns
@@ -110,6 +119,10 @@ def _plan(args: argparse.Namespace) -> tuple[Any, Any]:
 
     fields = {field: getattr(args, field) for _, field, *_ in _NET}
     defaults = {field: default for _, field, _, default, _ in _NET}
+    if args.model == "mlp":
+        if args.kernel_size is not None:
+            raise LoadError("while reading the arguments: expected --kernel-size with `cnn` only, got `mlp`")
+        del fields["kernel_size"]
     net = RandomNetwork(**{k: defaults[k] if v is None else v for k, v in fields.items()})
     plan = Plan(
         net=net,
@@ -147,7 +160,7 @@ def _sweep(args: argparse.Namespace) -> int:
     given += [flag for flag in ("--nets", "--layers", "--data") if getattr(args, flag[2:]) is not None]
     if args.model is not None or given:
         raise LoadError(
-            f"while reading the arguments: expected --sweep alone, got {(given or ['mlp'])[0]} too; "
+            f"while reading the arguments: expected --sweep alone, got {(given or [args.model])[0]} too; "
             "write it into the sweep file"
         )
     if args.out is None:

@@ -18,7 +18,7 @@ from firstlight.network import RandomNetwork
 
 Precision = Literal["float32", "float64"]
 _DEFAULT_SHARDS = 32
-_CACHE = 1 << 16  # entries of one layer of one chunk: 256 kB of float32 stay in the second-level cache
+CHUNK = 1 << 17  # entries of one layer of one chunk: 512 kB of float32 stay in the second-level cache
 
 
 def _fail(message: str) -> DomainError:
@@ -100,20 +100,23 @@ class Plan:
         spectra = self.spectra if self.spectra is not None else inputs <= 16
         return several and correlations, several and spectra
 
-    def chunk(self, inputs: int) -> int:
-        """How many networks are computed together: fixed by the plan, so are the numbers."""
-        return max(1, _CACHE // (max(self.net.widths) * inputs))
+    def chunk(self, shape: Sequence[int]) -> int:
+        """How many networks are computed together on inputs of this shape (features, …, inputs)."""
+        patch = math.prod(self.net.kernel(len(shape) - 2))
+        return max(1, CHUNK // (max(self.net.widths) * math.prod(shape[1:]) * patch))
 
-    def memory(self, features: int, inputs: int) -> int:
-        """Bytes that computing one shard needs at most, apart from torch itself."""
+    def memory(self, shape: Sequence[int]) -> int:
+        """Bytes that computing one shard on inputs of this shape needs at most, apart from torch itself."""
         word = 4 if self.dtype == "float32" else 8
-        units, chunk = max(self.net.widths), self.chunk(inputs)
-        layer = chunk * units * inputs * word
+        inputs, chunk = shape[-1], self.chunk(shape)
+        patch = math.prod(self.net.kernel(len(shape) - 2))
+        layer = chunk * max(self.net.widths) * math.prod(shape[1:]) * patch * word
         kept = self.net.depth * 4 if self.gradients else 4
         correlations, spectra = self.keeps(inputs)
         matrices = 3 * 8 * inputs**2 * len(self.layers) * (1 + correlations)
+        variances = 8 * len(self.layers) * (1 << 14)
         products = 4 * 8 * chunk * inputs**2 if correlations or spectra else 0
-        return features * inputs * word * 3 + layer * kept + matrices + products
+        return math.prod(shape) * patch * word * 3 + layer * kept + matrices + variances + products
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values that JSON can hold."""
@@ -126,19 +129,34 @@ class Plan:
         return cls(**(data | {"net": RandomNetwork.from_dict(data["net"]), "layers": tuple(data["layers"])}))
 
 
-def columns(inputs: Tensor, net: RandomNetwork, dtype: Precision) -> Float[Tensor, "features inputs"]:
-    """Inputs as columns: one input (features,) or a batch (inputs, …), whose other axes are flattened.
+def columns(inputs: Tensor, net: RandomNetwork, dtype: Precision) -> Float[Tensor, "features *space inputs"]:
+    """Inputs along the last axis: one input (features,) or a batch (inputs, …), whose other axes are flattened.
+
+    A convolutional network takes images (inputs, channels, length) or (inputs, channels, height, width) as they
+    are.
 
     Raises
     ------
     DomainError
-        No inputs, non-finite entries, or a number of features that the network does not have.
+        No inputs, non-finite entries, images that a kernel does not fit, or a number of features that the network
+        does not have.
     """
     if not isinstance(inputs, Tensor):
         inputs = torch.as_tensor(inputs)
-    x = inputs[None] if inputs.ndim == 1 else inputs.flatten(1) if inputs.ndim > 1 else inputs
-    if x.ndim != 2 or not x.numel():
-        raise _fail(f"expected inputs of shape (features,) or (inputs, …), got shape {tuple(inputs.shape)}")
+    x = inputs
+    if net.kernel_size is not None:
+        kernel = net.kernel(x.ndim - 2) if x.ndim > 2 else ()
+        if not kernel or not x.numel() or any(k > n for k, n in zip(kernel, x.shape[2:], strict=True)):
+            raise _fail(
+                f"expected images of shape (inputs, channels, …), each side at least the kernel's, for a network with "
+                f"kernel_size={net.kernel_size}, got shape {tuple(inputs.shape)}"
+            )
+    else:
+        x = x[None] if x.ndim == 1 else x.flatten(1) if x.ndim > 1 else x
+        if x.ndim != 2 or not x.numel():
+            raise _fail(
+                f"expected inputs of shape (features,) or (inputs, …), got shape {tuple(inputs.shape)}"
+            )
     x = x.detach().to(getattr(torch, dtype))
     if not bool(torch.isfinite(x).all()):
         raise _fail("expected finite inputs, got NaN or infinite entries; clean the data first")
@@ -147,7 +165,7 @@ def columns(inputs: Tensor, net: RandomNetwork, dtype: Precision) -> Float[Tenso
             f"expected {net.in_features} features per input, as the network says, got {x.shape[1]}; "
             "leave in_features out to take it from the inputs"
         )
-    return x.T.contiguous()
+    return x.movedim(0, -1).contiguous()
 
 
 def digest(x: Tensor) -> str:
@@ -165,7 +183,7 @@ def check_memory(plan: Plan, x: Tensor, workers: int = 1) -> None:
     DomainError
         If ``workers`` shards at once need more than the machine has.
     """
-    need = plan.memory(x.shape[0], x.shape[1]) * workers
+    need = plan.memory(x.shape) * workers
     have: float
     try:
         have = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -173,6 +191,6 @@ def check_memory(plan: Plan, x: Tensor, workers: int = 1) -> None:
         have = math.inf
     if need > have:
         raise _fail(
-            f"expected it to fit into {have / 2**30:.1f} GB of memory, got {x.shape[1]} inputs that need "
+            f"expected it to fit into {have / 2**30:.1f} GB of memory, got {x.shape[-1]} inputs that need "
             f"{need / 2**30:.1f} GB; give fewer inputs or layers, or switch correlations off"
         )

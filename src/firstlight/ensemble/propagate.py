@@ -13,7 +13,13 @@ from torch import Tensor
 
 from firstlight.ensemble.homogeneous import slopes, squared_ratio
 from firstlight.ensemble.local import Local
-from firstlight.ensemble.samplers import NormalWeights, Sampler, sampler_for
+from firstlight.ensemble.samplers import (
+    CircularConvolution,
+    NormalWeights,
+    Positions,
+    Sampler,
+    sampler_for,
+)
 from firstlight.network import RandomNetwork
 
 
@@ -26,10 +32,12 @@ class Layer:
     index
         Number of the layer, from 1.
     z
-        Pre-activations (nets, units, inputs); None where the fast route needed no units.
+        Pre-activations (nets, units, inputs); None where the fast route needed no units. In a convolutional
+        network (nets, channels, positions × inputs).
     variance, covariance
         Exact variance (nets, inputs) and covariance (nets, inputs, inputs) of any unit's pre-activations
-        given the layer before; None where that law is not a centred Gaussian.
+        given the layer before; None where that law is not a centred Gaussian. In a convolutional network
+        (nets, positions × inputs), and the mean over positions.
     """
 
     index: int
@@ -65,24 +73,30 @@ class Engine:
     """
 
     net: RandomNetwork
-    x: Float[Tensor, "features inputs"]
+    x: Float[Tensor, "features columns"]
     local: Local
     first: Sampler
     later: Sampler
 
     @classmethod
-    def of(cls, net: RandomNetwork, x: Float[Tensor, "features inputs"]) -> Engine:
-        """The engine of a network on inputs given one per column."""
+    def of(cls, net: RandomNetwork, x: Float[Tensor, "features *space inputs"]) -> Engine:
+        """The engine of a network on inputs along the last axis."""
         local = Local.of(net)
-        local.check(x.shape[1])
+        local.check(x.shape[-1])
         scales = {"sigma_w": net.sigma_w, "sigma_b": net.sigma_b}
-        first = sampler_for(net.first_layer, **scales)
-        return cls(net, x, local, first, sampler_for(net.weight_law, **scales))
+        first, later = sampler_for(net.first_layer, **scales), sampler_for(net.weight_law, **scales)
+        space = tuple(x.shape[1:-1])
+        if net.kernel_size is not None:
+            kernel = net.kernel(len(space))
+            first = Positions(CircularConvolution(first, kernel), space)
+            later = Positions(CircularConvolution(later, kernel), space)
+        return cls(net, x.flatten(1), local, first, later)
 
     def gaussian(self, layer: int) -> bool:
         """Whether a layer's pre-activations are a centred Gaussian given the layer before."""
         sampler = self.first if layer == 1 else self.later
-        return isinstance(sampler, NormalWeights) and (layer == 1 or self.net.skip == 0)
+        dense = sampler.convolution.sampler if isinstance(sampler, Positions) else sampler
+        return isinstance(dense, NormalWeights) and (layer == 1 or self.net.skip == 0)
 
     def constant_time(self) -> tuple[float, float] | None:
         """Slopes of φ on both sides of 0 if a χ² law gives the next norm at any width, else None."""
@@ -119,14 +133,16 @@ class Engine:
             mask = None
             if z is not None:
                 mask = self.local.mask(z, generator)
-                h = self.local.forward(z, mask)
+                unseen = trace is None and net.skip == 0 and index - 1 not in layers
+                h = self.local.forward(z, mask, reuse=unseen)
             sampler = self.first if index == 1 else self.later
             variance = product = None
-            if index in layers and isinstance(sampler, NormalWeights) and self.gaussian(index):
+            if index in layers and isinstance(sampler, NormalWeights | Positions) and self.gaussian(index):
                 scale = 1.0 if index == 1 else net.branch**2
                 one = h[:1] if index == 1 else h
                 if covariance:
                     product = sampler.conditional_covariance(one).mul_(scale).expand(nets, -1, -1)
+                if product is not None and isinstance(sampler, NormalWeights):
                     variance = product.diagonal(dim1=1, dim2=2)
                 else:
                     variance = sampler.conditional_variance(one).mul_(scale).expand(nets, -1)
@@ -166,6 +182,9 @@ class Engine:
             before = trace.z[index - 2] if index > 1 else None
             mask = trace.masks[index - 1]
             h = self.x.expand(len(delta), -1, -1) if before is None else self.local.forward(before, mask)
+            sampler = self.first if index == 1 else self.later
+            if isinstance(sampler, Positions):
+                h = sampler.patches(h)
             scale = 1.0 if index == 1 else net.branch
             if net.parametrisation == "ntk":
                 scale *= net.sigma_w / math.sqrt(h.shape[1])

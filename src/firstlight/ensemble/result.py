@@ -30,7 +30,7 @@ class Ensemble:
     states
         The merged sums of each reported layer.
     inputs
-        Shape of the inputs, (features, inputs).
+        Shape of the inputs, (features, …, inputs).
     notes
         What happened on the way: shards taken over from an earlier attempt, damaged ones computed again.
     """
@@ -47,7 +47,8 @@ class Ensemble:
         for layer in self.plan.layers:
             width = self.plan.net.widths[layer - 1]
             head: dict[str, Any] = {"name": f"layer {layer}", "kind": "weight", "depth": layer}
-            rows.append(head | {"shape": f"({self.inputs[1]}, {width})"} | self._state(layer).row())
+            shape = str((self.inputs[-1], width, *self.inputs[1:-1]))
+            rows.append(head | {"shape": shape} | self._state(layer).row())
         _add_growth(rows)
         return Profile.from_rows(rows, source="simulate", meta=self._meta())
 
@@ -90,7 +91,7 @@ class Ensemble:
             "seed": plan.seed,
             "shards": plan.shards,
             "dtype": plan.dtype,
-            "inputs": self.inputs[1],
+            "inputs": self.inputs[-1],
             "features": self.inputs[0],
             "rao_blackwell": [layer for layer, state in self.states.items() if state.conditional],
             "network": repr(plan.net),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -19,8 +19,12 @@ from firstlight.ensemble.seeds import shard_generator
 from firstlight.ensemble.sketch import Sketch
 from firstlight.ensemble.state import LayerState
 
+_HELD = 1 << 14  # variances of each layer that wait to be observed together
 
-def compute_shard(plan: Plan, x: Float[Tensor, "features inputs"], index: int) -> dict[int, LayerState]:
+
+def compute_shard(
+    plan: Plan, x: Float[Tensor, "features *space inputs"], index: int
+) -> dict[int, LayerState]:
     """The state of shard ``index``: the same numbers in any process and in any order.
 
     Runs on one thread of the CPU, where sums over threads could otherwise differ in their last bits, or on
@@ -29,31 +33,57 @@ def compute_shard(plan: Plan, x: Float[Tensor, "features inputs"], index: int) -
     with _one_thread(), torch.no_grad():
         generator = shard_generator(plan.seed, index, x.device)
         engine = Engine.of(plan.net, x)
-        chunk, left = plan.chunk(x.shape[1]), plan.shard_size(index)
         result: dict[int, LayerState] = {}
-        while left:
-            nets = min(chunk, left)
-            left -= nets
-            for layer, state in _compute_chunk(plan, engine, nets, generator):
-                old = result.get(layer)
-                result[layer] = state if old is None else old.merge(state, same_shard=True)
+        for layer, state in _states(plan, engine, x.shape, plan.shard_size(index), generator):
+            old = result.get(layer)
+            result[layer] = state if old is None else old.merge(state, same_shard=True)
     return result
 
 
-def _compute_chunk(
-    plan: Plan, engine: Engine, nets: int, generator: torch.Generator
+def _states(
+    plan: Plan, engine: Engine, shape: Sequence[int], nets: int, generator: torch.Generator
 ) -> Iterator[tuple[int, LayerState]]:
-    inputs = engine.x.shape[1]
+    """States of the layers of ``nets`` networks, piece by piece; ``shape`` is that of the inputs."""
+    inputs, chunk = shape[-1], plan.chunk(shape)
     correlations, gaps = plan.keeps(inputs)
     exact = {layer: plan.rao_blackwell and engine.gaussian(layer) for layer in plan.layers}
     units = correlations or gaps or not all(exact.values())
+    waiting: dict[int, list[Tensor]] = {layer: [] for layer in plan.layers}
+    held = 0
+    for first in range(0, nets, chunk):
+        some = min(chunk, nets - first)
+        if units or plan.gradients:
+            yield from _compute_chunk(plan, engine, inputs, some, generator, exact, units)
+            continue
+        # variances are all that is needed, and a few of them cost as much to observe as many
+        for layer in engine.forward(some, generator, layers=plan.layers, units=False):
+            assert layer.variance is not None
+            waiting[layer.index].append(layer.variance)
+        held += some * engine.x.shape[1]
+        if held >= _HELD or first + some == nets:
+            for number, parts in waiting.items():
+                yield number, _observe(Layer(number, None, torch.cat(parts)), True, False, "", generator)
+                parts.clear()
+            held = 0
+
+
+def _compute_chunk(
+    plan: Plan,
+    engine: Engine,
+    inputs: int,
+    nets: int,
+    generator: torch.Generator,
+    exact: dict[int, bool],
+    units: bool,
+) -> Iterator[tuple[int, LayerState]]:
+    correlations, gaps = plan.keeps(inputs)
     trace = Trace() if plan.gradients else None
     states: dict[int, LayerState] = {}
     for layer in engine.forward(
         nets, generator, layers=plan.layers, covariance=correlations, units=units, trace=trace
     ):
         states[layer.index] = _observe(
-            layer, exact[layer.index], correlations, plan.net.norm if gaps else "", generator
+            layer, exact[layer.index], correlations, plan.net.norm if gaps else "", generator, inputs
         )
     if trace is not None:
         for gradient in engine.backward(trace, generator):
@@ -63,9 +93,17 @@ def _compute_chunk(
 
 
 def _observe(
-    layer: Layer, exact: bool, correlations: bool, norm: str | None, generator: torch.Generator
+    layer: Layer,
+    exact: bool,
+    correlations: bool,
+    norm: str | None,
+    generator: torch.Generator,
+    inputs: int = 1,
 ) -> LayerState:
-    """Sums of one layer of one chunk; ``norm`` is what precedes the isometry gap, "" to leave that out."""
+    """Sums of one layer of one chunk; ``norm`` is what precedes the isometry gap, "" to leave that out.
+
+    Between ``inputs`` the units are compared, which in a convolutional network are the channels at all positions.
+    """
     z = layer.z
     if exact and layer.variance is not None:
         v = layer.variance.double().clamp_min(0)
@@ -80,9 +118,11 @@ def _observe(
         square = z.double().square().mean(dim=(1, 2))
     means = {"log_q": MeanSums.of(square.log())}
     if norm != "" and z is not None:
-        gap, rank = spectra(normalise(z, norm))
+        gap, rank = spectra(normalise(z, norm).reshape(len(z), -1, inputs))
         means |= {"isometry_gap": MeanSums.of(gap), "effective_rank": MeanSums.of(rank)}
-    sums = CorrelationSums.of(z, layer.covariance) if correlations and z is not None else None
+    sums = None
+    if correlations and z is not None:
+        sums = CorrelationSums.of(z.reshape(len(z), -1, inputs), layer.covariance)
     return LayerState(powers, law, exact, means, sums)
 
 

@@ -12,6 +12,7 @@ from firstlight.ensemble.beside import with_theory
 from firstlight.ensemble.engines import Local
 from firstlight.ensemble.plan import Plan, columns
 from firstlight.ensemble.runs import run
+from firstlight.errors import DomainError
 from firstlight.network import RandomNetwork
 from firstlight.profile import Profile
 
@@ -35,7 +36,8 @@ def simulate(
         The network.
     inputs
         One input (features,) or a batch (inputs, …). Without it, one input of norm √features, whose first
-        layer is exactly N(0, σ_w² + σ_b²) under Gaussian weights.
+        layer is exactly N(0, σ_w² + σ_b²) under Gaussian weights. A convolutional network, one with a
+        ``kernel_size``, needs images (inputs, channels, length) or (inputs, channels, height, width).
     nets
         Number of independent networks.
     layers
@@ -65,11 +67,19 @@ def simulate(
 
     Examples
     --------
-    >>> import firstlight
+    >>> import firstlight, torch
     >>> net = firstlight.RandomNetwork(depth=30, width=10, activation="relu", sigma_w=2**0.5)
     >>> profile = firstlight.simulate(net, nets=2000, layers=[1, 30])
     >>> profile["depth"].tolist(), bool(profile["ks_standardised"][1] > 0.3)
     ([1.0, 30.0], True)
+
+    Ten images through convolutions of 16 channels:
+
+    >>> net = firstlight.RandomNetwork(depth=3, width=16, kernel_size=3, sigma_w=1.2)
+    >>> images = torch.randn(10, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    >>> profile = firstlight.simulate(net, images, nets=100)
+    >>> profile["shape"].tolist()[0], bool(abs(profile["q"] / profile["q_theory"] - 1).max() < 0.1)
+    ('(10, 16, 8, 8)', True)
     """
     plan = Plan(net=net, nets=nets, layers=tuple(layers), seed=seed, gradients=gradients, **options)
     x = default_inputs(net) if inputs is None else inputs
@@ -78,5 +88,16 @@ def simulate(
 
 
 def default_inputs(net: RandomNetwork) -> Tensor:
-    """One input of ones: its squared norm is the number of features (100 if the network does not say)."""
+    """One input of ones: its squared norm is the number of features (100 if the network does not say).
+
+    Raises
+    ------
+    DomainError
+        A convolutional network, which does not say how large its images are.
+    """
+    if net.kernel_size is not None:
+        raise DomainError(
+            f"while choosing inputs: expected images for a network with kernel_size={net.kernel_size}, got none; "
+            "give a tensor of shape (inputs, channels, length) or (inputs, channels, height, width)"
+        )
     return torch.ones(net.in_features or 100)

@@ -32,7 +32,7 @@ from firstlight.network import RandomNetwork
 
 _TABLES = ("network", "grid", "run", "inputs")
 _RUN = tuple(f.name for f in fields(Plan) if f.name != "net")
-_INPUTS = ("features", "count", "correlation", "q", "data", "normalise")
+_INPUTS = ("features", "shape", "count", "correlation", "q", "data", "normalise")
 
 
 def _fail(name: str, message: str) -> LoadError:
@@ -46,7 +46,8 @@ class Sweep:
     A list in the file is given as it is, or as ``{start, stop, count}`` with an optional ``log = true``.
     ``run`` holds fields of ``Plan``; ``inputs`` either ``features``, ``count``, ``correlation`` and ``q`` (so
     many inputs of squared norm q·features with exactly this cosine) or ``data`` (a name for
-    ``firstlight.data.load``) and ``count``.
+    ``firstlight.data.load``) and ``count``. Networks with a ``kernel_size`` take images: of the data, or made ones of
+    ``shape`` [channels, length] or [channels, height, width] instead of ``features``.
 
     Examples
     --------
@@ -136,12 +137,12 @@ class Sweep:
         return plans
 
     def tensor(self) -> Tensor:
-        """The inputs, one per row."""
+        """The inputs, along the first axis."""
         spec = dict(self.inputs)
         if "data" in spec:
             from firstlight import data
 
-            made = [key for key in ("features", "correlation", "q") if key in spec]
+            made = [key for key in ("features", "shape", "correlation", "q") if key in spec]
             if made:
                 raise _fail(self.name, f"expected data or made inputs, got data and {made[0]}")
             loaded = data.load(
@@ -151,13 +152,24 @@ class Sweep:
                 normalise=spec.get("normalise"),
             )
             assert isinstance(loaded.inputs, Tensor)
-            return loaded.inputs.flatten(1)
-        return correlated_inputs(
-            spec.get("features", 100),
+            return loaded.inputs
+        if "features" in spec and "shape" in spec:
+            raise _fail(self.name, "expected features or a shape of the inputs, got both")
+        shape = spec.get("shape", [spec.get("features", 100)])
+        made_inputs = correlated_inputs(
+            math.prod(shape),
             count=spec.get("count", 1),
             correlation=spec.get("correlation", 0.0),
             q=spec.get("q", 1.0),
         )
+        if "shape" not in spec:
+            return made_inputs
+        # turned at random, or all but a few pixels would be zero
+        count = len(made_inputs)
+        noise = torch.randn(
+            math.prod(shape), count, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
+        )
+        return (made_inputs[:, :count] @ torch.linalg.qr(noise).Q.T).view(count, *shape)
 
 
 def correlated_inputs(
@@ -226,9 +238,10 @@ def run_sweep(
     owners: list[Folder] = []
     opened: list[Folder] = []
     done = 0
-    xs = {dtype: columns(inputs, plans[0].net, dtype) for dtype in {plan.dtype for plan in plans}}
+    kinds = {(plan.dtype, plan.net.kernel_size): plan for plan in plans}
+    xs = {kind: columns(inputs, plan.net, plan.dtype) for kind, plan in kinds.items()}
     for number, plan in enumerate(plans):
-        x = xs[plan.dtype]
+        x = xs[plan.dtype, plan.net.kernel_size]
         check_memory(plan, x, engine.workers if isinstance(engine, Local) else 1)
         cell = folder / "cells" / f"{number:04d}"
         # a cell that an interrupted sweep had not reached is new, also when resuming
@@ -246,8 +259,8 @@ def run_sweep(
     rows: list[dict[str, Any]] = []
     for cell_fields, plan, owner in zip(sweep.cells(), plans, opened, strict=True):
         merged = merge_states(owner.read(index) for index in range(plan.shards))
-        profile = Ensemble(plan, merged, tuple(xs[plan.dtype].shape)).profile
-        profile = with_theory(profile, plan.net, xs[plan.dtype])
+        profile = Ensemble(plan, merged, tuple(xs[plan.dtype, plan.net.kernel_size].shape)).profile
+        profile = with_theory(profile, plan.net, xs[plan.dtype, plan.net.kernel_size])
         write_atomically(owner.path / "profile.json", profile.to_json().encode())
         shown = {k: json.dumps(v) if isinstance(v, tuple) else v for k, v in cell_fields.items()}
         rows += [{**shown, **row} for row in profile]

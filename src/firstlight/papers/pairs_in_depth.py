@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 
 from firstlight.ensemble import Plan, run
-from firstlight.network import RandomNetwork
-from firstlight.papers.wolinski2025_ensembles import SCALES
+from firstlight.papers.wolinski2025_ensembles import network
 
 NETWORKS = (
     "tanh",
@@ -64,23 +63,6 @@ class InDepth:
     correlation_se: float
 
 
-def network(name: str, *, width: int, depth: int) -> RandomNetwork:
-    """``"tanh"``, ``"relu"``, or a pair as ``"odd(θ)"``, ``"positive(θ)"`` or ``"critical(θ)"``.
-
-    Examples
-    --------
-    >>> from firstlight.papers.pairs_in_depth import network
-    >>> network("critical(3)", width=10, depth=100).activation
-    'weibull-critical(3)'
-    """
-    if name in SCALES:
-        sigma_w, sigma_b = SCALES[name]
-        return RandomNetwork(depth=depth, width=width, activation=name, sigma_w=sigma_w, sigma_b=sigma_b)
-    return RandomNetwork(
-        depth=depth, width=width, activation=f"weibull-{name}", weight_law=f"weibull({name.partition('(')[2]}"
-    )
-
-
 def two_inputs(features: int = 100) -> Tensor:
     """Two inputs of squared norm ``features`` whose correlation is 0.3.
 
@@ -104,7 +86,7 @@ def in_depth(
     Parameters
     ----------
     name
-        As in ``network``.
+        As in ``wolinski2025_ensembles.network``.
     width, depth, nets, seed
         The ensemble; by default 10 000 networks of width up to 10, fewer of wider ones.
 

@@ -17,7 +17,7 @@ from torch import nn
 from firstlight.data import Dataset
 from firstlight.networks.dense import draw, mlp
 from firstlight.papers.meterez2024 import splits
-from firstlight.papers.pairs_in_depth import network
+from firstlight.papers.wolinski2025_ensembles import network
 from firstlight.training import train
 
 NETWORKS = ("tanh", "relu", "odd(3)", "critical(3)", "positive(3)")
@@ -31,7 +31,7 @@ class Trained:
     Attributes
     ----------
     name, depth, width, rate, seed, epochs
-        Which network (as in ``pairs_in_depth.network``), its hidden layers, its learning rate.
+        Which network (as in ``wolinski2025_ensembles.network``), its hidden layers, its learning rate.
     loss, accuracy
         Mean training loss of the last epoch and test accuracy after it; NaN and 0.1 for a run that diverged.
     first_loss

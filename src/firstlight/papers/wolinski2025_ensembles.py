@@ -30,7 +30,7 @@ E2_NETS = 10_000
 
 
 def network(name: str, *, width: int, depth: int) -> RandomNetwork:
-    """A network of the paper: ``"tanh"``, ``"relu"``, ``"odd(θ)"`` or ``"positive(θ)"``.
+    """``"tanh"``, ``"relu"``, or a pair as ``"odd(θ)"``, ``"positive(θ)"`` (both of the paper) or ``"critical(θ)"``.
 
     The pairs take their weights from the symmetric Weibull law as it is, E W² = Γ(1 + 2/θ); the first layer is
     Gaussian in all of them.
@@ -45,9 +45,10 @@ def network(name: str, *, width: int, depth: int) -> RandomNetwork:
         sigma_w, sigma_b = SCALES[name]
         return RandomNetwork(depth=depth, width=width, activation=name, sigma_w=sigma_w, sigma_b=sigma_b)
     kind, _, rest = name.partition("(")
-    if kind not in ("odd", "positive") or not rest.endswith(")"):
+    if kind not in ("odd", "positive", "critical") or not rest.endswith(")"):
         raise DomainError(
-            f"while building a network of the paper: expected tanh, relu, odd(θ) or positive(θ), got {name!r}"
+            "while building a network of the paper: expected tanh, relu, odd(θ), positive(θ) or critical(θ), got "
+            f"{name!r}"
         )
     theta = rest[:-1]
     return RandomNetwork(

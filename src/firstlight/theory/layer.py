@@ -72,6 +72,11 @@ class LayerMap:
         if isinstance(network, LayerMap):
             return network
         if isinstance(network, RandomNetwork):
+            if network.kernel_size is not None:
+                raise DomainError(
+                    f"while describing a layer: expected dense layers, got kernel_size={network.kernel_size}; use "
+                    "theory.ConvolutionalNetwork, or with_(kernel_size=None) for positions that are all alike"
+                )
             return cls(
                 phi=network.phi,
                 sigma_w2=network.sigma_w**2 * weight_variance(network.weight_law),

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from firstlight.ensemble.samplers.base import Sampler, normals, project_out
+from firstlight.ensemble.samplers.draws import fill_normal
 from firstlight.ensemble.samplers.streamed import StreamedWeights
 
 Route = Literal["norm", "qr", "direct"]
@@ -59,7 +60,8 @@ class NormalWeights(Sampler):
             v = self.conditional_variance(h)[:, None]
             if not keep and fan_out < nets and not shared:
                 # networks next to each other in memory: scaling and summing then run along the longer axis
-                return normals((fan_out, nets), h, generator).mul_(v[:, 0, 0].sqrt()).T[..., None], None
+                z = fill_normal(h.new_empty(fan_out, nets), generator, scale=v[:, 0, 0].sqrt())
+                return z.T[..., None], None
             e = normals((nets, fan_out, 1), h, generator)
             if not keep:
                 return e.mul_(v.sqrt()), None
@@ -72,8 +74,9 @@ class NormalWeights(Sampler):
             return e * length, (q, e, fan_in)
         a = self._stack(h)
         q, r = torch.linalg.qr(a, mode="reduced" if keep else "r")
-        e = normals((nets, fan_out, r.shape[-2]), h, generator)
-        return e @ r, (q, e, fan_in) if keep else None
+        # inputs by inputs in memory: then the next layer's QR copies nothing
+        e = normals((nets, r.shape[-2], fan_out), h, generator)
+        return (r.mT @ e).mT, (q, e.mT, fan_in) if keep else None
 
     def backward(
         self, memo: Any, delta: Float[Tensor, "nets fan_out inputs"], generator: torch.Generator
@@ -93,7 +96,10 @@ class NormalWeights(Sampler):
         if h.shape[2] == 1:
             # a matrix times a vector is the fastest way to sum short rows
             share = h.new_full((h.shape[1],), self.sigma_w**2 / h.shape[1])
-            return (h[..., 0].square() @ share).add_(self.sigma_b**2)[:, None]
+            square = h[..., 0].square()
+            # along contiguous columns where networks are next to each other, where MKL is twice as fast
+            total = square @ share if square.is_contiguous() else share @ square.mT
+            return total.add_(self.sigma_b**2)[:, None]
         return h.square().mean(dim=1).mul_(self.sigma_w**2).add_(self.sigma_b**2)
 
     def conditional_covariance(

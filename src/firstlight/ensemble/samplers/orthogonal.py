@@ -56,14 +56,15 @@ class OrthogonalWeights(Sampler):
                 q, r = torch.linalg.qr(h)
             else:
                 q, r = None, torch.linalg.qr(h, mode="r").R
-            fresh = normals((nets, size, r.shape[-2]), h, generator)
+            # inputs by inputs in memory: then the next layer's QR copies nothing
+            fresh = normals((nets, r.shape[-2], size), h, generator).mT
             if not keep and 4 * r.shape[-2] <= size:
                 # S = G T⁻¹ with GᵀG = TᵀT: a Cholesky factor is safe here, where G is Gaussian and tall
                 t = torch.linalg.cholesky(fresh.mT @ fresh, upper=True)
                 frame, r = fresh, torch.linalg.solve_triangular(t, r.expand(nets, -1, -1), upper=True)
             else:
                 frame = _frame(fresh)
-        z = (frame[:, :fan_out] @ r).mul_(scale)
+        z = ((r * scale).mT @ frame[:, :fan_out].mT).mT
         if self.sigma_b != 0:
             z += normals((nets, fan_out, 1), h, generator).mul_(self.sigma_b)
         return z, (q, frame, scale, fan_in) if keep else None
