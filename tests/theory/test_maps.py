@@ -245,3 +245,12 @@ def test_no_fixed_point_and_bad_input():
         correlation_fixed_points(LayerMap.of("tanh", sigma_w=1.5), 1.0)
     with pytest.raises(DomainError, match="low < high"):
         variance_fixed_points(LayerMap.of("tanh"), within=(1.0, 0.5))
+
+
+def test_a_map_that_is_rough_at_every_scale_says_how_exact_it_is():
+    """φ_{δ,ω} is cut off by its limit of evaluations, near 1e-7; the error must tell."""
+    phi = activations.get("log_periodic(0.9, 2.0)")
+    dual, c = DualMap.of(phi, 1.0), np.array([-0.9, 0.0, 0.77, 0.999, 1 - 1e-5, 1 - 1e-8])
+    exact = activations.dual(phi, 1.0, 1.0, torch.from_numpy(c)).numpy()
+    off = float(np.abs(dual(c) - exact).max()) / float(activations.second(phi, 1.0))
+    assert off < 3 * dual.error < 1e-6

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -11,22 +12,32 @@ from torch import Tensor
 from firstlight import activations, gauss
 from firstlight.activations import Activation
 from firstlight.gauss.windows import LogWindows
+from firstlight.theory.dual_map import DualMap
 from firstlight.theory.mehler import Mehler
 from firstlight.theory.piecewise_linear import PiecewiseLinear
+from firstlight.theory.polar import Polar
+from firstlight.theory.variance_table import VarianceTable
 
 # (covariances of a tile, its rows and columns, want the slope) → dual and slope
 PairMap = Callable[[Tensor, slice, slice, bool], tuple[Tensor, Tensor | None]]
 
+Moments = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+
 _ORDERS = (32, 64, 128, 256, 512, 1024)
 # Smaller variances count as this one: the correlation of a silent input is then 0, not NaN.
 TINY = 1e-140
+# Error at which sums in polar coordinates are taken, and pairs from which on they are interpolated.
+_POLAR, _MANY = 1e-10, 4000
+# Pairs of one variance from which on an interpolant in the angle pays for a piecewise linear φ.
+_MOST = 100_000
 
 
 def pair_maps(phi: Activation, q1: Sequence[Tensor], q2: Sequence[Tensor]) -> list[PairMap]:
     """One map a layer, for variances (n₁, 1, …) and (1, n₂, …) that φ sees and that broadcast to the pairs.
 
-    A closed form where there is one, a Hermite series for a smooth φ, an angular integral for a piecewise linear
-    one, else an interpolant where all inputs have one variance, else quadrature pair by pair.
+    A closed form where there is one, a Hermite series for a smooth φ; else, where all inputs have one variance, an
+    interpolant in the angle; an angular integral for a piecewise linear φ; sums in polar coordinates for one whose
+    kink is at zero, interpolated for many pairs; else quadrature pair by pair.
     """
     if activations.closed_form(phi) is not None:
         return [_closed(phi, a, b) for a, b in zip(q1, q2)]
@@ -99,23 +110,41 @@ class _Series:
 
 
 def _numeric(phi: Activation, q1: Tensor, q2: Tensor) -> PairMap:
-    from firstlight.theory.dual_map import DualMap
-
-    level = float(q1.flatten()[0])
-    single = bool((q1 == level).all() and (q2 == level).all())
+    u, v = q1.clamp_min(TINY), q2.clamp_min(TINY)
+    level = float(u.flatten()[0])
     lines = PiecewiseLinear.of(phi)
+    single = bool((u == level).all() and (v == level).all())
+    pair: Moments
+    if lines is not None and not (single and math.prod((u + v).shape) > _MOST):
+        pair = lines.pair
+    elif single:
+        pair = _of_one_variance(phi, level)
+    else:
+        pair = _of_variances(phi, u, v)
 
     def numeric(k: Tensor, rows: slice, columns: slice, want: bool) -> tuple[Tensor, Tensor | None]:
-        u, v = q1[rows], q2[:, columns]
-        rho = (k * torch.rsqrt((u * v).clamp_min(TINY**2))).clamp_(-1.0, 1.0)
-        if single and level > 0:
-            dual = DualMap.of(phi, level)
-            value = torch.from_numpy(np.asarray(dual(rho.numpy())))
-            return value, torch.from_numpy(np.asarray(dual.slope(rho.numpy()))) if want else None
-        u, v = u.expand_as(k), v.expand_as(k)
-        if lines is not None:
-            return lines.pair(u, v, rho)
-        value = activations.dual(phi, u, v, rho)
-        return value, activations.dual_slope(phi, u, v, rho) if want else None
+        a, b = u[rows], v[:, columns]
+        rho = (k * torch.rsqrt(a * b)).clamp_(-1.0, 1.0)
+        value, slope = pair(a.expand_as(k), b.expand_as(k), rho)
+        return value, slope if want else None
 
     return numeric
+
+
+def _of_one_variance(phi: Activation, level: float) -> Moments:
+    def pair(u: Tensor, v: Tensor, rho: Tensor) -> tuple[Tensor, Tensor]:
+        dual, c = DualMap.of(phi, level), rho.numpy()
+        value, slope = (torch.from_numpy(np.asarray(part)) for part in (dual(c), dual.slope(c)))
+        return value, slope
+
+    return pair
+
+
+def _of_variances(phi: Activation, q1: Tensor, q2: Tensor) -> Moments:
+    """Of many variances: an interpolant for many pairs, else sums in polar coordinates, else plain quadrature."""
+    low, high = (v.item() for v in torch.aminmax(torch.cat([q1.flatten(), q2.flatten()])))
+    polar = Polar.of(phi, high)
+    if polar is None or polar.error > _POLAR:
+        return lambda u, v, rho: (activations.dual(phi, u, v, rho), activations.dual_slope(phi, u, v, rho))
+    table = VarianceTable.of(polar, low, high) if math.prod((q1 + q2).shape) > _MANY else None
+    return polar.pair if table is None else table.pair
