@@ -165,9 +165,11 @@ def test_a_heat_map_is_compact_and_covers_every_finite_cell():
     figure = heat_map(values, title="t", x=Axis("a"), y=Axis("b"))
     assert len(figure) < 120_000
     cells = next(n for n in parsed(figure).iter() if n.attrib.get("class") == "cells")
-    widths = [float(w) for p in cells for w in re.findall(r"h([\d.]+)v", p.attrib["d"])]
-    # 290 pixels across, widths written with four digits
-    assert sum(widths) / (290 / 60) == pytest.approx(60 * 60 - 1, rel=1e-3)
+    runs = [r for p in cells for r in re.findall(r"M([\d.]+) ([\d.]+)H([\d.]+)V([\d.]+)", p.attrib["d"])]
+    widths = [float(right) - float(left) for left, _, right, _ in runs]
+    # 290 pixels across; edges are rounded to 0.01, and what one cell loses its neighbour has
+    assert sum(widths) / (290 / 60) == pytest.approx(60 * 60 - 1, rel=1e-5)
+    assert {bottom for *_, bottom in runs} - {top for _, top, *_ in runs} == {"210"}
 
 
 def test_ragged_heat_maps_are_refused():

@@ -13,6 +13,8 @@ from firstlight.report.numbers import number
 
 WIDTH, HEIGHT = 400, 250
 LEFT, RIGHT, TOP, BOTTOM = 52, 12, 12, 40
+# Width of a digit of a tick label.
+_DIGIT = 6.7
 COLOURS = 6
 
 Style = Literal["marks", "hollow", "squares", "line", "dashed", "steps", "both"]
@@ -110,18 +112,20 @@ def line_chart(
     >>> chart.startswith('<figure class="chart">'), "−0" in chart
     (True, False)
     """
-    across = fit(x, [v for s in series for v in s.x], start=LEFT, end=WIDTH - RIGHT, pad=0.02)
     up = fit(
         y, [*_heights(series, y), *(float(r.y) for r in rules)], start=HEIGHT - BOTTOM, end=TOP, pad=0.06
     )
+    across = fit(x, [v for s in series for v in s.x], start=beside(up), end=WIDTH - RIGHT, pad=0.02)
     body = [frame(across, up)]
-    body += [_rule(rule, up) for rule in rules if up.inside(float(rule.y))]
+    body += [_rule(rule, across, up) for rule in rules if up.inside(float(rule.y))]
     colours = [s.colour if s.colour is not None else i % COLOURS for i, s in enumerate(series)]
     body += [draw_series(s, c, across, up, marks) for s, c in zip(series, colours, strict=True)]
     empty = not any(math.isfinite(inner(float(v), y.scale)) for s in series for v in s.y)
     if empty:
         body.append(
-            element("text", "no finite values to draw", class_="none", x=(LEFT + WIDTH) / 2, y=HEIGHT / 2)
+            element(
+                "text", "no finite values to draw", class_="none", x=(across.start + WIDTH) / 2, y=HEIGHT / 2
+            )
         )
     return figure(
         title, join(body), caption=caption, legend=legend(series, colours), label=_spoken(title, series)
@@ -136,18 +140,26 @@ def figure(title: str, body: Markup, *, caption: str = "", legend: str = "", lab
     return element("figure", head, svg, foot, class_="chart")
 
 
+def beside(up: Range) -> float:
+    """Where the plane begins: far enough right for the longest tick label beside the turned axis label."""
+    longest = max((len(text) for _, text in up.ticks()), default=0)
+    return min(max(float(LEFT), 24 + _DIGIT * longest), WIDTH / 3)
+
+
 def frame(across: Range, up: Range, *, right: Real = WIDTH - RIGHT) -> Markup:
     """Grid lines, tick labels and axis labels."""
-    parts = []
+    parts, left = [], across.start
     for pixel, text in up.ticks():
-        parts.append(element("path", d=f"M{LEFT} {pixel}H{right}", class_="grid"))
-        parts.append(element("text", text, x=LEFT - 6, y=pixel + 3.5, class_="ty"))
+        parts.append(element("path", d=f"M{left} {pixel}H{right}", class_="grid"))
+        parts.append(element("text", text, x=left - 6, y=pixel + 3.5, class_="ty"))
     for pixel, text in across.ticks(6):
         parts.append(element("path", d=f"M{pixel} {HEIGHT - BOTTOM}v4", class_="tick"))
-        parts.append(element("text", text, x=pixel, y=HEIGHT - BOTTOM + 16, class_="tx"))
-    parts.append(element("path", d=f"M{LEFT} {HEIGHT - BOTTOM}H{right}", class_="axis"))
+        # a label at the end of the axis stays within the picture
+        middle = min(pixel, round(WIDTH - _DIGIT / 2 * len(text), 1))
+        parts.append(element("text", text, x=middle, y=HEIGHT - BOTTOM + 16, class_="tx"))
+    parts.append(element("path", d=f"M{left} {HEIGHT - BOTTOM}H{right}", class_="axis"))
     middle = (TOP + HEIGHT - BOTTOM) / 2
-    parts.append(element("text", across.axis.label, x=(LEFT + right) / 2, y=HEIGHT - 5, class_="lx"))
+    parts.append(element("text", across.axis.label, x=(left + right) / 2, y=HEIGHT - 5, class_="lx"))
     parts.append(element("text", up.axis.label, transform=f"translate(11 {middle})rotate(-90)", class_="ly"))
     return element("g", join(parts), class_="frame")
 
@@ -210,9 +222,9 @@ def _edge(x: Real, value: Real, up: Range, row: int | None, name: str | None) ->
     return element("path", title, d=f"M{x} {y}{d}", class_="beyond", data_r=row)
 
 
-def _rule(rule: Rule, up: Range) -> Markup:
+def _rule(rule: Rule, across: Range, up: Range) -> Markup:
     y = up(float(rule.y))
-    line = element("path", d=f"M{LEFT} {y}H{WIDTH - RIGHT}", class_="rule")
+    line = element("path", d=f"M{across.start} {y}H{WIDTH - RIGHT}", class_="rule")
     return join([line, element("text", rule.label, x=WIDTH - RIGHT - 2, y=y - 4, class_="rl")])
 
 

@@ -10,10 +10,10 @@ from firstlight.report.axis import Axis, Range, Real, fit, inner
 from firstlight.report.chart import (
     BOTTOM,
     HEIGHT,
-    LEFT,
     TOP,
     WIDTH,
     Series,
+    beside,
     draw_series,
     figure,
     frame,
@@ -86,22 +86,23 @@ def heat_map(
     if ragged:
         raise ValueError(f"while drawing {title!r}: expected rows of {cols} values, got one of {ragged[0]}")
     right = WIDTH - _BAR - 12
-    across = fit(_closed(x, cols), [], start=LEFT, end=right, pad=0)
     up = fit(_closed(y, rows), [], start=HEIGHT - BOTTOM, end=TOP, pad=0)
+    left = beside(up)
+    across = fit(_closed(x, cols), [], start=left, end=right, pad=0)
     places = [[inner(v, z.scale) for v in row] for row in cells]
     low, high = _ends(places, z, None if centre is None else float(centre))
-    dx, dy = (right - LEFT) / max(cols, 1), (HEIGHT - BOTTOM - TOP) / max(rows, 1)
+    # cells that touch share the very numbers of their edges: a rounded width would leave seams between colours
+    edges = [f"{left + j * (right - left) / max(cols, 1):.5g}" for j in range(cols + 1)]
+    heights = [f"{HEIGHT - BOTTOM - i * (HEIGHT - BOTTOM - TOP) / max(rows, 1):.5g}" for i in range(rows + 1)]
     paths: dict[int, list[str]] = {}
     for i, row in enumerate(places):
-        top = HEIGHT - BOTTOM - (i + 1) * dy
         j = 0
         while j < cols:
             level, start = _level(row[j], low, high), j
             while j < cols and _level(row[j], low, high) == level:
                 j += 1
             if level is not None:
-                run = (j - start) * dx
-                d = f"M{LEFT + start * dx:.5g} {top:.5g}h{run:.4g}v{dy:.4g}h{-run:.4g}z"
+                d = f"M{edges[start]} {heights[i + 1]}H{edges[j]}V{heights[i]}H{edges[start]}z"
                 paths.setdefault(level, []).append(d)
     painted = [
         element("path", d="".join(d), fill=colour((k + 0.5) / LEVELS, diverging=centre is not None))

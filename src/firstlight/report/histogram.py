@@ -7,7 +7,7 @@ from statistics import NormalDist
 from typing import Any, SupportsFloat
 
 from firstlight.report.axis import Axis, fit
-from firstlight.report.chart import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Series, figure, frame, legend
+from firstlight.report.chart import BOTTOM, HEIGHT, RIGHT, TOP, WIDTH, Series, beside, figure, frame, legend
 from firstlight.report.markup import Markup, element, join
 
 
@@ -50,8 +50,8 @@ def histogram(
     steps = [low + i / 160 * (high - low) for i in range(161)]
     law = _gaussian(mean, std)
     curve = [law.pdf(v) for v in steps] if law else []
-    across = fit(Axis(x), [low, high], start=LEFT, end=WIDTH - RIGHT, pad=0.0)
     up = fit(Axis("density", low=0.0), [*density, *curve], start=HEIGHT - BOTTOM, end=TOP)
+    across = fit(Axis(x), [low, high], start=beside(up), end=WIDTH - RIGHT, pad=0.0)
     bars = "".join(
         f"M{across(low + i * width)} {up.start}V{up(d)}H{across(low + (i + 1) * width)}V{up.start}z"
         for i, d in enumerate(density)

@@ -33,20 +33,25 @@
   };
   const scale = (low, high, start, end) => {
     const map = (v) => (start + (v - low) / (high - low) * (end - start)).toFixed(1);
-    return Object.assign(map, { low, high });
+    return Object.assign(map, { low, high, start });
+  };
+  // the plane begins right of the longest tick label, as in chart.py
+  const beside = (up) => {
+    const longest = Math.max(0, ...ticks(up.low, up.high, 5).map(([, text]) => text.length));
+    return Math.min(Math.max(LEFT, 24 + 6.7 * longest), W / 3);
   };
   const axes = (across, up, labelX, labelY) => {
-    const g = node("g", { class: "frame" });
+    const g = node("g", { class: "frame" }), left = across.start;
     for (const [v, text] of ticks(up.low, up.high, 5)) {
-      g.append(node("path", { d: `M${LEFT} ${up(v)}H${W - RIGHT}`, class: "grid" }));
-      g.append(node("text", { x: LEFT - 6, y: Number(up(v)) + 3.5, class: "ty" }, text));
+      g.append(node("path", { d: `M${left} ${up(v)}H${W - RIGHT}`, class: "grid" }));
+      g.append(node("text", { x: left - 6, y: Number(up(v)) + 3.5, class: "ty" }, text));
     }
     for (const [v, text] of ticks(across.low, across.high, 6)) {
       g.append(node("path", { d: `M${across(v)} ${H - BOTTOM}v4`, class: "tick" }));
       g.append(node("text", { x: across(v), y: H - BOTTOM + 16, class: "tx" }, text));
     }
-    g.append(node("path", { d: `M${LEFT} ${H - BOTTOM}H${W - RIGHT}`, class: "axis" }));
-    g.append(node("text", { x: (LEFT + W - RIGHT) / 2, y: H - 5, class: "lx" }, labelX));
+    g.append(node("path", { d: `M${left} ${H - BOTTOM}H${W - RIGHT}`, class: "axis" }));
+    g.append(node("text", { x: (left + W - RIGHT) / 2, y: H - 5, class: "lx" }, labelX));
     g.append(node("text", { transform: `translate(11 ${(TOP + H - BOTTOM) / 2})rotate(-90)`, class: "ly" }, labelY));
     return g;
   };
@@ -61,7 +66,7 @@
     const gaussian = mean !== null && std > 0;
     for (let i = 0; gaussian && i <= 160; i++) points.push(low + i / 160 * (high - low));
     const top = 1.05 * Math.max(...bars, ...points.map(density));
-    const across = scale(low, high, LEFT, W - RIGHT), up = scale(0, top, H - BOTTOM, TOP);
+    const up = scale(0, top, H - BOTTOM, TOP), across = scale(low, high, beside(up), W - RIGHT);
     const d = bars.map((b, i) => b > 0 ? `M${across(low + i * width)} ${up(0)}V${up(b)}H${across(low + (i + 1) * width)}V${up(0)}z` : "").join("");
     const drawn = [axes(across, up, "entry", "density"), node("path", { d, class: "hist" })];
     if (gaussian) drawn.push(curve(points.map((v) => [across(v), up(density(v))])));
@@ -75,7 +80,7 @@
     const pad = (high - low || Math.abs(high) || 1) * 0.06;
     low -= pad; high += pad;
     const side = 0.02 * (ends[1] - ends[0]);
-    const across = scale(ends[0] - side, ends[1] + side, LEFT, W - RIGHT), up = scale(low, high, H - BOTTOM, TOP);
+    const up = scale(low, high, H - BOTTOM, TOP), across = scale(ends[0] - side, ends[1] + side, beside(up), W - RIGHT);
     const drawn = [axes(across, up, "quantile of N(0,1)", "entry")];
     if (gaussian) drawn.push(curve(ends.map((v, i) => [across(v), up(line[i])])));
     const marks = node("g", { class: "c0 marks" });
