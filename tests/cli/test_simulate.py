@@ -33,6 +33,14 @@ def test_json_alone_on_standard_output(capsys: pytest.CaptureFixture[str]) -> No
     assert json.loads(capsys.readouterr().out)["source"] == "simulate"
 
 
+def test_convolutions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "s.json"
+    small = ["--depth", "3", "--width", "6", "--nets", "30", "--layers", "3"]
+    assert main(["simulate", "cnn", *small, "--data", "2x5x4", "--batch", "2", "--json", str(out)]) == 0
+    assert "corr. theory" in capsys.readouterr().out
+    assert Profile.from_json(out.read_text())["shape"].tolist() == ["(2, 6, 5, 4)"]
+
+
 def test_run_folder_and_resume(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = ["--out", str(tmp_path / "run")]
     assert main([*SMALL, *folder]) == 0
@@ -53,6 +61,8 @@ def test_run_folder_and_resume(tmp_path: Path, capsys: pytest.CaptureFixture[str
         ([*SMALL, "--workers", "0"], "at least 1"),
         ([*SMALL, "--norm", "batch"], "at least 2 inputs"),
         ([*SMALL, "--activation", "tanhh"], "tanh"),
+        (["simulate", "cnn", "--nets", "5"], "expected images"),
+        ([*SMALL, "--kernel-size", "3"], "with `cnn` only"),
         (["simulate", "mlp", "--sweep", "x.toml", "--out", "x"], "expected --sweep alone"),
         (["simulate", "--sweep", "x.toml", "--nets", "3", "--out", "x"], "got --nets too"),
         (["simulate", "--sweep", "x.toml"], "needs --out"),

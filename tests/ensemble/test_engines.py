@@ -106,8 +106,9 @@ def test_dask_gives_the_same_bytes_though_a_worker_is_killed(
     assert ensemble.profile.to_json() == want
 
 
-def test_ray_without_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A dead address costs ray half a minute to notice: its client is replaced by one that notices at once."""
+@pytest.mark.parametrize("address", ["127.0.0.1:9", "auto"])
+def test_ray_without_a_cluster(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dead address costs ray many minutes to notice: it is never asked. Its search for a cluster is replaced."""
 
     class Absent:
         @staticmethod
@@ -115,12 +116,13 @@ def test_ray_without_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
             return False
 
         @staticmethod
-        def init(**_: object) -> None:
+        def init(address: str, **_: object) -> None:
+            assert address == "auto"
             raise ConnectionError("Could not find any running Ray instance")
 
     monkeypatch.setitem(sys.modules, "ray", Absent)
-    with pytest.raises(RunError, match=r"expected a cluster at '127.0.0.1:9', got ConnectionError"):
-        run(plan(80), X, engine=Ray("127.0.0.1:9"))
+    with pytest.raises(RunError, match=rf"expected a cluster at '{address}', got Connection"):
+        run(plan(80), X, engine=Ray(address))
 
 
 @pytest.mark.slow

@@ -97,6 +97,24 @@ def test_table_and_resume(tmp_path: Path) -> None:
         run_sweep(Sweep.parse(TEXT.replace("seed = 5", "seed = 6")), out=tmp_path / "a", resume=True)
 
 
+def test_convolutions_take_made_images(tmp_path: Path) -> None:
+    text = TEXT.replace("features = 10", "shape = [2, 3, 4]").replace(
+        "width = [[4, 5, 6], 8]", "kernel_size = [1, [3, 2]]"
+    )
+    sweep = Sweep.parse(text.replace("depth = 3", "depth = 3\nwidth = 5"))
+    x = sweep.tensor()
+    assert x.shape == (2, 2, 3, 4)
+    want = torch.tensor([[1.0, 0.3], [0.3, 1.0]], dtype=torch.float64)
+    torch.testing.assert_close(x.flatten(1) @ x.flatten(1).T / 24, want)
+    rows = run_sweep(sweep, out=tmp_path / "a")
+    assert [row["kernel_size"] for row in rows[::2]] == [1, "[3, 2]"] * 2
+    assert all(abs(row["correlation"] - row["correlation_theory"]) < 0.3 for row in rows)
+    with pytest.raises(LoadError, match="features or a shape"):
+        Sweep.parse(
+            text.replace("shape", "features = 3\nshape").replace("depth = 3", "depth = 3\nwidth = 5")
+        ).tensor()
+
+
 @pytest.mark.parametrize(("count", "correlation"), [(1, 0.0), (2, -1.0), (2, 1.0), (5, -0.25), (5, 0.9)])
 def test_correlated_inputs_have_exactly_that_gram_matrix(count: int, correlation: float) -> None:
     x = correlated_inputs(7, count=count, correlation=correlation, q=2.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -134,6 +135,7 @@ class Ray:
             raise _absent("ray", "ray", error) from error
         started = not ray.is_initialized()
         try:
+            _knock(self.address)
             ray.init(address=self.address, ignore_reinit_error=True, log_to_driver=False, logging_level=40)
         except (ConnectionError, ValueError, RuntimeError, OSError) as error:
             raise RunError(
@@ -145,6 +147,13 @@ class Ray:
         finally:
             if started:
                 ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Raise an OSError if nobody listens at ``host:port``, which ray itself tries for many minutes to find out."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=10).close()
 
 
 def _ray_map(ray: Any, tasks: Sequence[Task]) -> Iterator[tuple[int, State]]:
