@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -12,7 +14,7 @@ from firstlight.errors import DomainError
 from firstlight.network import RandomNetwork
 from firstlight.theory.convolution import ConvolutionalNetwork
 from firstlight.theory.convolution_kernels import convolutional_kernels
-from firstlight.theory.kernels import kernels
+from firstlight.theory.kernels import Kernels, kernels
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +28,7 @@ class Posterior:
     variance
         (tests,), the same for every output.
     log_evidence
-        Log marginal likelihood of the training targets, summed over outputs.
+        Log marginal likelihood of the training targets, summed over outputs; NaN for trained networks.
     jitter
         Added to the diagonal besides the noise, so that the factorisation succeeded.
     """
@@ -49,11 +51,19 @@ def posterior(
     tests: Float[Tensor, m * _],
     *,
     noise: float | int = 1e-2,
+    kernel: Literal["nngp", "ntk"] = "nngp",
 ) -> Posterior:
     r"""Posterior mean and variance of the infinitely wide network given noisy targets.
 
     .. math:: μ = K_{*} (K + σ^2 I)^{-1} y, \qquad
         v = K_{**} - K_{*} (K + σ^2 I)^{-1} K_{*}^T
+
+    with ``"ntk"`` the law of networks trained to the end by gradient descent on squares,
+
+    .. math:: μ = Θ_{*} (Θ + σ^2 I)^{-1} y, \qquad
+        v = K_{**} + A K A^T - A K_{*}^T - K_{*} A^T, \quad A = Θ_{*} (Θ + σ^2 I)^{-1}
+
+    where σ² is a ridge that pulls the training back to where it began, and not noise.
 
     By Cholesky factorisation; if rounding makes K + σ²I indefinite, the diagonal grows by the smallest power of
     ten (relative to the mean variance) that mends it, and the result says so.
@@ -66,6 +76,8 @@ def posterior(
         Training inputs, targets (one column per output; centre them or use ±1 one-hot codes) and test inputs.
     noise
         Variance σ² of the targets' noise, ≥ 0.
+    kernel
+        ``"nngp"``: exact Bayesian inference; ``"ntk"``: gradient descent, whose ``log_evidence`` is NaN.
 
     Raises
     ------
@@ -74,7 +86,8 @@ def posterior(
 
     Notes
     -----
-    Lee et al. (2018), *Deep neural networks as Gaussian processes*, equations 8 and 9.
+    Lee et al. (2018), *Deep neural networks as Gaussian processes*, equations 8 and 9; Lee et al. (2019), *Wide
+    neural networks of any depth evolve as linear models*, equations 15 and 16, at infinite time.
 
     Examples
     --------
@@ -95,13 +108,21 @@ def posterior(
         )
     if not noise >= 0:
         raise DomainError(f"while computing a posterior: expected a noise variance ≥ 0, got {noise}")
+    if kernel not in ("nngp", "ntk"):
+        raise DomainError(
+            f"while computing a posterior: expected kernel to be 'nngp' or 'ntk', got {kernel!r}"
+        )
+    get = ("nngp",) if kernel == "nngp" else ("nngp", "ntk")
     if isinstance(network, ConvolutionalNetwork):
-        own = convolutional_kernels(network, x, get=("nngp",)).nngp
-        cross = convolutional_kernels(network, tests, x, get=("nngp",))
+        own, cross = (
+            convolutional_kernels(network, x, get=get),
+            convolutional_kernels(network, tests, x, get=get),
+        )
     else:
-        own = kernels(network, x, get=("nngp",)).nngp
-        cross = kernels(network, tests, x, get=("nngp",))
-    factor, jitter = _factor(own, float(noise))
+        own, cross = kernels(network, x, get=get), kernels(network, tests, x, get=get)
+    if own.ntk is not None and cross.ntk is not None:
+        return _trained(own.nngp, own.ntk, cross, cross.ntk, targets, float(noise))
+    factor, jitter = _factor(own.nngp, float(noise))
     weights = torch.cholesky_solve(targets, factor)
     half = torch.linalg.solve_triangular(factor, cross.nngp.T, upper=False)
     n, outputs = targets.shape
@@ -110,6 +131,16 @@ def posterior(
     evidence = fit - outputs * (float(factor.diagonal().log().sum()) + 0.5 * n * log_2pi)
     variance = (cross.q1 - (half * half).sum(0)).clamp(min=0)
     return Posterior(cross.nngp @ weights, variance, evidence, jitter)
+
+
+def _trained(
+    prior: Tensor, own: Tensor, cross: Kernels, between: Tensor, targets: Tensor, noise: float
+) -> Posterior:
+    """The law of outputs at the end of gradient descent."""
+    factor, jitter = _factor(own, noise)
+    through = torch.cholesky_solve(between.T, factor).T
+    variance = cross.q1 + ((through @ prior - 2 * cross.nngp) * through).sum(1)
+    return Posterior(through @ targets, variance.clamp(min=0), math.nan, jitter)
 
 
 def _factor(kernel: Tensor, noise: float) -> tuple[Tensor, float]:
