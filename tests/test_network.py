@@ -79,3 +79,16 @@ def test_a_lambda_cannot_be_written_down() -> None:
     net = RandomNetwork(depth=1, width=1, activation=lambda x: torch.tanh(x) / 2)
     with pytest.raises(DomainError, match="registered name"):
         net.to_dict()
+
+
+def test_siren_and_scaled_laws_are_written_down_and_read_back():
+    net = RandomNetwork.siren(depth=4, width=(64, 64, 64, 1), in_features=3, frequency=20, sigma_b=0.1)
+    assert RandomNetwork.from_dict(net.to_dict()) == net
+    # the first layer's real half width is 1/n₀, that of the others √(6/n)/ω
+    assert net.sigma_w / 3**0.5 * net.first_layer.factor == pytest.approx(1 / 3)
+    assert net.sigma_w / 64**0.5 == pytest.approx((6 / 64) ** 0.5 / 20)
+    for wrong in ({"frequency": 0.0}, {"in_features": 0}):
+        with pytest.raises(DomainError, match=next(iter(wrong))):
+            RandomNetwork.siren(**{"depth": 2, "width": 8, "in_features": 2, **wrong})
+    twice = RandomNetwork(depth=2, width=8, weight_law="2.5 * weibull(3)")
+    assert twice.weight_law.factor == 2.5

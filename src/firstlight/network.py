@@ -20,6 +20,9 @@ NORMS: tuple[str, ...] = get_args(Norm)
 # A pair's activation by name, such as "weibull-odd(3)": it lives in `pairs`, above the registry of names.
 _PAIR = re.compile(r"weibull-(odd|positive|critical)\(([^()]+)\)")
 
+# A law times a number, such as "2.5 * uniform".
+_SCALED = re.compile(r"\s*([0-9.eE+-]+)\s*\*\s*(.+)")
+
 
 def _fail(what: str, expected: str, got: object, hint: str) -> DomainError:
     return DomainError(f"while describing a RandomNetwork: expected {what} {expected}, got {got!r}; {hint}")
@@ -52,7 +55,8 @@ class RandomNetwork:
         Number n₀ of inputs, or None to take it from the inputs.
     weight_law, first_layer
         Law of the weights of layers 2, 3, … and of layer 1: ``"normal"``, ``"orthogonal"`` (√n times a Haar
-        matrix), a name that ``firstlight.weights.get`` knows, such as ``"weibull(3)"``, or a law object.
+        matrix), a name that ``firstlight.weights.get`` knows, such as ``"weibull(3)"``, a number times such a
+        name (``"2.5 * uniform"``), or a law object.
     norm
         ``"batch"`` (centred), ``"batch-uncentred"``, ``"layer"``, ``"rms"`` or None.
     skip, branch
@@ -120,6 +124,12 @@ class RandomNetwork:
             raise _fail("activation", "a name or a callable of one tensor", self.activation, "try 'tanh'")
         for name in ("weight_law", "first_layer"):
             law = getattr(self, name)
+            scaled = _SCALED.fullmatch(law) if isinstance(law, str) else None
+            if scaled:
+                from firstlight import weights
+
+                law = weights.get(scaled[2]).scaled(float(scaled[1]))
+                object.__setattr__(self, name, law)
             if not isinstance(law, str) and not hasattr(law, "sample"):
                 raise _fail(name, "a name or a law with a `sample` method", law, "try 'normal'")
 
@@ -145,6 +155,61 @@ class RandomNetwork:
             raise _fail("width", f"to have {self.depth} entries for depth {self.depth}", self.width, hint)
         if self.skip != 0 and len(set(self.widths)) > 1:
             raise _fail("width", "to be the same in every layer when skip ≠ 0", self.width, "set skip=0")
+
+    @classmethod
+    def siren(
+        cls,
+        *,
+        depth: int,
+        width: int | Sequence[int],
+        in_features: int,
+        frequency: float | int = 30.0,
+        **others: Any,
+    ) -> RandomNetwork:
+        r"""A sinusoidal network with the weight laws of its authors, in which the first layer has its own.
+
+        .. math:: φ(z) = \sin(ω z), \qquad W^1 \sim U(\pm 1/n_0), \qquad
+            W^l \sim U\big(\pm \sqrt{6/n}\,/ω\big) \text{ for } l > 1
+
+        The arguments of the first sines then have standard deviation ω/√(3n₀) for inputs of unit mean square, and
+        those of the next tend to the variance .7968 at which q = 1 − e^{−2q}.
+
+        Parameters
+        ----------
+        depth, width, in_features
+            As of the network; the first law needs n₀.
+        frequency
+            ω, 30 in the paper.
+        others
+            Further fields, such as ``sigma_b``.
+
+        Raises
+        ------
+        DomainError
+            A frequency that is not positive, or fields outside their domains.
+
+        Notes
+        -----
+        Sitzmann et al. (2020), *Implicit neural representations with periodic activation functions*, section 3.2.
+
+        Examples
+        --------
+        >>> from firstlight.network import RandomNetwork
+        >>> net = RandomNetwork.siren(depth=4, width=256, in_features=2)
+        >>> round(net.sigma_w * 30, 6), net.to_dict()["first_layer"].split(" * ")[1]
+        (2.44949, 'uniform')
+        """
+        if not (math.isfinite(frequency) and frequency > 0):
+            raise _fail("frequency", "> 0", frequency, "the paper takes 30")
+        if isinstance(in_features, bool) or not isinstance(in_features, int) or in_features < 1:
+            raise _fail("in_features", "to be an integer ≥ 1", in_features, "the first layer's law needs it")
+        fields_ = {
+            "activation": f"sin({float(frequency)!r})",
+            "sigma_w": math.sqrt(6) / frequency,
+            "weight_law": "uniform",
+            "first_layer": f"{frequency / math.sqrt(6 * in_features)!r} * uniform",
+        }
+        return cls(depth=depth, width=width, in_features=in_features, **{**fields_, **others})
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -231,6 +296,11 @@ def _spelled(field: str, value: Any) -> str:
     """The text that names an activation or a law, checked to be enough to make it again."""
     if isinstance(value, str):
         return value
+    base, factor = getattr(value, "base", None), getattr(value, "factor", None)
+    if field != "activation" and base is not None and isinstance(factor, int | float):
+        return f"{float(factor)!r} * {_spelled(field, base)}"
+    if field != "activation" and type(value).__name__ == "PowerUniform" and value.kappa == 1.0:
+        return "uniform"
     spelling = getattr(value, "spelling", None)
     if isinstance(spelling, str):
         return spelling

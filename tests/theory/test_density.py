@@ -22,7 +22,7 @@ def draw_layers(net, depth, count, seed):
             if net.weight_law == "normal":
                 w = torch.randn(count, generator=g, dtype=torch.float64)
             elif net.weight_law == "uniform":
-                w = (2 * torch.rand(count, generator=g, dtype=torch.float64) - 1) * math.sqrt(3)
+                w = 2 * torch.rand(count, generator=g, dtype=torch.float64) - 1
             else:
                 w = torch.randint(0, 2, (count,), generator=g).double() * 2 - 1
             total += w * net.phi(z[torch.randperm(count, generator=g)])
@@ -37,7 +37,7 @@ def draw_layers(net, depth, count, seed):
         ("tanh", 10, 1.2, 0.1, "normal"),
         ("relu", 6, 2**0.5, 0.0, "normal"),
         ("tanh", 2, 1.0, 0.0, "normal"),
-        ("tanh", 5, 1.0, 0.0, "uniform"),
+        ("tanh", 5, 3**0.5, 0.0, "uniform"),
         ("hardtanh", 3, 1.0, 0.3, "rademacher"),
     ],
 )

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import firstlight
+from firstlight import activations, weights
 from firstlight.errors import DomainError
 from firstlight.network import RandomNetwork
 from firstlight.profile import Profile
@@ -73,9 +74,28 @@ def test_a_pair_with_different_first_law_and_normaliser():
         depth=4, width=32, activation="relu", sigma_w=1.2, norm="layer", first_layer="uniform"
     )
     profile = firstlight.predict(net)
-    assert profile["q"][0] == pytest.approx(1.44)
+    assert profile["q"][0] == pytest.approx(1.44 / 3)  # U(−1, 1)
     assert profile["q"][1:] == pytest.approx(0.72)
     assert firstlight.predict(net.with_(norm="batch"))["correlation"][-1] == pytest.approx(1 / math.pi)
+
+
+@pytest.mark.parametrize("law", ["normal", "uniform", "rademacher", "weibull(3)", "laplace"])
+def test_a_law_by_name_is_the_law_that_networks_are_drawn_with(law):
+    net = RandomNetwork(depth=3, width=8, activation="tanh", weight_law=law, first_layer=law)
+    exact = weights.get(law).variance
+    expected = activations.second(net.phi, torch.tensor([exact], dtype=torch.float64)) * exact
+    assert firstlight.predict(net)["q"][:2] == pytest.approx([exact, float(expected)])
+
+
+def test_siren_from_its_first_layer_on():
+    """U(±1/n₀), then U(±√(6/n)/30): in units of the sine's argument 900/3n₀, and q → 1 − e^{−2q}, χ → 1.203."""
+    net = RandomNetwork.siren(depth=40, width=256, in_features=2)
+    profile = firstlight.predict(net)
+    assert profile["q"][0] * 900 == pytest.approx(150.0)
+    q = profile["q"][1:] * 900
+    assert q[0] == pytest.approx(1.0)
+    assert q[1:] == pytest.approx(1 - np.exp(-2 * q[:-1]))
+    assert (round(q[-1], 4), round(profile["chi"][-1], 3)) == (0.7968, 1.203)
 
 
 def test_extreme_networks():

@@ -225,7 +225,7 @@ def _characteristic(law: Any) -> Callable[[np.ndarray], np.ndarray]:
     if law == "normal":
         return lambda s: np.exp(-0.5 * s * s)
     if law == "uniform":
-        return lambda s: np.sinc(math.sqrt(3) * s / math.pi)
+        return lambda s: np.sinc(s / math.pi)
     if law == "rademacher":
         return np.cos
     from firstlight import weights
