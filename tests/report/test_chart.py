@@ -187,3 +187,12 @@ def test_the_sequential_colours_grow_in_lightness_and_the_diverging_are_palest_i
     assert all(a < b for a, b in pairwise(grown))
     spread = [luminance(colour(i / 50, diverging=True)) for i in range(51)]
     assert max(spread) == spread[25]
+
+
+@pytest.mark.parametrize("style", ["both", "line"])
+def test_an_error_that_reaches_below_zero_ends_at_the_bottom_of_a_logarithmic_axis(style):
+    y = Axis("q", scale="log", low=1e-3)
+    chart = line_chart([Series("q", [1, 2], [0.01, 0.1], style, error=[0.02, 0.01])], title="q", y=y)
+    assert "nan" not in str(chart)
+    below = line_chart([Series("q", [1, 2], [0.01, 0.1], style, error=[0.0099, 0.01])], title="q", y=y)
+    assert chart.count("<path") == below.count("<path")

@@ -38,18 +38,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compute, print and write; 0."""
+    from firstlight.report import experiments
     from firstlight.report.files import write_whole
-    from firstlight.report.page import grid, page, section
+    from firstlight.report.page import page
 
-    rows, figures = _correlations(args) if args.experiment == "E1" else _deep_ks(args)
+    first = args.experiment == "E1"
+    rows, sections = _correlations(args) if first else _deep_ks(args)
     if args.json is not None:
         write_whole(args.json, json.dumps(rows, indent=1))
     if args.html is not None:
-        title = (
-            "Propagation of correlations" if args.experiment == "E1" else "Deep Kolmogorov–Smirnov distances"
-        )
-        intro = "After Wolinski & Arbel, TMLR 2025."
-        write_whole(args.html, page(title, section(title, grid(*figures), intro=intro)))
+        title = "Propagation of correlations" if first else "Deep Kolmogorov–Smirnov distances"
+        about = experiments.CORRELATIONS if first else experiments.DEEP_KS
+        write_whole(args.html, page(title, *sections, subtitle=about))
     return 0
 
 
@@ -67,11 +67,10 @@ def _widths(args: argparse.Namespace, default: tuple[int, ...]) -> tuple[int, ..
 def _correlations(args: argparse.Namespace) -> tuple[list[dict[str, Any]], list[Any]]:
     from firstlight.cli.simulate import engine_of
     from firstlight.papers import wolinski2025_ensembles as paper
-    from firstlight.report.axis import Axis
-    from firstlight.report.heatmap import heat_map
+    from firstlight.report.experiments import correlation_section, correlation_table
 
     inputs, labels = paper.images(args.data, per_class=args.per_class, directory=args.data_dir)
-    rows, figures = [], []
+    rows, sections = [], []
     for name in (args.networks or "tanh;relu").split(";"):
         for width in _widths(args, (10, 100)):
             result = paper.correlations(
@@ -97,29 +96,19 @@ def _correlations(args: argparse.Namespace) -> tuple[list[dict[str, Any]], list[
                 }
                 rows.append(row)
                 _print(row)
-                figures.append(
-                    heat_map(
-                        result.classes(layer)[::-1],
-                        title=f"{name}, width {width}, " + (f"layer {layer}" if layer else "input"),
-                        x=Axis("class"),
-                        y=Axis("class"),
-                        z=Axis("correlation", low=-1, high=1),
-                        centre=0,
-                    )
-                )
-    return rows, figures
+            sections.append(correlation_section(result))
+    return rows, [*sections, correlation_table(rows)]
 
 
 def _deep_ks(args: argparse.Namespace) -> tuple[list[dict[str, Any]], list[Any]]:
     from firstlight.cli.simulate import engine_of
     from firstlight.papers import wolinski2025_ensembles as paper
-    from firstlight.report.axis import Axis
-    from firstlight.report.chart import Rule, Series, line_chart
+    from firstlight.report.experiments import deep_ks_section
 
     names = args.networks.split(";") if args.networks else list(paper.deep_ks_networks())
-    rows, figures = [], []
+    rows, sections = [], []
     for width in _widths(args, paper.E2_WIDTHS):
-        lines: dict[str, list[Any]] = {"raw": [], "standardised": []}
+        results = []
         for name in names:
             out = None if args.out is None else Path(args.out) / f"{name}-{width}"
             result = paper.deep_ks(
@@ -131,9 +120,7 @@ def _deep_ks(args: argparse.Namespace) -> tuple[list[dict[str, Any]], list[Any]]
                 out=out,
                 resume=args.resume,
             )
-            for kind, series in lines.items():
-                y, se = getattr(result, kind), getattr(result, f"{kind}_se")
-                series.append(Series(name, result.depth, y, "both", error=se))
+            results.append(result)
             for i, depth in enumerate(result.depth):
                 rows.append(
                     {"network": name, "width": width, "layer": int(depth)}
@@ -143,17 +130,8 @@ def _deep_ks(args: argparse.Namespace) -> tuple[list[dict[str, Any]], list[Any]]
                     }
                 )
             _print(rows[-1])
-        for kind, series in lines.items():
-            figures.append(
-                line_chart(
-                    series,
-                    title=f"width {width}, {kind}",
-                    x=Axis("layer"),
-                    y=Axis("KS distance to N(0,1)", scale="log"),
-                    rules=[Rule(result.critical, "5 % line")],
-                )
-            )
-    return rows, figures
+        sections.append(deep_ks_section(width, results))
+    return rows, sections
 
 
 def _plain(value: float) -> float | None:

@@ -247,7 +247,7 @@ def draw_series(one: Series, colour: int, across: Range, up: Range, marks: int =
         strokes = "".join(f"M{round(across(one.x[i]) - 4, 1)} {up(one.y[i])}h8" for i in shown)
         parts.append(element("path", d=strokes, class_="line"))
     if one.error is not None and one.style not in _THEORY:
-        bars = "".join(f"M{across(one.x[i])} {up(one.y[i] - one.error[i])}V{up(one.y[i] + one.error[i])}"
+        bars = "".join(f"M{across(one.x[i])} {_low(one, i, up)}V{up(one.y[i] + one.error[i])}"
                        for i in shown if one.error[i] > 0)  # fmt: skip
         parts.append(element("path", d=bars, class_="bar") if bars else Markup(""))
     if one.style not in _THEORY:
@@ -281,10 +281,17 @@ def _polyline(one: Series, points: Sequence[int], across: Range, up: Range) -> s
     return "".join(path)
 
 
+def _low(one: Series, i: int, up: Range) -> float:
+    """The pixel of the lower end of an error; on a logarithmic axis one that reaches below 0 ends at its bottom."""
+    assert one.error is not None
+    value = one.y[i] - one.error[i]
+    return up(max(value, 0.0) if up.axis.scale == "log" else value)
+
+
 def _band(one: Series, shown: Sequence[int], across: Range, up: Range) -> Markup:
     assert one.error is not None
     top = [f"{across(one.x[i])} {up(one.y[i] + one.error[i])}" for i in shown]
-    bottom = [f"{across(one.x[i])} {up(one.y[i] - one.error[i])}" for i in reversed(shown)]
+    bottom = [f"{across(one.x[i])} {_low(one, i, up)}" for i in reversed(shown)]
     return element("path", d=f"M{'L'.join(top + bottom)}z", class_="band") if shown else Markup("")
 
 
