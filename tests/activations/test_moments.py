@@ -115,3 +115,17 @@ def test_bad_input_is_named():
         activations.gain(lambda x: 0 * x)
     with pytest.raises(DomainError, match="grows faster"):
         activations.moments(activations.get(lambda x: torch.exp(x * x)), 1.0)
+
+
+@pytest.mark.parametrize(
+    ("function", "name", "reason"),
+    [
+        (lambda x: torch.exp(x * x), "superexponential", "finite values|alive"),
+        (lambda x: torch.where(x > 1, torch.nan, x), "undefined past one", "NaN"),
+    ],
+)
+def test_a_moment_that_is_no_number_is_named_with_its_activation(function, name, reason):
+    phi = activations.Activation(name, function)
+    for moment in (activations.moments, activations.second, lambda p, q: activations.dual(p, q, q, 0.5)):
+        with pytest.raises(DomainError, match=f"moment.*of '{name}'.*({reason})"):
+            moment(phi, 1.0)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -61,6 +63,16 @@ def _variances(q: Scalars, what: str) -> Float64[Tensor, "*shape"]:
     return values
 
 
+@contextmanager
+def _named(what: str, phi: Activation) -> Iterator[None]:
+    """Errors of the integration tell which moment of which activation it was."""
+    try:
+        yield
+    except DomainError as error:
+        reason = str(error).split(": ", 1)[-1]
+        raise DomainError(f"while computing {what} of {phi.name!r}: {reason}") from error
+
+
 def moments(phi: Activation, q: Scalars, *, closed: bool = True) -> Moments:
     r"""Moments of φ at variances q: closed forms where there are (and ``closed`` is true), else quadrature.
 
@@ -107,7 +119,8 @@ def moments(phi: Activation, q: Scalars, *, closed: bool = True) -> Moments:
         found = gauss.integrate(functions, 0.0, q.sqrt(), kinks=phi.kinks, even=even).value
         return torch.cat([found, q[None]]).T
 
-    result = interpolated(rows, variances.reshape(-1), sizes=_sizes).T[:4]
+    with _named(f"moments at variances up to {float(variances.max()) if variances.numel() else 0:.4g}", phi):
+        result = interpolated(rows, variances.reshape(-1), sizes=_sizes).T[:4]
     mean, second, slope, pull = result.reshape(4, *variances.shape)
     growth = (pull * inverse - second) * inverse / 2 if phi.jumps else pull * inverse
     at_zero = variances == 0
@@ -166,7 +179,8 @@ def second(phi: Activation, q: Scalars, *, closed: bool = True) -> Tensor:
     if phi.degree is not None and bool((variances != 1).any()):
         return second(phi, 1.0, closed=closed) * variances.pow(phi.degree)
     even = phi.parity is not None
-    return gauss.integrate(lambda x: phi(x) ** 2, 0.0, variances.sqrt(), kinks=phi.kinks, even=even).value
+    with _named("the second moment", phi):
+        return gauss.integrate(lambda x: phi(x) ** 2, 0.0, variances.sqrt(), kinks=phi.kinks, even=even).value
 
 
 def _growth_at_zero(phi: Activation) -> Tensor:
@@ -187,7 +201,8 @@ def fourth(phi: Activation, q: Scalars) -> Tensor:
     if phi.degree is not None and bool((variances != 1).any()):
         return fourth(phi, 1.0) * variances.pow(2 * phi.degree)
     even = phi.parity is not None
-    return gauss.integrate(lambda x: phi(x) ** 4, 0.0, variances.sqrt(), kinks=phi.kinks, even=even).value
+    with _named("the fourth moment", phi):
+        return gauss.integrate(lambda x: phi(x) ** 4, 0.0, variances.sqrt(), kinks=phi.kinks, even=even).value
 
 
 def dual(phi: Activation, q1: Scalars, q2: Scalars, c: Scalars, *, closed: bool = True) -> Tensor:
@@ -229,7 +244,8 @@ def _pair(phi: Activation, q1: Scalars, q2: Scalars, c: Scalars, closed: bool, *
         k, rest, a, b = torch.broadcast_tensors(k, rest, a, b)
         return (form.slope if slope else form.dual)(torch, a, b, k, rest) + torch.zeros_like(k)
     f = phi.derivative if slope else phi.function
-    return gauss.expect2(f, f, rho, std=(a.sqrt(), b.sqrt()), kinks=(phi.kinks, phi.kinks))
+    with _named("a pair moment", phi):
+        return gauss.expect2(f, f, rho, std=(a.sqrt(), b.sqrt()), kinks=(phi.kinks, phi.kinks))
 
 
 def gain(activation: object, *, q: float | int = 1.0, centred: bool = False) -> float:
