@@ -27,6 +27,8 @@ _MOST = 512
 _MOST_PANELS = 400
 _SPLIT = 4
 _ROUNDS = 6
+# So many panels that fail together oscillate; fewer have kinks.
+_MANY_AT_ONCE = 6
 _UNDERFLOW = -650.0
 # Narrower Gaussians are left to the adaptive rule, for their squares underflow.
 _NARROWEST = 1e-140
@@ -91,14 +93,27 @@ def _merged(edges: np.ndarray, kinks: tuple[float, ...], mean: float, even: bool
 
 
 @lru_cache(maxsize=256)
-def _nodes(mean: float, low: float, high: float, kinks: tuple[float, ...], even: bool) -> Nodes:
+def _nodes(
+    mean: float, low: float, high: float, kinks: tuple[float, ...], even: bool, widest: float = math.inf
+) -> Nodes:
     edges = _edges(mean, low, high, kinks, even)
+    if (edges[-1] - edges[0]) / widest < _MOST_PANELS:
+        edges = _no_wider(edges, widest)
     r = rule()
     half = np.diff(edges) / 2
     offset = (edges[1:] + edges[:-1])[:, None] / 2 + half[:, None] * r.nodes.numpy()
     one = _product(offset, half, low) if low == high else None
     sums = (one[1].sum(axis=1), np.ascontiguousarray(one[0][:, len(half) :])) if one is not None else None
     return Nodes(torch.from_numpy(mean + offset), edges, half, offset, one, sums)
+
+
+def _no_wider(edges: np.ndarray, widest: float) -> np.ndarray:
+    """The edges with panels cut into equal parts that are not wider."""
+    parts = np.maximum(np.ceil(np.diff(edges) / widest), 1).astype(int)
+    starts = np.repeat(edges[:-1], parts)
+    step = np.repeat(np.diff(edges) / parts, parts)
+    along = np.arange(len(starts)) - np.repeat(np.cumsum(parts) - parts, parts)
+    return np.append(starts + along * step, edges[-1])
 
 
 def _product(offset: np.ndarray, half: np.ndarray, std: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -123,12 +138,16 @@ def _columns() -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True, eq=False)
 class Sums:
-    """Integrals and error estimates, (functions …, Gaussians), and which Gaussians are resolved."""
+    """Integrals and error estimates, (functions …, Gaussians), and which Gaussians are resolved.
+
+    ``widest`` is the width of panels from which on f oscillates too often for one.
+    """
 
     value: np.ndarray
     error: np.ndarray
     done: np.ndarray
     evaluations: int
+    widest: float = math.inf
 
 
 def one_gaussian(
@@ -215,7 +234,7 @@ def many_gaussians(
     if ((ordered > 0) & (ordered < _NARROWEST)).any():
         return None
     parts: list[Sums] = []
-    start = 0
+    start, widest = 0, math.inf
     while start < len(ordered):
         if ordered[start] == 0:
             stop = int(np.searchsorted(ordered, 0.0, side="right"))
@@ -223,9 +242,10 @@ def many_gaussians(
         else:
             stop = int(np.searchsorted(ordered, ordered[start] * _RATIO, side="right"))
             stop = min(stop, start + _MOST)
-            part = _group(_Panels(f, mean, ordered[start:stop]), tuple(kinks), rtol, even)
+            part = _group(_Panels(f, mean, ordered[start:stop]), tuple(kinks), rtol, even, widest)
         if part is None:
             return None
+        widest = min(widest, part.widest)
         parts.append(part)
         start = stop
     back = np.empty_like(order)
@@ -280,10 +300,10 @@ class _Panels:
         return out[:, 0], error, mass, ends
 
 
-def _group(panels: _Panels, kinks: tuple[float, ...], rtol: float, even: bool) -> Sums | None:
+def _group(panels: _Panels, kinks: tuple[float, ...], rtol: float, even: bool, widest: float) -> Sums | None:
     """Integrals of one group; panels that do not resolve f for one of its Gaussians are split for all."""
-    std = panels.std
-    nodes = _nodes(panels.mean, float(std[0]), float(std[-1]), kinks, even)
+    std, oscillates = panels.std, math.inf
+    nodes = _nodes(panels.mean, float(std[0]), float(std[-1]), kinks, even, widest)
     with np.errstate(all="ignore"):
         found = panels(nodes.offset, nodes.half, slice(None))
         if found is None:
@@ -300,6 +320,9 @@ def _group(panels: _Panels, kinks: tuple[float, ...], rtol: float, even: bool) -
             if turn == _ROUNDS or np.count_nonzero(split) * _SPLIT > _MOST_PANELS:
                 done[own.start + who] = False
                 break
+            if np.count_nonzero(split) >= _MANY_AT_ONCE:
+                # not kinks: wider Gaussians would meet the same at every place
+                oscillates = float((high - low)[split].min()) / 1.5
             # only the Gaussians that need it go on, with those between them
             part = slice(who[0], who[-1] + 1)
             own = slice(own.start + part.start, own.start + part.stop)
@@ -320,4 +343,6 @@ def _group(panels: _Panels, kinks: tuple[float, ...], rtol: float, even: bool) -
         scale = _NORM / std
         errors = np.maximum(errors, 0.0) + 4e-16 * total
     shape = (*panels.shape, len(std))
-    return Sums((values * scale).reshape(shape), (errors * scale).reshape(shape), done, panels.evaluations)
+    return Sums(
+        (values * scale).reshape(shape), (errors * scale).reshape(shape), done, panels.evaluations, oscillates
+    )
