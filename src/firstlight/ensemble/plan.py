@@ -103,7 +103,8 @@ class Plan:
     def chunk(self, shape: Sequence[int]) -> int:
         """How many networks are computed together on inputs of this shape (features, …, inputs)."""
         patch = math.prod(self.net.kernel(len(shape) - 2))
-        return max(1, CHUNK // (max(self.net.widths) * math.prod(shape[1:]) * patch))
+        entries = CHUNK // 2 if self.gradients else CHUNK  # all layers are held for the way back
+        return max(1, entries // (max(self.net.widths) * math.prod(shape[1:]) * patch))
 
     def memory(self, shape: Sequence[int]) -> int:
         """Bytes that computing one shard on inputs of this shape needs at most, apart from torch itself."""
