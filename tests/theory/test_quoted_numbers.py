@@ -112,3 +112,16 @@ def test_activations_that_outgrow_a_gaussian_are_told_apart(phi):
 def test_bad_input_gets_a_sentence_that_names_the_quantity(call):
     with pytest.raises(DomainError, match=r"expected .*got"):
         call()
+
+
+@pytest.mark.parametrize(
+    ("activation", "coefficient"),
+    [("relu", 0.625), ("linear", 0.25), ("tanh", 0.0784), ("erf", 0.0700), ("sin", 0.0806), ("gelu", 0.777)],
+)
+def test_edgeworth_coefficients(activation, coefficient):
+    """He₄ coefficient times n with Gaussian weights: (3 E φ⁴/(E φ²)² − 3)/24 at q = 1."""
+    phi = activations.get(activation)
+    ratio = float(activations.fourth(phi, 1.0) / activations.second(phi, 1.0) ** 2)
+    assert (3 * ratio - 3) / 24 == pytest.approx(
+        coefficient, abs=0.00051 if activation == "gelu" else 0.000051
+    )
