@@ -55,8 +55,8 @@ def test_against_the_recursion_pair_by_pair(activation, same_norm):
 
 def trapezoid(phi, q1, q2, k):
     """E φφ and E φ'φ' of a smooth φ by equal steps in both Gaussians, whose error falls exponentially with them."""
-    g = torch.arange(-9.5, 9.5, 1 / 16, dtype=torch.float64)
-    w = torch.exp(-g * g / 2) / (16 * math.sqrt(2 * math.pi))
+    g = torch.arange(-9.5, 9.5, 1 / 8, dtype=torch.float64)
+    w = torch.exp(-g * g / 2) / (8 * math.sqrt(2 * math.pi))
     first = math.sqrt(q1) * g
     second = k / math.sqrt(q1) * g[:, None] + math.sqrt(max(q2 - k * k / q1, 0.0)) * g
     return tuple(float(w * f(first) @ f(second) @ w) for f in (phi, phi.derivative))

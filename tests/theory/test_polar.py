@@ -6,11 +6,11 @@ from firstlight.theory import kernels
 from firstlight.theory.polar import Polar
 from firstlight.theory.variance_table import VarianceTable
 
-C = torch.tensor([-1.0, -0.99, 0.0, 0.5, 1 - 1e-9, 1 - 1e-12, 1.0], dtype=torch.float64)
+C = torch.tensor([-1.0, -0.3, 1 - 1e-12, 1.0], dtype=torch.float64)
 
 
-@pytest.mark.parametrize("activation", ["elu", "selu", "softsign", "silu"])
-@pytest.mark.parametrize("q", [1e-12, 1.0, 50.0, 1e12])
+@pytest.mark.parametrize("activation", ["elu", "softsign", "silu"])
+@pytest.mark.parametrize("q", [1e-12, 50.0, 1e12])
 def test_against_plain_quadrature(activation, q):
     phi = activations.get(activation)
     polar = Polar.of(phi, q)
@@ -50,7 +50,7 @@ def test_the_interpolant_is_the_rule():
 
 def test_kernels_of_inputs_of_different_norms():
     """Many inputs go through the interpolant, few pair by pair."""
-    x = torch.randn(64, 40, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    x = torch.randn(64, 200, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     net = RandomNetwork(depth=2, width=8, activation="selu", sigma_w=1.1, sigma_b=0.1, parametrisation="ntk")
     many, few = kernels(net, x), kernels(net, x[:5])
     torch.testing.assert_close(many.nngp[:5, :5], few.nngp, rtol=1e-10, atol=1e-11)
