@@ -73,3 +73,15 @@ def test_refusals(
 def test_no_sweep_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plot", str(tmp_path), "--html", str(tmp_path / "x.html")]) == 2
     assert "finished sweep" in capsys.readouterr().err
+
+
+def test_values_at_unequal_distances_stand_where_they_are() -> None:
+    from firstlight.cli.plot import _cells, _steps
+
+    assert _steps([0.0, 0.5, 1.0]) == [0, 1, 2]
+    axis, steps = _cells("sigma_b", [0.0, 0.1, 0.3]), _steps([0.0, 0.1, 0.3])
+    assert (axis.low, axis.high) == pytest.approx((-0.05, 0.4))
+    # borders half-way between neighbours: shares .1, .15 and .2 of .45
+    assert [steps.count(i) / len(steps) for i in range(3)] == pytest.approx(
+        [0.1 / 0.45, 0.15 / 0.45, 0.2 / 0.45], abs=0.03
+    )

@@ -8,12 +8,15 @@ from __future__ import annotations
 import argparse
 import json
 import math
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from firstlight.errors import LoadError
 
 SUMMARY = "draw the table of a sweep: a heat map, or lines against depth"
+
+_UNEQUAL = 48  # equal steps that stand for values at unequal distances
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -106,8 +109,20 @@ def _cells(label: str, values: list[float]) -> Any:
     """An axis whose cells have the values in their middles."""
     from firstlight.report.axis import Axis
 
-    half = (values[-1] - values[0]) / (2 * (len(values) - 1)) if len(values) > 1 else 0.5
-    return Axis(label, low=values[0] - half, high=values[-1] + half)
+    if len(values) == 1:
+        return Axis(label, low=values[0] - 0.5, high=values[0] + 0.5)
+    first, last = values[1] - values[0], values[-1] - values[-2]
+    return Axis(label, low=values[0] - first / 2, high=values[-1] + last / 2)
+
+
+def _steps(values: list[float]) -> list[int]:
+    """Which value stands at each equal step along its axis: each once, or the nearest where distances differ."""
+    gaps = [b - a for a, b in pairwise(values)]
+    if not gaps or max(gaps) - min(gaps) <= 1e-6 * max(gaps):
+        return list(range(len(values)))
+    axis = _cells("", values)
+    middles = [axis.low + (i + 0.5) * (axis.high - axis.low) / _UNEQUAL for i in range(_UNEQUAL)]
+    return [min(range(len(values)), key=lambda k: abs(values[k] - at)) for at in middles]
 
 
 def _maps(rows: list[dict[str, Any]], args: argparse.Namespace) -> list[Any]:
@@ -136,9 +151,10 @@ def _maps(rows: list[dict[str, Any]], args: argparse.Namespace) -> list[Any]:
         raise LoadError(f"while plotting: expected a layer among {known}, got {args.layer}")
     xs, ys = sorted({key[0] for key in chosen}), sorted({key[1] for key in chosen})
     curves = _edge(args, xs, ys) if args.edge is not None else []
+    across, up = ([values[i] for i in _steps(values)] for values in (xs, ys))
     names = {args.value: "simulated", _theory(args.value): "infinite width"}
     tables = {
-        label: [[_number(chosen[x, y][name]) if (x, y) in chosen else math.nan for x in xs] for y in ys]
+        label: [[_number(chosen[x, y][name]) if (x, y) in chosen else math.nan for x in across] for y in up]
         for name, label in names.items()
         if name in rows[0]
     }
