@@ -52,3 +52,20 @@ def test_signed_uniforms() -> None:
         assert abs(share - edge) < 5 * math.sqrt(edge * (1 - edge) / n), edge
     # small ones keep their digits: a grid of 2⁻²⁴ would hold 168 different values here
     assert len(magnitude[magnitude < 1e-5].unique()) == int((magnitude < 1e-5).sum())
+
+
+@pytest.mark.parametrize("shape", [(64, 4096), (63, 5000), (4, 3)], ids=["fast", "odd rows", "small"])
+def test_scaled_normals_are_the_same_normals_times_the_scale(shape: tuple[int, int]) -> None:
+    scale = torch.rand(shape[1], generator=torch.Generator().manual_seed(9)) + 0.1
+    plain, scaled = (torch.empty(shape) for _ in range(2))
+    generator = torch.Generator().manual_seed(4)
+    state = generator.get_state()
+    fill_normal(scaled, generator, scale=scale)
+    assert bool(torch.isfinite(scaled).all())
+    if shape[0] % 2:  # by torch's own method, as tensors of an odd size are
+        generator.set_state(state)
+        torch.testing.assert_close(plain.normal_(generator=generator) * scale, scaled)
+        return
+    generator.set_state(state)
+    # products in another order: a few units in the last place
+    torch.testing.assert_close(fill_normal(plain, generator) * scale, scaled, rtol=1e-6, atol=0.0)
