@@ -120,6 +120,12 @@ def test_bad_split(split):
         pairs.weibull(3.0, split=split)
 
 
+@pytest.mark.parametrize("theta", [1.9, -math.inf, math.nan])
+def test_bad_theta(theta):
+    with pytest.raises(DomainError, match="theta"):
+        pairs.weibull(theta)
+
+
 def test_bad_kind():
     with pytest.raises(DomainError, match="kind"):
         pairs.weibull(3.0, kind="even")

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import prune
 
 from firstlight import pairs, weights
 from firstlight.errors import DomainError
@@ -82,6 +83,48 @@ def test_integer_weights_are_refused():
     layer.weight = nn.Parameter(torch.ones(3, 3, dtype=torch.int8), requires_grad=False)
     with pytest.raises(DomainError, match="floating"):
         pairs.weibull(3.0).initialise_(nn.Sequential(nn.Linear(3, 3), layer))
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        nn.utils.parametrizations.weight_norm,
+        nn.utils.parametrizations.spectral_norm,
+        nn.utils.parametrizations.orthogonal,
+        lambda layer: prune.l1_unstructured(layer, "weight", 0.5),
+    ],
+    ids=["weight norm", "spectral norm", "orthogonal", "pruned"],
+)
+def test_weights_that_are_computed_are_left_and_said_so(wrap):
+    model = nn.Sequential(nn.Linear(4, 4), wrap(nn.Linear(4, 4)))
+    before = {k: v.clone() for k, v in model[1].state_dict().items()}
+    done = pairs.weibull(3.0).initialise_(model)
+    assert [name for name, *_ in done.written] == ["0"]
+    assert "computed" in dict(done.left)["1"]
+    for name, value in model[1].state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
+def test_frozen_bias_is_left():
+    layer = nn.Linear(3, 3)
+    layer.bias.requires_grad_(False)
+    before = layer.bias.clone()
+    done = pairs.weibull(3.0).initialise_(layer)
+    assert torch.equal(layer.bias, before)
+    assert done.left == (("Linear.bias", "it is frozen"),)
+
+
+def test_weights_that_cannot_be_written_are_refused_before_any_is():
+    with torch.inference_mode():
+        closed = nn.Linear(3, 3)
+    complexes = nn.Linear(3, 3)
+    complexes.weight = nn.Parameter(torch.ones(3, 3, dtype=torch.complex64))
+    for last in (closed, nn.Linear(3, 3, device="meta"), complexes):
+        model = nn.Sequential(nn.Linear(3, 3), last)
+        before = model[0].weight.clone()
+        with pytest.raises(DomainError, match="while initialising '1'"):
+            pairs.weibull(3.0).initialise_(model)
+        assert torch.equal(model[0].weight, before)
 
 
 def test_pre_activations_of_a_deep_narrow_network_stay_gaussian():

@@ -36,7 +36,7 @@ def test_closed_partners_give_a_gaussian(law):
     if law.strip[0] < -1:  # φᵒ'(0) = E[1/|W|]
         assert check.slope_at_zero == pytest.approx(law.moment(-1), rel=1e-9)
     g = torch.Generator().manual_seed(5)
-    n = 100_000
+    n = 10_000 if isinstance(law, weights.Discrete) else 100_000  # a quantile sums hundreds of terms
     w = law.sample((n,), generator=g, dtype=torch.float64).numpy()
     z = w * pair.exact(torch.randn(n, generator=g, dtype=torch.float64).numpy())
     assert stats.kstest(z, "norm").pvalue > 1e-5
@@ -62,6 +62,33 @@ def test_inversion_recovers_the_closed_forms(name):
     ours = pairs.partner(law, numerical=True)
     np.testing.assert_allclose(ours.exact(X), pairs.partner(law).exact(X), rtol=1e-8)
     assert ours.exact.magnitude.error < 1e-7
+
+
+def test_a_partner_found_from_a_quantile_function_proves_itself_at_both_ends():
+    # uniform weights: |φ| is χ₃, whose density vanishes at 0, so φ has an infinite slope and χ₁ = ∞
+    pair = pairs.partner(weights.from_icdf(lambda p: 2 * p - 1))
+    check = pair.check()
+    assert check.passed, str(check)
+    assert check.chi == check.slope_at_zero == math.inf
+    assert "no second moment" in check.gradient
+    magnitude = pair.exact.magnitude
+    y = np.array([1e-12, 1e-6, 1e-3, 9.5, 12.0])  # past both ends of the table
+    # the table starts at y = .0026, and the power law it goes on by is right to a share of y²
+    np.testing.assert_allclose(magnitude.cdf(y), stats.chi.cdf(y, 3), rtol=1e-5)
+    np.testing.assert_allclose(magnitude.pdf(y[:3]), stats.chi.pdf(y[:3], 3), rtol=1e-5)
+    # the survival is continued by the power of y that −log P has at the end, so its logarithm is right to a hundredth
+    np.testing.assert_allclose(magnitude.log_sf(y), stats.chi.logsf(y, 3), rtol=0.01, atol=1e-7)
+    np.testing.assert_allclose(np.log(magnitude.pdf(y[3:])), stats.chi.logpdf(y[3:], 3), rtol=0.02)
+    for p in (1e-20, 0.3, 0.999):
+        at = magnitude.quantile(np.array([p]), np.array([math.log1p(-p)]))
+        assert float(magnitude.cdf(at)[0]) == pytest.approx(p, rel=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("law", "finite"), [("chi(1.5)", True), ("chi(3)", True), ("uniform", False), ("normal", False)]
+)
+def test_growth_is_infinite_exactly_where_the_slope_has_no_second_moment(law, finite):
+    assert math.isfinite(pairs.partner(weights.get(law)).check().chi) == finite
 
 
 def test_inversion_of_a_law_without_closed_form():
@@ -95,8 +122,31 @@ def test_no_partner_says_why(law, reason):
 def test_why_not():
     assert "atom at 0" in pairs.why_not(torch.relu)[0]
     assert "kurtosis" in pairs.why_not(torch.nn.functional.gelu)[0]
-    with pytest.raises(DomainError, match="one variable"):
-        pairs.why_not(lambda x: x.sum())
+
+
+@pytest.mark.parametrize(
+    ("phi", "reason"),
+    [
+        (lambda x: x.sum(), "entry by entry"),
+        (torch.nn.Softmax(dim=0), "other entries"),
+        (lambda x: (x - x.mean()) / x.std(), "other entries"),
+        (torch.nn.Dropout(0.5), "chance"),
+        (torch.nn.GLU(), "entry by entry"),
+        (lambda x: x.float() @ x, "float64"),
+        (torch.log, "finite"),
+    ],
+    ids=["sum", "softmax", "norm", "dropout", "glu", "dtype", "log"],
+)
+def test_what_is_no_function_of_one_number_is_refused(phi, reason):
+    for verb in (pairs.why_not, pairs.weights_for, pairs.match_kurtosis):
+        with pytest.raises(DomainError, match=f"one variable.*{reason}"):
+            verb(phi)
+
+
+def test_a_law_by_its_name():
+    assert pairs.partner("chi(3)").exact(X)[3] == pytest.approx(math.sqrt(3) * math.erf(2**-0.5), rel=1e-9)
+    with pytest.raises(DomainError, match="weight law"):
+        pairs.partner("nonsense")
 
 
 @pytest.mark.parametrize(

@@ -89,11 +89,16 @@ def collapsed(theta: mp.mpf, y: mp.mpf) -> tuple[mp.mpf, mp.mpf]:
     a = 2 / theta
     x, turn = y * y / 2, mp.expjpi(a)
     half = mp.expjpi(a / 2)
-    # the peak e^L is as narrow as 1/√L, and has to cancel to e^{−L}: the trapezoid errs by exp(−2π²/(L step²))
+    # The integrand has a peak e^L and has to cancel to e^{−L}. Moved by iη its peak is e^{L g(η)},
+    # g = cos η e^{(η+π) tan η}, so the trapezoid errs by exp(L g(η) − 2πη/step) for the best η: that has to be
+    # below e^{−2L}, and e^{−140} more.
     level = max(mp.mp.dps - 60, 0) * math.log(10) / 2
-    step = mp.mpf(1) / max(20, math.ceil(3.5 * math.sqrt(level * (2 * level + 100) / 19.7)))
+    shifts = [0.01 * i for i in range(5, 120)]
+    peaks = [math.cos(t) * math.exp((t + math.pi) * math.tan(t)) for t in shifts]
+    rate = min((level * (g + 2) + 140) / t for g, t in zip(peaks, shifts, strict=True))
+    step = mp.mpf(1) / max(20, math.ceil(rate / (2 * math.pi)))
     f = big_f = mp.mpf(0)
-    start = -int(mp.log(150 / a) / step)  # r^{a/2} has to vanish at the lower end
+    start = -int(mp.log(max(150, 2 * (level + 100)) / a) / step)  # r^{a/2} has to vanish at the lower end
     for j in range(start, int(60 / step)):
         v = j * step
         log_r = v - mp.exp(-v)
@@ -133,12 +138,13 @@ def rows_for(text: str) -> list[dict[str, float | str]]:
     mp.mp.dps = 60
     theta, rows = mp.mpf(float(text)), []
     ys = points(theta)
-    reach = max(ys) if theta > mp.mpf("2.04") else mp.mpf("1.421")  # of the series
+    # of the series: next to θ = 2 it would need millions of terms, and next to that as many at any point past √2
+    reach = max(ys) if theta > mp.mpf("2.04") else mp.mpf("1.421" if theta > mp.mpf("2.001") else "1.4142")
     precision = digits(theta, reach**2 / 2, LEVELS[-1] if reach == max(ys) else 3)
     mp.mp.dps = precision
     coeffs = coefficients(theta, reach**2 / 2)
     for y in ys:
-        if y <= (reach if theta > mp.mpf("2.001") else 1.4142):
+        if y <= reach:
             mp.mp.dps = precision
             f1, big_f = series(coeffs, y)
             sf1 = 1 - big_f

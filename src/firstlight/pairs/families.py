@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -24,6 +26,7 @@ from firstlight.weights import (
 
 Array = Any
 _ROOT2 = math.sqrt(2)
+_BLOCK = 1 << 18  # entries of the matrices of one block: they stay in the cache
 
 
 def _real(y: Any) -> Array:
@@ -135,7 +138,7 @@ class BetaMagnitude(Magnitude):
 class MixtureMagnitude(Magnitude):
     """A signed sum of half-normals, S(y) = Σ_k c_k erfc(b_k y/√2): uniform powers and quantised weights.
 
-    Its quantile is found by bisection and Newton steps, from below in the cdf and from above in the log-tail.
+    Its quantile is found by Newton steps, from below in the cdf and from above in the log-tail.
     """
 
     edge = math.inf
@@ -183,25 +186,49 @@ class MixtureMagnitude(Magnitude):
         return np.log(terms.sum(-1) + extra) - 0.5 * (least * y) ** 2
 
     def quantile(self, p: Array, log_sf: Array) -> Array:
-        """Bisection on the better of the two functions, then Newton."""
-        p, log_sf = _real(p), _real(log_sf)
-        low = p <= 0.5
-        reach = np.sqrt(-2 * np.minimum(log_sf, 0)) / self._b.min()
-        bottom, top = np.zeros_like(p), 2.0 + 3 * reach
-        for _ in range(44):
+        """A table brackets y; then bisection and Newton steps on the better of the two functions."""
+        p, log_sf = np.broadcast_arrays(_real(p), np.minimum(_real(log_sf), 0.0))
+        y = np.where(np.isnan(p), np.nan, 0.0)
+        knots, below, log_above = self._table
+        flat = y.reshape(-1)
+        for mask, target, table, function in (
+            ((p > 0) & (p <= 0.5), p, below, self.cdf),
+            (p > 0.5, -log_sf, -log_above, lambda y: -self.log_sf(y)),
+        ):
+            chosen = np.flatnonzero(mask)
+            for block in np.array_split(chosen, 1 + chosen.size * len(self._c) // _BLOCK):
+                aim = target.reshape(-1)[block]
+                place = np.searchsorted(table, aim)
+                past = place == len(knots)
+                bottom = np.where(place > 0, knots[place - 1], 0.0)
+                far = 2.0 + 3 * np.sqrt(2 * np.where(past, aim, 0)) / self._b.min()
+                top = np.where(past, far, knots[np.minimum(place, len(knots) - 1)])
+                flat[block] = self._solve(function, aim, bottom, top, steps=44 if past.any() else 5)
+        return flat.reshape(p.shape)
+
+    def _solve(
+        self, function: Callable[[Array], Array], aim: Array, bottom: Array, top: Array, *, steps: int
+    ) -> Array:
+        """Where an increasing function, the cdf or −log survival, is ``aim``."""
+        for _ in range(steps):
             middle = 0.5 * (bottom + top)
-            with np.errstate(invalid="ignore", divide="ignore"):
-                short = np.where(low, self.cdf(middle) < p, self.log_sf(middle) > log_sf)
+            short = function(middle) < aim
             bottom, top = np.where(short, middle, bottom), np.where(short, top, middle)
         y = 0.5 * (bottom + top)
+        tail = function != self.cdf
         with np.errstate(invalid="ignore", divide="ignore"):
-            for _ in range(2):
-                density = self.pdf(y)
-                by_cdf = (p - self.cdf(y)) / density
-                by_tail = (self.log_sf(y) - log_sf) * np.exp(np.minimum(self.log_sf(y), 0)) / density
-                step = np.where(low, by_cdf, by_tail)
-                y = np.where(np.isfinite(step) & (np.abs(step) < 0.1 * (y + 1e-300)), y + step, y)
-        return np.where(np.isnan(p), np.nan, np.where(p <= 0, 0.0, y))
+            for _ in range(3):
+                value = function(y)
+                step = (aim - value) / self.pdf(y) * (np.exp(-value) if tail else 1.0)
+                y = np.where((y + step >= bottom) & (y + step <= top), y + step, y)
+        return np.asarray(y)
+
+    @cached_property
+    def _table(self) -> tuple[Array, Array, Array]:
+        """Y, P(|Y| ≤ y) and log P(|Y| > y), at steps in log y below 0.1: coefficients may differ at every scale."""
+        y = np.concatenate([np.geomspace(1e-18, 0.1, 300)[:-1], np.linspace(0.1, 30 / self._b.min(), 600)])
+        below, log_above = self.cdf(y), self.log_sf(y)
+        return y, np.maximum.accumulate(below), np.minimum.accumulate(log_above)
 
 
 class ScaledMagnitude(Magnitude):

@@ -59,8 +59,8 @@ def initialise_(
     Raises
     ------
     DomainError
-        No such layer, all frozen, a lazy layer whose fan-in is not known yet, or integer weights. Nothing is
-        written then.
+        No such layer, all frozen or parametrised, a lazy layer whose fan-in is not known yet, integer or complex
+        weights, or weights that cannot be written. Nothing is written then.
 
     Examples
     --------
@@ -72,18 +72,22 @@ def initialise_(
     wrote 2: SymmetricWeibull(theta=3.0), fan-in 8
     """
     opening = law if first_layer == "same" else get(first_layer)
-    plan: list[tuple[str, nn.Module, Tensor, str, int]] = []
+    if not isinstance(model, nn.Module):
+        raise DomainError(f"while initialising a model: expected an nn.Module, got {type(model).__name__}")
+    plan: list[tuple[str, Tensor, Tensor, str, int]] = []
+    biases: list[Tensor] = []
     left: list[tuple[str, str]] = []
     seen: dict[int, str] = {}
     for name, module in model.named_modules():
-        own = dict(module.named_parameters(recurse=False))
-        if not own:
-            continue
         label = name or type(module).__name__
         if not isinstance(module, nn.Linear | _CONVOLUTIONS[0] | _CONVOLUTIONS[1] | _CONVOLUTIONS[2]):
-            left.append((label, f"{type(module).__name__} has no fan-in that this initialiser knows"))
+            if module._parameters:
+                left.append((label, f"{type(module).__name__} has no fan-in that this initialiser knows"))
             continue
-        weight = module.weight
+        weight, bias = (module._parameters.get(part) for part in ("weight", "bias"))
+        if weight is None:
+            left.append((label, "its weight is computed from others (parametrised, normalised or pruned)"))
+            continue
         _refuse_unusable(label, weight)
         if id(weight) in seen:
             left.append((label, f"shares its weight with {seen[id(weight)]}"))
@@ -94,7 +98,11 @@ def initialise_(
             current = law if plan else opening
             fan_in = weight[0].numel()
             sample = current.sample(weight.shape, generator=generator, fan_in=fan_in, dtype=weight.dtype)
-            plan.append((label, module, sample, current.name, fan_in))
+            plan.append((label, weight, sample, current.name, fan_in))
+            if bias is not None and bias.requires_grad:
+                biases.append(bias)
+            elif module.bias is not None:
+                left.append((f"{label}.bias", "it is frozen" if bias is not None else "it is parametrised"))
     if not plan:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in left) or "it has no parameters"
         raise DomainError(
@@ -102,10 +110,10 @@ def initialise_(
             f"({reasons}); unfreeze it or pass the module that holds the layers"
         )
     with torch.no_grad():
-        for _, module, sample, _, _ in plan:
-            module.weight.copy_(sample)  # type: ignore[operator]
-            if module.bias is not None:
-                module.bias.zero_()  # type: ignore[operator]
+        for _, target, sample, _, _ in plan:
+            target.copy_(sample)
+        for offset in biases:
+            offset.zero_()
     return Initialised(tuple((name, law_, fan_in) for name, _, _, law_, fan_in in plan), tuple(left))
 
 
@@ -114,6 +122,12 @@ def _refuse_unusable(label: str, weight: Tensor) -> None:
         raise DomainError(
             f"while initialising {label!r}: expected a layer with a known fan-in, got a lazy layer that has seen "
             "no input; run one batch through the model first"
+        )
+    if weight.is_meta or weight.is_inference():
+        kind = "a meta tensor, which has no values" if weight.is_meta else "a tensor made in inference mode"
+        raise DomainError(
+            f"while initialising {label!r}: expected weights that can be written, got {kind}; make the model on a real "
+            "device, outside inference mode"
         )
     if not weight.is_floating_point():
         raise DomainError(f"while initialising {label!r}: expected floating weights, got {weight.dtype}")

@@ -52,7 +52,18 @@ def expect(exact: ExactActivation, integrand: Callable[[Array, Array, Array], Ar
 
 
 def chi(exact: ExactActivation, variance: float) -> float:
-    """χ₁ = E W² · E φ'(X)²: growth of the squared gradient norm per layer."""
+    """χ₁ = E W² · E φ'(X)²: growth of the squared gradient norm per layer.
+
+    Infinite when φ' grows towards the zero of φ like the inverse root of the distance, or faster (a density of
+    |φ(X)| that vanishes at 0, as for uniform weights): no quadrature would say so.
+    """
+    if exact.split > 0:
+        near = exact.kink + np.array([1e-6, 1e-4])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            nearer, further = np.log(exact.derivative(near))
+            tame = nearer - further < 0.49 * math.log(100)
+        if not tame:  # a jump, as of the sign, is not tame either
+            return math.inf
     return variance * expect(exact, lambda x, y, d: d * d)
 
 

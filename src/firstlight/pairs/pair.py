@@ -122,6 +122,11 @@ def weibull(theta: float | int, *, kind: str = "odd", split: float | None = None
     >>> round(pairs.weibull(3.0, kind="critical").split, 4)
     0.3443
     """
+    if not isinstance(theta, float | int):
+        raise DomainError(
+            f"while building the Weibull pair: expected theta, a number in [2, inf], got {theta!r}; give the shape "
+            "of the weights"
+        )
     magnitude = weibull_partner(float(theta))
     law = weibull_law(float(theta))
     if split is None:

@@ -17,12 +17,12 @@ from firstlight.pairs.inversion import MellinMagnitude, NoPartnerError
 from firstlight.pairs.magnitude import Magnitude
 from firstlight.pairs.numbers import nodes
 from firstlight.pairs.pair import Pair, from_exact
-from firstlight.weights import Discrete, Normal, WeightLaw
+from firstlight.weights import Discrete, Normal, WeightLaw, get
 
 _GAUSS = Normal()
 
 
-def partner(law: WeightLaw, *, split: float = 0.5, numerical: bool = False) -> Pair:
+def partner(law: WeightLaw | str, *, split: float = 0.5, numerical: bool = False) -> Pair:
     """The pair of a symmetric weight law: the φ for which W φ(X) ~ N(0,1).
 
     E|Y|^s = E|G|^s / E|W|^s has to be the Mellin transform of a law of |φ(X)|. Closed forms are used where one
@@ -31,7 +31,7 @@ def partner(law: WeightLaw, *, split: float = 0.5, numerical: bool = False) -> P
     Parameters
     ----------
     law
-        The weights, at whatever scale.
+        The weights, at whatever scale; a law or its name.
     split
         Share of X on which φ is negative: ½ odd, 0 positive.
     numerical
@@ -55,6 +55,7 @@ def partner(law: WeightLaw, *, split: float = 0.5, numerical: bool = False) -> P
     >>> bool(abs(phi(np.array([1.0]))[0] - math.sqrt(3) * math.erf(2**-0.5)) < 1e-12)
     True
     """
+    law = get(law)
     _refuse_by_moments(law)
     magnitude = None if numerical else closed_partner(_gaussian(law) or law)
     if magnitude is None:
@@ -189,12 +190,29 @@ def _tail_reason(activation: Callable[[Tensor], Tensor]) -> str:
 
 
 def _values(activation: Callable[[Tensor], Tensor], x: np.ndarray) -> np.ndarray:
-    with torch.no_grad():
-        out = activation(torch.from_numpy(x))
+    what = "while reading an activation: expected a function of one variable, entry by entry"
+    points = torch.from_numpy(x)
+    # entries of another tensor, in another order: softmax and norms would give them other values
+    some = torch.arange(len(x) - 1, len(x) // 3 - 1, -1)
+    try:
+        with torch.no_grad():
+            out = activation(points)
+            again = activation(points[some])
+    except (RuntimeError, TypeError, IndexError) as error:
+        raise DomainError(
+            f"{what}, of float64 tensors, got {type(error).__name__}: {error}; wrap it so that it takes them"
+        ) from error
     if not isinstance(out, Tensor) or out.shape != x.shape:
         got = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
+        raise DomainError(f"{what}, got {got} for an input of shape {x.shape}; apply it elementwise")
+    if not bool(torch.isfinite(out).all()):
+        at = x[int((~torch.isfinite(out)).int().argmax())]
         raise DomainError(
-            f"while reading an activation: expected a function of one variable, entry by entry, got {got} for an "
-            f"input of shape {x.shape}; apply it elementwise"
+            f"{what}, finite at every x, got a value that is not at x = {at:.3g}; mend it there"
+        )
+    if again.shape != some.shape or not torch.allclose(again, out[some], rtol=1e-6, atol=1e-12):
+        raise DomainError(
+            f"{what}, got values that depend on the other entries (as softmax or a norm does) or on chance; pairs are "
+            "made of functions of one number"
         )
     return out.detach().double().numpy()

@@ -35,6 +35,10 @@ def hermite(t: Array, knots: Array, values: Array, slopes: Array) -> Array:
     return values[i] + s * (rise + (1 - s) * (bend0 * (1 - s) + bend1 * s))
 
 
+def _log(y: Any) -> Array:
+    return np.log(np.maximum(np.asarray(y, dtype=np.float64), 1e-300))
+
+
 class NoLawError(DomainError):
     """A function that is not the Mellin transform of a law, or of one this solver can invert."""
 
@@ -174,9 +178,28 @@ class MellinInversion:
         )
         self.error = float(np.max(best[solid][good]))
 
-    def _at(self, y: Any, values: Array, slopes: Array) -> Array:
-        u = np.log(np.maximum(np.asarray(y, dtype=np.float64), 1e-300))
+    def _at(self, u: Array, values: Array, slopes: Array) -> Array:
         return hermite(np.clip(u, self._u[0], self._u[-1]), self._u, values, slopes)
+
+    # Past the ends of the table the laws are powers, as they are in the quantile: P(|Y| ≤ y) ~ y^k at 0, and
+    # −log P(|Y| > y) ~ y^m far out.
+
+    @property
+    def _powers(self) -> tuple[float, float]:
+        """The exponents k and m; k is that of a pole of the transform, most often an integer."""
+        low = float(self._density[0] / self._below[0])
+        if abs(low - round(low)) < 2e-3:
+            low = float(round(low))
+        return low, float(-self._density[-1] / math.exp(self._log_above[-1]) / self._log_above[-1])
+
+    def _short(self, u: Array) -> Array:
+        """What log y lacks to the start of the table."""
+        return np.minimum(u - self._u[0], 0)
+
+    def _level(self, u: Array) -> Array:
+        """Past the table, −log P(|Y| > y)."""
+        with np.errstate(over="ignore"):
+            return -self._log_above[-1] * np.exp(self._powers[1] * np.maximum(u - self._u[-1], 0))
 
     def pdf(self, y: Any) -> Array:
         """Density."""
@@ -184,9 +207,12 @@ class MellinInversion:
 
     def log_pdf(self, y: Any) -> Array:
         """Log-density, from the table of that of log |Y|."""
-        y = np.asarray(y, dtype=np.float64)
+        u = _log(y)
         logs = np.log(self._density)
-        return self._at(y, logs, np.gradient(logs, self._u, edge_order=2)) - np.log(np.maximum(y, 1e-300))
+        low, high = self._powers
+        inside = self._at(u, logs, np.gradient(logs, self._u, edge_order=2)) + low * self._short(u)
+        level = self._level(u)
+        return np.where(u > self._u[-1], np.log(high * level) - level, inside) - u
 
     def score(self, y: Any) -> Array:
         """Derivative of the log-density."""
@@ -196,11 +222,18 @@ class MellinInversion:
 
     def cdf(self, y: Any) -> Array:
         """P(|Y| ≤ y)."""
-        return np.exp(self._at(y, np.log(self._below), self._density / self._below))
+        u = _log(y)
+        inside = self._at(u, np.log(self._below), self._density / self._below)
+        below = np.exp(inside + self._powers[0] * self._short(u))
+        return np.where(u > self._u[-1], -np.expm1(-self._level(u)), below)
 
     def log_sf(self, y: Any) -> Array:
         """Log P(|Y| > y)."""
-        return self._at(y, self._log_above, -self._density / np.exp(self._log_above))
+        u = _log(y)
+        inside = self._at(u, self._log_above, -self._density / np.exp(self._log_above))
+        with np.errstate(divide="ignore"):  # past the other end, where it is not used
+            inside = np.where(u < self._u[0], np.log1p(-self.cdf(y)), inside)
+        return np.where(u > self._u[-1], -self._level(u), inside)
 
     def quantile(self, p: Array, log_sf: Array) -> Array:
         """By the table of log cdf below the median, of the log-survival above; linear in log y past its ends."""

@@ -100,10 +100,8 @@ class EdgeInversion:
 
     Parameters
     ----------
-    label
-        How messages name the law.
-    log_mellin
-        Log E|Y|^s on complex arrays.
+    label, log_mellin
+        As for ``MellinInversion``.
     rate
         b: E|Y|^s is finite for Re s > −b.
 
