@@ -129,3 +129,13 @@ def test_a_moment_that_is_no_number_is_named_with_its_activation(function, name,
     for moment in (activations.moments, activations.second, lambda p, q: activations.dual(p, q, q, 0.5)):
         with pytest.raises(DomainError, match=f"moment.*of '{name}'.*({reason})"):
             moment(phi, 1.0)
+
+
+def test_tanhshrink_near_zero():
+    """There it is z³/3, of which z − tanh z would leave rounding noise for the integration to chase."""
+    phi = activations.get(torch.nn.Tanhshrink())
+    for q in (1e-12, 1e-6):
+        assert float(activations.second(phi, q)) == pytest.approx(15 * q**3 / 9, rel=1e-5)
+        assert float(activations.dual(phi, q, q, 0.0)) == pytest.approx(0.0, abs=1e-12 * q**3)
+    z = torch.tensor([0.2499, 0.2501], dtype=torch.float64)
+    torch.testing.assert_close(phi(z), z - torch.tanh(z), rtol=1e-14, atol=0)

@@ -125,7 +125,21 @@ def _known_function(x: Any) -> Activation | None:
 
 _TORCH_FUNCTIONS = {
     id(function): name
-    for name in ("relu", "tanh", "sigmoid", "selu", "silu", "gelu", "erf", "sin", "cos", "exp", "abs", "sign")
+    for name in (
+        "relu",
+        "tanh",
+        "sigmoid",
+        "selu",
+        "silu",
+        "gelu",
+        "erf",
+        "sin",
+        "cos",
+        "exp",
+        "abs",
+        "sign",
+        "tanhshrink",
+    )
     for space in (torch, torch.nn.functional, torch.Tensor, torch.special)
     if (function := getattr(space, name, None)) is not None
 }

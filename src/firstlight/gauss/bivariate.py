@@ -14,6 +14,9 @@ Function = Callable[[Tensor], Tensor]
 
 # Pairs at once: each takes some 50 000 evaluations.
 _CHUNK = 128
+# Outer panels of a pair in one round: a function that is rounding noise would ask for ever more, and each node of
+# theirs is an integral.
+_MOST_OUTER = 1000
 
 
 def integrate2(
@@ -82,7 +85,8 @@ def integrate2(
         return f(m1[o] + s1[o] * x) * given.value
 
     with torch.no_grad():
-        result = integrate_panels(at, _outer_edges(values, rest, kinks), rtol=rtol, floor=floor)
+        most = _MOST_OUTER * len(rho)
+        result = integrate_panels(at, _outer_edges(values, rest, kinks), rtol=rtol, floor=floor, most=most)
     return Integral(result.value.reshape(shape), result.error.reshape(shape), evaluations, result.converged)
 
 

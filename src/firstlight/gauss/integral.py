@@ -221,22 +221,24 @@ def integrate_panels(
     *,
     rtol: float | int,
     floor: Tensor | None = None,
+    most: int = _MOST_PANELS,
 ) -> Integral:
     """Integrate f(g, pair) over standard Gaussians g, one for each row of sorted panel edges.
 
-    ``floor`` is the absolute error of each pair below which f is only rounding noise.
+    ``floor`` is the absolute error of each pair below which f is only rounding noise, ``most`` the number of panels
+    that one round of splitting may add.
     """
     work = _Work(f, len(edges))
     if len(edges) == 0:
         empty = torch.zeros(0, dtype=torch.float64)
         return Integral(empty, empty, 0, True)
     lowest = torch.zeros(len(edges), dtype=torch.float64) if floor is None else floor
-    converged = _run(work, edges, rtol, lowest)
+    converged = _run(work, edges, rtol, lowest, most)
     assert work.value is not None
     return Integral(work.value, work.error, work.evaluations, converged)
 
 
-def _run(work: _Work, edges: Tensor, rtol: float | int, floor: Tensor) -> bool:
+def _run(work: _Work, edges: Tensor, rtol: float | int, floor: Tensor, most: int) -> bool:
     """Evaluate the first panels, extend the tails, refine; true if the tolerance was met."""
     low, high = edges[:, :-1].reshape(-1), edges[:, 1:].reshape(-1)
     owner = torch.arange(work.pairs).repeat_interleave(edges.shape[1] - 1)
@@ -259,7 +261,7 @@ def _run(work: _Work, edges: Tensor, rtol: float | int, floor: Tensor) -> bool:
             bad = bad.any(0)
         bad &= (high - low) > 1e-14 * torch.maximum(low.abs(), high.abs())
         count = int(bad.sum())
-        if count == 0 or count * _SPLIT > _MOST_PANELS:
+        if count == 0 or count * _SPLIT > most:
             break
         work.add(owner[bad], -value[..., bad], -error[..., bad], -total[..., bad])
         step = (high[bad] - low[bad])[:, None] / _SPLIT
