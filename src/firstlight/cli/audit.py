@@ -62,7 +62,10 @@ def run(args: argparse.Namespace) -> int:
         elif not args.quiet:
             print_audit(result.measurement, result.verdicts, file=out)
             if not result.healthy:
-                print("`firstlight fix`, with the same model and data, tries remedies and audits each.", file=out)
+                print(
+                    "`firstlight fix`, with the same model and data, tries remedies and audits each.",
+                    file=out,
+                )
         if args.json is not None and args.json != STDOUT:
             result.to_json(args.json)
         if args.html is not None:

@@ -18,7 +18,7 @@ from firstlight.ensemble.state import LayerState, pack, unpack
 from firstlight.ensemble.storage import decode_shard, encode_shard, write_atomically
 from firstlight.errors import RunError
 
-FORMAT = "firstlight-run/1"
+FORMAT = "firstlight-run/2"
 
 
 @dataclass(frozen=True)
