@@ -124,6 +124,13 @@ def test_why_not():
     assert "kurtosis" in pairs.why_not(torch.nn.functional.gelu)[0]
 
 
+def test_the_identity_asks_for_rademacher_weights():
+    # an atom at one size, which an inversion would take for rounding noise
+    assert pairs.why_not(torch.nn.Identity()) == []
+    sizes = pairs.weights_for(lambda x: -2 * x)
+    assert sizes.quantile(np.array([0.1, 0.9]), np.log([0.9, 0.1])) == pytest.approx([0.5, 0.5], rel=1e-9)
+
+
 @pytest.mark.parametrize(
     ("phi", "reason"),
     [

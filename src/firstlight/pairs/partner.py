@@ -12,7 +12,7 @@ from torch import Tensor
 
 from firstlight.errors import DomainError
 from firstlight.pairs.exact import ExactActivation
-from firstlight.pairs.families import closed_partner
+from firstlight.pairs.families import PointMagnitude, ScaledMagnitude, closed_partner
 from firstlight.pairs.inversion import MellinMagnitude, NoPartnerError
 from firstlight.pairs.magnitude import Magnitude
 from firstlight.pairs.numbers import nodes
@@ -137,6 +137,11 @@ def weights_for(activation: Callable[[Tensor], Tensor]) -> Magnitude:
             moments = (waves[key] * np.exp(np.outer(s.real, logs))) @ at.weight
         return _GAUSS.log_mellin(s) - np.log(moments)
 
+    # weights of one size, as the identity's, leave an atom that no inversion finds: E|W|^s = c^s
+    orders = np.array([1.0, 2.0, 3.0, 4.0])
+    rates = np.real(log_quotient(orders)) / orders
+    if np.ptp(rates) < 1e-10:
+        return ScaledMagnitude(PointMagnitude(), float(np.exp(rates.mean())))
     return MellinMagnitude("weights of the activation", log_quotient)
 
 
