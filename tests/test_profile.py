@@ -84,3 +84,15 @@ def test_the_vocabulary_is_documented():
     for name, column in COLUMNS.items():
         assert column.name == name
         assert column.meaning
+
+
+def test_as_text_it_shows_both_ends_of_a_long_profile():
+    rows = [{"name": f"layer {i}", "depth": i, "q": 0.5 * i, "ks": math.nan} for i in range(1, 41)]
+    profile = Profile.from_rows(rows, source="predict")
+    lines = str(profile).splitlines()
+    assert lines[0].split() == ["name", "depth", "q"]  # a column without a number is left out
+    assert len(lines) == 22
+    assert lines[16] == "… 20 rows more"
+    assert lines[-1].split() == ["layer", "40", "40", "20"]
+    assert repr(profile) == "<Profile by predict: 40 rows of name, depth, q, ks>"
+    assert str(Profile({}, "audit")) == ""

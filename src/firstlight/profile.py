@@ -94,7 +94,27 @@ def _decode(value: Any, text: bool) -> Any:
     return math.nan if value is None else float(value)
 
 
-@dataclass(frozen=True)
+# what a profile shows of itself as text, and in how many rows
+_LEADING = (
+    "name",
+    "depth",
+    "q",
+    "q_theory",
+    "kurtosis",
+    "ks",
+    "ks_standardised",
+    "correlation",
+    "chi",
+    "log_grad",
+)
+_ROWS = 20
+
+
+def _short(value: Any) -> str:
+    return str(value) if isinstance(value, str) else "–" if math.isnan(value) else f"{value:.4g}"
+
+
+@dataclass(frozen=True, repr=False)
 class Profile:
     """One row per layer and one column per quantity; what is missing is NaN (or an empty text).
 
@@ -114,6 +134,12 @@ class Profile:
     >>> profile = Profile.from_rows([{"name": "0", "q": 1.0}, {"name": "1", "q": 0.5}], source="predict")
     >>> profile["q"]
     array([1. , 0.5])
+    >>> profile
+    <Profile by predict: 2 rows of name, q>
+    >>> print(profile)
+    name    q
+       0    1
+       1  0.5
     >>> Profile.from_json(profile.to_json()) == profile
     True
     """
@@ -175,6 +201,23 @@ class Profile:
         return isinstance(other, Profile) and self.to_json() == other.to_json()
 
     __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        known = [name for name in self.columns if name not in ("kind", "op", "shape")]
+        return f"<Profile by {self.source}: {len(self)} rows of {', '.join(known)}>"
+
+    def __str__(self) -> str:
+        """The first and last rows of the leading columns, as text; ``to_frame`` gives them all."""
+        shown = [name for name in _LEADING if name in self.columns]
+        shown = [name for name in shown if is_text(name, self[name]) or np.isfinite(self[name]).any()]
+        rows = range(len(self))
+        picked = list(rows) if len(rows) <= _ROWS else [*rows[: _ROWS - 5], *rows[-5:]]
+        cells = [[_short(self[name][row]) for name in shown] for row in picked]
+        widths = [max(len(row[i]) for row in [shown, *cells]) for i in range(len(shown))]
+        lines = ["  ".join(f"{c:>{w}}" for c, w in zip(row, widths, strict=True)) for row in [shown, *cells]]
+        if len(picked) < len(rows):
+            lines.insert(_ROWS - 4, f"… {len(rows) - len(picked)} rows more")
+        return "\n".join(lines)
 
     def select(self, *kinds: str) -> Profile:
         """The rows of these kinds, in order, for example ``profile.select("weight")``."""
