@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -51,7 +50,7 @@ def posterior(
     tests: Float[Tensor, m * _],
     *,
     noise: float | int = 1e-2,
-    kernel: Literal["nngp", "ntk"] = "nngp",
+    kernel: str = "nngp",
 ) -> Posterior:
     r"""Posterior mean and variance of the infinitely wide network given noisy targets.
 
