@@ -12,7 +12,7 @@ DEEP = [
     "fix",
     "mlp",
     "--depth",
-    "20",
+    "12",
     "--width",
     "32",
     "--activation",
@@ -41,7 +41,7 @@ def test_it_says_what_it_did_and_writes_every_form(tmp_path, capsys):
 def _loads_healthy(state):
     import firstlight
 
-    model = mlp(64, 10, depth=20, width=32, activation="relu")
+    model = mlp(64, 10, depth=12, width=32, activation="relu")
     model.load_state_dict(state)
     assert firstlight.audit(model, torch.randn(64, 64, generator=torch.Generator().manual_seed(0))).healthy
 
@@ -53,7 +53,7 @@ def test_a_torch_file_loads_without_pickled_code(tmp_path):
 
 
 def test_what_cannot_be_mended_has_status_one(tmp_path, capsys):
-    arguments = ["fix", "mlp", "--depth", "40", "--width", "32", "--activation", "relu", "--norm", "batch"]
+    arguments = ["fix", "mlp", "--depth", "30", "--width", "32", "--activation", "relu", "--norm", "batch"]
     assert main([*arguments, "--batch", "64"]) == 1
     streams = capsys.readouterr()
     assert "still unhealthy: batch-norm-explosion" in streams.err
