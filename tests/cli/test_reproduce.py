@@ -10,6 +10,7 @@ import pytest
 from firstlight.cli import main
 
 
+@pytest.mark.slow
 def test_deep_ks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, page = tmp_path / "e2.json", tmp_path / "e2.html"
     arguments = [

@@ -8,6 +8,7 @@ from firstlight import pairs
 from firstlight.errors import DomainError
 
 
+@pytest.mark.slow
 def test_theta_grows_with_the_width():
     thetas = [pairs.recommend(depth=100, width=n).theta for n in (3, 10, 30, 100, 1000)]
     assert thetas == sorted(thetas)

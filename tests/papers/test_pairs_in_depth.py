@@ -27,6 +27,7 @@ def test_networks_by_name():
     assert network("critical(3)", width=3, depth=4).activation == "weibull-critical(3)"
 
 
+@pytest.mark.slow
 def test_positive_pairs_lose_their_gradients_and_critical_pairs_lose_less():
     lost = {}
     for kind in ("odd", "critical", "positive"):
