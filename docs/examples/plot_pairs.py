@@ -2,12 +2,14 @@
 What a Gaussian pair is made of
 ===============================
 
-Weights W of a symmetric Weibull law, the law of the size of φ(X) that makes W φ(X) Gaussian, and the activations that have it.
+Weights W of a symmetric Weibull law, the law of the size of φ(X) that makes W φ(X) Gaussian, and the activations that
+have it.
 """
 
 # %%
-# The law of :math:`|\varphi(X)|` goes from an arcsine law (θ = 2) to a half-normal (θ = ∞), and φ from a bounded function to the
-# identity. On the right, three activations with one law of :math:`|\varphi(X)|`, θ = 3: odd, positive, and split where χ₁ = 1.
+# The law of :math:`|\varphi(X)|` goes from an arcsine law (θ = 2) to a half-normal (θ = ∞), and φ from a bounded
+# function to the identity. On the right, three activations with one law of :math:`|\varphi(X)|`, θ = 3: odd, positive,
+# and split where χ₁ = 1.
 import math
 
 import matplotlib.pyplot as plt
