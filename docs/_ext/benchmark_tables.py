@@ -13,7 +13,9 @@ from docutils.parsers.rst import Directive
 TITLES = {
     "audit": "The audit",
     "batchnorm": "Deep batch normalisation",
-    "ensemble": "Ensembles",
+    "ensemble": "Ensembles: samplers",
+    "ensemble_runs": "Ensembles: runs",
+    "ensemble_statistics": "Ensembles: statistics",
     "measure": "Statistics of a tensor",
     "pairs": "Gaussian pairs",
     "report": "Reports",
@@ -57,7 +59,7 @@ class BenchmarkTables(Directive):
         self.state.document.settings.record_dependencies.add(str(path))
         result = []
         for topic, rows in json.loads(path.read_text(encoding="utf-8")).items():
-            result += [nodes.paragraph("", "", nodes.strong(text=TITLES[topic])), table(rows)]
+            result += [nodes.paragraph("", "", nodes.strong(text=TITLES.get(topic, topic.replace("_", " ").capitalize()))), table(rows)]
         return result
 
 
