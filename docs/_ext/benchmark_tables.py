@@ -59,7 +59,8 @@ class BenchmarkTables(Directive):
         self.state.document.settings.record_dependencies.add(str(path))
         result = []
         for topic, rows in json.loads(path.read_text(encoding="utf-8")).items():
-            result += [nodes.paragraph("", "", nodes.strong(text=TITLES.get(topic, topic.replace("_", " ").capitalize()))), table(rows)]
+            title = TITLES.get(topic, topic.replace("_", " ").capitalize())
+            result += [nodes.paragraph("", "", nodes.strong(text=title)), table(rows)]
         return result
 
 
