@@ -13,12 +13,12 @@ from firstlight.cli.auditing import (
     add_run_arguments,
     check_paths,
     encodable,
-    objective,
     own_output_only,
+    subject,
 )
-from firstlight.cli.batches import add_data_arguments, beside, load_data, to_device
+from firstlight.cli.batches import add_data_arguments
 from firstlight.cli.command import HEALTHY, UNHEALTHY
-from firstlight.cli.models import add_model_arguments, build_model, describe_model
+from firstlight.cli.models import add_model_arguments
 
 SUMMARY = "measure how signals and gradients travel through a PyTorch model"
 
@@ -44,19 +44,8 @@ def run(args: argparse.Namespace) -> int:
 
     check_paths({"--html": args.html, "--json": args.json})
     with own_output_only() as out, torch.random.fork_rng(devices=[]):
-        torch.manual_seed(args.seed)
-        data = load_data(args)
-        model = build_model(args, data)
-        targets, loss = objective(args.loss, data.targets)
-        result = audit(
-            model,
-            beside(model, data.inputs),
-            targets=to_device(model, targets),
-            loss=loss,
-            training=args.training,
-            seed=args.seed,
-            name=describe_model(args),
-        )
+        model, batch, keywords = subject(args)
+        result = audit(model, batch, **keywords)
         if args.json == STDOUT:
             print(encodable(result.to_json(), out), file=out)
         elif not args.quiet:

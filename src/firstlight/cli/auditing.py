@@ -11,9 +11,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 from torch.nn import functional
 
+from firstlight.cli.batches import beside, load_data, to_device
+from firstlight.cli.models import build_model, describe_model
 from firstlight.data import locate
 from firstlight.errors import LoadError
 
@@ -35,6 +38,22 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         "--train", dest="training", action="store_true", default=True, help="training mode (default)"
     )
     mode.add_argument("--eval", dest="training", action="store_false", help="evaluation mode")
+
+
+def subject(args: argparse.Namespace) -> tuple[nn.Module, Any, dict[str, Any]]:
+    """The model, the batch, and the keywords that ``audit`` and ``fix`` share, from the seed of the arguments."""
+    torch.manual_seed(args.seed)
+    data = load_data(args)
+    model = build_model(args, data)
+    targets, loss = objective(args.loss, data.targets)
+    keywords = {
+        "targets": to_device(model, targets),
+        "loss": loss,
+        "training": args.training,
+        "seed": args.seed,
+        "name": describe_model(args),
+    }
+    return model, beside(model, data.inputs), keywords
 
 
 def encodable(text: str, out: Any) -> str:

@@ -15,12 +15,12 @@ from firstlight.cli.auditing import (
     add_run_arguments,
     check_paths,
     encodable,
-    objective,
     own_output_only,
+    subject,
 )
-from firstlight.cli.batches import add_data_arguments, beside, load_data, to_device
+from firstlight.cli.batches import add_data_arguments
 from firstlight.cli.command import HEALTHY, UNHEALTHY
-from firstlight.cli.models import add_model_arguments, build_model, describe_model
+from firstlight.cli.models import add_model_arguments
 from firstlight.errors import LoadError
 
 SUMMARY = "mend how a PyTorch model starts, and show by the same audit that it is mended"
@@ -60,21 +60,9 @@ def run(args: argparse.Namespace) -> int:
     check_paths({"--out": args.out, "--html": args.html, "--json": args.json})
     _check_suffix(args.out)
     with own_output_only() as out, torch.random.fork_rng(devices=[]):
-        torch.manual_seed(args.seed)
-        data = load_data(args)
-        model = build_model(args, data)
-        targets, loss = objective(args.loss, data.targets)
+        model, batch, keywords = subject(args)
         result = fix(
-            model,
-            beside(model, data.inputs),
-            targets=to_device(model, targets),
-            loss=loss,
-            training=args.training,
-            seed=args.seed,
-            structural=args.structural,
-            warnings=args.warnings,
-            rounds=args.rounds,
-            name=describe_model(args),
+            model, batch, structural=args.structural, warnings=args.warnings, rounds=args.rounds, **keywords
         )
         if args.out is not None:
             _save(result.model, Path(args.out))

@@ -81,7 +81,7 @@ def small_signals(model: nn.Module, profile: Profile, generator: torch.Generator
         values.append(float(site.phi(zero)[0]))
         if abs(slopes[-1]) < 1e-3 or (values[-1] != 0 and site.bias is None):
             return []
-    small = math.sqrt(_small(chain))
+    small = math.sqrt(_small(chain, slopes, values))
     q = chain[0].q_in if chain[0].q_in > 0 else 1.0
     write_orthogonal(chain[0], small / math.sqrt(q), generator)
     changes = [f"{chain[0].name}: orthogonal, inputs brought to q = {small**2:.3g}"]
@@ -97,14 +97,13 @@ def small_signals(model: nn.Module, profile: Profile, generator: torch.Generator
     return changes
 
 
-def _small(chain: Sequence[Site]) -> float:
+def _small(chain: Sequence[Site], slopes: Sequence[float], values: Sequence[float]) -> float:
     """The largest of a few small second moments that all layers of the chain keep."""
     start = torch.tensor([3.0, 1.0, 0.3, 0.1, 0.03, 0.01], dtype=torch.float64) / len(chain)
-    q, zero = start, torch.zeros(1, dtype=torch.float64)
-    for site in chain[1:]:
+    q = start
+    for site, slope, offset in zip(chain[1:], slopes, values, strict=True):
         assert site.phi is not None
         moments = activations.moments(site.phi, q)
-        offset, slope = float(site.phi(zero)[0]), float(site.phi.derivative(zero)[0])
         q = ((moments.second - 2 * offset * moments.mean + offset**2) / slope**2).clamp(max=1e6)
     kept = (q / start).log().abs() < math.log(1.5)
     return float(start[kept][0]) if bool(kept.any()) else float(start[-1])

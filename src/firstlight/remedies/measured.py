@@ -28,14 +28,13 @@ def layer_sequential(
     Mishkin & Matas, "All You Need Is a Good Init", ICLR 2016.
     """
     del generator
-    modules = dict(model.named_modules())
     changes: list[str] = []
     handles = []
     for site in sites(model, profile).found:
-        module = modules.get(site.name)
-        if module is None or site.feeds == "norm" or site.faulty:
+        # a weight among others of its module, as attention's, has no output of its own
+        if site.key != "weight" or site.feeds == "norm" or site.faulty:
             continue
-        handles.append(module.register_forward_hook(_scaler(site, changes)))
+        handles.append(site.module.register_forward_hook(_scaler(site, changes)))
     try:
         forward(model)
     finally:

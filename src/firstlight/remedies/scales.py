@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from functools import lru_cache
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -134,19 +133,14 @@ def measured_slope(model: nn.Module, profile: Profile, generator: torch.Generato
 
 def centred(model: nn.Module, profile: Profile, generator: torch.Generator) -> list[str]:
     """Take the mean of every unit's weights out, and its bias to zero, so that no unit starts with a shift."""
-    del generator
     changes = []
     for site in sites(model, profile).found:
         axes = tuple(range(1, site.weight.ndim))
         mean = site.weight.mean(dim=axes, keepdim=True)
-        shift = float(mean.abs().max()) * math.sqrt(site.fan_in)
-        biased = site.bias is not None and bool((site.bias != 0).any())
-        if site.fan_in < 2 or not np.isfinite(shift):
+        if site.fan_in < 2 or not bool(mean.isfinite().all()):
             continue
         site.write(site.weight - mean)
-        if site.bias is not None:
-            site.bias.zero_()
-        changes.append(f"{site.name}: weights centred{', bias zeroed' if biased else ''}")
+        changes += [f"{site.name}: weights centred", *write_bias(site, 0.0, generator)]
     return changes
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -98,6 +99,7 @@ def sites(model: nn.Module, profile: Profile) -> Sites:
     [('0', None), ('2', 'tanh')]
     """
     kinds = profile["kind"].astype(str)
+    modules = dict(model.named_modules())
     seen: set[int] = set()
     found: list[Site] = []
     left: list[str] = []
@@ -105,7 +107,7 @@ def sites(model: nn.Module, profile: Profile) -> Sites:
         name = str(profile["name"][row])
         if kinds[row] != "weight" or "#" in name:  # "#": a later call of a module that has had its turn
             continue
-        owner, key = _place(model, name)
+        owner, key = _place(modules, name)
         reason = _unusable(owner, key, seen)
         if reason or owner is None:
             left.append(f"{name}: {reason}")
@@ -121,7 +123,9 @@ def sites(model: nn.Module, profile: Profile) -> Sites:
                 key,
                 owner._parameters.get(key.removesuffix("weight") + "bias"),
                 int(getattr(owner, "groups", 1)),
-                _activation(model, profile, before) if reads == "activation" and before is not None else None,
+                _activation(modules, profile, before)
+                if reads == "activation" and before is not None
+                else None,
                 reads,
                 str(kinds[row + 1]) if row + 1 < len(profile) else "",
                 float(profile["q"][before]) if reads == "input" and before is not None else 1.0,
@@ -132,9 +136,8 @@ def sites(model: nn.Module, profile: Profile) -> Sites:
     return Sites(tuple(found), tuple(left))
 
 
-def _place(model: nn.Module, name: str) -> tuple[nn.Module | None, str]:
+def _place(modules: Mapping[str, nn.Module], name: str) -> tuple[nn.Module | None, str]:
     """The module and the attribute behind a row: ``weight`` of that module, or ``name_weight`` of its parent."""
-    modules = dict(model.named_modules())
     owner = modules.get(name)
     if owner is not None and isinstance(getattr(owner, "weight", None), Tensor):
         return owner, "weight"
@@ -178,10 +181,10 @@ def _invertible(owner: nn.Module, key: str, weight: Tensor) -> bool:
         return False
 
 
-def _activation(model: nn.Module, profile: Profile, row: int) -> Activation | None:
+def _activation(modules: Mapping[str, nn.Module], profile: Profile, row: int) -> Activation | None:
     """φ of an activation row: the module where there is one, with its own parameters, else the operation by name."""
     name, op = str(profile["name"][row]).split("#")[0], str(profile["op"][row])
-    for candidate in (dict(model.named_modules()).get(name), op):
+    for candidate in (modules.get(name), op):
         if candidate is None or (
             isinstance(candidate, nn.Module) and any(True for _ in candidate.children())
         ):
