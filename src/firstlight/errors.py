@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class FirstlightError(Exception):
     """Base of every error raised on purpose, so that a caller can catch them all at once."""
@@ -29,3 +32,35 @@ class RunError(FirstlightError, RuntimeError):
 
 class PropagationWarning(UserWarning):
     """A network or a batch that will run, but whose gradients theory predicts to explode or to vanish."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of a message about a misspelt name: the nearest known name, or nothing when no name is near.
+
+    Parameters
+    ----------
+    name
+        The name that was got. Case, brackets with parameters, and the choice of ``-`` or ``_`` do not count.
+    known
+        The names that exist.
+
+    Returns
+    -------
+    str
+        ``"; did you mean 'gelu'?"``, to be put behind a message, or ``""``.
+
+    Examples
+    --------
+    >>> from firstlight.errors import did_you_mean
+    >>> did_you_mean("Leaky-Rellu(0.2)", ["relu", "leaky_relu"])
+    "; did you mean 'leaky_relu'?"
+    >>> did_you_mean("zebra", ["relu", "leaky_relu"])
+    ''
+    """
+    plain = {_plain(other): other for other in known}
+    near = difflib.get_close_matches(_plain(name), plain, n=1, cutoff=0.6)
+    return f"; did you mean {plain[near[0]]!r}?" if near else ""
+
+
+def _plain(name: str) -> str:
+    return name.partition("(")[0].strip().lower().replace("-", "_").replace(" ", "_")

@@ -239,7 +239,7 @@ def test_a_bad_factory_is_a_load_error(factories, name, message):
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("minst", "did you mean mnist"),
+        ("minst", "did you mean 'mnist'"),
         ("", "got none of them"),
         ("3x0x2", "positive sizes"),
         ("99999x99999x99", "at most"),

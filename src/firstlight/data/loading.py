@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
 import math
 import os
@@ -18,7 +17,7 @@ from firstlight.data.dataset import Dataset, choose
 from firstlight.data.factory import from_factory
 from firstlight.data.images import IMAGE_SETS, read_images
 from firstlight.data.scaling import Normalise, check_mode, scale, statistics
-from firstlight.errors import LoadError
+from firstlight.errors import LoadError, did_you_mean
 
 NAMES = ("digits", *IMAGE_SETS)
 _SHAPE = re.compile(r"\d+(x\d+)*")
@@ -212,10 +211,8 @@ def _scaled(kept: Dataset, whole: Dataset, normalise: Normalise, dtype: torch.dt
 
 
 def _unknown(spec: str) -> str:
-    near = difflib.get_close_matches(spec, NAMES, n=1, cutoff=0.5)
-    hint = f"; did you mean {near[0]}?" if near else ""
     return (
         f"while loading data {spec!r}: expected {', '.join(NAMES)}, a .npz, .safetensors or .pt file, a "
         "shape such as "
-        f"3x32x32, or module:factory, got none of them{hint}"
+        f"3x32x32, or module:factory, got none of them{did_you_mean(spec, NAMES)}"
     )
