@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from benchmarks.harness import Row, interleaved
-from firstlight.networks import NormOptions, isometric_mlp, log_gradients
+from firstlight.builders import NormOptions, isometric_mlp, log_gradients
 from firstlight.weights import haar
 
 DEPTH, WIDTH, BATCH = 1000, 100, 100

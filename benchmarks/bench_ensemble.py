@@ -8,9 +8,8 @@ import torch
 from torch import nn
 
 from benchmarks.harness import Row, interleaved
-from firstlight.ensemble.homogeneous import squared_ratio
+from firstlight.ensemble._propagate import Engine
 from firstlight.ensemble.plan import CHUNK, Plan
-from firstlight.ensemble.propagate import Engine
 from firstlight.ensemble.samplers import (
     InvertedWeights,
     NormalWeights,
@@ -18,6 +17,7 @@ from firstlight.ensemble.samplers import (
     StreamedWeights,
     cheapest,
 )
+from firstlight.ensemble.samplers._homogeneous import squared_ratio
 from firstlight.network import RandomNetwork
 from firstlight.weights import weibull
 

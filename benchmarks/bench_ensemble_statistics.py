@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from benchmarks.harness import Row, interleaved
-from firstlight.ensemble.streaming import Stream
+from firstlight.ensemble.sums.streaming import Stream
 
 
 def _generator() -> torch.Generator:
@@ -51,7 +51,7 @@ def _fewer_networks() -> list[Row]:
     numbers at one error.
     """
     from firstlight.ensemble import Plan, run
-    from firstlight.papers.wolinski2025_ensembles import network
+    from firstlight.experiments.wolinski2025_ensembles import network
 
     net, x = network("tanh", width=100, depth=100), torch.ones(100)
     repeats, nets = 80, 250
@@ -79,8 +79,8 @@ def _fewer_networks() -> list[Row]:
 
 def _one_unit(plan: object, x: torch.Tensor) -> tuple[float, ...]:
     """The usual estimate: the first unit of every network of the plan."""
-    from firstlight.ensemble.propagate import Engine
-    from firstlight.ensemble.seeds import shard_generator
+    from firstlight.ensemble._propagate import Engine
+    from firstlight.ensemble.runs._seeds import shard_generator
     from firstlight.measure import ks_to_normal
 
     engine = Engine.of(plan.net, x[:, None])  # type: ignore[attr-defined]

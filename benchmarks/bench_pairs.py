@@ -11,9 +11,9 @@ from torch import nn
 
 from benchmarks.harness import Row, interleaved, one_thread
 from firstlight import pairs
-from firstlight.pairs.exact import ExactActivation
-from firstlight.pairs.lawson import fit
-from firstlight.pairs.wright import WrightMagnitude
+from firstlight.pairs.exact.function import ExactActivation
+from firstlight.pairs.exact.wright import WrightMagnitude
+from firstlight.pairs.modules._lawson import fit
 
 _ENTRIES = 1 << 18
 

@@ -6,7 +6,7 @@ import torch
 
 import firstlight
 from benchmarks.harness import Row, interleaved
-from firstlight.networks import mlp
+from firstlight.builders import mlp
 
 
 def run() -> list[Row]:

@@ -20,15 +20,15 @@ from benchmarks.models import MODELS, TITLES, build, plain_pass
 
 # stage → (module, attribute path) whose calls it consists of
 STAGES = {
-    "forward: copy entries and rows, extremes, dead units": ("firstlight.probe.reader", "Reader.read"),
-    "forward: copy weights": ("firstlight.probe.reader", "Reader.weigh"),
-    "forward: normalisers' gradient factors": ("firstlight.probe.reader", "Reader.norm_gain"),
-    "backward: gradient norms": ("firstlight.probe.backward", "Backward._log_square"),
-    "backward: guard against overflow": ("firstlight.probe.backward", "_size"),
-    "statistics of what was copied": ("firstlight.probe.reader", "Reader.finish"),
+    "forward: copy entries and rows, extremes, dead units": ("firstlight.probe.read.reader", "Reader.read"),
+    "forward: copy weights": ("firstlight.probe.read.reader", "Reader.weigh"),
+    "forward: normalisers' gradient factors": ("firstlight.probe.read.reader", "Reader.norm_gain"),
+    "backward: gradient norms": ("firstlight.probe.trace._backward", "Backward._log_square"),
+    "backward: guard against overflow": ("firstlight.probe.trace._backward", "_size"),
+    "statistics of what was copied": ("firstlight.probe.read.reader", "Reader.finish"),
     "theory": ("firstlight.probe.probe", "add_theory"),
     "rows and columns": ("firstlight.probe.probe", "to_profile"),
-    "verdicts": ("firstlight.result", "diagnose"),
+    "verdicts": ("firstlight.auditing.audit", "diagnose"),
 }
 REPEATS = 5
 

@@ -19,8 +19,8 @@ def result():
     import torch
 
     import firstlight
+    from firstlight.builders import mlp
     from firstlight.data import load
-    from firstlight.networks import mlp
 
     data = load("digits", count=256)
     generator = torch.Generator().manual_seed(0)
@@ -30,29 +30,29 @@ def result():
 
 
 def verdicts():
-    from firstlight.report import verdict_cards
+    from firstlight.auditing import verdict_cards
 
     return verdict_cards(result().verdicts, result().profile)
 
 
 def charts():
-    from firstlight.report import grid
-    from firstlight.report.audit_charts import audit_charts
+    from firstlight.auditing._charts import audit_charts
+    from firstlight.render import grid
 
     return grid(*audit_charts(result().profile))
 
 
 def row():
-    from firstlight.report import grid
-    from firstlight.report.audit_html import law_figures
-    from firstlight.report.audit_sample import first_choice
+    from firstlight.auditing._sample import first_choice
+    from firstlight.auditing.page import law_figures
+    from firstlight.render import grid
 
     return grid(*law_figures(result().measurement, first_choice(result().measurement)))
 
 
 def columns():
     from firstlight.profile import COLUMNS
-    from firstlight.report import Head, table
+    from firstlight.render import Head, table
 
     rows = [[column.name, column.meaning, column.unit] for column in COLUMNS.values()]
     return table([Head("column", text=True), Head("meaning", text=True), Head("unit", text=True)], rows)
@@ -67,7 +67,7 @@ class LiveReport(Directive):
     required_arguments = 1
 
     def run(self):
-        from firstlight.report import fragment
+        from firstlight.render import fragment
 
         piece = self.arguments[0]
         if piece not in PIECES:

@@ -13,7 +13,7 @@ import math
 import torch
 
 import firstlight
-from firstlight.networks import mlp
+from firstlight.builders import mlp
 
 inputs = torch.randn(128, 64, generator=torch.Generator().manual_seed(0))
 

@@ -16,7 +16,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import firstlight
-from firstlight.ensemble.sweep import correlated_inputs
+from firstlight.ensemble.runs.sweep import correlated_inputs
 
 layers = [1, 2, 3, 5, 10, 20, 30, 50, 70, 100]
 scales = {"relu": (2**0.5, 0.0), "tanh": (1.46**0.5, 0.013**0.5)}

@@ -16,10 +16,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from firstlight import pairs
-from firstlight.pairs.check import check
-from firstlight.pairs.exact import ExactActivation
-from firstlight.pairs.numbers import chi
-from firstlight.pairs.wright import weibull_partner
+from firstlight.pairs.exact.check import check
+from firstlight.pairs.exact.function import ExactActivation
+from firstlight.pairs.exact.numbers import chi
+from firstlight.pairs.exact.wright import weibull_partner
 
 thetas = {2.0: "θ = 2", 2.2: "2.2", 3.0: "3", 5.0: "5", math.inf: "∞"}
 colours = plt.get_cmap("viridis")(np.linspace(0, 0.9, len(thetas)))

@@ -14,8 +14,8 @@ from matplotlib import pyplot
 from torch.nn import functional
 
 import firstlight
-from firstlight.networks import NormOptions, isometric_mlp, log_gradients
-from firstlight.papers import meterez2024
+from firstlight.builders import NormOptions, isometric_mlp, log_gradients
+from firstlight.experiments import meterez2024
 from firstlight.training import train
 
 digits, test = (part.take(count) for part, count in zip(meterez2024.splits("digits"), (700, 200)))

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from firstlight.auditing.audit import AuditResult as AuditResult
+    from firstlight.auditing.audit import audit as audit
     from firstlight.ensemble.simulate import simulate as simulate
+    from firstlight.fixing.fix import FixResult as FixResult
+    from firstlight.fixing.fix import fix as fix
     from firstlight.network import RandomNetwork as RandomNetwork
     from firstlight.profile import Profile as Profile
-    from firstlight.repair import FixResult as FixResult
-    from firstlight.repair import fix as fix
-    from firstlight.result import AuditResult as AuditResult
-    from firstlight.result import audit as audit
     from firstlight.theory import edge_of_chaos as edge_of_chaos
     from firstlight.theory.batchnorm import check_batch as check_batch
     from firstlight.theory.predict import predict as predict
@@ -23,31 +23,33 @@ if TYPE_CHECKING:
 _LAZY = {
     "predict": "firstlight.theory",
     "edge_of_chaos": "firstlight.theory",
-    "AuditResult": "firstlight.result",
+    "AuditResult": "firstlight.auditing",
     "Profile": "firstlight.profile",
-    "audit": "firstlight.result",
-    "FixResult": "firstlight.repair",
-    "fix": "firstlight.repair",
+    "audit": "firstlight.auditing",
+    "FixResult": "firstlight.fixing",
+    "fix": "firstlight.fixing",
     "RandomNetwork": "firstlight.network",
     "simulate": "firstlight.ensemble",
     "check_batch": "firstlight.theory.batchnorm",
 }
 _ROOMS = (
     "activations",
+    "auditing",
+    "builders",
     "data",
     "diagnosis",
     "ensemble",
     "errors",
+    "experiments",
+    "files",
+    "fixing",
     "gauss",
     "measure",
     "network",
-    "networks",
-    "papers",
     "pairs",
     "probe",
     "profile",
-    "remedies",
-    "report",
+    "render",
     "theory",
     "training",
     "weights",

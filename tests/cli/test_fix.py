@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 
+from firstlight.builders import mlp
 from firstlight.cli import main
-from firstlight.networks import mlp
 
 DEEP = [
     "fix",

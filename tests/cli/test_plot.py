@@ -76,7 +76,7 @@ def test_no_sweep_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_values_at_unequal_distances_stand_where_they_are() -> None:
-    from firstlight.cli.plot import _cells, _steps
+    from firstlight.cli.verbs.plot import _cells, _steps
 
     assert _steps([0.0, 0.5, 1.0]) == [0, 1, 2]
     axis, steps = _cells("sigma_b", [0.0, 0.1, 0.3]), _steps([0.0, 0.1, 0.3])

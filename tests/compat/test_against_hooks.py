@@ -9,7 +9,7 @@ from torch import nn
 from zoo import CASES, Case
 
 from firstlight import audit
-from firstlight.probe.calling import call, primary_output
+from firstlight.probe.trace.calling import call, primary_output
 
 pytestmark = [
     pytest.mark.compat,

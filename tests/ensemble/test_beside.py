@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 import firstlight
-from firstlight.ensemble.sweep import correlated_inputs
+from firstlight.ensemble.runs.sweep import correlated_inputs
 
 
 def test_wide_networks_follow_theory() -> None:

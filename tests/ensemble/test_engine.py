@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from firstlight.ensemble.local import normalise
-from firstlight.ensemble.propagate import Engine, Trace
+from firstlight.ensemble._propagate import Engine, Trace
+from firstlight.ensemble.samplers._local import normalise
 from firstlight.errors import DomainError
 from firstlight.network import RandomNetwork
 

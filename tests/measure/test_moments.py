@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from firstlight import measure
-from firstlight.measure.blocks import CPU_BLOCK, blocks, flat_view, strided_sample
+from firstlight.measure._blocks import CPU_BLOCK, blocks, flat_view, strided_sample
 
 
 def _reference(x):

@@ -9,7 +9,7 @@ from scipy import special, stats
 
 from firstlight import pairs, weights
 from firstlight.errors import DomainError
-from firstlight.pairs.check import law_distance
+from firstlight.pairs.exact.check import law_distance
 
 X = np.array([0.01, 0.1, 0.5, 1.0, 2.0, 3.0, 5.0])
 CLOSED = {

@@ -10,7 +10,7 @@ from torch import nn
 import firstlight
 from firstlight.errors import AuditError
 from firstlight.probe import probe
-from firstlight.probe.calling import unwrap
+from firstlight.probe.trace.calling import unwrap
 
 NET = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 2))
 
@@ -124,7 +124,7 @@ def test_huge_but_finite_activations():
 
 
 def test_a_fault_of_the_audit_is_not_blamed_on_the_model(monkeypatch):
-    monkeypatch.setattr("firstlight.probe.reader.strided", lambda t, limit: None)
+    monkeypatch.setattr("firstlight.probe.read.reader.strided", lambda t, limit: None)
     with pytest.raises(AuditError, match="fault of firstlight"):
         probe(nn.Linear(3, 2), torch.zeros(4, 3))
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from firstlight.errors import AuditError
 from firstlight.probe import probe
-from firstlight.probe.guard import random_state
+from firstlight.probe.trace.guard import random_state
 
 
 class Restless(nn.Module):

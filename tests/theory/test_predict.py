@@ -10,13 +10,8 @@ from firstlight import activations, weights
 from firstlight.errors import DomainError
 from firstlight.network import RandomNetwork
 from firstlight.profile import Profile
-from firstlight.theory import (
-    LayerMap,
-    batchnorm,
-    edgeworth_kurtosis,
-    finite_width,
-    matching_weight_kurtosis,
-)
+from firstlight.theory import LayerMap, batchnorm, edgeworth_kurtosis, matching_weight_kurtosis
+from firstlight.theory.finite import finite_width
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ from dataclasses import asdict, replace
 import pytest
 import torch
 
+from firstlight.builders import NormOptions, isometric_mlp
 from firstlight.data import Dataset, load
 from firstlight.errors import DomainError, LoadError, PropagationWarning
-from firstlight.networks import NormOptions, isometric_mlp
-from firstlight.papers import meterez2024
+from firstlight.experiments import meterez2024
 from firstlight.training import Epoch, accuracy, load_checkpoint, save_checkpoint, train
 
 

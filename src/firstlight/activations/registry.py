@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from firstlight.activations._catalogue import CATALOGUE
+from firstlight.activations._known import look_up_with
+from firstlight.activations._library import ALIASES, FAMILIES, FIXED
 from firstlight.activations.activation import Activation, from_callable
-from firstlight.activations.catalogue import CATALOGUE
-from firstlight.activations.library import ALIASES, FAMILIES, FIXED
 from firstlight.errors import DomainError
 
 _CALL = re.compile(r"([a-z_0-9]+)\s*(?:\((.*)\))?", re.IGNORECASE)
@@ -72,15 +73,6 @@ def register(activation: Activation, *, replace: bool = False) -> Activation:
         )
     _REGISTERED[activation.name] = activation
     return activation
-
-
-def is_registered(activation: Activation) -> bool:
-    """Whether ``get(activation.name)`` gives this activation."""
-    try:
-        found = _by_name(activation.name)
-    except DomainError:
-        return False
-    return found is activation or (found.name, found.parameters) == (activation.name, activation.parameters)
 
 
 def get(x: Any) -> Activation:
@@ -160,6 +152,9 @@ def _by_name(name: str) -> Activation:
             "or pass the function itself"
         )
     return _made(base, match[2] or "")
+
+
+look_up_with(_by_name)
 
 
 @lru_cache(maxsize=1024)

@@ -33,22 +33,29 @@ class Verb:
 
 
 VERBS: dict[str, Verb] = {
-    "audit": Verb("firstlight.cli.audit", "measure how signals and gradients travel through a PyTorch model"),
+    "audit": Verb(
+        "firstlight.cli.verbs.audit", "measure how signals and gradients travel through a PyTorch model"
+    ),
     "fix": Verb(
-        "firstlight.cli.fix", "mend how a PyTorch model starts, and show by the same audit that it is mended"
+        "firstlight.cli.verbs.fix",
+        "mend how a PyTorch model starts, and show by the same audit that it is mended",
     ),
     "pair": Verb(
-        "firstlight.cli.pair",
+        "firstlight.cli.verbs.pair",
         "an activation and a weight law that keep pre-activations N(0,1), with the proof by numbers",
     ),
-    "edge": Verb("firstlight.cli.edge", "trace the edge of chaos of an activation"),
-    "plot": Verb("firstlight.cli.plot", "draw the table of a sweep: a heat map, or lines against depth"),
-    "reproduce": Verb("firstlight.cli.reproduce", "reproduce an experiment of a paper, with its picture"),
-    "predict": Verb("firstlight.cli.predict", "predict signals and gradients of a random network"),
-    "simulate": Verb(
-        "firstlight.cli.simulate", "sample thousands of random networks exactly and report their layers"
+    "edge": Verb("firstlight.cli.verbs.edge", "trace the edge of chaos of an activation"),
+    "plot": Verb(
+        "firstlight.cli.verbs.plot", "draw the table of a sweep: a heat map, or lines against depth"
     ),
-    "bn": Verb("firstlight.cli.bn", "predict and measure a batch-normalised network of any depth"),
+    "reproduce": Verb(
+        "firstlight.cli.verbs.reproduce", "reproduce an experiment of a paper, with its picture"
+    ),
+    "predict": Verb("firstlight.cli.verbs.predict", "predict signals and gradients of a random network"),
+    "simulate": Verb(
+        "firstlight.cli.verbs.simulate", "sample thousands of random networks exactly and report their layers"
+    ),
+    "bn": Verb("firstlight.cli.verbs.bn", "predict and measure a batch-normalised network of any depth"),
 }
 
 

@@ -83,7 +83,7 @@ def _value(args: argparse.Namespace, flag: str) -> Any:
 
 
 def _mlp(args: argparse.Namespace, data: Dataset) -> nn.Module:
-    from firstlight.networks import draw, mlp
+    from firstlight.builders import draw, mlp
 
     chosen = {}
     for flag, _, default, _ in _MLP:

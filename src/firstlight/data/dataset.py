@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from firstlight.data.scaling import Normalise
+from firstlight.data._scaling import Normalise
 from firstlight.errors import LoadError
 
 

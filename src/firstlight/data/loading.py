@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from firstlight.data._factory import from_factory
+from firstlight.data._scaling import Normalise, check_mode, scale, statistics
 from firstlight.data.arrays import SUFFIXES, read_arrays
 from firstlight.data.dataset import Dataset, choose
-from firstlight.data.factory import from_factory
 from firstlight.data.images import IMAGE_SETS, read_images
-from firstlight.data.scaling import Normalise, check_mode, scale, statistics
 from firstlight.errors import LoadError, did_you_mean
 
 NAMES = ("digits", *IMAGE_SETS)

@@ -63,7 +63,7 @@ EXPLANATIONS: dict[str, Explanation] = {
         "divided by, at every layer, whatever the weights' scale",
         "add residual branches around the blocks, or use fewer batch norms; to stay deep without them, use "
         "orthogonal weights and a near-linear activation (sin or tanh with gains that fall with depth) with a "
-        "batch of at least the width: firstlight.networks.isometric_mlp builds it",
+        "batch of at least the width: firstlight.builders.isometric_mlp builds it",
         YANG,
         "decades of gradient norm from first to last layer",
     ),

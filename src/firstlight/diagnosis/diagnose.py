@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from firstlight.diagnosis._gradients import gradient_verdicts
+from firstlight.diagnosis._propagation import propagation_verdicts
+from firstlight.diagnosis._structure import structure_verdicts
+from firstlight.diagnosis._units import unit_verdicts
 from firstlight.diagnosis.catalogue import verdict
 from firstlight.diagnosis.findings import Findings, factor
-from firstlight.diagnosis.gradients import gradient_verdicts
-from firstlight.diagnosis.propagation import propagation_verdicts
-from firstlight.diagnosis.structure import structure_verdicts
-from firstlight.diagnosis.units import unit_verdicts
 from firstlight.diagnosis.verdict import Verdict
 from firstlight.probe.measurement import Measurement
 

@@ -65,8 +65,8 @@ def _convolutional(
 
     with the mean over the kernel's entries δ: of the positions' covariance only its diagonal p = p' matters.
     """
-    from firstlight.theory.layer import LayerMap, weight_variance
-    from firstlight.theory.pair_maps import pair_maps
+    from firstlight.theory.maps.layer import LayerMap, weight_variance
+    from firstlight.theory.maps.pair_maps import pair_maps
 
     if net.norm is not None:
         raise DomainError(

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from firstlight.ensemble.correlations import CorrelationSums
-from firstlight.ensemble.distance import Distance, ks_of_deviations, ks_of_values
 from firstlight.ensemble.plan import Plan
-from firstlight.ensemble.sketch import Sketch
-from firstlight.ensemble.state import LayerState
+from firstlight.ensemble.sums._state import LayerState
+from firstlight.ensemble.sums.correlations import CorrelationSums
+from firstlight.ensemble.sums.distance import Distance, ks_of_deviations, ks_of_values
+from firstlight.ensemble.sums.sketch import Sketch
 from firstlight.errors import DomainError
 from firstlight.profile import Profile
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from firstlight.ensemble.beside import with_theory
-from firstlight.ensemble.engines import Local
 from firstlight.ensemble.plan import Plan, columns
-from firstlight.ensemble.runs import run
+from firstlight.ensemble.runs.engines import Local
+from firstlight.ensemble.runs.run import run
 from firstlight.errors import DomainError
 from firstlight.network import RandomNetwork
 from firstlight.profile import Profile

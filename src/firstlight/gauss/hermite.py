@@ -10,8 +10,8 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from firstlight.errors import DomainError
+from firstlight.gauss._rules import rule
 from firstlight.gauss.integral import Scalars, edges_of
-from firstlight.gauss.rules import rule
 
 _REACH = 13.0
 _ROUNDS = 40

@@ -13,8 +13,8 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from firstlight.errors import DomainError
-from firstlight.gauss.rules import rule
-from firstlight.gauss.shared import EDGE_SHARE, many_gaussians, one_gaussian, one_value
+from firstlight.gauss._rules import rule
+from firstlight.gauss._shared import EDGE_SHARE, many_gaussians, one_gaussian, one_value
 
 Scalars = float | int | Tensor
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from firstlight.gauss.rules import rule
+from firstlight.gauss._rules import rule
 
 _REACH = 64.0
 # An irrational shift: a kink that fell on a panel's end would not be seen.

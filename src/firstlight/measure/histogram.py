@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from firstlight.errors import DomainError
-from firstlight.measure.blocks import floating, strided_sample
+from firstlight.measure._blocks import floating, strided_sample
 
 _MAX_ENTRIES = 16_384
 

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from firstlight.measure.blocks import floating
+from firstlight.measure._blocks import floating
 
 
 @lru_cache(maxsize=8)

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from firstlight.measure.blocks import CPU_BLOCK, blocks, floating, strided_sample, to_floats
+from firstlight.measure._blocks import CPU_BLOCK, blocks, floating, strided_sample, to_floats
 
 _PILOT = 512
 # Fourth powers of scaled deviations in this range neither overflow float32 nor become subnormal.

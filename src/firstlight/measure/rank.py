@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from firstlight.errors import DomainError
-from firstlight.measure.blocks import floating
+from firstlight.measure._blocks import floating
 
 _DOING = "measuring the rank of a matrix"
 

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from firstlight.errors import DomainError
-from firstlight.measure.blocks import floating
+from firstlight.measure._blocks import floating
 from firstlight.measure.ks import sorted_entries
 
 

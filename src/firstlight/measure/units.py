@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from firstlight.errors import DomainError
-from firstlight.measure.blocks import blocks, floating
+from firstlight.measure._blocks import blocks, floating
 
 
 def _checked(x: Tensor, dim: int, doing: str) -> Tensor:

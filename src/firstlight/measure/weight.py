@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from firstlight.measure.blocks import blocks, floating
+from firstlight.measure._blocks import blocks, floating
 from firstlight.measure.moments import Moments, moments, moments_of_each
 
 _ROWS = 4096

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from firstlight.errors import DomainError
-from firstlight.pairs.numbers import nodes
+from firstlight.pairs.exact.numbers import nodes
 from firstlight.pairs.partner import _values
 from firstlight.weights import GeneralisedGamma, WeightLaw
 

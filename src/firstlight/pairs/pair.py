@@ -10,14 +10,14 @@ import torch
 from torch import nn
 
 from firstlight.errors import DomainError
-from firstlight.pairs.activation import ExactModule, PairActivation
-from firstlight.pairs.check import PairCheck, check
-from firstlight.pairs.coefficients import is_ready, weibull_fit
-from firstlight.pairs.exact import ExactActivation
+from firstlight.pairs.exact.check import PairCheck, check
+from firstlight.pairs.exact.function import ExactActivation
+from firstlight.pairs.exact.numbers import critical_split
+from firstlight.pairs.exact.wright import weibull_partner
 from firstlight.pairs.initialise import Initialised, initialise_
-from firstlight.pairs.lawson import local_power
-from firstlight.pairs.numbers import critical_split
-from firstlight.pairs.wright import weibull_partner
+from firstlight.pairs.modules._coefficients import is_ready, weibull_fit
+from firstlight.pairs.modules._lawson import local_power
+from firstlight.pairs.modules.activation import ExactModule, PairActivation
 from firstlight.weights import WeightLaw
 from firstlight.weights import weibull as weibull_law
 
@@ -72,7 +72,7 @@ class Pair:
         DomainError
             An activation too rough for the kernel's table.
         """
-        from firstlight.pairs.native import NativeActivation
+        from firstlight.pairs.modules.native import NativeActivation
 
         phi = self.activation
         if isinstance(phi, PairActivation):

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from firstlight.errors import DomainError
-from firstlight.pairs.exact import ExactActivation
-from firstlight.pairs.families import PointMagnitude, ScaledMagnitude, closed_partner
-from firstlight.pairs.inversion import MellinMagnitude, NoPartnerError
-from firstlight.pairs.magnitude import Magnitude
-from firstlight.pairs.numbers import nodes
+from firstlight.pairs.exact._families import PointMagnitude, ScaledMagnitude, closed_partner
+from firstlight.pairs.exact.function import ExactActivation
+from firstlight.pairs.exact.inversion import MellinMagnitude, NoPartnerError
+from firstlight.pairs.exact.magnitude import Magnitude
+from firstlight.pairs.exact.numbers import nodes
 from firstlight.pairs.pair import Pair, from_exact
 from firstlight.weights import Discrete, Normal, WeightLaw, get
 

@@ -3,7 +3,6 @@
 (The verb users call is ``firstlight.audit``; this room is what it measures with.)
 """
 
-from firstlight.probe.calling import Loss as Loss
 from firstlight.probe.measurement import (
     HISTOGRAM_BINS as HISTOGRAM_BINS,
 )
@@ -20,4 +19,5 @@ from firstlight.probe.measurement import (
     Skipped as Skipped,
 )
 from firstlight.probe.probe import probe as probe
-from firstlight.probe.reader import Budget as Budget
+from firstlight.probe.read.reader import Budget as Budget
+from firstlight.probe.trace.calling import Loss as Loss

@@ -14,16 +14,16 @@ import torch
 from torch import Tensor, nn
 
 from firstlight.errors import AuditError
-from firstlight.probe.backward import Backward, narrow_nodes
-from firstlight.probe.calling import Loss, call, check_batch, named_tensors, scalar_loss, unwrap
-from firstlight.probe.guard import Guard, untouched
-from firstlight.probe.ledger import Ledger, forget
-from firstlight.probe.local_theory import add_theory
+from firstlight.probe._rows import meta_rows, to_profile
+from firstlight.probe.local._theory import add_theory
 from firstlight.probe.measurement import Measurement, Skipped
-from firstlight.probe.modules import Modules
-from firstlight.probe.reader import Budget, Reader
-from firstlight.probe.rows import meta_rows, to_profile
-from firstlight.probe.tracer import Tracer
+from firstlight.probe.read.reader import Budget, Reader
+from firstlight.probe.trace._backward import Backward, narrow_nodes
+from firstlight.probe.trace._ledger import Ledger, forget
+from firstlight.probe.trace._modules import Modules
+from firstlight.probe.trace._tracer import Tracer
+from firstlight.probe.trace.calling import Loss, call, check_batch, named_tensors, scalar_loss, unwrap
+from firstlight.probe.trace.guard import Guard, untouched
 
 
 def probe(

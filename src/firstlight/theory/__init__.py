@@ -3,43 +3,43 @@
 from __future__ import annotations
 
 from firstlight.theory import batchnorm
-from firstlight.theory.attention import AttentionMap, AttentionPath
-from firstlight.theory.classifier import DeepClassifier, deep_classifier
-from firstlight.theory.convolution import ConvolutionalNetwork
-from firstlight.theory.convolution_kernels import convolutional_kernels
-from firstlight.theory.criticality import Criticality, criticality
-from firstlight.theory.density import Laws, propagate_density
-from firstlight.theory.dual_map import DualMap
-from firstlight.theory.edge import EdgeOfChaos, EdgePoint, edge_of_chaos
-from firstlight.theory.features import Features, deep_features
-from firstlight.theory.finite_width import (
+from firstlight.theory.designs.criticality import Criticality, criticality
+from firstlight.theory.designs.edge import EdgeOfChaos, EdgePoint, edge_of_chaos
+from firstlight.theory.designs.phase import PHASES, PhaseDiagram, phase_diagram
+from firstlight.theory.designs.sparse import SparseTuning, sparse_tuning
+from firstlight.theory.designs.unified import Gain, Stationarity, gain, unified_view
+from firstlight.theory.finite.density import Laws, propagate_density
+from firstlight.theory.finite.finite_width import (
     FiniteWidth,
     edgeworth_kurtosis,
     finite_width,
     matching_weight_kurtosis,
     rho4,
 )
-from firstlight.theory.fixed_points import (
+from firstlight.theory.finite.infinite_depth import (
+    LogNormDrift,
+    correlator_exponent,
+    log_norm_drift,
+    residual_growth,
+)
+from firstlight.theory.kernels.classifier import DeepClassifier, deep_classifier
+from firstlight.theory.kernels.convolution import ConvolutionalNetwork
+from firstlight.theory.kernels.convolutional import convolutional_kernels
+from firstlight.theory.kernels.features import Features, deep_features
+from firstlight.theory.kernels.networks import Kernels, kernels
+from firstlight.theory.kernels.posterior import Posterior, posterior
+from firstlight.theory.maps.attention import AttentionMap, AttentionPath
+from firstlight.theory.maps.dual_map import DualMap
+from firstlight.theory.maps.fixed_points import (
     CorrelationPoint,
     FixedPoint,
     correlation_fixed_points,
     is_scale_invariant,
     variance_fixed_points,
 )
-from firstlight.theory.gp import Posterior, posterior
-from firstlight.theory.infinite_depth import (
-    LogNormDrift,
-    correlator_exponent,
-    log_norm_drift,
-    residual_growth,
-)
-from firstlight.theory.kernels import Kernels, kernels
-from firstlight.theory.layer import LayerMap
-from firstlight.theory.phase import PHASES, PhaseDiagram, phase_diagram
-from firstlight.theory.piecewise_linear import PiecewiseLinear
+from firstlight.theory.maps.layer import LayerMap
+from firstlight.theory.maps.piecewise_linear import PiecewiseLinear
 from firstlight.theory.predict import depth_scales, predict
-from firstlight.theory.sparse import SparseTuning, sparse_tuning
-from firstlight.theory.unified import Gain, Stationarity, gain, unified_view
 
 __all__ = [
     "PHASES",

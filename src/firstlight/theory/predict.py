@@ -10,15 +10,15 @@ import numpy as np
 from firstlight.errors import DomainError
 from firstlight.network import RandomNetwork
 from firstlight.profile import Profile
-from firstlight.theory.batch_path import batch_path
-from firstlight.theory.finite_width import finite_width
-from firstlight.theory.fixed_points import (
+from firstlight.theory.finite.finite_width import finite_width
+from firstlight.theory.maps._batch_path import batch_path
+from firstlight.theory.maps._trajectory import Path, correlations, variances
+from firstlight.theory.maps.fixed_points import (
     correlation_fixed_points,
     is_scale_invariant,
     variance_fixed_points,
 )
-from firstlight.theory.layer import LayerMap, weight_variance
-from firstlight.theory.trajectory import Path, correlations, variances
+from firstlight.theory.maps.layer import LayerMap, weight_variance
 
 ASSUMPTIONS = {
     "q": "second-moment recursion: exact at any width given the law of z before; closed here by z ~ N(0, q), "
@@ -31,7 +31,7 @@ DENSITY_ASSUMPTIONS = {
     "q": "second-moment recursion over the propagated law of z",
     "kurtosis": "law of z under independent units of a layer",
     "ks": "law of z under independent units of a layer, which they are not: depth over width tells how much, and "
-    "papers.independence.compare (--against) measures it",
+    "experiments.independence.compare (--against) measures it",
 }
 BATCH_ASSUMPTION = (
     "rate of the squared norm with Gaussian weights at a width far above the batch squared, for samples of equal "
@@ -110,7 +110,7 @@ def predict(
         "variance_slope": path.slope,
     }
     if level == "density":
-        from firstlight.theory.density import propagate_density
+        from firstlight.theory.finite.density import propagate_density
 
         laws = propagate_density(network, q1=q1)
         columns |= {"q": laws.q, "var": laws.q, "kurtosis": laws.kurtosis}

@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from firstlight.builders import BatchNorm, recalibrate_
 from firstlight.errors import DomainError
-from firstlight.networks import BatchNorm, recalibrate_
 
 Statistics = Literal["recalibrated", "running", "batch"]
 
@@ -55,7 +55,7 @@ def accuracy(
     Examples
     --------
     >>> import torch
-    >>> from firstlight.networks import isometric_mlp
+    >>> from firstlight.builders import isometric_mlp
     >>> from firstlight.training import accuracy
     >>> x, y = torch.randn(60, 8), torch.zeros(60, dtype=torch.long)
     >>> 0 <= accuracy(isometric_mlp(8, 3, depth=5, width=8), x, y, calibration=x) <= 1

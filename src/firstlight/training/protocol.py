@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from firstlight.builders import log_gradients
 from firstlight.data import Dataset
 from firstlight.errors import DomainError, LoadError
 from firstlight.measure import isometry_gap
-from firstlight.networks import log_gradients
 from firstlight.training.checkpoint import load_checkpoint, save_checkpoint
 from firstlight.training.evaluation import accuracy, recalibrated_accuracies
 
@@ -106,7 +106,7 @@ def train(
     Parameters
     ----------
     model
-        A sequential classifier, such as ``firstlight.networks.isometric_mlp``; trained in place.
+        A sequential classifier, such as ``firstlight.builders.isometric_mlp``; trained in place.
     data, test
         Training and test samples with classes.
     epochs
@@ -138,8 +138,8 @@ def train(
 
     Examples
     --------
-    >>> from firstlight import data, networks, training
-    >>> model = networks.isometric_mlp(64, 10, depth=10, width=32)
+    >>> from firstlight import builders, data, training
+    >>> model = builders.isometric_mlp(64, 10, depth=10, width=32)
     >>> digits = data.load("digits", count=200)
     >>> run = training.train(model, digits, digits, epochs=2, learning_rate=0.05, batch=50)
     >>> run.diverged, len(run.history)

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from firstlight.ensemble.samplers.draws import fill_normal
+from firstlight.ensemble.samplers._draws import fill_normal
 
 
 class Sampler(ABC):

@@ -18,8 +18,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from firstlight.ensemble.samplers._characteristic import log_characteristic, table
 from firstlight.ensemble.samplers.base import Sampler, normals
-from firstlight.ensemble.samplers.characteristic import log_characteristic, table
 from firstlight.ensemble.samplers.streamed import StreamedWeights
 from firstlight.weights import WeightLaw
 

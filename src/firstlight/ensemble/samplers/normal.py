@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from firstlight.ensemble.samplers._draws import fill_normal
 from firstlight.ensemble.samplers.base import Sampler, normals, project_out
-from firstlight.ensemble.samplers.draws import fill_normal
 from firstlight.ensemble.samplers.streamed import StreamedWeights
 
 Route = Literal["norm", "qr", "direct"]

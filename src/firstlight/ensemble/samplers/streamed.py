@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from firstlight.ensemble.samplers._draws import fill_normal, fill_signed_uniform
 from firstlight.ensemble.samplers.base import Sampler, normals
-from firstlight.ensemble.samplers.draws import fill_normal, fill_signed_uniform
 from firstlight.weights import SymmetricWeibull, WeightLaw
 
 BLOCK = 1 << 18  # weights drawn at once: 1 MB of float32 stays in the second-level cache

@@ -1,0 +1,180 @@
+"""audit: measure a model, diagnose it, and show the result in every form people use."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from firstlight.diagnosis import Verdict, diagnose
+from firstlight.errors import UnhealthyError
+from firstlight.probe import Budget, Loss, Measurement, Skipped, probe
+from firstlight.profile import Profile
+
+
+@dataclass(frozen=True)
+class AuditResult:
+    """A measured model with its verdicts.
+
+    Attributes
+    ----------
+    measurement
+        What was measured: profile, samples for plots, what was skipped.
+    verdicts
+        What it means, the gravest first.
+    """
+
+    measurement: Measurement
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def profile(self) -> Profile:
+        """One row per layer, theory beside measurement."""
+        return self.measurement.profile
+
+    @property
+    def skipped(self) -> tuple[Skipped, ...]:
+        """What was not measured, with reasons."""
+        return self.measurement.skipped
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What limits the numbers."""
+        return self.measurement.notes
+
+    @property
+    def healthy(self) -> bool:
+        """Whether no verdict is unhealthy."""
+        return not any(v.severity == "unhealthy" for v in self.verdicts)
+
+    def assert_healthy(self, *, ignore: Iterable[str] = (), warnings: bool = False) -> None:
+        """Raise UnhealthyError with the evidence unless the model starts healthy.
+
+        Parameters
+        ----------
+        ignore
+            Codes of verdicts to let pass, such as ``"dead-units"``.
+        warnings
+            Whether warnings fail too.
+        """
+        grave = ("unhealthy", "warning") if warnings else ("unhealthy",)
+        passed = set(ignore)
+        failed = [v for v in self.verdicts if v.severity in grave and v.code not in passed]
+        if failed:
+            lines = [f"- {v.title} [{v.code}]: {v.evidence} Remedy: {v.remedy}." for v in failed]
+            raise UnhealthyError("the model does not start healthy:\n" + "\n".join(lines))
+
+    def scalars(self, prefix: str = "firstlight/") -> dict[str, float]:
+        """A flat dict of numbers for an experiment tracker: one per verdict, and the summary of the depth."""
+        values = {"healthy": float(self.healthy)}
+        values |= {f"verdict/{v.code}": float(v.measured) for v in self.verdicts if v.measured is not None}
+        rows = self.profile.select("weight")
+        for column in ("q", "correlation", "log_grad", "ks_standardised", "effective_rank", "chi"):
+            known = [float(x) for x in rows[column] if math.isfinite(x)]
+            if known:
+                values |= {f"{column}/first": known[0], f"{column}/last": known[-1]}
+        return {prefix + name: value for name, value in values.items()}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the plot samples, in a structure that JSON holds."""
+        from firstlight.auditing.record import audit_dict
+
+        return audit_dict(self.measurement, self.verdicts)
+
+    def to_json(self, path: str | Path | None = None) -> str:
+        """The result as JSON; with a path it is also written there, whole or not at all."""
+        text = json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False)
+        if path is not None:
+            from firstlight.files import write_whole
+
+            write_whole(path, text + "\n")
+        return text
+
+    def to_html(self, path: str | Path | None = None) -> str:
+        """The report as one self-contained HTML page; with a path it is also written there."""
+        from firstlight.auditing.page import audit_html
+        from firstlight.files import write_whole
+
+        text = audit_html(self.measurement, self.verdicts)
+        if path is not None:
+            write_whole(path, text)
+        return text
+
+    def to_text(self, *, width: int = 100) -> str:
+        """The report as plain text."""
+        from firstlight.auditing.text import audit_plain
+
+        return audit_plain(self.measurement, self.verdicts, width=width)
+
+    def __str__(self) -> str:
+        return self.to_text()
+
+    def _repr_html_(self) -> str:
+        from firstlight.auditing.page import audit_fragment
+
+        return audit_fragment(self.measurement, self.verdicts)
+
+
+def audit(
+    model: nn.Module,
+    batch: Any,
+    *,
+    targets: Any = None,
+    loss: Loss | None = None,
+    training: bool | None = True,
+    seed: int = 0,
+    budget: Budget | None = None,
+    name: str | None = None,
+) -> AuditResult:
+    """Audit any model: what signals and gradients do in it, what theory expects, and what is wrong.
+
+    One forward and one backward pass are traced; parameters, buffers, gradients, modes and random
+    generators are left exactly as they were.
+
+    Parameters
+    ----------
+    model
+        Any ``torch.nn.Module``.
+    batch
+        A tensor, or the tuple or dict of tensors that the model takes.
+    targets, loss
+        What is differentiated: ``loss(output, targets)``; targets alone mean cross-entropy (integers) or
+        squared error (reals); with neither, the output times a fixed Gaussian tensor.
+    training
+        The mode to audit in: True (default) as an optimiser sees it, False for evaluation, None as it is.
+    seed
+        Seeds dropout and the random direction.
+    budget
+        How much of each tensor is read.
+    name
+        What reports call the model; its class if not given.
+
+    Returns
+    -------
+    AuditResult
+        ``.profile``, ``.verdicts``, ``.healthy``, ``.assert_healthy()``, ``.to_html()``, ``.to_json()``.
+
+    Raises
+    ------
+    AuditError
+        If the model or the batch cannot be used; the message names the layer and the reason.
+
+    Examples
+    --------
+    >>> import torch, firstlight
+    >>> model = torch.nn.Sequential(torch.nn.Linear(64, 128), torch.nn.ReLU(), torch.nn.Linear(128, 10))
+    >>> result = firstlight.audit(model, torch.randn(32, 64))
+    >>> result.healthy
+    True
+    >>> [str(kind) for kind in result.profile["kind"]]
+    ['input', 'weight', 'activation', 'weight']
+    """
+    measurement = probe(
+        model, batch, targets=targets, loss=loss, training=training, seed=seed, budget=budget, name=name
+    )
+    return AuditResult(measurement, diagnose(measurement))

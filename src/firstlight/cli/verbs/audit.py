@@ -1,0 +1,73 @@
+"""``firstlight audit``: measure a model on data, print the table and the verdicts, write the reports."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+import torch
+
+from firstlight.cli.auditing import (
+    STDOUT,
+    add_run_arguments,
+    check_paths,
+    encodable,
+    own_output_only,
+    subject,
+)
+from firstlight.cli.batches import add_data_arguments
+from firstlight.cli.command import HEALTHY, UNHEALTHY
+from firstlight.cli.models import add_model_arguments
+
+SUMMARY = "measure how signals and gradients travel through a PyTorch model"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``firstlight audit``."""
+    add_model_arguments(parser)
+    add_data_arguments(parser)
+    add_run_arguments(parser)
+    out = parser.add_argument_group("reports")
+    out.add_argument("--html", metavar="PATH", help="write a self-contained HTML report")
+    out.add_argument(
+        "--json", metavar="PATH", help="write the result as JSON; `-` for standard output, alone"
+    )
+    out.add_argument("--check", action="store_true", help="leave with status 1 if the model is unhealthy")
+    out.add_argument("--quiet", action="store_true", help="print no table")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Audit, print and write; 0, or 1 for an unhealthy model with ``--check``."""
+    from firstlight import audit
+    from firstlight.auditing import print_audit
+
+    check_paths({"--html": args.html, "--json": args.json})
+    with own_output_only() as out, torch.random.fork_rng(devices=[]):
+        model, batch, keywords = subject(args)
+        result = audit(model, batch, **keywords)
+        if args.json == STDOUT:
+            print(encodable(result.to_json(), out), file=out)
+        elif not args.quiet:
+            print_audit(result.measurement, result.verdicts, file=out)
+            if not result.healthy:
+                print(
+                    "`firstlight fix`, with the same model and data, tries remedies and audits each.",
+                    file=out,
+                )
+        if args.json is not None and args.json != STDOUT:
+            result.to_json(args.json)
+        if args.html is not None:
+            result.to_html(args.html)
+    return _status(args, result)
+
+
+def _status(args: argparse.Namespace, result: Any) -> int:
+    if not args.check:
+        return HEALTHY
+    if result.healthy:
+        print("firstlight audit: healthy", file=sys.stderr)
+        return HEALTHY
+    found = [verdict.code for verdict in result.verdicts if verdict.severity == "unhealthy"]
+    print(f"firstlight audit: unhealthy: {', '.join(found)}", file=sys.stderr)
+    return UNHEALTHY

@@ -1,0 +1,108 @@
+"""``firstlight fix``: mend a model's initialisation, and show by the same audit that it is mended."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import sys
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from firstlight.cli.auditing import (
+    STDOUT,
+    add_run_arguments,
+    check_paths,
+    encodable,
+    own_output_only,
+    subject,
+)
+from firstlight.cli.batches import add_data_arguments
+from firstlight.cli.command import HEALTHY, UNHEALTHY
+from firstlight.cli.models import add_model_arguments
+from firstlight.errors import LoadError
+
+SUMMARY = "mend how a PyTorch model starts, and show by the same audit that it is mended"
+SUFFIXES = (".pt", ".pth", ".safetensors")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``firstlight fix``."""
+    add_model_arguments(parser)
+    add_data_arguments(parser)
+    add_run_arguments(parser)
+    group = parser.add_argument_group("remedies")
+    group.add_argument(
+        "--structural",
+        action="store_true",
+        help="let remedies replace modules, such as kinked activations after batch norm",
+    )
+    group.add_argument("--warnings", action="store_true", help="go on until there are no warnings either")
+    group.add_argument("--rounds", type=int, default=4, help="remedies kept at most (default: 4)")
+    out = parser.add_argument_group("results")
+    out.add_argument(
+        "--out",
+        metavar="PATH",
+        help="write the mended state dict: .safetensors, .pt or .pth",
+    )
+    out.add_argument("--html", metavar="PATH", help="write a self-contained page, before and after")
+    out.add_argument(
+        "--json", metavar="PATH", help="write the result as JSON; `-` for standard output, alone"
+    )
+    out.add_argument("--quiet", action="store_true", help="print nothing")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Fix, print and write; 0 if the model is then healthy, 1 if not."""
+    from firstlight import fix
+
+    check_paths({"--out": args.out, "--html": args.html, "--json": args.json})
+    _check_suffix(args.out)
+    with own_output_only() as out, torch.random.fork_rng(devices=[]):
+        model, batch, keywords = subject(args)
+        result = fix(
+            model, batch, structural=args.structural, warnings=args.warnings, rounds=args.rounds, **keywords
+        )
+        if args.out is not None:
+            _save(result.model, Path(args.out))
+        if args.json == STDOUT:
+            print(encodable(result.to_json(), out), file=out)
+        elif not args.quiet:
+            print(result.to_text(), file=out)
+        if args.json is not None and args.json != STDOUT:
+            result.to_json(args.json)
+        if args.html is not None:
+            result.to_html(args.html)
+    if not result.healthy:
+        left = [v.code for v in result.after.verdicts if v.severity == "unhealthy"]
+        print(f"firstlight fix: still unhealthy: {', '.join(left)}", file=sys.stderr)
+    return HEALTHY if result.healthy else UNHEALTHY
+
+
+def _check_suffix(path: str | None) -> None:
+    if path is not None and Path(path).suffix not in SUFFIXES:
+        raise LoadError(
+            f"while checking --out {path}: expected a file that ends in {', '.join(SUFFIXES)}, got "
+            f"{Path(path).suffix or 'no suffix'}; nothing was run"
+        )
+
+
+def _save(model: nn.Module, path: Path) -> None:
+    """The state dict, on the CPU, whole or not at all."""
+    from firstlight.files import write_whole
+
+    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    if path.suffix == ".safetensors":
+        try:
+            from safetensors.torch import save
+        except ImportError as error:
+            raise LoadError(
+                f"while writing {path}: safetensors is not installed; `pip install 'firstlight[io]'`, or a .pt path"
+            ) from error
+        # tied parameters are one storage, which that format refuses: each name gets its own copy
+        write_whole(path, save({name: value.clone() for name, value in state.items()}))
+        return
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    write_whole(path, buffer.getvalue())

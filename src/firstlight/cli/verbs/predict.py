@@ -1,0 +1,194 @@
+"""``firstlight predict``: what theory says about a random network, layer by layer."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from firstlight.errors import DomainError
+from firstlight.network import NORMS, RandomNetwork
+from firstlight.profile import Profile
+
+if TYPE_CHECKING:
+    from firstlight.experiments.independence import Comparison
+
+_COLUMNS = ("depth", "q", "correlation", "chi", "log_grad", "kurtosis", "ks", "ks_standardised")
+_CHARTS = (
+    ("q", "Second moment", "q", "log"),
+    ("correlation", "Correlation of two inputs", "c", "linear"),
+    ("log_grad", "Gradient relative to the last layer", "log rms ∂L/∂z", "linear"),
+    ("kurtosis", "Excess kurtosis of one unit over networks", "kurtosis", "linear"),
+    ("ks", "Kolmogorov–Smirnov distance to N(0, 1)", "KS", "linear"),
+)
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``firstlight predict``."""
+    net = parser.add_argument_group("network")
+    net.add_argument("model", nargs="?", default="mlp", choices=["mlp"], help="the kind of network")
+    net.add_argument("--depth", type=int, default=50, help="weight layers (default: 50)")
+    net.add_argument("--width", type=int, default=256, help="units per layer (default: 256)")
+    net.add_argument("--activation", default="tanh", help="a name, such as tanh or 'leaky_relu(0.2)'")
+    net.add_argument("--sigma-w", type=float, default=1.0, help="weight scale (default: 1)")
+    net.add_argument("--sigma-b", type=float, default=0.0, help="bias scale (default: 0)")
+    net.add_argument("--weight-law", default="normal", help="law of the weights (default: normal)")
+    net.add_argument("--norm", choices=NORMS, help="normaliser before the activation")
+    net.add_argument("--skip", type=float, default=0.0, help="scale of the identity path (default: 0)")
+    net.add_argument("--branch", type=float, default=1.0, help="scale of the weight path (default: 1)")
+    net.add_argument("--dropout", type=float, default=0.0, help="probability of dropping a unit (default: 0)")
+    inputs = parser.add_argument_group("inputs")
+    inputs.add_argument("--q0", type=float, default=1.0, help="mean square of their entries (default: 1)")
+    inputs.add_argument("--c0", type=float, default=0.5, help="cosine between two of them (default: 0.5)")
+    inputs.add_argument(
+        "--batch", type=int, help="samples that --norm batch sees, of cosine c0 (default: infinitely many)"
+    )
+    inputs.add_argument(
+        "--level",
+        choices=("mean-field", "density"),
+        default="mean-field",
+        help="infinite width, or the whole law at this width under independent units (default: mean-field)",
+    )
+    inputs.add_argument(
+        "--against",
+        type=int,
+        metavar="NETS",
+        help="with --level density: draw this many networks and say where units stop being independent",
+    )
+    out = parser.add_argument_group("reports")
+    out.add_argument("--html", metavar="PATH", help="write a self-contained HTML report")
+    out.add_argument(
+        "--json", metavar="PATH", help="write the profile as JSON; `-` for standard output, alone"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Predict, print and write; 0."""
+    from firstlight.files import write_whole
+    from firstlight.theory import predict
+
+    names = (
+        "depth",
+        "width",
+        "activation",
+        "sigma_w",
+        "sigma_b",
+        "weight_law",
+        "norm",
+        "skip",
+        "branch",
+        "dropout",
+    )
+    network = RandomNetwork(**{name: getattr(args, name) for name in names})
+    if args.against is not None and args.level != "density":
+        raise DomainError(
+            "while predicting: expected --against only with --level density, got it with mean-field; add it"
+        )
+    profile = predict(network, q0=args.q0, c0=args.c0, level=args.level, batch=args.batch)
+    heading = _heading(profile)
+    rows: tuple[Comparison, ...] = ()
+    if args.against is not None:
+        from firstlight.experiments import independence
+
+        rows = independence.compare(network, nets=args.against, q0=args.q0)
+    if args.json == "-":
+        print(profile.to_json())
+        return 0
+    print(heading)
+    print(_table(profile))
+    if rows:
+        print(_verdict(rows))
+        print(independence.text([rows[i] for i in _thinned(len(rows))]))
+    if args.json:
+        write_whole(args.json, profile.to_json())
+    if args.html:
+        write_whole(args.html, _page(profile, heading, network, rows))
+    return 0
+
+
+def _verdict(rows: Sequence[Comparison]) -> str:
+    """Where the sample refutes the independence of units, in words."""
+    failing = [row.depth for row in rows if row.fails]
+    if not failing:
+        return f"Independent units: not refuted in any of {len(rows)} layers."
+    return f"Independent units: refuted at the 5 % level in {len(failing)} layers, the first of them {failing[0]}."
+
+
+def _heading(profile: Profile) -> str:
+    meta: dict[str, Any] = dict(profile.meta)
+    if "q_ratio" in meta:
+        word = "keeps" if abs(meta["q_ratio"] - 1) < 1e-9 else "multiplies"
+        by = "" if word == "keeps" else f" by {meta['q_ratio']:.6g}"
+        return f"A layer {word} every variance{by}; χ₁ = {meta['chi_star']:.6g}: scale-invariant"
+    if "q_star" not in meta:
+        return "No stationary variance holds the last layer's: it is still moving, vanishes or explodes."
+    chi, scale = meta["chi_star"], meta["xi_q"]
+    phase = "critical" if abs(chi - 1) < 1e-6 else "chaotic" if chi > 1 else "ordered"
+    reach = "∞" if math.isinf(scale) else f"{scale:.3g}"
+    return f"q* = {meta['q_star']:.6g} (ξ_q = {reach} layers), χ₁ = {chi:.6g}: {phase}"
+
+
+def _shown(profile: Profile) -> list[str]:
+    return [name for name in _COLUMNS if name in profile.columns]
+
+
+def _thinned(count: int) -> list[int]:
+    """Both ends and a thinned middle, which fit a screen; the files hold every layer."""
+    return sorted({*range(min(5, count)), *range(0, count, max(1, count // 16)), count - 1})
+
+
+def _table(profile: Profile) -> str:
+    count, names = len(profile), _shown(profile)
+    rows = _thinned(count)
+    lines = ["  ".join(f"{name[:11]:>11}" for name in names)]
+    lines += ["  ".join(f"{profile[name][i]:>11.5g}" for name in names) for i in rows]
+    return "\n".join(lines)
+
+
+def _axis(label: str, scale: Any, values: Any) -> Any:
+    """An axis that does not blow up what is the same to a hundredth."""
+    from firstlight import render
+
+    low, high = float(min(values)), float(max(values))
+    flat = scale == "linear" and high - low < 1e-2 and abs(high) < 1
+    return render.Axis(label, scale=scale, low=low - 0.5 if flat else None, high=high + 0.5 if flat else None)
+
+
+def _page(profile: Profile, heading: str, network: RandomNetwork, rows: Sequence[Comparison] = ()) -> str:
+    from firstlight import render
+
+    depth = profile["depth"]
+    charts = []
+    for name, title, label, scale in _CHARTS:
+        values = profile[name]
+        usable = [
+            i for i in range(len(values)) if math.isfinite(values[i]) and (scale != "log" or values[i] > 0)
+        ]
+        if len(usable) > 1:
+            ours = "independent units" if name in ("ks", "kurtosis") and "ks" in profile.columns else "theory"
+            lines = [render.Series(ours, depth[usable], values[usable], "line")]
+            drawn = {"ks": "ks_networks", "kurtosis": "kurtosis_networks"}.get(name)
+            if rows and drawn:
+                found = [getattr(row, drawn) for row in rows]
+                lines.append(render.Series("networks drawn", depth, found, "marks"))
+            kind: Any = scale
+            charts.append(
+                render.line_chart(
+                    lines, title=title, x=render.Axis("depth"), y=_axis(label, kind, values[usable])
+                )
+            )
+    assumptions = [f"{name}: {text}" for name, text in profile.meta["assumptions"].items()]
+    return render.page(
+        "Prediction for a random network",
+        render.section("Charts", render.grid(*charts), intro=_verdict(rows) if rows else ""),
+        render.section("What each number assumes", *(render.paragraph(text) for text in assumptions)),
+        subtitle=heading,
+        facts={
+            "activation": network.phi.name,
+            "depth": network.depth,
+            "width": max(network.widths),
+            "σ_w": network.sigma_w,
+            "σ_b": network.sigma_b,
+        },
+    )

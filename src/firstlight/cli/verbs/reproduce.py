@@ -1,0 +1,143 @@
+"""``firstlight reproduce``: an experiment of a paper in one command, with its table and its picture."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from firstlight.errors import LoadError
+
+SUMMARY = "reproduce an experiment of a paper: E1, correlations of images; E2, deep KS distances"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``firstlight reproduce``."""
+    from firstlight.cli.verbs.simulate import add_engine_arguments
+
+    parser.add_argument("experiment", choices=["E1", "E2"], help="of Wolinski & Arbel, TMLR 2025")
+    parser.add_argument("--networks", metavar="N;N;…", help="such as 'tanh;relu;odd(3);positive(3)'")
+    parser.add_argument("--widths", metavar="N,N,…", help="default: 10,100 for E1, 3,10,30,100,1000 for E2")
+    parser.add_argument("--nets", type=int, help="random networks (default: 1000 for E1, 10000 for E2)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the networks (default: 0)")
+    parser.add_argument("--data", default="cifar10", help="images of E1 (default: cifar10)")
+    parser.add_argument("--data-dir", metavar="DIR", help="torchvision's data folder, for E1")
+    parser.add_argument(
+        "--per-class", type=int, default=10, help="images of each class, for E1 (default: 10)"
+    )
+    parser.add_argument("--out", metavar="DIR", help="folder of E2's runs; finished shards are kept there")
+    parser.add_argument("--resume", action="store_true", help="finish the runs in --out")
+    add_engine_arguments(parser)
+    parser.add_argument("--html", metavar="PATH", help="write a self-contained page with the figure")
+    parser.add_argument("--json", metavar="PATH", help="write the numbers as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compute, print and write; 0."""
+    from firstlight.experiments import page as experiments
+    from firstlight.files import write_whole
+    from firstlight.render.page import page
+
+    first = args.experiment == "E1"
+    rows, sections = _correlations(args) if first else _deep_ks(args)
+    if args.json is not None:
+        write_whole(args.json, json.dumps(rows, indent=1))
+    if args.html is not None:
+        title = "Propagation of correlations" if first else "Deep Kolmogorov–Smirnov distances"
+        about = experiments.CORRELATIONS if first else experiments.DEEP_KS
+        write_whole(args.html, page(title, *sections, subtitle=about))
+    return 0
+
+
+def _widths(args: argparse.Namespace, default: tuple[int, ...]) -> tuple[int, ...]:
+    if args.widths is None:
+        return default
+    try:
+        return tuple(int(part) for part in args.widths.split(","))
+    except ValueError as error:
+        raise LoadError(
+            f"while reading --widths: expected numbers such as 10,100, got {args.widths!r}"
+        ) from error
+
+
+def _correlations(args: argparse.Namespace) -> tuple[list[dict[str, Any]], list[Any]]:
+    from firstlight.cli.verbs.simulate import engine_of
+    from firstlight.experiments import wolinski2025_ensembles as paper
+    from firstlight.experiments.page import correlation_section, correlation_table
+
+    inputs, labels = paper.images(args.data, per_class=args.per_class, directory=args.data_dir)
+    rows, sections = [], []
+    for name in (args.networks or "tanh;relu").split(";"):
+        for width in _widths(args, (10, 100)):
+            result = paper.correlations(
+                name,
+                width=width,
+                inputs=inputs,
+                labels=labels,
+                nets=args.nets or 1000,
+                seed=args.seed,
+                engine=engine_of(args),
+            )
+            for i, layer in enumerate(result.layers):
+                row = {
+                    "network": name,
+                    "width": width,
+                    "layer": layer,
+                    "pooled": result.mean_pooled[i],
+                    "pooled_se": result.se_pooled[i],
+                    "per_network": result.mean_per_network[i],
+                    "per_network_se": result.se_per_network[i],
+                    "per_network_dead_as_0": result.mean_counting_dead[i],
+                    "defined": result.defined[i],
+                }
+                rows.append(row)
+                _print(row)
+            sections.append(correlation_section(result))
+    return rows, [*sections, correlation_table(rows)]
+
+
+def _deep_ks(args: argparse.Namespace) -> tuple[list[dict[str, Any]], list[Any]]:
+    from firstlight.cli.verbs.simulate import engine_of
+    from firstlight.experiments import wolinski2025_ensembles as paper
+    from firstlight.experiments.page import deep_ks_section
+
+    names = args.networks.split(";") if args.networks else list(paper.deep_ks_networks())
+    rows, sections = [], []
+    for width in _widths(args, paper.E2_WIDTHS):
+        results = []
+        for name in names:
+            out = None if args.out is None else Path(args.out) / f"{name}-{width}"
+            result = paper.deep_ks(
+                name,
+                width=width,
+                nets=args.nets or paper.E2_NETS,
+                seed=args.seed,
+                engine=engine_of(args),
+                out=out,
+                resume=args.resume,
+            )
+            results.append(result)
+            for i, depth in enumerate(result.depth):
+                rows.append(
+                    {"network": name, "width": width, "layer": int(depth)}
+                    | {
+                        k: _plain(getattr(result, k)[i])
+                        for k in ("raw", "raw_se", "standardised", "standardised_se")
+                    }
+                )
+            _print(rows[-1])
+        sections.append(deep_ks_section(width, results))
+    return rows, sections
+
+
+def _plain(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _print(row: dict[str, Any]) -> None:
+    cells = (f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items())
+    print("  ".join(cells), file=sys.stdout, flush=True)

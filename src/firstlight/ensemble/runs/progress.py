@@ -1,0 +1,61 @@
+"""A progress bar with rate and time left, quiet where nobody watches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+class Progress:
+    """Counts finished networks; draws nothing by itself."""
+
+    def __init__(self, bar: Any = None, task: Any = None) -> None:
+        self._bar, self._task = bar, task
+        self.done = 0
+
+    def advance(self, count: int) -> None:
+        """Add finished networks."""
+        self.done += count
+        if self._bar is not None:
+            self._bar.update(self._task, completed=self.done)
+
+
+@contextmanager
+def progress_bar(total: int, *, show: bool, title: str = "networks") -> Iterator[Progress]:
+    """A bar on the error stream if it is a terminal and ``show`` is set, else silence.
+
+    Examples
+    --------
+    >>> from firstlight.ensemble.runs.progress import progress_bar
+    >>> with progress_bar(10, show=False) as bar:
+    ...     bar.advance(10)
+    >>> bar.done
+    10
+    """
+    if not show:
+        yield Progress()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as RichProgress
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield Progress()
+        return
+    rate = TextColumn("{task.fields[rate]}")
+    with RichProgress(
+        TextColumn(title), BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn(), console=console
+    ) as bar:
+        task = bar.add_task(title, total=total, rate="")
+        yield _Rated(bar, task)
+
+
+class _Rated(Progress):
+    """Also writes how many networks a second are finished."""
+
+    def advance(self, count: int) -> None:
+        super().advance(count)
+        speed = self._bar.tasks[0].speed
+        self._bar.update(self._task, rate=f"{speed:,.0f}/s" if speed else "")

@@ -1,0 +1,1 @@
+"""Sums that merge: moments, sketches, correlations and distances over networks, with errors."""

@@ -1,0 +1,175 @@
+"""A repair as a page and as text: what was done, both audits against depth, and what is left."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from firstlight.auditing.page import verdict_cards
+from firstlight.auditing.rows import WORDS, headline, overall
+from firstlight.diagnosis.verdict import Verdict
+from firstlight.fixing.remedies.attempt import Attempt
+from firstlight.probe.measurement import Measurement
+from firstlight.profile import Profile
+from firstlight.render.axis import Axis
+from firstlight.render.chart import Series, line_chart
+from firstlight.render.markup import Markup, clean, element
+from firstlight.render.page import card, cards, fragment, grid, items, page, paragraph, section, term_list
+from firstlight.render.table import Head, table
+
+Audited = tuple[Measurement, Sequence[Verdict]]
+_LN10 = math.log(10.0)
+_SHOWN = 6
+
+
+def repair_html(
+    before: Audited, after: Audited, attempts: Sequence[Attempt], left: Sequence[str] = ()
+) -> str:
+    """A repair as one self-contained HTML document.
+
+    Parameters
+    ----------
+    before, after
+        Measurement and verdicts of the model as it came and as it is now.
+    attempts
+        Every remedy tried, in order.
+    left
+        What no remedy may write, with reasons.
+    """
+    name = clean(before[0].meta.get("model") or "Model")
+    kept = [a for a in attempts if a.kept]
+    parts = [
+        section("What was done", _done(kept, before[1]), identifier="done"),
+        section("Before and after", grid(*_charts(before[0].profile, after[0].profile))),
+        section("Verdicts now", verdict_cards(after[1])),
+        section("Verdicts before", verdict_cards(before[1])),
+        section("Every remedy tried", _table(attempts)) if attempts else "",
+        section("Left as it is", items(*left)) if left else "",
+    ]
+    return page(f"Fix of {name}", *parts, subtitle=_summary(before[1], after[1]))
+
+
+def repair_fragment(before: Audited, after: Audited, attempts: Sequence[Attempt]) -> str:
+    """A repair as a piece of HTML without script, for a notebook's ``_repr_html_``."""
+    return fragment(
+        element("h3", f"Fix of {clean(before[0].meta.get('model') or 'Model')}"),
+        element("p", _summary(before[1], after[1]), class_="subtitle"),
+        _done([a for a in attempts if a.kept], before[1]),
+        grid(*_charts(before[0].profile, after[0].profile)),
+    )
+
+
+def repair_text(
+    before: Sequence[Verdict], after: Sequence[Verdict], attempts: Sequence[Attempt], left: Sequence[str] = ()
+) -> str:
+    """A repair as plain text."""
+    lines = [f"before: {WORDS[overall(before)]}: {headline(before)}"]
+    for attempt in attempts:
+        if not attempt.changes and "failed" not in attempt.note:
+            continue
+        mark = "kept " if attempt.kept else "tried"
+        left_over = ", ".join(attempt.unhealthy) or ("healthy" if attempt.changes else "")
+        said = "; ".join(part for part in (left_over, attempt.note) if part)
+        lines.append(f"  {attempt.round}. {mark} {attempt.remedy}: {said}")
+        if attempt.kept:
+            lines += [f"         {change}" for change in shortened(attempt.changes)]
+            lines.append(f"         source: {attempt.source}")
+    lines.append(f"after:  {WORDS[overall(after)]}: {headline(after)}")
+    open_ = [v for v in after if v.severity in ("unhealthy", "warning")]
+    lines += [f"  {WORDS[v.severity].lower()} [{v.code}] {v.evidence} Remedy: {v.remedy}." for v in open_]
+    lines += [f"left: {reason}" for reason in shortened(left)]
+    return "\n".join(lines)
+
+
+def shortened(lines: Sequence[str], shown: int = _SHOWN) -> list[str]:
+    """The first and last lines of a long list, with how many lie between.
+
+    Examples
+    --------
+    >>> shortened(["a", "b", "c", "d", "e"], shown=4)
+    ['a', 'b', '… 2 more', 'e']
+    """
+    if len(lines) <= shown:
+        return list(lines)
+    return [*lines[: shown - 2], f"… {len(lines) - shown + 1} more", lines[-1]]
+
+
+def _summary(before: Sequence[Verdict], after: Sequence[Verdict]) -> str:
+    return (
+        f"before: {WORDS[overall(before)].lower()} ({headline(before)}); "
+        f"now: {WORDS[overall(after)].lower()} ({headline(after)})"
+    )
+
+
+def _done(kept: Sequence[Attempt], before: Sequence[Verdict]) -> Markup:
+    if not kept:
+        sick = any(v.severity == "unhealthy" for v in before)
+        words = (
+            "No remedy that writes parameters alone made the audit better; the verdicts below say what else to do."
+            if sick
+            else "The model starts healthy; nothing was changed."
+        )
+        return paragraph(words)
+    return cards(
+        *(
+            card(
+                attempt.remedy,
+                paragraph(f"{attempt.summary[0].upper()}{attempt.summary[1:]}."),
+                items(*shortened(attempt.changes, 8)),
+                term_list({"Source": attempt.source}),
+                tone="healthy" if not attempt.unhealthy else "note",
+                label=f"Step {number}",
+            )
+            for number, attempt in enumerate(kept, start=1)
+        )
+    )
+
+
+_PLOTS = (
+    ("log_grad", "Gradient", "log₁₀ rms ∂L/∂z"),
+    ("q", "Second moment", "q"),
+    ("correlation", "Correlation of samples", "mean cosine"),
+    ("chi", "Slope", "χ₁"),
+)
+
+
+def _charts(before: Profile, after: Profile) -> list[Markup]:
+    """Each quantity at the weight layers, of both models."""
+    charts = []
+    for column, title, label in _PLOTS:
+        series, values = [], []
+        for name, profile, style in (("before", before, "hollow"), ("after", after, "marks")):
+            rows = profile.select("weight")
+            y = rows[column] / (_LN10 if column == "log_grad" else 1.0)
+            known = np.isfinite(y)
+            if known.sum() > 1:
+                series.append(Series(name, rows["depth"][known], y[known], style))  # type: ignore[arg-type]
+                values.append(y[known])
+        if not series:
+            continue
+        every = np.concatenate(values)
+        wide = column in ("q", "chi") and every.min() > 0 and every.max() > 30 * every.min()
+        axis = Axis(label, "log" if wide else "linear")
+        charts.append(line_chart(series, title=title, x=Axis("depth (weight layers)"), y=axis))
+    return charts
+
+
+def _table(attempts: Sequence[Attempt]) -> Markup:
+    heads = [
+        Head("round"),
+        *(Head(h, text=True) for h in ("remedy", "result", "unhealthy", "warnings", "note")),
+    ]
+    rows = [
+        [
+            a.round,
+            a.remedy,
+            "kept" if a.kept else "not kept" if a.changes else "not applied",
+            ", ".join(a.unhealthy) or ("none" if a.changes else "–"),
+            ", ".join(a.warnings) or ("none" if a.changes else "–"),
+            a.note,
+        ]
+        for a in attempts
+    ]
+    return table(heads, rows)

@@ -1,0 +1,21 @@
+"""Remedies: changes to a model at its initialisation, each with the verdicts it is for; `firstlight.fix` tries them."""
+
+from __future__ import annotations
+
+from firstlight.fixing.remedies.attempt import Attempt as Attempt
+from firstlight.fixing.remedies.branches import scaled_branches as scaled_branches
+from firstlight.fixing.remedies.catalogue import REMEDIES as REMEDIES
+from firstlight.fixing.remedies.catalogue import Remedy as Remedy
+from firstlight.fixing.remedies.isometric import make_isometric_ as make_isometric_
+from firstlight.fixing.remedies.linear_start import looks_linear as looks_linear
+from firstlight.fixing.remedies.linear_start import small_signals as small_signals
+from firstlight.fixing.remedies.measured import layer_sequential as layer_sequential
+from firstlight.fixing.remedies.scales import centred as centred
+from firstlight.fixing.remedies.scales import critical as critical
+from firstlight.fixing.remedies.scales import critical_scales as critical_scales
+from firstlight.fixing.remedies.scales import measured_slope as measured_slope
+from firstlight.fixing.remedies.scales import orthogonal as orthogonal
+from firstlight.fixing.remedies.scales import redraw as redraw
+from firstlight.fixing.remedies.sites import Site as Site
+from firstlight.fixing.remedies.sites import Sites as Sites
+from firstlight.fixing.remedies.sites import sites as sites

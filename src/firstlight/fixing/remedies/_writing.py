@@ -1,0 +1,57 @@
+"""Writing Gaussian, orthogonal and mirrored weights into the parameters of a site."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from firstlight.fixing.remedies.sites import Site
+from firstlight.weights import haar
+
+
+def write_normal(site: Site, scale: float, generator: torch.Generator) -> None:
+    """Independent normal weights with σ_w = ``scale``: entries of variance σ_w²/fan-in."""
+    drawn = torch.randn(site.weight.shape, generator=generator, dtype=torch.float32)
+    site.write(drawn * (scale / math.sqrt(site.fan_in)))
+
+
+def write_orthogonal(
+    site: Site,
+    scale: float,
+    generator: torch.Generator,
+    *,
+    mirror_rows: bool = False,
+    mirror_columns: bool = False,
+) -> None:
+    """A Haar-orthogonal matrix A with σ_w = ``scale``, in the middle tap of a kernel whose other taps are zero.
+
+    A rectangle's entries have variance σ_w²/columns too, so that pre-activations keep their size where the
+    layer widens. Mirroring gives [[A, −A], [−A, A]], or the half of it that the two flags leave.
+    """
+    rows, columns = site.weight.shape[0] // (1 + mirror_rows), site.weight.shape[1] // (1 + mirror_columns)
+    matrix = haar(rows, columns, generator=generator, dtype=torch.float64)
+    matrix *= scale * math.sqrt(max(rows, columns) / columns)
+    if mirror_columns:
+        matrix = torch.cat([matrix, -matrix], dim=1)
+    if mirror_rows:
+        matrix = torch.cat([matrix, -matrix], dim=0)
+    shape = site.weight.shape
+    whole = matrix.new_zeros(shape)
+    target = whole
+    for size in shape[2:]:
+        target = target.select(2, (size - 1) // 2)
+    target.copy_(matrix)
+    site.write(whole)
+
+
+def write_bias(site: Site, scale: float, generator: torch.Generator) -> list[str]:
+    """A Gaussian bias with standard deviation ``scale``, or zeros; what was changed, in words."""
+    if site.bias is None:
+        return []
+    if scale == 0.0:
+        changed = bool((site.bias != 0).any())
+        site.bias.zero_()
+        return [f"{site.name}: bias zeroed"] if changed else []
+    site.bias.copy_(torch.randn(site.bias.shape, generator=generator) * scale)
+    return [f"{site.name}: bias Gaussian with σ_b = {scale:.4g}"]

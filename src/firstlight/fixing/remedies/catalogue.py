@@ -1,0 +1,154 @@
+"""Catalogue: each remedy with the verdicts it is for, what it changes, and who found it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from firstlight.errors import DomainError
+from firstlight.fixing.remedies.branches import scaled_branches
+from firstlight.fixing.remedies.linear_start import looks_linear, small_signals
+from firstlight.fixing.remedies.measured import Forward, layer_sequential
+from firstlight.fixing.remedies.scales import centred, critical, measured_slope, orthogonal, redraw
+from firstlight.profile import Profile
+
+SIGNALS = frozenset(
+    {
+        "exploding-gradients",
+        "vanishing-gradients",
+        "chaotic",
+        "ordered",
+        "rank-collapse",
+        "exploding-activations",
+        "vanishing-activations",
+        "non-finite-activations",
+        "non-finite-gradients",
+        "zero-gradients",
+        "dead-units",
+        "saturation",
+        "mean-shift",
+        "input-scale",
+        "residual-growth",
+        "not-gaussian",
+        "massive-activations",
+    }
+)
+FAULTS = frozenset({"non-finite-weights", "cloned-units", "constant-weights", "zero-weights"})
+
+Apply = Callable[[nn.Module, Profile, torch.Generator, Forward], list[str]]
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """A change to a model at its initialisation.
+
+    Attributes
+    ----------
+    name
+        Stable name.
+    summary
+        What it does, in a sentence.
+    codes
+        Verdicts it may help against.
+    apply
+        Changes a model in place, given its profile, a generator and a way to run it; says what it changed,
+        one line a change, and nothing where it has no business.
+    source
+        The paper behind it.
+    structural
+        Whether it replaces modules; the others write parameters alone, so that the state dict carries them.
+    """
+
+    name: str
+    summary: str
+    codes: frozenset[str]
+    apply: Apply
+    source: str
+    structural: bool = False
+
+
+def _isometric(model: nn.Module, profile: Profile, generator: torch.Generator, forward: Forward) -> list[str]:
+    from firstlight.fixing.remedies.isometric import make_isometric_
+
+    try:
+        return make_isometric_(model, generator=generator)
+    except DomainError:
+        return []
+
+
+REMEDIES: tuple[Remedy, ...] = (
+    Remedy(
+        "draw-again",
+        "draw constant, cloned, zero and non-finite weights again, Gaussian on the edge of chaos",
+        FAULTS,
+        lambda m, p, g, _: redraw(m, p, g),
+        "Glorot & Bengio, AISTATS 2010; He et al., ICCV 2015",
+    ),
+    Remedy(
+        "edge-of-chaos",
+        "scale weights and biases to the edge of chaos of the activation each weight reads",
+        SIGNALS | FAULTS,
+        lambda m, p, g, _: critical(m, p, g),
+        "Schoenholz et al., ICLR 2017; Hayou, Doucet & Rousseau, ICML 2019",
+    ),
+    Remedy(
+        "orthogonal",
+        "draw Haar-orthogonal weights (delta-orthogonal kernels) at the scale of the edge of chaos",
+        SIGNALS | FAULTS,
+        lambda m, p, g, _: orthogonal(m, p, g),
+        "Saxe et al., ICLR 2014; Pennington et al., NeurIPS 2017; Xiao et al., ICML 2018",
+    ),
+    Remedy(
+        "looks-linear",
+        "mirror the units of a plain ReLU network, so that it starts as a linear isometry",
+        SIGNALS | FAULTS,
+        lambda m, p, g, _: looks_linear(m, p, g),
+        "Balduzzi et al., ICML 2017",
+    ),
+    Remedy(
+        "small-signals",
+        "keep the signals of a plain network of smooth activations so small that it starts nearly linear",
+        SIGNALS | FAULTS,
+        lambda m, p, g, _: small_signals(m, p, g),
+        "Martens et al., 2021; Li, Nica & Roy, NeurIPS 2022",
+    ),
+    Remedy(
+        "measured-slope",
+        "divide weights by √χ₁ as it was measured on the batch",
+        SIGNALS,
+        lambda m, p, g, _: measured_slope(m, p, g),
+        "Poole et al., NeurIPS 2016",
+    ),
+    Remedy(
+        "layer-sequential",
+        "bring every layer's second moment to 1 on the batch",
+        SIGNALS,
+        layer_sequential,
+        "Mishkin & Matas, ICLR 2016",
+    ),
+    Remedy(
+        "scaled-branches",
+        "multiply the end of each of L residual branches by 1/√L",
+        SIGNALS,
+        lambda m, p, g, _: scaled_branches(m, p, g),
+        "Zhang, Dauphin & Ma, ICLR 2019; Hayou et al., AISTATS 2021",
+    ),
+    Remedy(
+        "centred",
+        "take the mean out of every unit's weights, and biases to zero",
+        frozenset({"mean-shift", "dead-units", "saturation", "ordered", "rank-collapse"}),
+        lambda m, p, g, _: centred(m, p, g),
+        "Qiao et al., Weight Standardization, 2019",
+    ),
+    Remedy(
+        "isometric-batch-norm",
+        "orthogonal weights, and gains that fall with depth on smooth activations, which stand in for kinked ones",
+        frozenset({"batch-norm-explosion"}),
+        _isometric,
+        "Meterez et al., ICLR 2024",
+        structural=True,
+    ),
+)

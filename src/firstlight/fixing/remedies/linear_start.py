@@ -1,0 +1,120 @@
+"""Chains of layers that start as a linear map: mirrored units for ReLU, small signals for smooth activations."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from firstlight import activations
+from firstlight.fixing.remedies._writing import write_bias, write_orthogonal
+from firstlight.fixing.remedies.sites import Site, sites
+from firstlight.profile import Profile
+
+# kinds of rows of a chain in which nothing but weights sets the size of a signal
+PLAIN = frozenset({"input", "weight", "activation"})
+
+
+def looks_linear(model: nn.Module, profile: Profile, generator: torch.Generator) -> list[str]:
+    r"""Weights [[A, −A], [−A, A]] with A Haar-orthogonal, in a chain of ReLU layers with even widths.
+
+    With mirrored units (u, −u) the ReLU keeps (u₊, u₋) and the next weight reads u₊ − u₋ = u: at the start the
+    network is an exact linear isometry of half its width, which neither gradients nor correlations leave. It
+    trains as the ReLU network that it is. Nothing is changed in a model that is no such chain.
+
+    Returns
+    -------
+    list of str
+        What was changed; empty if the model is no plain chain of ReLU layers.
+
+    References
+    ----------
+    Balduzzi et al., "The Shattered Gradients Problem", ICML 2017, section 4.
+    """
+    chain = sites(model, profile).found
+    if len(chain) < 3 or not set(profile["kind"].astype(str)) <= PLAIN or not _fits(chain):
+        return []
+    changes = []
+    last = len(chain) - 1
+    for index, site in enumerate(chain):
+        # a flattened image keeps its mirrored channels in its two halves
+        wanted = 1.0 / math.sqrt(site.q_in) if index == 0 and site.q_in > 0 else 1.0
+        write_orthogonal(site, wanted, generator, mirror_rows=index < last, mirror_columns=index > 0)
+        if site.bias is not None:
+            site.bias.zero_()
+        changes.append(f"{site.name}: {'mirrored, ' if index < last else ''}orthogonal, bias zeroed")
+    return changes
+
+
+def small_signals(model: nn.Module, profile: Profile, generator: torch.Generator) -> list[str]:
+    r"""Orthogonal weights over φ'(0), and signals so small that a chain of smooth activations is nearly linear.
+
+    A network of L layers whose signals have q = O(1/L) is one with the shaped activation s φ(x/s), s = √(1/q),
+    in all layers: each departs from linear by O(1/L), and all of them together by O(1). The first weight takes
+    the signal down, the last one brings it back to 1, and biases −W 1 φ(0) take out the activation's own
+    offset. Of q = 3/L, 1/L, …, 0.01/L the largest is taken whose variance map stays within a factor 1.5 of it
+    over all L layers. The gradient of the first weight is 1/√q times that of the others, so a plain gradient
+    step wants a smaller rate than an adaptive one. Nothing is changed where normalisers or sums set the
+    signal's size, or φ'(0) is 0 or jumps.
+
+    Returns
+    -------
+    list of str
+        What was changed; empty if the model is no such chain.
+
+    References
+    ----------
+    Martens et al., "Rapid Training of Deep Neural Networks without Skip Connections" (DKS), 2021; Li, Nica &
+    Roy, "The Neural Covariance SDE", NeurIPS 2022.
+    """
+    chain = sites(model, profile).found
+    if len(chain) < 3 or not set(profile["kind"].astype(str)) <= PLAIN:
+        return []
+    zero = torch.zeros(1, dtype=torch.float64)
+    slopes, values = [], []
+    for site in chain[1:]:
+        if site.phi is None or site.phi.jumps or 0.0 in site.phi.kinks:
+            return []
+        slopes.append(float(site.phi.derivative(zero)[0]))
+        values.append(float(site.phi(zero)[0]))
+        if abs(slopes[-1]) < 1e-3 or (values[-1] != 0 and site.bias is None):
+            return []
+    small = math.sqrt(_small(chain, slopes, values))
+    q = chain[0].q_in if chain[0].q_in > 0 else 1.0
+    write_orthogonal(chain[0], small / math.sqrt(q), generator)
+    changes = [f"{chain[0].name}: orthogonal, inputs brought to q = {small**2:.3g}"]
+    changes += write_bias(chain[0], 0.0, generator)
+    for site, slope, value in zip(chain[1:], slopes, values, strict=True):
+        scale = 1.0 / abs(slope) / (small if site is chain[-1] else 1.0)
+        write_orthogonal(site, scale, generator)
+        if site.bias is not None:
+            site.bias.copy_(-value * site.weight.flatten(1).sum(1))
+        changes.append(
+            f"{site.name}: orthogonal with σ_w = {scale:.4g}{', offset taken out' if value else ''}"
+        )
+    return changes
+
+
+def _small(chain: Sequence[Site], slopes: Sequence[float], values: Sequence[float]) -> float:
+    """The largest of a few small second moments that all layers of the chain keep."""
+    start = torch.tensor([3.0, 1.0, 0.3, 0.1, 0.03, 0.01], dtype=torch.float64) / len(chain)
+    q = start
+    for site, slope, offset in zip(chain[1:], slopes, values, strict=True):
+        assert site.phi is not None
+        moments = activations.moments(site.phi, q)
+        q = ((moments.second - 2 * offset * moments.mean + offset**2) / slope**2).clamp(max=1e6)
+    kept = (q / start).log().abs() < math.log(1.5)
+    return float(start[kept][0]) if bool(kept.any()) else float(start[-1])
+
+
+def _fits(chain: tuple[Site, ...]) -> bool:
+    for index, site in enumerate(chain):
+        if index and (site.phi is None or site.phi.name != "relu" or site.weight.shape[1] % 2):
+            return False
+        if index < len(chain) - 1 and site.weight.shape[0] % 2:
+            return False
+        if index and site.weight.shape[1] % chain[index - 1].weight.shape[0]:
+            return False
+    return True

@@ -1,0 +1,214 @@
+"""Which parameters of a model stand behind the weight rows of its audit, and what feeds each of them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from firstlight import activations
+from firstlight.activations import Activation
+from firstlight.errors import DomainError
+from firstlight.profile import Profile
+
+# what carries a signal between two weights; an attention or a sum gives its output an identity in front
+_CARRIERS = ("activation", "norm", "residual", "attention", "weight", "input", "embedding", "recurrent")
+
+
+@dataclass(frozen=True)
+class Site:
+    """A weight that a remedy may write.
+
+    Attributes
+    ----------
+    name, row
+        Path in the model, and its row in the profile.
+    module, key, bias
+        Where the weight is kept, a parameter or a parametrised tensor, and the bias; None where there is none.
+    groups
+        Groups of a convolution.
+    phi
+        The activation whose output the weight reads; None where it reads something else.
+    reads, feeds
+        Kinds of the rows before and after it; ``"input"`` and ``""`` at the ends.
+    q_in
+        Second moment of what an input row gave, for a weight that reads one; else 1.
+    sigma_w
+        Its scale √(fan-in · E w²) in the audit.
+    faulty
+        Whether the audit found its entries constant, cloned, zero or not finite.
+    """
+
+    name: str
+    row: int
+    module: nn.Module
+    key: str
+    bias: nn.Parameter | None
+    groups: int
+    phi: Activation | None
+    reads: str
+    feeds: str
+    q_in: float
+    sigma_w: float
+    faulty: bool
+
+    @property
+    def weight(self) -> Tensor:
+        """The weight as the forward uses it; write it with `write`."""
+        weight: Tensor = getattr(self.module, self.key).detach()
+        return weight
+
+    def write(self, value: Tensor) -> None:
+        """Give the weight this value; a parametrisation, such as weight norm, finds its own parameters."""
+        current = getattr(self.module, self.key)
+        value = value.to(current.dtype).to(current.device)
+        if isinstance(current, nn.Parameter):
+            current.copy_(value)
+        else:
+            setattr(self.module, self.key, value)
+
+    @property
+    def fan_in(self) -> int:
+        """Weights that reach one output unit."""
+        return self.weight[0].numel()
+
+
+@dataclass(frozen=True)
+class Sites:
+    """The writable weights in the order of execution, and what is left alone with the reason."""
+
+    found: tuple[Site, ...]
+    left: tuple[str, ...]
+
+
+def sites(model: nn.Module, profile: Profile) -> Sites:
+    """The weights of a model that its audit saw and that may be written.
+
+    Frozen, shared and transposed weights, weights that are computed and cannot be set (weight norm can), and
+    weights of no module with the row's name are left and named.
+
+    Examples
+    --------
+    >>> import torch, firstlight
+    >>> from firstlight.fixing.remedies import sites
+    >>> net = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.Tanh(), torch.nn.Linear(8, 2))
+    >>> [(s.name, s.phi and s.phi.name) for s in sites(net, firstlight.audit(net, torch.randn(16, 8)).profile).found]
+    [('0', None), ('2', 'tanh')]
+    """
+    kinds = profile["kind"].astype(str)
+    modules = dict(model.named_modules())
+    seen: set[int] = set()
+    found: list[Site] = []
+    left: list[str] = []
+    for row in range(len(profile)):
+        name = str(profile["name"][row])
+        if kinds[row] != "weight" or "#" in name:  # "#": a later call of a module that has had its turn
+            continue
+        owner, key = _place(modules, name)
+        reason = _unusable(owner, key, seen)
+        if reason or owner is None:
+            left.append(f"{name}: {reason}")
+            continue
+        seen.add(_identity(owner, key))
+        before = next((i for i in range(row - 1, -1, -1) if kinds[i] in _CARRIERS), None)
+        reads = "input" if before is None else str(kinds[before])
+        found.append(
+            Site(
+                name,
+                row,
+                owner,
+                key,
+                owner._parameters.get(key.removesuffix("weight") + "bias"),
+                int(getattr(owner, "groups", 1)),
+                _activation(modules, profile, before)
+                if reads == "activation" and before is not None
+                else None,
+                reads,
+                str(kinds[row + 1]) if row + 1 < len(profile) else "",
+                float(profile["q"][before]) if reads == "input" and before is not None else 1.0,
+                float(profile["sigma_w"][row]),
+                bool(str(profile["weight_flags"][row])),
+            )
+        )
+    return Sites(tuple(found), tuple(left))
+
+
+def _place(modules: Mapping[str, nn.Module], name: str) -> tuple[nn.Module | None, str]:
+    """The module and the attribute behind a row: ``weight`` of that module, or ``name_weight`` of its parent."""
+    owner = modules.get(name)
+    if owner is not None and isinstance(getattr(owner, "weight", None), Tensor):
+        return owner, "weight"
+    path, _, key = name.rpartition(".")
+    parent = modules.get(path)
+    if parent is not None and isinstance(parent._parameters.get(f"{key}_weight"), nn.Parameter):
+        return parent, f"{key}_weight"
+    return None, ""
+
+
+def _identity(owner: nn.Module, key: str) -> int:
+    """What tells a weight that two layers share: the parameter, or the module that computes it."""
+    return id(owner._parameters.get(key, owner))
+
+
+def _unusable(owner: nn.Module | None, key: str, seen: set[int]) -> str:
+    if owner is None:
+        return "no parameter of a module with this name"
+    if isinstance(owner, nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d | nn.Bilinear):
+        return f"{type(owner).__name__} has no fan-in that this remedy knows"
+    if _identity(owner, key) in seen:
+        return "its weight is shared with a layer before"
+    weight = getattr(owner, key)
+    if not isinstance(weight, nn.Parameter):
+        return "" if _invertible(owner, key, weight) else "its weight is computed, and cannot be set"
+    if not weight.requires_grad:
+        return "its weight is frozen"
+    return "" if weight.ndim >= 2 and weight.is_floating_point() else "its weight is no floating matrix"
+
+
+def _invertible(owner: nn.Module, key: str, weight: Tensor) -> bool:
+    """Whether a parametrised weight takes a value of any scale: orthogonal and spectrally normed ones do not."""
+    steps = getattr(owner, "parametrizations", {})
+    if key not in steps or not all(p.requires_grad for p in steps[key].parameters()):
+        return False
+    try:
+        trial = copy.deepcopy(owner)
+        setattr(trial, key, 2 * weight.detach())
+        return torch.allclose(getattr(trial, key), 2 * weight, rtol=1e-3, atol=1e-6)
+    except (NotImplementedError, RuntimeError, ValueError):
+        return False
+
+
+def _activation(modules: Mapping[str, nn.Module], profile: Profile, row: int) -> Activation | None:
+    """φ of an activation row: the module where there is one, with its own parameters, else the operation by name."""
+    name, op = str(profile["name"][row]).split("#")[0], str(profile["op"][row])
+    for candidate in (modules.get(name), op):
+        if candidate is None or (
+            isinstance(candidate, nn.Module) and any(True for _ in candidate.children())
+        ):
+            continue
+        try:
+            return _of_module(candidate) if isinstance(candidate, nn.Module) else activations.get(candidate)
+        except (DomainError, ValueError, KeyError, TypeError):
+            continue
+    return None
+
+
+def _of_module(module: nn.Module) -> Activation:
+    """The activation of a module; modules of one class with one set of values, as copies are, are looked at once."""
+    grid = torch.linspace(-6.0, 6.0, 193, dtype=torch.float64)
+    try:
+        with torch.no_grad():
+            key = (type(module), module(grid).numpy().tobytes())
+    except (RuntimeError, TypeError, AttributeError):  # it takes no float64, or not on the CPU
+        return activations.get(module)
+    if key not in _SEEN:
+        if len(_SEEN) >= 256:
+            _SEEN.clear()
+        _SEEN[key] = activations.get(module)
+    return _SEEN[key]
+
+
+_SEEN: dict[tuple[type, bytes], Activation] = {}

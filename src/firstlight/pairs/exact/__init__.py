@@ -1,0 +1,1 @@
+"""Exact partners: laws of |φ(X)|, the activation in float64, and the proof by numbers."""

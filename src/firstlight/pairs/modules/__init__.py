@@ -1,0 +1,1 @@
+"""Fast partners: fits of an exact activation as torch modules and as a native kernel."""

@@ -1,0 +1,1 @@
+"""The graph of a traced forward: sites, element-wise expressions, and what torch functions do."""

@@ -1,0 +1,1 @@
+"""Local theory: what Gaussian theory predicts one layer on from what was measured."""

@@ -1,0 +1,229 @@
+"""Statistics: the forward columns of many sites at once, from the entries that were taken of them."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TypeVar
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from firstlight import measure
+from firstlight.measure import LayerStack, StandardRows
+from firstlight.measure.ks_null import upper_triangle
+from firstlight.probe.graph._site import Site
+from firstlight.probe.measurement import HISTOGRAM_BINS, QUANTILE_LEVELS, LayerSample
+
+# Distance between the quartiles of a standard Gaussian.
+QUARTILES = 1.349
+# Layers that are stacked at a time: enough to share the cost of a call, few enough to stay near the caches.
+LAYERS = 32
+
+Rows = Float[Tensor, "layers samples units"]
+
+T = TypeVar("T")
+
+
+@dataclass(eq=False, frozen=True)
+class Taken:
+    """What was taken of one tensor.
+
+    Attributes
+    ----------
+    entries
+        Strided entries, or all, for the moments.
+    rows
+        One row per sample (and position), one column per unit.
+    images
+        Where samples are maps: one row per whole map. None elsewhere.
+    absmax, nonfinite
+        Largest finite entry and share of non-finite ones of the whole tensor; NaN where ``entries`` is whole.
+    """
+
+    site: Site
+    entries: Tensor
+    rows: Tensor
+    images: Tensor | None
+    absmax: float
+    nonfinite: float
+
+    @property
+    def size(self) -> int:
+        """Bytes that are held until the statistics are made."""
+        held = [self.entries, self.rows] + ([] if self.images is None else [self.images])
+        return sum(t.numel() * t.element_size() for t in held)
+
+
+def measure_sites(taken: list[Taken], spectrum_samples: int) -> dict[int, LayerSample]:
+    """Fill the forward columns of every site; returns the laws of their entries by site index."""
+    for group in alike(taken, lambda t: (t.entries.shape, t.entries.dtype, t.entries.device)):
+        found = measure.moments_of_each(torch.stack([t.entries for t in group]))
+        for t, moments in zip(group, found):
+            _fill_moments(t, moments)
+    samples: dict[int, LayerSample] = {}
+    for sites, rows in _stacks([(t.site, t.rows) for t in taken if t.images is None]):
+        keep_rows(sites, rows)
+        for part, stack in _standardised(sites, rows):
+            if sites[0].kind != "activation":
+                samples |= _laws(part, stack)
+            _correlations(part, stack, cosines=True)
+        _spectra(sites, rows, spectrum_samples)
+    for sites, rows in _stacks([(t.site, t.rows) for t in taken if t.images is not None]):
+        keep_rows(sites, rows)
+        for part, stack in _standardised(sites, rows) if sites[0].kind != "activation" else ():
+            samples |= _laws(part, stack)
+    for sites, rows in _stacks([(t.site, t.images) for t in taken if t.images is not None]):
+        for part, stack in _standardised(sites, rows):
+            _correlations(part, stack, cosines=False)
+        _spectra(sites, rows, spectrum_samples)
+    return samples
+
+
+def alike(things: Iterable[T], key: Callable[[T], Hashable]) -> Iterator[list[T]]:
+    """The things in groups of equal key, at most ``LAYERS`` in a group."""
+    groups: dict[Hashable, list[T]] = {}
+    for thing in things:
+        groups.setdefault(key(thing), []).append(thing)
+    for group in groups.values():
+        for i in range(0, len(group), LAYERS):
+            yield group[i : i + LAYERS]
+
+
+def _stacks(taken: list[tuple[Site, Tensor]]) -> Iterator[tuple[list[Site], Rows]]:
+    """Rows of sites of one kind and shape."""
+    for group in alike(taken, lambda t: (t[1].shape, t[1].device, t[0].kind)):
+        yield [site for site, _ in group], torch.stack([rows for _, rows in group])
+
+
+def _standardised(sites: list[Site], rows: Rows) -> Iterator[tuple[list[Site], LayerStack | StandardRows]]:
+    """The layers that can be standardised together, then the others with finite entries one by one."""
+    whole = measure.stackable(rows)
+    good = [i for i, fine in enumerate(whole) if fine]
+    if good:
+        yield [sites[i] for i in good], measure.stack_layers(rows if len(good) == len(rows) else rows[good])
+    for i, fine in enumerate(whole):
+        if not fine and bool(torch.isfinite(rows[i]).all()):
+            samples, units = rows[i].shape
+            yield [sites[i]], measure.standardise(rows[i], max_samples=samples, max_units=units)
+
+
+def _fill_moments(taken: Taken, m: measure.Moments) -> None:
+    values = taken.site.values
+    values |= {"mean": m.mean, "q": m.q, "var": m.var, "kurtosis": m.kurtosis, "q_se": 0.0}
+    values |= {"nonfinite": m.nonfinite, "absmax": m.absmax}
+    if not math.isnan(taken.nonfinite):
+        values |= {"nonfinite": taken.nonfinite, "absmax": taken.absmax}
+        if m.var > 0 and math.isfinite(m.var):
+            # spread of z² over the entries read; strided entries are as good as drawn ones
+            spread = m.var * (m.kurtosis + 2.0) + 4.0 * m.mean * (m.std * m.skewness + m.mean)
+            values["q_se"] = math.sqrt(max(m.var * spread, 0.0) / m.count)
+
+
+def keep_rows(sites: list[Site], rows: Rows) -> None:
+    """Give every site its rows, with the mean of each and the mean of its squares."""
+    z = rows if rows.numel() == 0 or float(rows.abs().amax()) < 1e15 else rows.double()
+    squares, means = (t.cpu().double().numpy() for t in (z.square().mean(dim=2), z.mean(dim=2)))
+    for i, site in enumerate(sites):
+        site.rows, site.row_squares, site.row_means = rows[i], squares[i], means[i]
+
+
+def _laws(sites: list[Site], stack: LayerStack | StandardRows) -> dict[int, LayerSample]:
+    """Gaussianity of every site, and the law of its entries to draw."""
+    # half of the units are enough for a distance, whose cost is their sorting
+    step = 2 if stack.unit.shape[-1] > 128 else 1
+    thin = stack.thinned(step)
+    if isinstance(thin, LayerStack):
+        found, flats = measure.gaussianities(thin), list(thin.sorted_values)
+    else:
+        found, flats = [measure.gaussianity(thin)], [np.sort(thin.values.cpu().numpy(), axis=None)]
+    samples: dict[int, LayerSample] = {}
+    for site, g, flat in zip(sites, found, flats):
+        site.values |= {
+            "ks": g.ks,
+            "ks_standardised": g.ks_standardised,
+            "ks_critical": g.ks_critical,
+            "n_eff": g.n_eff,
+        }
+        # quartiles stay where they are when one entry runs away; the root mean square does not
+        quarter = len(flat) // 4
+        deviation = float(flat[-1 - quarter] - flat[quarter]) / QUARTILES
+        if deviation > 0:
+            site.values["outlier_ratio"] = site.values["absmax"] / deviation
+        if flat[-1] > flat[0] and not site.retracted:
+            samples[site.index] = _sample(flat)
+    return samples
+
+
+@lru_cache(maxsize=8)
+def _places(count: int) -> list[int]:
+    return [round(p * (count - 1)) for p in QUANTILE_LEVELS]
+
+
+def _sample(flat: NDArray[np.float32]) -> LayerSample:
+    """Histogram and quantiles of sorted entries."""
+    low, high = float(flat[0]), float(flat[-1])
+    inner = (low + (high - low) / HISTOGRAM_BINS * np.arange(1, HISTOGRAM_BINS)).astype(flat.dtype)
+    below = [0, *flat.searchsorted(inner).tolist(), len(flat)]
+    counts = tuple(b - a for a, b in itertools.pairwise(below))
+    return LayerSample(low, high, counts, tuple(flat[_places(len(flat))].tolist()))
+
+
+def _correlations(sites: list[Site], stack: LayerStack | StandardRows, *, cosines: bool) -> None:
+    """How alike the samples are; ``cosines`` keeps every pair's for theory to carry on."""
+    if stack.values.shape[-2] < 2:
+        return
+    if isinstance(stack, LayerStack):
+        found = measure.sample_correlations(stack)
+    else:
+        found = [measure.sample_correlation(stack)]
+    for site, c in zip(sites, found):
+        site.values |= {"correlation": c.mean, "correlation_se": c.se}
+        if cosines:
+            site.values["cosines"] = upper_triangle(c.cosine)
+
+
+def _spectra(sites: list[Site], rows: Rows, samples: int) -> None:
+    """Effective rank and isometry gap of every site but activations."""
+    if sites[0].kind == "activation" or rows.shape[1] < 2 or rows.shape[2] == 0:
+        return
+    few = rows[:, :: -(-rows.shape[1] // samples)].cpu().numpy().astype(np.float64)
+    for site, (rank, gap) in zip(sites, spectra(few)):
+        if not math.isnan(rank):
+            site.values |= {"effective_rank": rank, "isometry_gap": gap}
+
+
+def spectra(rows: NDArray[np.float64]) -> list[tuple[float, float]]:
+    """Effective rank and isometry gap of the samples' Gram matrix of every layer, from one decomposition.
+
+    exp of the entropy of the normalised eigenvalues, and −log of their geometric over their arithmetic mean;
+    where an eigenvalue nears the rounding of the product, the singular values decide (``measure.isometry_gap``).
+    NaN where an entry is not finite; rank 0 where all are zero.
+    """
+    scale = np.abs(rows).max(axis=(1, 2))
+    fine = np.isfinite(scale) & (scale > 0.0)
+    x = np.where(fine[:, None, None], rows, 0.0) / np.where(fine, scale, 1.0)[:, None, None]
+    values = np.linalg.eigvalsh(x @ x.transpose(0, 2, 1)).clip(0.0)
+    samples, units = rows.shape[1:]
+    result: list[tuple[float, float]] = []
+    for i, layer in enumerate(values):
+        if not fine[i]:
+            result.append((0.0 if scale[i] == 0.0 else math.nan, math.nan))
+            continue
+        share = layer / layer.sum()
+        positive = share[share > 0.0]
+        rank = math.exp(-float((positive * np.log(positive)).sum()))
+        if units < samples:
+            gap = math.inf
+        elif share[0] > 1e-13:  # known to 1 % there, which its logarithm divided by k hardly sees
+            gap = max(-float(np.log(share * samples).mean()), 0.0)
+        else:
+            gap = float(measure.isometry_gap(torch.from_numpy(x[i])))
+        result.append((rank, gap))
+    return result

@@ -1,0 +1,295 @@
+"""Reader: takes a stated budget of entries of every tensor that passes, to be measured in stacks."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from firstlight import measure
+from firstlight.measure.moments import work_dtype
+from firstlight.probe.graph._operations import WEIGHT_OPERATIONS
+from firstlight.probe.graph._site import Moments, Origin, Site
+from firstlight.probe.measurement import LayerSample
+from firstlight.probe.read._statistics import Taken, measure_sites
+from firstlight.probe.read._weight import TakenWeight, coverage, measure_weights, take_weight
+
+# Bytes that wait to be measured together.
+PENDING = 1 << 23
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much of each tensor is read.
+
+    Attributes
+    ----------
+    entries
+        Moments read all of up to twice this many entries, else at most this many, on a stride that meets
+        every unit; the largest entry and the share of non-finite ones are always read from all.
+    samples, units
+        Correlations, spectra and Gaussianity read at most this many samples (rows) and units (columns).
+    spectrum
+        Samples in the Gram spectrum behind the effective rank and the isometry gap.
+    """
+
+    entries: int = 2**15
+    samples: int = 64
+    units: int = 256
+    spectrum: int = 32
+
+
+class Reader:
+    """Takes what the budget allows of each tensor as it passes, and measures what was taken in stacks.
+
+    Between two big products a hundred small calls run on cold caches, at several times their cost in one
+    go; so the forward only copies entries, and layers of one shape are measured together once
+    ``PENDING`` bytes are waiting or the pass is over.
+    """
+
+    def __init__(self, budget: Budget) -> None:
+        self.budget = budget
+        self.samples: dict[int, LayerSample] = {}
+        self.subsampled = 0
+        self._taken: list[Taken] = []
+        self._weights: list[TakenWeight] = []
+        self._waiting = 0
+
+    def read(self, site: Site, tensor: Tensor) -> None:
+        """Take what a site's forward columns are measured on."""
+        t = tensor.detach()
+        site.entries = t.numel()
+        site.values["shape"] = "×".join(map(str, t.shape))
+        if t.numel() == 0 or t.layout != torch.strided:
+            site.values["fault"] = "empty" if t.numel() == 0 else "not a dense tensor"
+            return
+        site.unit = max(site.unit, -max(t.dim(), 1))
+        entries = strided(t, self.budget.entries)
+        if entries.numel() < t.numel():
+            self.subsampled += 1
+            absmax, nonfinite = extremes(t)
+        else:
+            absmax = nonfinite = math.nan
+        if site.kind == "activation" and t.dim() > 1:
+            site.values["dead"] = measure.constant_units(t, dim=site.unit)
+        images = site.unit < -1 and t.dim() == -site.unit + 1
+        taken = Taken(
+            site,
+            # a copy, since an in-place operation may follow
+            entries.reshape(-1).to(work_dtype(t), copy=True),
+            self._rows(t, site.unit),
+            self._images(t) if images else None,
+            absmax,
+            nonfinite,
+        )
+        self._taken.append(taken)
+        self._wait(taken.size)
+
+    def weigh(self, site: Site, matrix: Tensor) -> None:
+        """Take what the law of a site's weight is measured on."""
+        taken = take_weight(site, matrix)
+        self._weights.append(taken)
+        self._wait(taken.size)
+
+    def _wait(self, size: int) -> None:
+        self._waiting += size
+        if self._waiting > PENDING:
+            self.finish()
+
+    def finish(self) -> None:
+        """Measure everything that is waiting."""
+        self.samples |= measure_sites(self._taken, self.budget.spectrum)
+        measure_weights(self._weights)
+        self._taken, self._weights, self._waiting = [], [], 0
+
+    def drop(self, sites: list[Site]) -> None:
+        """Keep no law of the entries of these sites, whose index others will have."""
+        for site in sites:
+            site.retracted = True
+            self.samples.pop(site.index, None)
+
+    def _rows(self, t: Tensor, unit: int) -> Tensor:
+        """At most ``samples × units`` entries as float32 rows, spread over all samples and units."""
+        moved = t.movedim(unit, -1) if t.dim() else t.reshape(1, 1)
+        lead, n = tuple(moved.shape[:-1]), moved.shape[-1]
+        moved = moved[..., :: -(-n // self.budget.units)] if n > self.budget.units else moved
+        if math.prod(lead) > self.budget.samples:
+            moved = moved[places(lead, self.budget.samples, t.device)]
+        return moved.reshape(-1, moved.shape[-1]).to(torch.float32, copy=True)
+
+    def _images(self, t: Tensor) -> Tensor:
+        """Whole maps, one row each: what tells two inputs apart is not one place of them."""
+        flat = t[: self.budget.samples].flatten(1)
+        return flat[:, :: -(-flat.shape[1] // (4 * self.budget.units))].to(torch.float32, copy=True)
+
+    def input_moments(self, tensor: Tensor, origin: Origin | None) -> Moments:
+        """Second moment and mean of what an operation reads: those of its row, once measured, where it has one."""
+        known = origin.row if origin is not None else None
+        if known is None and origin is not None and origin.site is not None and origin.expression.steps == 0:
+            known = origin.site if origin.expression.gain == 1.0 else None
+        if known is not None and known.entries == tensor.numel() and "fault" not in known.values:
+            return known
+        if not tensor.is_floating_point() or tensor.numel() == 0:
+            return math.nan, math.nan
+        m = measure.second_moments(strided(tensor.detach(), self.budget.entries))
+        return m.q, m.mean
+
+    def coverage(self, site: Site, source: Tensor, name: str, args: Any, kwargs: Any) -> None:
+        """The share of a convolution's taps that do not fall on its zero padding."""
+        operation = WEIGHT_OPERATIONS.get(name)
+        if operation is None or not operation.spatial or operation.transposed or site.weight is None:
+            return
+        stride, padding, dilation = (
+            _per_axis(args[i] if len(args) > i else kwargs.get(key, default), operation.spatial)
+            for i, key, default in ((3, "stride", 1), (4, "padding", 0), (5, "dilation", 1))
+        )
+        share = 1.0
+        for axis in range(operation.spatial):
+            length, out = source.shape[axis - operation.spatial], site.shape[axis - operation.spatial]
+            kernel = site.weight.shape[2 + axis]
+            pad = padding[axis]
+            if isinstance(pad, str):
+                pad = dilation[axis] * (kernel - 1) // 2 if pad == "same" else 0
+            covered, idle = coverage(length, out, kernel, stride[axis], pad, dilation[axis])
+            share *= covered
+            site.weight.idle_taps |= idle
+        site.weight.coverage = share
+
+    def norm_gain(self, site: Site, source: Tensor, result: Tensor, facts: dict[str, Any]) -> None:
+        """Squared gradient factor of a normaliser: mean γ²/σ² over what it normalises.
+
+        A normaliser of N entries also projects out their mean and their scale, which leaves a share of
+        1 − 2/N of the squared gradient (RMS norms keep the mean: 1 − 1/N).
+        """
+        t, kind = source.detach(), facts["norm"]
+        if t.numel() == 0 or t.dim() < 2 or kind == "running":
+            return
+        inverse = _kept_inverse(result)
+        if inverse is None:
+            dims = _normalised(t, kind, facts["groups"])
+            if not dims:
+                return
+            inverse, count = _inverse_variances(t, dims, kind), math.prod(t.shape[d] for d in dims)
+        else:
+            count = t.numel() // inverse.numel()
+        lost = 1 if kind == "rms" else 2
+        gain = float(inverse.mean()) * max(1.0 - lost / count, 0.0)
+        site.values["norm_gain"] = facts["gamma_square"] * gain
+
+    def follow_axis(self, source: Tensor, result: Tensor, name: str, args: Any, unit: int) -> int:
+        """Where the axis of units is after a rearrangement, counted from the end."""
+        dims = source.dim()
+        if name == "permute" and dims == result.dim():
+            order = args[1] if len(args) == 2 and isinstance(args[1], (tuple, list)) else args[1:]
+            if len(order) == dims:
+                return [o % dims for o in order].index(unit % dims) - dims
+        if (
+            name in ("transpose", "swapaxes", "swapdims", "t", "T", "mT")
+            and dims == result.dim()
+            and dims > 1
+        ):
+            a, b = (args[1] % dims, args[2] % dims) if len(args) == 3 else (dims - 2, dims - 1)
+            here = unit % dims
+            return {a: b, b: a}.get(here, here) - dims
+        if dims == result.dim():
+            return unit
+        size = source.shape[unit] if -unit <= dims else -1
+        if result.dim() and result.shape[-1] == size:
+            return -1
+        if -unit <= result.dim() and result.shape[unit] == size:
+            return unit
+        return -1
+
+
+def _kept_inverse(result: Tensor) -> Tensor | None:
+    """1/(σ² + ε) of every group, as torch's own normalisers keep it for their backward."""
+    node = result.grad_fn
+    if node is None or not any(
+        name in type(node).__name__ for name in ("BatchNorm", "LayerNorm", "GroupNorm")
+    ):
+        return None
+    inverse_std = getattr(node, "_saved_result2", None)
+    if not isinstance(inverse_std, Tensor) or inverse_std.numel() == 0:
+        return None
+    exact = (
+        inverse_std.detach().float() if inverse_std.device.type == "mps" else inverse_std.detach().double()
+    )
+    return exact.square()
+
+
+def _normalised(t: Tensor, kind: str, groups: int) -> list[int]:
+    """The axes over which a normaliser takes its moments."""
+    if kind == "batch":
+        return [d for d in range(t.dim()) if d != 1]
+    if kind in ("group", "instance"):
+        return list(range(1 if groups == 1 else 2, t.dim()))
+    return [-1]
+
+
+def _inverse_variances(t: Tensor, dims: list[int], kind: str) -> Tensor:
+    t = _fewer(t, dims)
+    # a norm of centred entries is eight times as fast as torch.var
+    centred = t if kind == "rms" else t - t.mean(dims, keepdim=True)
+    square = torch.linalg.vector_norm(centred, dim=dims).square() / math.prod(t.shape[d] for d in dims)
+    return 1.0 / (square.double() if t.device.type != "mps" else square).clamp_min(1e-12)
+
+
+def _fewer(t: Tensor, dims: list[int]) -> Tensor:
+    """Enough of a tensor to know the mean inverse of its variances over ``dims`` to about one percent.
+
+    A variance of 512 entries is known to 6 %, and its inverse is averaged over all groups; where the groups
+    are short, 512 of them do.
+    """
+    count = math.prod(t.shape[d] for d in dims)
+    if count > 4096 and t.dim() > 2 and t.dim() - 1 in dims:
+        step = min(count // 512, t.shape[-1])
+        t = t[..., step // 2 :: step]  # half a step in, away from the border
+    elif dims == [-1]:
+        t = t.reshape(-1, t.shape[-1])
+        t = t[:: max(len(t) // 512, 1)]
+    return t.float()
+
+
+@lru_cache(maxsize=64)
+def places(lead: tuple[int, ...], count: int, device: torch.device) -> tuple[Tensor, ...]:
+    """Indices of ``count`` rows spread over the leading axes of a tensor."""
+    total = math.prod(lead)
+    step = total // count
+    # an offset that changes with k keeps convolution rows off the image border
+    index = np.array([k * total // count + (k * 2654435761 % step) for k in range(count)])
+    return tuple(torch.from_numpy(p).to(device) for p in np.unravel_index(index, lead))
+
+
+def extremes(t: Tensor) -> tuple[float, float]:
+    """Largest finite |entry| and share of non-finite entries of a whole tensor."""
+    low, high = (v.item() for v in torch.aminmax(t))
+    if math.isfinite(low) and math.isfinite(high):
+        return max(abs(low), abs(high)), 0.0
+    m = measure.second_moments(t)
+    return m.absmax, m.nonfinite
+
+
+def strided(t: Tensor, limit: int) -> Tensor:
+    """At most ``limit`` entries of a large tensor, on a stride that shares no factor with its axes."""
+    if t.numel() <= 2 * limit:
+        return t
+    flat = t.reshape(-1) if t.is_contiguous() else t.permute(_by_stride(t)).reshape(-1)
+    step = -(-t.numel() // limit)
+    while any(math.gcd(step, size) > 1 for size in t.shape if size > 1):
+        step += 1
+    return flat[::step]
+
+
+def _by_stride(t: Tensor) -> list[int]:
+    return sorted(range(t.dim()), key=t.stride, reverse=True)
+
+
+def _per_axis(value: Any, axes: int) -> list[Any]:
+    if isinstance(value, (tuple, list)):
+        return list(value) if len(value) == axes else [value[0]] * axes
+    return [value] * axes

@@ -1,0 +1,145 @@
+"""One backward pass whose gradients never overflow: rescaled where the whole graph narrows to one node."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from firstlight.probe.graph._site import Site
+
+# Rescale when the size leaves [2^-16, 2^16]: float16 underflows at 2^-24, float32 at 2^-126.
+WINDOW = 16.0
+
+
+def narrow_nodes(root: Any) -> list[Any]:
+    """The nodes of an autograd graph through which every gradient below them flows.
+
+    Nodes are taken in the order of the engine (latest made, first run). A node is narrow when, at its
+    turn, no other node is waiting: everything still to come is reached through it, so its incoming
+    gradient may be multiplied by any factor if the factor is remembered. A leaf used more than once
+    keeps the graph wide between its uses, since it sums gradients from both.
+    """
+    uses: dict[Any, int] = {}
+    seen, stack = {root}, [root]
+    while stack:
+        for node, _ in stack.pop().next_functions:
+            if node is not None:
+                uses[node] = uses.get(node, 0) + 1
+                if node not in seen:
+                    seen.add(node)
+                    stack.append(node)
+    narrow: list[Any] = []
+    heap = [(-_order(root), 0, root)]
+    waiting, left, count = {root}, dict(uses), 0
+    shared_leaves = 0
+    while heap:
+        _, _, node = heapq.heappop(heap)
+        waiting.discard(node)
+        if not waiting and shared_leaves == 0:
+            narrow.append(node)
+        for child, _ in node.next_functions:
+            if child is None:
+                continue
+            if _is_leaf(child):
+                first = left[child] == uses[child]
+                left[child] -= 1
+                if uses[child] > 1:
+                    shared_leaves += int(first) - int(left[child] == 0)
+            elif child not in waiting:
+                count += 1
+                waiting.add(child)
+                heapq.heappush(heap, (-_order(child), count, child))
+    return narrow
+
+
+def _is_leaf(node: Any) -> bool:
+    return hasattr(node, "variable")
+
+
+def _order(node: Any) -> int:
+    return int(node._sequence_nr())
+
+
+@dataclass
+class Backward:
+    """Collects log gradient norms of sites and parameters during one backward pass.
+
+    ``log_scale`` is the log of the factor by which the gradients now flowing were multiplied.
+    """
+
+    log_scale: float = 0.0
+    rescaled: int = 0
+    log_squares: dict[str, float] = field(default_factory=dict)
+
+    def watch(self, site: Site, output: Tensor) -> None:
+        """Record ‖∂L/∂z‖² of this output when its gradient arrives."""
+
+        def hook(gradient: Tensor) -> None:
+            site.log_square = self._log_square(gradient)
+
+        output.register_hook(hook)
+
+    def watch_parameter(self, name: str, parameter: Tensor) -> Callable[[], None]:
+        """Record ‖∂L/∂W‖² of a parameter; returns what removes the hook."""
+
+        def hook(gradient: Tensor) -> None:
+            self.log_squares[name] = self._log_square(gradient)
+
+        return parameter.register_hook(hook).remove
+
+    def guard(self, node: Any) -> Callable[[], None]:
+        """Bring the gradient that enters a narrow node back to order one; returns what removes the hook."""
+
+        def hook(gradients: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...] | None:
+            sizes = [_size(g.detach()) for g in gradients if g is not None and g.numel()]
+            largest = max(sizes, default=0.0)
+            if not (largest > 0.0 and math.isfinite(largest)) or abs(math.log2(largest)) < WINDOW:
+                return None
+            exponent = -math.floor(math.log2(largest))
+            self.log_scale += exponent * math.log(2.0)
+            self.rescaled += 1
+            # two factors, since one power of two may itself be out of the dtype's range
+            half = exponent // 2
+            return tuple(None if g is None else g * 2.0**half * 2.0 ** (exponent - half) for g in gradients)
+
+        return node.register_prehook(hook).remove
+
+    def _log_square(self, gradient: Tensor) -> float:
+        return log_square(gradient) - 2.0 * self.log_scale
+
+
+def _size(gradient: Tensor) -> float:
+    """Root mean square of a gradient; its largest entry in half precision, or where squares leave the range.
+
+    Half precision has no room between the two; elsewhere the norm takes a twentieth of the time.
+    """
+    if gradient.dtype.itemsize >= 4:
+        norm: float = torch.linalg.vector_norm(gradient).item()
+        if 1e-15 < norm < math.inf:
+            return norm / math.sqrt(gradient.numel())
+    return float(gradient.abs().amax())
+
+
+def log_square(gradient: Tensor) -> float:
+    """Natural log of the sum of squares, safe for entries whose squares leave the dtype's range."""
+    g = gradient.detach()
+    if g.layout != torch.strided:
+        g = g.coalesce().values() if g.layout == torch.sparse_coo else g.to_dense()
+    if g.numel() == 0:
+        return -math.inf
+    norm = float(torch.linalg.vector_norm(g, dtype=torch.float32 if g.dtype.itemsize < 4 else None))
+    if norm > 1e-15 and math.isfinite(norm):
+        return 2.0 * math.log(norm)
+    largest = float(g.abs().amax())
+    if largest == 0.0:
+        return -math.inf
+    if not math.isfinite(largest):
+        return math.inf if math.isinf(largest) else math.nan
+    scaled = g.double() if g.device.type != "mps" else g.float()
+    return 2.0 * (math.log(largest) + math.log(float(torch.linalg.vector_norm(scaled / largest))))

@@ -1,0 +1,1 @@
+"""Finite width and finite depth: densities, kurtosis, spreads over networks, limits of depth."""

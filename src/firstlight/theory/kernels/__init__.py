@@ -1,0 +1,1 @@
+"""Gaussian processes of infinitely wide networks: NNGP and NTK kernels, posteriors, features."""

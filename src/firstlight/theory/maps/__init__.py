@@ -1,0 +1,1 @@
+"""Maps of one layer: variances, correlations and gradients, their pairs, orbits and fixed points."""

@@ -1,0 +1,103 @@
+import math
+
+import numpy as np
+import pytest
+
+import firstlight
+from firstlight import activations
+from firstlight.errors import DomainError
+from firstlight.theory import PHASES, LayerMap, phase_diagram
+from firstlight.theory.designs import criticality
+
+
+def test_numbers_of_the_tanh_edge():
+    edge = firstlight.edge_of_chaos("tanh")
+    (point,) = edge.at(sigma_b=math.sqrt(0.013))
+    assert round(point.sigma_w, 4) == 1.2108
+    (exact,) = edge.at(sigma_w=math.sqrt(1.46))
+    assert (round(exact.q, 6), round(exact.sigma_b**2, 7)) == (0.301603, 0.0125418)
+    assert exact.stable
+    # The setting (1.46, 0.013) of the paper is close by, and not on it.
+    layer = LayerMap.of("tanh", sigma_w=math.sqrt(1.46), sigma_b=math.sqrt(0.013))
+    q = 1.0
+    for _ in range(300):
+        q = float(layer.variance(q))
+    assert (round(q, 5), round(float(layer.chi(q)), 5)) == (0.30294, 0.99886)
+
+
+@pytest.mark.parametrize(
+    "name", ["tanh", "erf", "gelu", "silu", "sin", "elu", "hardswish", "log_periodic(0.5, 6)"]
+)
+def test_every_point_is_stationary_and_critical(name):
+    edge = firstlight.edge_of_chaos(name, points=60)
+    assert edge.kind == "curve"
+    for i in range(0, len(edge.q), 11):
+        if edge.q[i] == 0:
+            continue
+        layer = LayerMap.of(name, sigma_w=edge.sigma_w[i], sigma_b=edge.sigma_b[i])
+        value, slope, chi = (float(x) for x in layer.moments(edge.q[i]))
+        assert (value, chi, slope) == pytest.approx((edge.q[i], 1.0, edge.slope[i]), rel=1e-9)
+
+
+def test_degenerate_edges():
+    relu = firstlight.edge_of_chaos("relu")
+    assert relu.kind == "point"
+    (point,) = relu.at(sigma_b=0.0)
+    assert (point.sigma_w**2, point.slope) == (pytest.approx(2.0), pytest.approx(1.0))
+    with pytest.raises(DomainError, match="within"):
+        relu.at(sigma_b=0.1)
+    assert firstlight.edge_of_chaos("relu_squared").kind == "curve"
+    assert firstlight.edge_of_chaos("sigmoid", q_range=(1e-6, 1.0)).kind == "none"
+    with pytest.raises(DomainError, match="jump"):
+        firstlight.edge_of_chaos("sign")
+    with pytest.raises(DomainError, match="both or neither"):
+        relu.at()
+    # the start of tanh's curve: σ_b = 0, q → 0
+    assert firstlight.edge_of_chaos("tanh").at(sigma_b=0.0)[0].sigma_w == pytest.approx(1.0)
+
+
+def test_universality_classes():
+    gelu = criticality("gelu")
+    assert (round(gelu.sigma_b2, 6), round(gelu.sigma_w2, 6)) == (0.172922, 1.983058)
+    assert gelu.q == pytest.approx((3 + math.sqrt(17)) / 2, rel=1e-10)
+    swish = criticality("silu")
+    assert (round(swish.sigma_b2, 6), round(swish.sigma_w2, 6), round(swish.q, 4)) == (
+        0.555143,
+        1.988005,
+        14.3202,
+    )
+    tanh = criticality("tanh")
+    assert (tanh.universality, tanh.sigma_w2) == ("K*=0", pytest.approx(1.0))
+    assert tanh.decay == pytest.approx(2.0, rel=1e-3)
+    assert criticality("relu").universality == "scale-invariant"
+    assert criticality("leaky_relu(0.1)").sigma_w2 == pytest.approx(2 / 1.01)
+    assert criticality("sigmoid").universality == "none"
+    assert criticality("softplus").universality == "none"
+
+
+def test_hermite_series_reach_the_edge():
+    """With c_k ∝ k^{−3/2}, E φ² and E φ'² both tend to one."""
+    m = activations.moments(activations.get("hermite_series(60, 0)"), 1.0)
+    assert 0.999 < float(m.second) < 1
+    assert float(m.slope) == pytest.approx(6 / math.pi**2 * sum(k**-2 for k in range(1, 61)), rel=1e-10)
+
+
+def test_phase_diagrams():
+    diagram = phase_diagram("tanh", sigma_w=np.array([0.5, 0.9, 1.5, 3.0]), sigma_b=np.array([0.0, 0.5]))
+    named = [[PHASES[i] for i in row] for row in diagram.phase]
+    assert named == [
+        ["vanishing", "vanishing", "chaotic", "chaotic"],
+        ["ordered", "ordered", "ordered", "chaotic"],
+    ]
+    i = 2
+    layer = LayerMap.of("tanh", sigma_w=1.5)
+    # linear interpolation in log q on 40 points a decade
+    assert float(layer.variance(diagram.q[0, i])) == pytest.approx(diagram.q[0, i], rel=1e-3)
+    assert float(layer.chi(diagram.q[0, i])) == pytest.approx(diagram.chi[0, i], rel=1e-3)
+    relu = phase_diagram("relu", sigma_w=np.array([1.0, 1.6]), sigma_b=np.array([0.0, 0.3]))
+    assert [[PHASES[i] for i in row] for row in relu.phase] == [
+        ["vanishing", "exploding"],
+        ["ordered", "exploding"],
+    ]
+    with pytest.raises(DomainError, match="≥ 0"):
+        phase_diagram("tanh", sigma_w=np.array([-1.0]))
