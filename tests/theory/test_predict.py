@@ -11,7 +11,7 @@ from firstlight.errors import DomainError
 from firstlight.network import RandomNetwork
 from firstlight.profile import Profile
 from firstlight.theory import LayerMap, batchnorm, edgeworth_kurtosis, matching_weight_kurtosis
-from firstlight.theory.finite import finite_width
+from firstlight.theory import finite_width
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from firstlight import activations
 from firstlight.errors import DomainError
 from firstlight.network import RandomNetwork
 from firstlight.theory import deep_classifier, edge_of_chaos, gain
-from firstlight.theory.finite import finite_width
+from firstlight.theory import finite_width
 
 
 def hermite(*coefficients):
@@ -102,7 +102,7 @@ def test_activations_that_outgrow_a_gaussian_are_told_apart(phi):
         lambda: edge_of_chaos(lambda x: x * math.nan),
         lambda: activations.moments(activations.get("tanh"), -1.0),
         lambda: activations.dual(activations.get("tanh"), 1.0, 1.0, 1.5),
-        lambda: firstlight.theory.kernels.networks(
+        lambda: firstlight.theory.kernels(
             RandomNetwork(depth=2, width=4), torch.full((2, 3), math.nan)
         ),
         lambda: firstlight.theory.depth_scales(

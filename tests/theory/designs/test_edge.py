@@ -7,7 +7,7 @@ import firstlight
 from firstlight import activations
 from firstlight.errors import DomainError
 from firstlight.theory import PHASES, LayerMap, phase_diagram
-from firstlight.theory.designs import criticality
+from firstlight.theory import criticality
 
 
 def test_numbers_of_the_tanh_edge():

@@ -57,7 +57,7 @@ def make_isometric_(
     Examples
     --------
     >>> from torch import nn
-    >>> from firstlight.builders import make_isometric_
+    >>> from firstlight.fixing.remedies import make_isometric_
     >>> model = nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 2))
     >>> for line in make_isometric_(model):
     ...     print(line)

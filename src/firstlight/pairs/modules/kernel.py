@@ -46,7 +46,7 @@ def build() -> Path:
 
     Examples
     --------
-    >>> from firstlight.pairs import kernel
+    >>> from firstlight.pairs.modules import kernel
     >>> kernel.build() == kernel.build()  # doctest: +SKIP
     True
     """
