@@ -102,9 +102,7 @@ def test_activations_that_outgrow_a_gaussian_are_told_apart(phi):
         lambda: edge_of_chaos(lambda x: x * math.nan),
         lambda: activations.moments(activations.get("tanh"), -1.0),
         lambda: activations.dual(activations.get("tanh"), 1.0, 1.0, 1.5),
-        lambda: firstlight.theory.kernels(
-            RandomNetwork(depth=2, width=4), torch.full((2, 3), math.nan)
-        ),
+        lambda: firstlight.theory.kernels(RandomNetwork(depth=2, width=4), torch.full((2, 3), math.nan)),
         lambda: firstlight.theory.depth_scales(
             RandomNetwork(depth=2, width=4, activation="exp", sigma_w=0.9)
         ),
