@@ -10,8 +10,7 @@ from firstlight import activations, weights
 from firstlight.errors import DomainError
 from firstlight.network import RandomNetwork
 from firstlight.profile import Profile
-from firstlight.theory import LayerMap, batchnorm, edgeworth_kurtosis, matching_weight_kurtosis
-from firstlight.theory import finite_width
+from firstlight.theory import LayerMap, batchnorm, edgeworth_kurtosis, finite_width, matching_weight_kurtosis
 
 
 @pytest.mark.parametrize(

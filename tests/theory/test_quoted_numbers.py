@@ -9,8 +9,7 @@ import firstlight
 from firstlight import activations
 from firstlight.errors import DomainError
 from firstlight.network import RandomNetwork
-from firstlight.theory import deep_classifier, edge_of_chaos, gain
-from firstlight.theory import finite_width
+from firstlight.theory import deep_classifier, edge_of_chaos, finite_width, gain
 
 
 def hermite(*coefficients):

@@ -6,8 +6,7 @@ import pytest
 import firstlight
 from firstlight import activations
 from firstlight.errors import DomainError
-from firstlight.theory import PHASES, LayerMap, phase_diagram
-from firstlight.theory import criticality
+from firstlight.theory import PHASES, LayerMap, criticality, phase_diagram
 
 
 def test_numbers_of_the_tanh_edge():
