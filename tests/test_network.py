@@ -8,6 +8,7 @@ import tomllib
 import pytest
 import torch
 
+from firstlight import pairs, weights
 from firstlight.errors import DomainError
 from firstlight.network import RandomNetwork
 
@@ -85,10 +86,54 @@ def test_siren_and_scaled_laws_are_written_down_and_read_back():
     net = RandomNetwork.siren(depth=4, width=(64, 64, 64, 1), in_features=3, frequency=20, sigma_b=0.1)
     assert RandomNetwork.from_dict(net.to_dict()) == net
     # the first layer's real half width is 1/n₀, that of the others √(6/n)/ω
-    assert net.sigma_w / 3**0.5 * net.first_layer.factor == pytest.approx(1 / 3)
+    assert net.sigma_w / 3**0.5 * net.first_law.factor == pytest.approx(1 / 3)
     assert net.sigma_w / 64**0.5 == pytest.approx((6 / 64) ** 0.5 / 20)
     for wrong in ({"frequency": 0.0}, {"in_features": 0}):
         with pytest.raises(DomainError, match=next(iter(wrong))):
             RandomNetwork.siren(**{"depth": 2, "width": 8, "in_features": 2, **wrong})
     twice = RandomNetwork(depth=2, width=8, weight_law="2.5 * weibull(3)")
-    assert twice.weight_law.factor == 2.5
+    assert twice.law.factor == 2.5
+
+
+LAWS = [
+    weights.Normal(),
+    weights.SymmetricWeibull(3),
+    weights.Rademacher(),
+    weights.Student(5),
+    weights.Orthogonal(),
+    weights.Orthogonal(2.0),
+    weights.Discrete((0.9, 1.0), (0.6, 0.4)).standardised(),
+    pairs.weibull(3.0).weights,
+]
+
+
+@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.spelling)
+def test_a_law_object_is_written_down_and_read_back(law: weights.WeightLaw) -> None:
+    net = RandomNetwork(depth=2, width=3, weight_law=law, first_layer=law)
+    again = RandomNetwork.from_dict(json.loads(json.dumps(net.to_dict())))
+    assert again == net
+    assert again.law == again.first_law == law
+
+
+def test_a_law_of_functions_is_kept_and_cannot_be_written_down() -> None:
+    law = weights.from_icdf(torch.special.ndtri)
+    net = RandomNetwork(depth=1, width=1, weight_law=law)
+    assert net.law is law
+    with pytest.raises(DomainError, match="registered name"):
+        net.to_dict()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"weight_law": "weibul(3)"}, "did you mean 'weibull'"),
+        ({"first_layer": "ortogonal"}, "did you mean 'orthogonal'"),
+        ({"activation": "gellu"}, "looking up an activation"),
+        ({"activation": torch.nn.ReLU}, r"ReLU\(\)"),
+        ({"activation": "weibull-odd(1)"}, "number ≥ 2"),
+        ({"activation": "weibull-odd(three)"}, "number ≥ 2"),
+    ],
+)
+def test_misspelt_names_are_refused_when_the_network_is_described(change: dict, says: str) -> None:
+    with pytest.raises(DomainError, match=says):
+        RandomNetwork(depth=1, width=1, **change)

@@ -12,6 +12,7 @@ from firstlight.errors import DomainError
 
 if TYPE_CHECKING:
     from firstlight.activations import Activation
+    from firstlight.weights import WeightLaw
 
 Norm = Literal["batch", "batch-uncentred", "layer", "rms"]
 Parametrisation = Literal["standard", "ntk"]
@@ -19,9 +20,6 @@ NORMS: tuple[str, ...] = get_args(Norm)
 
 # A pair's activation by name, such as "weibull-odd(3)": it lives in `pairs`, above the registry of names.
 _PAIR = re.compile(r"weibull-(odd|positive|critical)\(([^()]+)\)")
-
-# A law times a number, such as "2.5 * uniform".
-_SCALED = re.compile(r"\s*([0-9.eE+-]+)\s*\*\s*(.+)")
 
 
 def _fail(what: str, expected: str, got: object, hint: str) -> DomainError:
@@ -54,9 +52,9 @@ class RandomNetwork:
     in_features
         Number n₀ of inputs, or None to take it from the inputs.
     weight_law, first_layer
-        Law of the weights of layers 2, 3, … and of layer 1: ``"normal"``, ``"orthogonal"`` (√n times a Haar
-        matrix), a name that ``firstlight.weights.get`` knows, such as ``"weibull(3)"``, a number times such a
-        name (``"2.5 * uniform"``), or a law object.
+        Law of the weights of layers 2, 3, … and of layer 1, as ``firstlight.weights.get`` reads them: ``"normal"``,
+        ``"orthogonal"``, ``"weibull(3)"``, ``"2.5 * uniform"``, or a law object. The field keeps the text; an object
+        with a spelling is kept as that text, and ``law`` and ``first_law`` are the objects.
     norm
         ``"batch"`` (centred), ``"batch-uncentred"``, ``"layer"``, ``"rms"`` or None.
     skip, branch
@@ -120,18 +118,9 @@ class RandomNetwork:
             )
         if self.parametrisation not in get_args(Parametrisation):
             raise _fail("parametrisation", "'standard' or 'ntk'", self.parametrisation, "choose one of these")
-        if not (isinstance(self.activation, str) or callable(self.activation)):
-            raise _fail("activation", "a name or a callable of one tensor", self.activation, "try 'tanh'")
+        _check_activation(self.activation)
         for name in ("weight_law", "first_layer"):
-            law = getattr(self, name)
-            scaled = _SCALED.fullmatch(law) if isinstance(law, str) else None
-            if scaled:
-                from firstlight import weights
-
-                law = weights.get(scaled[2]).scaled(float(scaled[1]))
-                object.__setattr__(self, name, law)
-            if not isinstance(law, str) and not hasattr(law, "sample"):
-                raise _fail(name, "a name or a law with a `sample` method", law, "try 'normal'")
+            object.__setattr__(self, name, _law_as_text(name, getattr(self, name)))
 
     def _check_shape(self) -> None:
         counts: list[tuple[str, Any]] = [("depth", self.depth)]
@@ -235,6 +224,16 @@ class RandomNetwork:
         return sizes
 
     @property
+    def law(self) -> WeightLaw:
+        """The law of the weights of layers 2, 3, … as an object."""
+        return _law_as_object(self.weight_law)
+
+    @property
+    def first_law(self) -> WeightLaw:
+        """The law of the weights of layer 1 as an object."""
+        return _law_as_object(self.first_layer)
+
+    @property
     def phi(self) -> Activation:
         """The activation as an object."""
         from firstlight import activations
@@ -292,15 +291,55 @@ class RandomNetwork:
         return cls(**data)
 
 
+def _law_as_text(field: str, law: Any) -> Any:
+    """The text of a law, checked to name one; a law made of functions stays the object it is."""
+    if isinstance(law, str):
+        from firstlight import weights
+
+        weights.get(law)
+        return law
+    if not hasattr(law, "sample"):
+        raise _fail(field, "a name or a law with a `sample` method", law, "try 'normal'")
+    return getattr(law, "spelling", None) or law
+
+
+def _law_as_object(law: Any) -> WeightLaw:
+    from firstlight import weights
+
+    found: WeightLaw = weights.get(law) if isinstance(law, str) else law
+    return found
+
+
+def _check_activation(activation: Any) -> None:
+    if isinstance(activation, type):
+        name = activation.__name__
+        raise _fail("activation", "a function of one tensor", activation, f"make one of the class: {name}()")
+    if not isinstance(activation, str):
+        if not callable(activation):
+            raise _fail("activation", "a name or a callable of one tensor", activation, "try 'tanh'")
+        return
+    pair = _PAIR.fullmatch(activation)
+    if pair is None:
+        from firstlight import activations
+
+        activations.get(activation)
+    elif not _is_number(pair[2]):
+        raise _fail(
+            "the θ of a pair's activation", "to be a number ≥ 2", activation, "write 'weibull-odd(3)'"
+        )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return float(text) >= 2
+    except ValueError:
+        return False
+
+
 def _spelled(field: str, value: Any) -> str:
     """The text that names an activation or a law, checked to be enough to make it again."""
     if isinstance(value, str):
         return value
-    base, factor = getattr(value, "base", None), getattr(value, "factor", None)
-    if field != "activation" and base is not None and isinstance(factor, int | float):
-        return f"{float(factor)!r} * {_spelled(field, base)}"
-    if field != "activation" and type(value).__name__ == "PowerUniform" and value.kappa == 1.0:
-        return "uniform"
     spelling = getattr(value, "spelling", None)
     if isinstance(spelling, str):
         return spelling

@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import nn
 
+from firstlight import weights
 from firstlight.errors import DomainError
 from firstlight.weights import delta_orthogonal_, haar, orthogonal_
-from firstlight.weights.orthogonal import _orthonormalise
+from firstlight.weights.haar import _orthonormalise
 
 
 def seeded(seed=0):
@@ -104,9 +105,34 @@ def test_delta_orthogonal_convolution_preserves_norms(conv, size):
     torch.testing.assert_close(orthogonal_(layer).weight.count_nonzero(), torch.tensor(24))
 
 
+@pytest.mark.parametrize("shape", [(5, 5), (7, 3), (3, 7), (4, 3, 3)])
+def test_the_law_draws_whole_matrices_of_unit_variance(shape):
+    law = weights.get("1.5 * orthogonal")
+    w = law.sample(shape, generator=seeded(), dtype=torch.float64).flatten(1)
+    gram = w @ w.T if w.shape[0] <= w.shape[1] else w.T @ w
+    size = max(w.shape)
+    torch.testing.assert_close(gram, 2.25 * size * torch.eye(len(gram), dtype=torch.float64))
+    assert w.square().mean().item() == pytest.approx(law.variance, rel=1e-12)  # a trace: exact for every draw
+    fan_in = law.sample(shape, generator=seeded(), dtype=torch.float64, fan_in=9, sigma_w=2.0).flatten(1)
+    torch.testing.assert_close(fan_in, w * 2 / 3)
+
+
+def test_an_entry_of_the_law_has_the_moments_of_the_sphere():
+    law, size = weights.Orthogonal(), 6
+    g = seeded()
+    draws = torch.stack([law.sample((size, 4), generator=g, dtype=torch.float64)[0, 0] for _ in range(4000)])
+    entry = law.entry(size)
+    for order in (2, 4):
+        values = draws.abs() ** order
+        assert abs(float(values.mean()) - entry.moment(order)) < 5 * float(values.std()) / math.sqrt(4000)
+    assert law.entry(4000).moment(4) == pytest.approx(law.moment(4), rel=2e-3)  # 3m/(m + 2) → 3
+
+
 @pytest.mark.parametrize(
     ("call", "says"),
     [
+        (lambda: weights.Orthogonal().sample((4,)), "vector"),
+        (lambda: weights.ScaledLaw(weights.Orthogonal(), 2.0), "whole matrices"),
         (lambda: haar(0), "rows ≥ 1"),
         (lambda: haar(3, 4, det=1), "square"),
         (lambda: orthogonal_(torch.empty(4)), "biases"),

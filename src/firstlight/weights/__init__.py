@@ -17,11 +17,12 @@ from firstlight.weights.families import chi as chi
 from firstlight.weights.families import generalised_normal as generalised_normal
 from firstlight.weights.families import sphere_marginal as sphere_marginal
 from firstlight.weights.families import symmetric_gamma as symmetric_gamma
+from firstlight.weights.haar import haar as haar
 from firstlight.weights.inversion import NoLawError as NoLawError
 from firstlight.weights.law import ScaledLaw as ScaledLaw
 from firstlight.weights.law import WeightLaw as WeightLaw
+from firstlight.weights.matrix import Orthogonal as Orthogonal
 from firstlight.weights.orthogonal import delta_orthogonal_ as delta_orthogonal_
-from firstlight.weights.orthogonal import haar as haar
 from firstlight.weights.orthogonal import orthogonal_ as orthogonal_
 from firstlight.weights.quantile import from_icdf as from_icdf
 from firstlight.weights.registry import get as get

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from firstlight.weights.law import WeightLaw
+from firstlight.weights.law import WeightLaw, written
 
 
 def log_gamma(z: Any) -> Any:
@@ -35,6 +35,7 @@ class SymmetricWeibull(WeightLaw):
     """
 
     theta: float | int
+    word: ClassVar[str] = "weibull"
     constraints: ClassVar[Mapping[str, tuple[float, float]]] = {"theta": (0.0, math.inf)}
 
     @property
@@ -70,10 +71,18 @@ class Normal(WeightLaw):
     3.0
     """
 
+    word: ClassVar[str] = "normal"
+
     @property
     def strip(self) -> tuple[float, float]:
         """Moments above −1 are finite."""
         return -1.0, math.inf
+
+    def moment(self, order: float | int) -> float:
+        """(k − 1)!! for an even whole order k, without rounding; the Mellin transform for others."""
+        if order >= 0 and order % 2 == 0 and order <= 20:
+            return float(math.prod(range(1, int(order), 2)))
+        return super().moment(order)
 
     def log_mellin(self, s: Any) -> Any:
         """Log 2^{s/2} Γ((1+s)/2)/√π."""
@@ -105,7 +114,13 @@ class PowerUniform(WeightLaw):
     """
 
     kappa: float | int
+    word: ClassVar[str] = "power_uniform"
     constraints: ClassVar[Mapping[str, tuple[float, float]]] = {"kappa": (0.0, math.inf)}
+
+    @property
+    def spelling(self) -> str:
+        """``"uniform"`` for κ = 1."""
+        return "uniform" if self.kappa == 1 else f"{self.word}({written(self.kappa)})"
 
     @property
     def strip(self) -> tuple[float, float]:
@@ -144,6 +159,7 @@ class Rademacher(WeightLaw):
     """
 
     has_density: ClassVar[bool] = False
+    word: ClassVar[str] = "rademacher"
 
     @property
     def strip(self) -> tuple[float, float]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from firstlight.errors import DomainError
-from firstlight.weights.law import WeightLaw
+from firstlight.weights.law import WeightLaw, written
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class Discrete(WeightLaw):
     magnitudes: tuple[float, ...]
     probabilities: tuple[float, ...]
     has_density: ClassVar[bool] = False
+    word: ClassVar[str] = "discrete"
 
     def __post_init__(self) -> None:
         a, p = self.magnitudes, self.probabilities
@@ -53,6 +54,12 @@ class Discrete(WeightLaw):
         else:
             return
         raise DomainError(f"while making a Discrete weight law: expected {problem}; sort and normalise them")
+
+    @property
+    def spelling(self) -> str:
+        """Every magnitude with its probability, as ``"discrete(1: 0.4, 2: 0.6)"``."""
+        levels = zip(self.magnitudes, self.probabilities, strict=True)
+        return f"{self.word}({', '.join(f'{written(a)}: {written(p)}' for a, p in levels)})"
 
     @property
     def strip(self) -> tuple[float, float]:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from firstlight.errors import DomainError
 from firstlight.weights.closed import log_gamma
 from firstlight.weights.law import ScaledLaw, WeightLaw
 
@@ -36,6 +37,7 @@ class GeneralisedGamma(WeightLaw):
 
     alpha: float | int
     theta: float | int
+    word: ClassVar[str] = "generalised_gamma"
     constraints: ClassVar[Mapping[str, tuple[float, float]]] = {
         "alpha": (0.0, math.inf),
         "theta": (0.0, math.inf),
@@ -81,6 +83,7 @@ class SquaredBeta(WeightLaw):
 
     alpha: float | int
     beta: float | int
+    word: ClassVar[str] = "squared_beta"
     constraints: ClassVar[Mapping[str, tuple[float, float]]] = {
         "alpha": (0.0, math.inf),
         "beta": (0.0, math.inf),
@@ -135,6 +138,7 @@ class Student(WeightLaw):
     """
 
     df: float | int
+    word: ClassVar[str] = "student"
     constraints: ClassVar[Mapping[str, tuple[float, float]]] = {"df": (0.0, math.inf)}
 
     @property
@@ -171,8 +175,13 @@ class Student(WeightLaw):
         return math.log(2) + constant - (nu + 1) / 2 * torch.log1p(t * t / nu)
 
 
-def sphere_marginal(d: int) -> WeightLaw:
+def sphere_marginal(d: float | int) -> WeightLaw:
     """One coordinate of a uniform point on the unit sphere of ℝ^d, d ≥ 2; variance 1/d.
+
+    Raises
+    ------
+    DomainError
+        A d that is no whole number, or below 2.
 
     Examples
     --------
@@ -180,7 +189,12 @@ def sphere_marginal(d: int) -> WeightLaw:
     >>> round(weights.sphere_marginal(5).variance, 12)
     0.2
     """
-    return SquaredBeta(0.5, (d - 1) / 2)
+    if d != int(d) or d < 2:
+        raise DomainError(
+            f"while making the weight law sphere_marginal: expected a whole number of dimensions d ≥ 2, got {d!r}; "
+            "SquaredBeta(0.5, (d - 1)/2) takes any d > 1"
+        )
+    return SquaredBeta(0.5, (int(d) - 1) / 2)
 
 
 def arcsine() -> WeightLaw:

@@ -26,11 +26,15 @@ class WeightLaw(ABC):
     variance (``standardised`` does that).
 
     A law declares the open intervals of its parameters in ``constraints`` and implements four things about
-    |W|: its tail ``_sf``, the inverse ``_isf``, its log-density ``_log_density``, and ``log_mellin``.
+    |W|: its tail ``_sf``, the inverse ``_isf``, its log-density ``_log_density``, and ``log_mellin``. A law
+    that ``weights.get`` knows says by which ``word``; ``independent`` is false where the weights of one layer
+    depend on each other.
     """
 
     constraints: ClassVar[Mapping[str, tuple[float, float]]] = {}
     has_density: ClassVar[bool] = True
+    independent: ClassVar[bool] = True
+    word: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
         for name, (low, high) in self.constraints.items():
@@ -81,6 +85,21 @@ class WeightLaw(ABC):
     def name(self) -> str:
         """How reports name the law, for example ``SymmetricWeibull(theta=3.0)``."""
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.parameters.items())})"
+
+    @property
+    def spelling(self) -> str | None:
+        """The text that ``weights.get`` turns into this law again, or None for a law made of functions.
+
+        Examples
+        --------
+        >>> from firstlight import weights
+        >>> weights.Discrete((1.0, 3.0), (0.25, 0.75)).standardised().spelling
+        '0.37796447300922725 * discrete(1: 0.25, 3: 0.75)'
+        """
+        if not self.word:
+            return None
+        arguments = ", ".join(written(value) for value in self.parameters.values())
+        return f"{self.word}({arguments})" if arguments else self.word
 
     def mellin(self, s: Any) -> Any:
         """The Mellin transform E|W|^s, for a real or complex number or array s inside ``strip``.
@@ -238,6 +257,14 @@ class ScaledLaw(WeightLaw):
     factor: float | int
     constraints: ClassVar[Mapping[str, tuple[float, float]]] = {"factor": (0.0, math.inf)}
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.base.independent:
+            raise DomainError(
+                f"while scaling {self.base.name}: expected a law of independent weights, got one of whole matrices; "
+                "its own method scaled() keeps the matrix"
+            )
+
     @property
     def has_density(self) -> bool:  # type: ignore[override]
         """As the base law."""
@@ -253,6 +280,12 @@ class ScaledLaw(WeightLaw):
         """As the base law."""
         return self.base.strip
 
+    @property
+    def spelling(self) -> str | None:
+        """The factor times the spelling of the base law; None where the base law has none."""
+        base = self.base.spelling
+        return None if base is None else f"{written(self.factor)} * {base}"
+
     def log_mellin(self, s: Any) -> Any:
         """Log E|factor·W|^s = s log factor + log E|W|^s."""
         return np.asarray(s) * math.log(self.factor) + self.base.log_mellin(s)
@@ -266,6 +299,12 @@ class ScaledLaw(WeightLaw):
     def _log_density(self, t: Tensor) -> Tensor:
         shift = math.log(self.factor) if self.has_density else 0.0
         return self.base._log_density(t / self.factor) - shift
+
+
+def written(number: float | int) -> str:
+    """A number as text that gives back every digit, and no more text than that."""
+    short = f"{number:g}"
+    return short if float(short) == number else repr(float(number))
 
 
 def _to_float64(value: Tensor | float | int) -> tuple[Tensor, Any]:

@@ -18,7 +18,7 @@ def sampler_for(law: Any, *, sigma_w: float | int = 1.0, sigma_b: float | int = 
     Parameters
     ----------
     law
-        ``"orthogonal"``, a name that ``firstlight.weights.get`` knows, or a law object.
+        A name that ``firstlight.weights.get`` knows, or a law object.
     sigma_w, sigma_b
         Weight and bias scales.
 
@@ -28,10 +28,10 @@ def sampler_for(law: Any, *, sigma_w: float | int = 1.0, sigma_b: float | int = 
     >>> type(sampler_for("normal")).__name__, type(sampler_for("weibull(3)")).__name__
     ('NormalWeights', 'InvertedWeights')
     """
-    if law == "orthogonal":
-        return OrthogonalWeights(sigma_w, sigma_b)
     if isinstance(law, str):
         law = weights.get(law)
+    if isinstance(law, weights.Orthogonal):
+        return OrthogonalWeights(sigma_w * law.gain, sigma_b)
     if isinstance(law, weights.Normal):
         return NormalWeights(sigma_w, sigma_b)
     if law.has_density:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from firstlight.errors import DomainError
 from firstlight.measure.isometry import isometry_gap
-from firstlight.weights.orthogonal import haar
+from firstlight.weights import haar
 
 Spectrum = Sequence[float] | Float[Tensor, " d"]
 

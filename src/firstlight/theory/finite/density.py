@@ -80,13 +80,7 @@ def propagate_density(network: RandomNetwork, *, q1: float | int, points: int = 
     >>> bool(laws.ks_standardised[1] > laws.ks_standardised[0])
     True
     """
-    if (
-        network.norm
-        or network.skip
-        or network.dropout
-        or network.branch != 1
-        or network.weight_law == "orthogonal"
-    ):
+    if network.norm or network.skip or network.dropout or network.branch != 1 or not network.law.independent:
         raise DomainError(
             "while propagating a density: expected plain layers with independent weights, got "
             f"norm={network.norm!r}, skip={network.skip}, dropout={network.dropout}, weight_law={network.weight_law!r}"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from firstlight import activations
+from firstlight import activations, weights
 from firstlight.network import RandomNetwork
 from firstlight.theory.maps.layer import LayerMap
 
@@ -79,12 +79,7 @@ def matching_weight_kurtosis(activation: Any) -> float | None:
 
 def weight_kurtosis(law: Any) -> float:
     """E W⁴/(E W²)² of a law as ``RandomNetwork`` takes it."""
-    if isinstance(law, str) and law in ("normal", "orthogonal"):
-        return 3.0
-    if isinstance(law, str):
-        from firstlight import weights
-
-        law = weights.get(law)
+    law = weights.get(law) if isinstance(law, str) else law
     return float(law.excess_kurtosis) + 3.0
 
 
@@ -113,8 +108,9 @@ def finite_width(network: RandomNetwork, q: np.ndarray) -> FiniteWidth:
     m = activations.moments(phi, values)
     fourth = activations.fourth(phi, values).numpy()[inverse]
     second, growth = m.second.numpy()[inverse], m.growth.numpy()[inverse]
-    orthogonal = network.weight_law == "orthogonal"
-    exact = phi.degree == 1 and network.sigma_b == 0 and network.weight_law == "normal" and _plain(network)
+    orthogonal = not network.law.independent
+    normal = isinstance(network.law, weights.Normal)
+    exact = phi.degree == 1 and network.sigma_b == 0 and normal and _plain(network)
     k_w = weight_kurtosis(network.weight_law)
     scale = layer.branch**2 * layer.sigma_w2
     vertex, kurtosis, spread = np.zeros(len(q)), np.zeros(len(q)), np.zeros(len(q))

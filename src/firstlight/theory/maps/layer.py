@@ -20,8 +20,6 @@ Scalars = float | int | Tensor
 
 def weight_variance(law: Any) -> float:
     """E W² of a weight law given as ``RandomNetwork`` takes it; 1 for orthogonal weights."""
-    if isinstance(law, str) and law in ("normal", "orthogonal", "rademacher"):
-        return 1.0
     if isinstance(law, str):
         from firstlight import weights
 
