@@ -168,11 +168,12 @@ def _sums(x: Tensor, shift: float, exponent: int, order: int) -> _Sums:
             d = torch.mul(d, 2.0**exponent, out=buffer[:n])
         if shift:
             d = torch.sub(d, shift, out=buffer[:n])
-        if order == 2:
-            sums = [d.sum(), torch.dot(d, d)]
-        else:
-            d2 = torch.mul(d, d, out=squares[:n])
-            sums = [d.sum(), torch.dot(d, d), torch.dot(d, d2), torch.dot(d2, d2)]
+        # sums of products, and no dot products: a sum adds in pairs, a dot product loses digits on some processors
+        d2 = torch.mul(d, d, out=squares[:n])
+        sums = [d.sum(), d2.sum()]
+        if order == 4:
+            d3 = torch.mul(d, d2, out=buffer[:n])
+            sums += [d3.sum(), torch.mul(d2, d2, out=squares[:n]).sum()]
         for i, value in enumerate(to_floats(sums)):
             powers[i] += value
     total.powers = (powers[0], powers[1], powers[2], powers[3])
@@ -309,12 +310,9 @@ def moments_of_each(rows: Float[Tensor, "rows entries"]) -> list[Moments]:
     for x in rows.split(step):
         lows, highs = (torch.stack(v).tolist() for v in zip(*(torch.aminmax(row) for row in x)))
         shifts = x.mean(dim=1, keepdim=True)
-        powers = torch.empty(len(x), 2, count, dtype=x.dtype, device=x.device)
-        d, squares = powers.unbind(dim=1)
-        torch.sub(x, shifts, out=d)
-        torch.mul(d, d, out=squares)
-        products = torch.bmm(powers, powers.mT)
-        columns = (d.sum(dim=1), products[:, 0, 0], products[:, 0, 1], products[:, 1, 1])
+        d = x - shifts
+        squares = d * d
+        columns = (d.sum(dim=1), squares.sum(dim=1), d.mul_(squares).sum(dim=1), squares.square_().sum(dim=1))
         sums = torch.stack(columns, dim=1).tolist()
         for i, (low, high, shift) in enumerate(zip(lows, highs, shifts.flatten().tolist())):
             size = max(abs(low), abs(high))

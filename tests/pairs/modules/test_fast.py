@@ -61,7 +61,9 @@ def test_tail_is_the_right_power_law(theta, kind):
 def test_monotone_and_odd(kind, dtype):
     phi = pairs.weibull(3.0, kind=kind).activation
     x = torch.linspace(-30, 30, 8001, dtype=dtype)
-    assert bool((torch.diff(phi(x)) >= 0).all())
+    y = phi(x)
+    # Sixteen roundings of a value: the polynomial behind it rounds differently with each processor's instructions.
+    assert bool((torch.diff(y) >= -16 * torch.finfo(dtype).eps * y[1:].abs()).all())
     if kind == "odd":
         assert torch.equal(phi(-x), -phi(x))
 
