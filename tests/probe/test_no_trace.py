@@ -1,5 +1,7 @@
 """An audit leaves parameters, buffers, gradients, modes, hooks, caches and generators exactly as found."""
 
+import copy
+import io
 import random
 
 import numpy as np
@@ -9,6 +11,8 @@ from torch import nn
 
 from firstlight.errors import AuditError
 from firstlight.probe import probe
+from firstlight.probe.graph._site import Origin
+from firstlight.probe.trace._ledger import Origins
 from firstlight.probe.trace.guard import random_state
 
 
@@ -72,7 +76,7 @@ def test_nothing_is_left_behind(training, with_gradients):
     after = state(model)
     for key, value in before.items():
         assert same(value, after[key]) or not (value or after[key]), key
-    assert not hasattr(x, "_firstlight_origin")
+    assert vars(x) == {}
     assert x.grad is None
     assert x.requires_grad is False
 
@@ -89,7 +93,7 @@ def test_nothing_is_left_behind_when_the_forward_raises():
         probe(model, x)
     for key in ("tensors", "training", "plain", "identities", "random"):
         assert same(before[key], state(model)[key]), key
-    assert not hasattr(x, "_firstlight_origin")
+    assert vars(x) == {}
     assert torch.relu(x).shape == x.shape  # no mode is left on the stack
 
 
@@ -130,3 +134,60 @@ def test_every_generator_is_given_back():
     assert random.getstate() == before
     with random_state(5):
         assert drawn == (random.random(), np.random.rand(), torch.rand(()).item())  # noqa: NPY002
+
+
+class OwnStatistics(nn.Module):
+    """Writes a buffer in place, as averages, codebooks and queues do."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(8))
+
+    def forward(self, x):
+        return x - self.mean.mul_(0.9).add_(x.detach().mean(0), alpha=0.1)
+
+
+class Casts(nn.Module):
+    """Returns its own parameter from an operation: a cast to the dtype it has."""
+
+    def __init__(self):
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(8))
+
+    def forward(self, x):
+        return x * torch.exp(self.gain.float())
+
+
+class Clips(nn.Linear):
+    def forward(self, x):
+        with torch.no_grad():
+            self.weight.clamp_(-1, 1)
+        return super().forward(x)
+
+
+def spectral(width):
+    return nn.utils.parametrizations.spectral_norm(nn.Linear(width, width))
+
+
+@pytest.mark.parametrize("inner", [OwnStatistics, Casts, lambda: Clips(8, 8), lambda: spectral(8)])
+def test_nothing_is_written_on_tensors_and_a_second_audit_is_the_first(inner):
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.Linear(8, 8), inner(), nn.Tanh(), nn.Linear(8, 4)), torch.randn(16, 8)
+    first, second = probe(model, x), probe(model, x)
+    assert first.profile.to_dict()["columns"] == second.profile.to_dict()["columns"]
+    assert all(vars(t) == {} for t in (x, *model.parameters(), *model.buffers()))
+    copied = copy.deepcopy(model)
+    torch.save(copied.state_dict(), io.BytesIO())
+    assert probe(copied, x).profile.to_dict()["columns"] == first.profile.to_dict()["columns"]
+
+
+def test_origins_do_not_outlive_their_tensors():
+    origins = Origins()
+    for _ in range(3):
+        tensors = [torch.zeros(3) for _ in range(100)]
+        for i, tensor in enumerate(tensors):
+            origins.put(tensor, Origin(label=str(i)))
+        assert len(origins) == 100
+        assert [origins.get(t).label for t in tensors] == [str(i) for i in range(100)]
+        del tensor, tensors
+        assert len(origins) == 0

@@ -19,7 +19,7 @@ from firstlight.probe.local._theory import add_theory
 from firstlight.probe.measurement import Measurement, Skipped
 from firstlight.probe.read.reader import Budget, Reader
 from firstlight.probe.trace._backward import Backward, narrow_nodes
-from firstlight.probe.trace._ledger import Ledger, forget
+from firstlight.probe.trace._ledger import Ledger
 from firstlight.probe.trace._modules import Modules
 from firstlight.probe.trace._tracer import Tracer
 from firstlight.probe.trace.calling import Loss, call, check_batch, named_tensors, scalar_loss, unwrap
@@ -160,10 +160,10 @@ def _eager() -> AbstractContextManager[Any]:
 
 
 def _forward(tracer: Tracer, model: nn.Module, batch: Any) -> Any:
-    marked = [(name, t) for name, t in named_tensors(batch) if t.is_floating_point()]
     try:
-        for name, tensor in marked:
-            tracer.ledger.enter_input(tensor, name)
+        for name, tensor in named_tensors(batch):
+            if tensor.is_floating_point():
+                tracer.ledger.enter_input(tensor, name)
         with tracer:
             output = call(model, batch)
         tracer.ledger.leave_output(output)
@@ -172,9 +172,6 @@ def _forward(tracer: Tracer, model: nn.Module, batch: Any) -> Any:
         raise
     except Exception as error:
         raise AuditError(_failed(error, tracer.ledger.place, model, batch)) from error
-    finally:
-        for _, tensor in marked:
-            forget(tensor)
 
 
 def _failed(error: Exception, place: str, model: nn.Module, batch: Any) -> str:

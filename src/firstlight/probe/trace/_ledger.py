@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,18 +15,58 @@ from firstlight.probe.graph._site import Origin, Site
 from firstlight.probe.read.reader import Reader
 from firstlight.probe.trace._backward import Backward
 
-_MARK = "_firstlight_origin"
+
+class _Reference(weakref.ref[Tensor]):
+    """A weak reference that knows its tensor's identity, also when the tensor is gone."""
+
+    __slots__ = ("key",)
+    key: int
 
 
-def origin_of(value: Any) -> Origin | None:
-    """What is known of where a tensor came from."""
-    return getattr(value, _MARK, None)
+class Origins:
+    """Where tensors came from, beside the tensors: nothing is written on a tensor, and nothing keeps one alive.
 
+    Entries are held by identity together with a weak reference, and an entry goes when its tensor goes, so that
+    a new tensor at an old address is unknown.
 
-def forget(tensor: Tensor) -> None:
-    """Take the mark off a tensor that is not ours."""
-    if origin_of(tensor) is not None:
-        delattr(tensor, _MARK)
+    Examples
+    --------
+    >>> import torch
+    >>> origins, x = Origins(), torch.zeros(2)
+    >>> origins.put(x, Origin(label="x"))
+    >>> origins.get(x).label, origins.get(torch.zeros(2)), vars(x)
+    ('x', None, {})
+    >>> del x
+    >>> len(origins)
+    0
+    """
+
+    def __init__(self) -> None:
+        known: dict[int, tuple[_Reference, Origin]] = {}
+
+        def drop(reference: _Reference) -> None:
+            if known.get(reference.key, (None,))[0] is reference:
+                del known[reference.key]
+
+        self._known, self._drop = known, drop
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def get(self, value: Any) -> Origin | None:
+        """What is known of where a tensor came from."""
+        found = self._known.get(id(value))
+        return found[1] if found is not None and found[0]() is value else None
+
+    def put(self, tensor: Tensor, origin: Origin) -> None:
+        """Note where a tensor came from, in place of what was known."""
+        reference = _Reference(tensor, self._drop)
+        reference.key = id(tensor)
+        self._known[reference.key] = (reference, origin)
+
+    def clear(self) -> None:
+        """Forget all tensors."""
+        self._known.clear()
 
 
 def owner(parameters: Sequence[str]) -> str:
@@ -87,6 +128,8 @@ class Ledger:
         The module calls in progress, the innermost last.
     place
         Path of the module entered last, for error messages.
+    origins
+        Where tensors came from.
     """
 
     def __init__(self, model: nn.Module, reader: Reader, backward: Backward) -> None:
@@ -98,12 +141,13 @@ class Ledger:
         self.leaves: list[Tensor] = []
         self.frames = [Frame("", model, 0, None, None)]
         self.place = ""
+        self.origins = Origins()
         self._calls: dict[str, int] = {}
 
     def origin(self, tensor: Tensor) -> Origin | None:
         """Where a tensor came from; a parameter comes from itself."""
         name = self.parameter_names.get(id(tensor))
-        return Origin(parameters=(name,)) if name is not None else origin_of(tensor)
+        return Origin(parameters=(name,)) if name is not None else self.origins.get(tensor)
 
     def enter_input(self, tensor: Tensor, name: str) -> None:
         """Measure an input of the model and follow it."""
@@ -139,9 +183,9 @@ class Ledger:
         return Origin(origin.site, expression, (), origin.unit, origin.arrangement, path, label)
 
     def mark(self, out: Any, origin: Origin) -> Any:
-        """Write an origin onto every tensor of a result."""
+        """Note the origin of every tensor of a result."""
         for tensor in tensors_in(out):
-            setattr(tensor, _MARK, origin)
+            self.origins.put(tensor, origin)
         return out
 
     def retract(self, count: int) -> None:

@@ -12,7 +12,7 @@ from firstlight.probe.graph import _operations as ops
 from firstlight.probe.graph._expression import Expression, agrees, from_module
 from firstlight.probe.graph._site import Origin
 from firstlight.probe.read._weight import normaliser
-from firstlight.probe.trace._ledger import Frame, Ledger, origin_of, tensors_in
+from firstlight.probe.trace._ledger import Frame, Ledger, tensors_in
 
 
 def add_norm(
@@ -65,7 +65,8 @@ class Modules:
             if self.paused or self.closed:
                 return
             source = next(tensors_in(args, kwargs), None)
-            self.ledger.frames.append(Frame(path, module, len(self.ledger.sites), source, origin_of(source)))
+            origin = self.ledger.origins.get(source)
+            self.ledger.frames.append(Frame(path, module, len(self.ledger.sites), source, origin))
             self.ledger.place = path or type(module).__name__
 
         return enter
@@ -91,7 +92,7 @@ class Modules:
             return False
         if output.shape != source.shape:
             return False
-        known = origin_of(output)
+        known = self.ledger.origins.get(output)
         name = type(module).__name__
         if "norm" in name.lower():
             self._undo(frame)

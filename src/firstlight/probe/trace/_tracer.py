@@ -15,7 +15,7 @@ from firstlight.probe.graph import _operations as ops
 from firstlight.probe.graph._expression import Expression, compose, scalar
 from firstlight.probe.graph._site import Origin, Site, meet
 from firstlight.probe.read._weight import normaliser, read_weight
-from firstlight.probe.trace._ledger import Ledger, origin_of, owner, tensors_in
+from firstlight.probe.trace._ledger import Ledger, owner, tensors_in
 from firstlight.probe.trace._modules import Modules, add_norm
 from firstlight.probe.trace.guard import Guard
 
@@ -142,7 +142,9 @@ class Tracer(TorchFunctionMode):
             origin = self.ledger.origin(value) if isinstance(value, Tensor) else None
             if origin is not None and origin.site is not None:
                 result.append(origin.expression)
-            elif isinstance(value, Tensor) and value.is_floating_point() and not origin_of(value):
+            elif (
+                isinstance(value, Tensor) and value.is_floating_point() and not self.ledger.origins.get(value)
+            ):
                 # torch functions that insist on tensors (prelu, where) still get one
                 result.append(torch.as_tensor(scalar(value), dtype=torch.float64).reshape(value.shape))
             else:
