@@ -2,6 +2,7 @@
 
 from firstlight.auditing.audit import AuditResult as AuditResult
 from firstlight.auditing.audit import audit as audit
+from firstlight.auditing.audit import examine as examine
 from firstlight.auditing.page import audit_fragment as audit_fragment
 from firstlight.auditing.page import audit_html as audit_html
 from firstlight.auditing.page import verdict_cards as verdict_cards

@@ -13,7 +13,7 @@ from torch import nn
 
 from firstlight.diagnosis import Verdict, diagnose
 from firstlight.errors import UnhealthyError
-from firstlight.probe import Budget, Loss, Measurement, Skipped, probe
+from firstlight.probe import Budget, Loss, Measurement, Protocol, Skipped, measure
 from firstlight.profile import Profile
 
 
@@ -174,7 +174,16 @@ def audit(
     >>> [str(kind) for kind in result.profile["kind"]]
     ['input', 'weight', 'activation', 'weight']
     """
-    measurement = probe(
-        model, batch, targets=targets, loss=loss, training=training, seed=seed, budget=budget, name=name
-    )
+    return examine(model, batch, Protocol(targets, loss, training, seed, budget), name=name)
+
+
+def examine(model: nn.Module, batch: Any, protocol: Protocol, *, name: str | None = None) -> AuditResult:
+    """The result of `audit`, with the protocol as one object; for verbs that audit more than once.
+
+    Raises
+    ------
+    AuditError
+        As `audit` does.
+    """
+    measurement = measure(model, batch, protocol, name=name)
     return AuditResult(measurement, diagnose(measurement))

@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from firstlight.auditing.audit import AuditResult, audit
+from firstlight.auditing.audit import AuditResult, examine
 from firstlight.errors import AuditError, DomainError
 from firstlight.fixing.remedies import REMEDIES, Attempt, Remedy, sites
-from firstlight.probe import Budget, Loss
+from firstlight.probe import Budget, Loss, Protocol
 from firstlight.probe.trace.calling import call, unwrap
 from firstlight.probe.trace.guard import untouched
 
@@ -206,10 +206,10 @@ def fix(
     if rounds < 1:
         raise DomainError(f"while fixing a model: expected rounds ≥ 1, got {rounds}")
 
+    protocol = Protocol(targets, loss, training, seed, budget)
+
     def look(net: nn.Module) -> AuditResult:
-        return audit(
-            net, batch, targets=targets, loss=loss, training=training, seed=seed, budget=budget, name=name
-        )
+        return examine(net, batch, protocol, name=name)
 
     def forward(net: nn.Module) -> None:
         with untouched(net, training=training, seed=seed), torch.no_grad():
@@ -269,8 +269,7 @@ def _try(
     candidate = _copy(state)
     attempt = Attempt(number, remedy.name, remedy.summary, remedy.source)
     try:
-        with torch.no_grad():
-            changes = remedy.apply(candidate, best.profile, torch.Generator().manual_seed(seed), forward)
+        changes = remedy.apply(candidate, best.profile, torch.Generator().manual_seed(seed), forward)
         if not changes:
             return replace(attempt, note="nothing to change here")
         result = look(candidate)

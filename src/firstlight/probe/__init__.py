@@ -18,6 +18,8 @@ from firstlight.probe.measurement import (
 from firstlight.probe.measurement import (
     Skipped as Skipped,
 )
+from firstlight.probe.probe import measure as measure
 from firstlight.probe.probe import probe as probe
+from firstlight.probe.protocol import Protocol as Protocol
 from firstlight.probe.read.reader import Budget as Budget
 from firstlight.probe.trace.calling import Loss as Loss

@@ -17,12 +17,13 @@ from firstlight.errors import AuditError
 from firstlight.probe._rows import meta_rows, to_profile
 from firstlight.probe.local._theory import add_theory
 from firstlight.probe.measurement import Measurement, Skipped
+from firstlight.probe.protocol import Protocol
 from firstlight.probe.read.reader import Budget, Reader
 from firstlight.probe.trace._backward import Backward, narrow_nodes
 from firstlight.probe.trace._ledger import Ledger
 from firstlight.probe.trace._modules import Modules
 from firstlight.probe.trace._tracer import Tracer
-from firstlight.probe.trace.calling import Loss, call, check_batch, named_tensors, scalar_loss, unwrap
+from firstlight.probe.trace.calling import Loss, call, check_batch, named_tensors, unwrap
 from firstlight.probe.trace.guard import Guard, untouched
 
 
@@ -77,11 +78,22 @@ def probe(
     >>> list(probe(net, torch.randn(32, 8)).profile["kind"])
     ['input', 'weight', 'activation', 'weight']
     """
+    return measure(model, batch, Protocol(targets, loss, training, seed, budget), name=name)
+
+
+def measure(model: nn.Module, batch: Any, protocol: Protocol, *, name: str | None = None) -> Measurement:
+    """The measurement of `probe`, with the protocol as one object.
+
+    Raises
+    ------
+    AuditError
+        As `probe` does.
+    """
     start = time.perf_counter()
     given = type(model).__name__
     net = unwrap(model)
     check_batch(batch)
-    meta = _facts(net, given, batch, training, seed)
+    meta = _facts(net, given, batch, protocol)
     if name is not None:
         meta["model"] = name
     missing = meta_rows(net)
@@ -93,14 +105,14 @@ def probe(
             (),
             meta,
         )
-    reader = Reader(budget or Budget())
+    reader = Reader(protocol.budget or Budget())
     notes: list[str] = []
     with ExitStack() as stack:
         stack.enter_context(_eager())
-        guard = stack.enter_context(untouched(net, training=training, seed=seed))
+        guard = stack.enter_context(untouched(net, training=protocol.training, seed=protocol.seed))
         ledger = Ledger(net, reader, Backward())
         output, refused = _traced(ledger, guard, net, batch, given)
-        value, meta["loss"] = _differentiable(output, targets, loss, seed, notes)
+        value, meta["loss"] = _differentiable(output, protocol, notes)
         if value is not None:
             _backward(ledger, value, notes)
     reader.finish()
@@ -132,7 +144,7 @@ def _scripted(refused: list[str], ledger: Ledger, given: str) -> None:
         )
 
 
-def _facts(model: nn.Module, name: str, batch: Any, training: bool | None, seed: int) -> dict[str, Any]:
+def _facts(model: nn.Module, name: str, batch: Any, protocol: Protocol) -> dict[str, Any]:
     parameters = list(model.parameters())
     tensors = dict(named_tensors(batch))
     first = parameters[0] if parameters else next(iter(tensors.values()))
@@ -142,8 +154,8 @@ def _facts(model: nn.Module, name: str, batch: Any, training: bool | None, seed:
         "batch": {key: list(t.shape) for key, t in tensors.items()},
         "dtype": str(first.dtype).removeprefix("torch."),
         "device": str(first.device),
-        "training": training,
-        "seed": seed,
+        "training": protocol.training,
+        "seed": protocol.seed,
         "torch": torch.__version__,
         "loss": "",
     }
@@ -205,10 +217,8 @@ def _ours(error: Exception) -> bool:
     )
 
 
-def _differentiable(
-    output: Any, targets: Any, loss: Loss | None, seed: int, notes: list[str]
-) -> tuple[Tensor | None, str]:
-    value, description = scalar_loss(output, targets, loss, torch.Generator().manual_seed(seed))
+def _differentiable(output: Any, protocol: Protocol, notes: list[str]) -> tuple[Tensor | None, str]:
+    value, description = protocol.objective(output)
     if value.requires_grad:
         return value, description
     notes.append(

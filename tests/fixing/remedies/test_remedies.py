@@ -240,3 +240,36 @@ def test_every_remedy_is_for_a_verdict_of_the_catalogue():
     # what no remedy is for is the user's to mend: data, tied weights, models that cannot run
     without = known - frozenset().union(*(r.codes for r in remedies.REMEDIES))
     assert without == {"healthy", "never-initialised", "unused-parameters", "same-inputs"}
+
+
+@pytest.mark.parametrize("remedy", remedies.REMEDIES, ids=lambda remedy: remedy.name)
+def test_each_remedy_works_outside_no_grad(remedy):
+    torch.manual_seed(0)
+    smooth = remedy.name == "small-signals"
+    normed = remedy.name == "isometric-batch-norm"
+    phi = nn.Tanh if smooth else nn.ReLU
+    layers = [
+        layer
+        for _ in range(3)
+        for layer in (nn.Linear(16, 16), *([nn.BatchNorm1d(16)] if normed else []), phi())
+    ]
+    body = nn.Sequential(*layers, nn.Linear(16, 16))
+    nn.init.ones_(body[0].weight)
+    model = Sum(body) if remedy.name == "scaled-branches" else body
+    x = torch.randn(32, 16)
+    profile = firstlight.audit(model, x).profile
+    assert torch.is_grad_enabled()
+    changes = remedy.apply(model, profile, torch.Generator().manual_seed(0), lambda net: net(x))
+    assert changes
+    assert all(p.is_leaf and p.requires_grad for p in model.parameters())
+    model(x).sum().backward()
+    assert all(p.grad is not None for p in model.parameters())
+
+
+class Sum(nn.Module):
+    def __init__(self, body):
+        super().__init__()
+        self.body = body
+
+    def forward(self, x):
+        return x + self.body(x)

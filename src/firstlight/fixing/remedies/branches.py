@@ -10,6 +10,7 @@ from torch import nn
 from firstlight.profile import Profile
 
 
+@torch.no_grad()
 def scaled_branches(model: nn.Module, profile: Profile, generator: torch.Generator) -> list[str]:
     """Multiply the last weight or normaliser of each residual branch by 1/√L, L being the number of branches.
 

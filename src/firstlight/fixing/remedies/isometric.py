@@ -17,6 +17,7 @@ _KINKED = (nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.ReLU6, nn.ELU, nn.SELU,
 _SMOOTH = (nn.Tanh, nn.Softsign, nn.GELU, nn.SiLU, nn.Mish, nn.Tanhshrink, nn.Sigmoid, nn.Softplus)
 
 
+@torch.no_grad()
 def make_isometric_(
     model: nn.Module,
     *,

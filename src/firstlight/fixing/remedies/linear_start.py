@@ -17,6 +17,7 @@ from firstlight.profile import Profile
 PLAIN = frozenset({"input", "weight", "activation"})
 
 
+@torch.no_grad()
 def looks_linear(model: nn.Module, profile: Profile, generator: torch.Generator) -> list[str]:
     r"""Weights [[A, −A], [−A, A]] with A Haar-orthogonal, in a chain of ReLU layers with even widths.
 
@@ -48,6 +49,7 @@ def looks_linear(model: nn.Module, profile: Profile, generator: torch.Generator)
     return changes
 
 
+@torch.no_grad()
 def small_signals(model: nn.Module, profile: Profile, generator: torch.Generator) -> list[str]:
     r"""Orthogonal weights over φ'(0), and signals so small that a chain of smooth activations is nearly linear.
 

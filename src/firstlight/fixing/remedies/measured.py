@@ -15,6 +15,7 @@ from firstlight.profile import Profile
 Forward = Callable[[nn.Module], object]
 
 
+@torch.no_grad()
 def layer_sequential(
     model: nn.Module, profile: Profile, generator: torch.Generator, forward: Forward
 ) -> list[str]:

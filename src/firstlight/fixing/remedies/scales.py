@@ -69,6 +69,7 @@ def _critical(shape: _Shape, depth: int) -> tuple[float, float, float]:
     return float(edge.sigma_w[best]), float(edge.sigma_b[best]), q
 
 
+@torch.no_grad()
 def redraw(model: nn.Module, profile: Profile, generator: torch.Generator) -> list[str]:
     """Draw every faulty weight again, Gaussian on the edge of chaos; zeros that end a residual branch stay."""
     residual = bool(len(profile.select("residual")))
@@ -83,6 +84,7 @@ def redraw(model: nn.Module, profile: Profile, generator: torch.Generator) -> li
     return changes
 
 
+@torch.no_grad()
 def critical(model: nn.Module, profile: Profile, generator: torch.Generator) -> list[str]:
     """Scale every weight to the edge of chaos of the activation it reads; faulty ones are drawn again."""
     changes = []
@@ -99,6 +101,7 @@ def critical(model: nn.Module, profile: Profile, generator: torch.Generator) -> 
     return changes
 
 
+@torch.no_grad()
 def orthogonal(model: nn.Module, profile: Profile, generator: torch.Generator) -> list[str]:
     """Haar-orthogonal weights (delta-orthogonal kernels) at the scale of the edge of chaos."""
     changes = []
@@ -115,6 +118,7 @@ def orthogonal(model: nn.Module, profile: Profile, generator: torch.Generator) -
     return changes
 
 
+@torch.no_grad()
 def measured_slope(model: nn.Module, profile: Profile, generator: torch.Generator) -> list[str]:
     """Divide every weight by √χ₁ of the layer before it, as the audit measured it; a step towards χ₁ = 1."""
     del generator
@@ -131,6 +135,7 @@ def measured_slope(model: nn.Module, profile: Profile, generator: torch.Generato
     return changes
 
 
+@torch.no_grad()
 def centred(model: nn.Module, profile: Profile, generator: torch.Generator) -> list[str]:
     """Take the mean of every unit's weights out, and its bias to zero, so that no unit starts with a shift."""
     changes = []

@@ -61,6 +61,7 @@ class Site:
         weight: Tensor = getattr(self.module, self.key).detach()
         return weight
 
+    @torch.no_grad()
     def write(self, value: Tensor) -> None:
         """Give the weight this value; a parametrisation, such as weight norm, finds its own parameters."""
         current = getattr(self.module, self.key)
