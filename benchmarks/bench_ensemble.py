@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from benchmarks.harness import Row, interleaved
-from firstlight.ensemble._propagate import Engine
+from firstlight.ensemble._propagate import Propagator
 from firstlight.ensemble.plan import CHUNK, Plan
 from firstlight.ensemble.samplers import (
     InvertedWeights,
@@ -44,7 +44,7 @@ def _engine(width: int, inputs: int, layers: int) -> tuple[Callable[[], object],
     """One chunk of ``simulate``, of as many networks as it takes; and their number."""
     net = RandomNetwork(depth=layers, width=width, sigma_w=1.2, sigma_b=0.1)
     generator = _generator()
-    engine = Engine.of(net, torch.randn(width, inputs, generator=generator))
+    engine = Propagator.of(net, torch.randn(width, inputs, generator=generator))
     nets = Plan(net=net, nets=1).chunk((width, inputs))
     return lambda: list(engine.forward(nets, generator, layers=[layers])), nets
 

@@ -79,11 +79,11 @@ def _fewer_networks() -> list[Row]:
 
 def _one_unit(plan: object, x: torch.Tensor) -> tuple[float, ...]:
     """The usual estimate: the first unit of every network of the plan."""
-    from firstlight.ensemble._propagate import Engine
+    from firstlight.ensemble._propagate import Propagator
     from firstlight.ensemble.runs._seeds import shard_generator
     from firstlight.measure import ks_to_normal
 
-    engine = Engine.of(plan.net, x[:, None])  # type: ignore[attr-defined]
+    engine = Propagator.of(plan.net, x[:, None])  # type: ignore[attr-defined]
     generator = shard_generator(plan.seed, 0)  # type: ignore[attr-defined]
     (layer,) = engine.forward(plan.nets, generator, layers=[100])  # type: ignore[attr-defined]
     assert layer.z is not None

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from firstlight.ensemble._propagate import Engine, Trace
+from firstlight.ensemble._propagate import Passed, Propagator
 from firstlight.ensemble.samplers._local import normalise
 from firstlight.errors import DomainError
 from firstlight.network import RandomNetwork
@@ -75,8 +75,8 @@ def test_engine_has_the_law_of_explicit_networks(
 ) -> None:
     net = NETWORKS[name]
     x = torch.randn(6, 3, generator=generator, dtype=torch.float64)
-    engine = Engine.of(net, x)
-    trace = Trace()
+    engine = Propagator.of(net, x)
+    trace = Passed()
     layers = list(engine.forward(NETS, generator, layers=range(1, 4), covariance=True, trace=trace))
     gradients = {g.index: g for g in engine.backward(trace, generator)}
     z, first, weight = reference(net, x, explicit, generator)
@@ -102,7 +102,7 @@ def test_engine_has_the_law_of_explicit_networks(
 @pytest.mark.parametrize("name", ["tanh", "relu widths", "batch", "layer", "dropout"])
 def test_conditional_covariances_are_those_of_the_units(name: str, generator: torch.Generator) -> None:
     """E z_a z_b given the layer before averages to the sample's second moments: z-scored over networks."""
-    engine = Engine.of(NETWORKS[name], torch.randn(6, 3, generator=generator, dtype=torch.float64))
+    engine = Propagator.of(NETWORKS[name], torch.randn(6, 3, generator=generator, dtype=torch.float64))
     for layer in engine.forward(NETS, generator, layers=[1, 2, 3], covariance=True):
         assert layer.covariance is not None
         assert layer.variance is not None
@@ -117,7 +117,7 @@ def test_the_constant_time_route_has_the_same_law(
     same_law: Callable[[Tensor, Tensor], None], generator: torch.Generator
 ) -> None:
     net = RandomNetwork(depth=4, width=40, activation="relu", sigma_w=2**0.5)
-    engine = Engine.of(net, torch.ones(7, 1, dtype=torch.float64))
+    engine = Propagator.of(net, torch.ones(7, 1, dtype=torch.float64))
     assert engine.constant_time() == (1.0, 0.0)
     short = list(engine.forward(NETS, generator, layers=[2, 4], units=False))
     long = list(engine.forward(NETS, generator, layers=[2, 4], units=True))
@@ -128,14 +128,14 @@ def test_the_constant_time_route_has_the_same_law(
 
 def test_networks_without_gaussian_layers_say_so() -> None:
     x = torch.ones(4, 2, dtype=torch.float64)
-    assert Engine.of(NETWORKS["weibull"], x).gaussian(1)
-    assert not Engine.of(NETWORKS["weibull"], x).gaussian(2)
-    assert not Engine.of(NETWORKS["residual"], x).gaussian(2)
+    assert Propagator.of(NETWORKS["weibull"], x).gaussian(1)
+    assert not Propagator.of(NETWORKS["weibull"], x).gaussian(2)
+    assert not Propagator.of(NETWORKS["residual"], x).gaussian(2)
 
 
 def test_batch_norm_needs_a_batch() -> None:
     with pytest.raises(DomainError, match="at least 2 inputs"):
-        Engine.of(NETWORKS["batch"], torch.ones(4, 1))
+        Propagator.of(NETWORKS["batch"], torch.ones(4, 1))
 
 
 @pytest.mark.parametrize("norm", ["batch", "batch-uncentred", "layer", "rms"])

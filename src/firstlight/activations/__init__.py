@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from firstlight.activations.activation import Activation, from_callable
 from firstlight.activations.closed_forms import ClosedForm, closed_form, closed_form_names
-from firstlight.activations.moments import Moments, dual, dual_slope, fourth, gain, moments, second
+from firstlight.activations.moments import GaussianMoments, dual, dual_slope, fourth, gain, moments, second
 from firstlight.activations.registry import get, names, register
 
 __all__ = [
     "Activation",
     "ClosedForm",
-    "Moments",
+    "GaussianMoments",
     "closed_form",
     "closed_form_names",
     "dual",

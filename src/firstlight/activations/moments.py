@@ -22,7 +22,7 @@ Scalars = float | int | Tensor
 
 
 @dataclass(frozen=True, eq=False)
-class Moments:
+class GaussianMoments:
     """Moments of φ(z) for z ~ N(0, q), all of the shape of q and in float64.
 
     Attributes
@@ -73,7 +73,7 @@ def _named(what: str, phi: Activation) -> Iterator[None]:
         raise DomainError(f"while computing {what} of {phi.name!r}: {reason}") from error
 
 
-def moments(phi: Activation, q: Scalars, *, closed: bool = True) -> Moments:
+def moments(phi: Activation, q: Scalars, *, closed: bool = True) -> GaussianMoments:
     r"""Moments of φ at variances q: closed forms where there are (and ``closed`` is true), else quadrature.
 
     .. math:: E φ, \quad E φ^2, \quad E φ'^2, \quad \frac{d}{dq} E φ^2 = E[φ φ' z]/q
@@ -126,7 +126,7 @@ def moments(phi: Activation, q: Scalars, *, closed: bool = True) -> Moments:
     at_zero = variances == 0
     if bool(at_zero.any()):
         growth = torch.where(at_zero, _growth_at_zero(phi), growth)
-    return Moments(variances, mean, second, slope, growth)
+    return GaussianMoments(variances, mean, second, slope, growth)
 
 
 def _sizes(rows: Tensor) -> Tensor:
@@ -135,7 +135,7 @@ def _sizes(rows: Tensor) -> Tensor:
     return torch.stack([second.sqrt(), second, slope, (second * slope * q).sqrt(), q], -1)
 
 
-def _closed(form: ClosedForm, q: Tensor) -> Moments:
+def _closed(form: ClosedForm, q: Tensor) -> GaussianMoments:
     """Moments of a smooth φ from its closed form; the growth is the derivative of the second moment."""
     zero = torch.zeros_like(q)
     with torch.enable_grad():
@@ -143,20 +143,20 @@ def _closed(form: ClosedForm, q: Tensor) -> Moments:
         second = form.dual(torch, leaf, leaf, leaf, zero)
         (growth,) = torch.autograd.grad(second.sum(), leaf)
     slope = form.slope(torch, q, q, q, zero)
-    return Moments(q, form.mean(torch, q), second.detach(), slope, growth)
+    return GaussianMoments(q, form.mean(torch, q), second.detach(), slope, growth)
 
 
 @lru_cache(maxsize=256)
-def _at_one(phi: Activation) -> Moments:
+def _at_one(phi: Activation) -> GaussianMoments:
     return moments(phi, 1.0)
 
 
-def _homogeneous(phi: Activation, q: Tensor, degree: float) -> Moments:
+def _homogeneous(phi: Activation, q: Tensor, degree: float) -> GaussianMoments:
     """Powers of q times the moments at q = 1."""
     one = _at_one(phi)
     power = q.pow(degree)
     before = torch.zeros_like(q) if degree == 0 else q.pow(degree - 1)
-    return Moments(
+    return GaussianMoments(
         q, one.mean * q.pow(degree / 2), one.second * power, one.slope * before, degree * one.second * before
     )
 

@@ -19,7 +19,7 @@ from firstlight.ensemble.samplers import (
     sampler_for,
 )
 from firstlight.ensemble.samplers._homogeneous import slopes, squared_ratio
-from firstlight.ensemble.samplers._local import Local
+from firstlight.ensemble.samplers._local import Between
 from firstlight.network import RandomNetwork
 
 
@@ -56,7 +56,7 @@ class Gradient:
 
 
 @dataclass
-class Trace:
+class Passed:
     """What a backward pass needs from a forward pass."""
 
     z: list[Tensor] = field(default_factory=list)
@@ -65,7 +65,7 @@ class Trace:
 
 
 @dataclass(frozen=True)
-class Engine:
+class Propagator:
     """The samplers of one network, ready for chunks of any size.
 
     The conditional law of a layer is Gaussian when its weights are and there is no identity path: then
@@ -74,14 +74,14 @@ class Engine:
 
     net: RandomNetwork
     x: Float[Tensor, "features columns"]
-    local: Local
+    local: Between
     first: Sampler
     later: Sampler
 
     @classmethod
-    def of(cls, net: RandomNetwork, x: Float[Tensor, "features *space inputs"]) -> Engine:
+    def of(cls, net: RandomNetwork, x: Float[Tensor, "features *space inputs"]) -> Propagator:
         """The engine of a network on inputs along the last axis."""
-        local = Local.of(net)
+        local = Between.of(net)
         local.check(x.shape[-1])
         scales = {"sigma_w": net.sigma_w, "sigma_b": net.sigma_b}
         first, later = sampler_for(net.first_layer, **scales), sampler_for(net.weight_law, **scales)
@@ -115,7 +115,7 @@ class Engine:
         layers: Collection[int],
         covariance: bool = False,
         units: bool = True,
-        trace: Trace | None = None,
+        trace: Passed | None = None,
     ) -> Iterator[Layer]:
         """The wanted layers of ``nets`` fresh networks, in order.
 
@@ -170,7 +170,7 @@ class Engine:
                 variance * squared_ratio(nets, width, side, generator) * (net.sigma_w * net.branch) ** 2
             )
 
-    def backward(self, trace: Trace, generator: torch.Generator) -> Iterator[Gradient]:
+    def backward(self, trace: Passed, generator: torch.Generator) -> Iterator[Gradient]:
         r"""Gradients of L = Σ ⟨u, Z^L⟩ with independent N(0,1) entries u, from the last layer to the first.
 
         Weight gradients are by the entries of (σ_w/√n) W in the standard parametrisation, by those of W in

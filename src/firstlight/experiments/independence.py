@@ -20,7 +20,7 @@ CASES: tuple[tuple[str, int], ...] = (
 
 
 @dataclass(frozen=True)
-class Comparison:
+class UnitsBeside:
     """One layer, by both ways.
 
     Attributes
@@ -56,14 +56,14 @@ class Comparison:
         return max(raw, abs(self.standardised_density - self.standardised_networks)) > self.line
 
 
-def compare(
+def beside_networks(
     network: RandomNetwork,
     *,
     nets: int = 10_000,
     layers: Sequence[int] = (),
     q0: float | int = 1.0,
     seed: int = 0,
-) -> tuple[Comparison, ...]:
+) -> tuple[UnitsBeside, ...]:
     """A network's layers by density propagation and by sampling whole networks.
 
     Raises
@@ -74,9 +74,9 @@ def compare(
     Examples
     --------
     >>> import firstlight
-    >>> from firstlight.experiments.independence import compare
+    >>> from firstlight.experiments.independence import beside_networks
     >>> net = firstlight.RandomNetwork(depth=10, width=3, activation="weibull-odd(10)", weight_law="weibull(10)")
-    >>> [(row.depth, row.fails) for row in compare(net, nets=2000, layers=[1, 10])]
+    >>> [(row.depth, row.fails) for row in beside_networks(net, nets=2000, layers=[1, 10])]
     [(1, False), (10, True)]
     """
     import torch
@@ -93,7 +93,7 @@ def compare(
     for j, layer in enumerate(wanted):
         i = layer - 1
         rows.append(
-            Comparison(
+            UnitsBeside(
                 activation=network.phi.name,
                 width=network.widths[i],
                 depth=layer,
@@ -115,15 +115,17 @@ def table(
     layers: Sequence[int] = (2, 10, 30),
     nets: int = 10_000,
     seed: int = 0,
-) -> tuple[Comparison, ...]:
+) -> tuple[UnitsBeside, ...]:
     """The table of the documentation: every case at every layer."""
-    rows: list[Comparison] = []
+    rows: list[UnitsBeside] = []
     for name, width in cases:
-        rows += compare(described(name, width=width, depth=max(layers)), nets=nets, layers=layers, seed=seed)
+        rows += beside_networks(
+            described(name, width=width, depth=max(layers)), nets=nets, layers=layers, seed=seed
+        )
     return tuple(rows)
 
 
-def text(rows: Sequence[Comparison]) -> str:
+def text(rows: Sequence[UnitsBeside]) -> str:
     """The rows as a table of fixed columns."""
     heads = (
         "activation",

@@ -1,7 +1,7 @@
 """Wolinski & Arbel, Gaussian Pre-Activations in Neural Networks: Myth or Reality? (TMLR 2025): the pair experiments.
 
 ``product_ks`` is the one-layer statement, ``two_layer_ks`` the authors' two-layer experiment (their saved
-data: 200 000 draws, input 1, first layer normal), ``deep_ks`` the distance against depth. The large ensembles
+data: 200 000 draws, input 1, first layer normal), ``pair_ks`` the distance against depth. The large ensembles
 of the paper's other figures are runs of ``firstlight simulate``.
 """
 
@@ -143,7 +143,7 @@ def two_layer_ks(
     return TwoLayer(panels, tuple(widths), draws)
 
 
-def deep_ks(
+def pair_ks(
     pair: Pair, *, width: int, depth: int = 100, nets: int = 2000, seed: int = 0, gradients: bool = False
 ) -> Profile:
     """KS distance to N(0,1) against depth for a pair, raw and standardised, by the ensemble room.

@@ -14,7 +14,7 @@ ORDER = 24
 
 
 @dataclass(frozen=True, eq=False)
-class Rule:
+class LegendreRule:
     """A Gauss–Legendre rule on [−1, 1] with the projection on its three highest Legendre coefficients."""
 
     nodes: Float64[Tensor, " m"]
@@ -23,7 +23,7 @@ class Rule:
 
 
 @lru_cache(maxsize=8)
-def rule(order: int = ORDER) -> Rule:
+def rule(order: int = ORDER) -> LegendreRule:
     """The rule with ``order`` nodes.
 
     Three coefficients and not one, because an even or odd function has every second one zero.
@@ -32,4 +32,4 @@ def rule(order: int = ORDER) -> Rule:
     powers = np.polynomial.legendre.legvander(nodes, order - 1)[:, -3:]
     degrees = np.arange(order - 3, order)
     tail = weights[:, None] * powers * (2 * degrees + 1) / 2
-    return Rule(torch.from_numpy(nodes), torch.from_numpy(weights), torch.from_numpy(tail))
+    return LegendreRule(torch.from_numpy(nodes), torch.from_numpy(weights), torch.from_numpy(tail))

@@ -40,7 +40,7 @@ EDGE_SHARE = 1e-15
 
 
 @dataclass(frozen=True, eq=False)
-class Nodes:
+class SharedNodes:
     """Gauss–Legendre nodes of one group: where f is evaluated, and the half widths of the panels.
 
     ``one`` holds the matrices of the only Gaussian, if there is only one; ``sums`` the weights of all its nodes
@@ -95,7 +95,7 @@ def _merged(edges: np.ndarray, kinks: tuple[float, ...], mean: float, even: bool
 @lru_cache(maxsize=256)
 def _nodes(
     mean: float, low: float, high: float, kinks: tuple[float, ...], even: bool, widest: float = math.inf
-) -> Nodes:
+) -> SharedNodes:
     edges = _edges(mean, low, high, kinks, even)
     if (edges[-1] - edges[0]) / widest < _MOST_PANELS:
         edges = _no_wider(edges, widest)
@@ -104,7 +104,7 @@ def _nodes(
     offset = (edges[1:] + edges[:-1])[:, None] / 2 + half[:, None] * r.nodes.numpy()
     one = _product(offset, half, low) if low == high else None
     sums = (one[1].sum(axis=1), np.ascontiguousarray(one[0][:, len(half) :])) if one is not None else None
-    return Nodes(torch.from_numpy(mean + offset), edges, half, offset, one, sums)
+    return SharedNodes(torch.from_numpy(mean + offset), edges, half, offset, one, sums)
 
 
 def _no_wider(edges: np.ndarray, widest: float) -> np.ndarray:

@@ -31,7 +31,7 @@ DENSITY_ASSUMPTIONS = {
     "q": "second-moment recursion over the propagated law of z",
     "kurtosis": "law of z under independent units of a layer",
     "ks": "law of z under independent units of a layer, which they are not: depth over width tells how much, and "
-    "experiments.independence.compare (--against) measures it",
+    "experiments.independence.beside_networks (--against) measures it",
 }
 BATCH_ASSUMPTION = (
     "rate of the squared norm with Gaussian weights at a width far above the batch squared, for samples of equal "

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from firstlight import RandomNetwork, simulate
 from firstlight.ensemble import Plan, run
-from firstlight.ensemble._propagate import Engine, Trace
+from firstlight.ensemble._propagate import Passed, Propagator
 from firstlight.ensemble.samplers import CircularConvolution, NormalWeights, StreamedWeights
 from firstlight.errors import DomainError
 from firstlight.weights import weibull
@@ -113,7 +113,7 @@ def test_networks_equal_explicit_ones_in_law(
         weight_law=law,
     )
     x = images(2, 2, 4).double().movedim(0, -1)
-    engine, trace = Engine.of(net, x), Trace()
+    engine, trace = Propagator.of(net, x), Passed()
     layers = list(engine.forward(nets, generator, layers=[1, 2, 3], trace=trace))
     gradients = list(engine.backward(trace, generator))[::-1]
 

@@ -211,7 +211,7 @@ def test_check_refusals():
 
 
 def test_predict_linear_and_its_gap():
-    prediction = batchnorm.predict(depth=200, width=32, batch=32)
+    prediction = batchnorm.predict_batchnorm(depth=200, width=32, batch=32)
     assert prediction.bounded
     gap = prediction.profile["isometry_gap"]
     assert gap[99] == pytest.approx(0.172, rel=0.6)  # 0.172 in the mean over other draws
@@ -221,19 +221,21 @@ def test_predict_linear_and_its_gap():
 
 
 def test_predict_what_explodes():
-    relu = batchnorm.predict(depth=50, width=64, batch=100, activation="relu", centred=True)
+    relu = batchnorm.predict_batchnorm(depth=50, width=64, batch=100, activation="relu", centred=True)
     assert not relu.bounded
     assert relu.slope == pytest.approx(0.1916, abs=1e-3)
-    gaussian = batchnorm.predict(depth=1000, width=100, batch=100, weights="gaussian")
+    gaussian = batchnorm.predict_batchnorm(depth=1000, width=100, batch=100, weights="gaussian")
     assert not gaussian.bounded
     assert gaussian.log_growth == pytest.approx(9.45, rel=0.3)
-    small = batchnorm.predict(depth=1000, width=100, batch=50)
+    small = batchnorm.predict_batchnorm(depth=1000, width=100, batch=50)
     assert not small.bounded
     assert math.isinf(small.profile["isometry_gap"][0])
-    shaped = batchnorm.predict(depth=1000, width=100, batch=200, activation="sin", gain_exponent=0.4)
+    shaped = batchnorm.predict_batchnorm(
+        depth=1000, width=100, batch=200, activation="sin", gain_exponent=0.4
+    )
     assert shaped.bounded
     assert shaped.log_growth < 1
-    flat = batchnorm.predict(depth=1000, width=100, batch=200, activation="sin")
+    flat = batchnorm.predict_batchnorm(depth=1000, width=100, batch=200, activation="sin")
     assert flat.log_growth == pytest.approx(134, rel=0.03)
     assert any("mean-field" in note for note in flat.notes)
 
@@ -247,5 +249,7 @@ def test_theorem_5_knows_no_depth():
 
 def test_the_theory_is_reached_by_its_public_name():
     """In a fresh process: an import elsewhere would hide a missing export."""
-    code = "import firstlight; firstlight.theory.batchnorm.predict; firstlight.builders.recalibrate_"
+    code = (
+        "import firstlight; firstlight.theory.batchnorm.predict_batchnorm; firstlight.builders.recalibrate_"
+    )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=300)

@@ -132,7 +132,7 @@ def _measure(args: argparse.Namespace, inputs: Any, kind: str, exponent: float, 
     found = log_gradients(model, inputs.float(), lambda y: functional.cross_entropy(y, labels), gaps=True)
     inner = found.log_norms[1:-1] if args.depth > 1 else found.log_norms[:1]
     slope, se = found.trend(skip=min(args.depth // 10, 100))
-    predicted = batchnorm.predict(
+    predicted = batchnorm.predict_batchnorm(
         depth=args.depth, width=args.width, batch=inputs.flatten(1), weights=kind,  # type: ignore[arg-type]
         activation=args.activation, gain_exponent=exponent, centred=centred, seed=args.seed,
     )  # fmt: skip

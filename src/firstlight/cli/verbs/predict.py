@@ -12,7 +12,7 @@ from firstlight.network import NORMS, RandomNetwork
 from firstlight.profile import Profile
 
 if TYPE_CHECKING:
-    from firstlight.experiments.independence import Comparison
+    from firstlight.experiments.independence import UnitsBeside
 
 _COLUMNS = ("depth", "q", "correlation", "chi", "log_grad", "kurtosis", "ks", "ks_standardised")
 _CHARTS = (
@@ -87,11 +87,11 @@ def run(args: argparse.Namespace) -> int:
         )
     profile = predict(network, q0=args.q0, c0=args.c0, level=args.level, batch=args.batch)
     heading = _heading(profile)
-    rows: tuple[Comparison, ...] = ()
+    rows: tuple[UnitsBeside, ...] = ()
     if args.against is not None:
         from firstlight.experiments import independence
 
-        rows = independence.compare(network, nets=args.against, q0=args.q0)
+        rows = independence.beside_networks(network, nets=args.against, q0=args.q0)
     if args.json == "-":
         print(profile.to_json())
         return 0
@@ -107,7 +107,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _verdict(rows: Sequence[Comparison]) -> str:
+def _verdict(rows: Sequence[UnitsBeside]) -> str:
     """Where the sample refutes the independence of units, in words."""
     failing = [row.depth for row in rows if row.fails]
     if not failing:
@@ -155,7 +155,7 @@ def _axis(label: str, scale: Any, values: Any) -> Any:
     return render.Axis(label, scale=scale, low=low - 0.5 if flat else None, high=high + 0.5 if flat else None)
 
 
-def _page(profile: Profile, heading: str, network: RandomNetwork, rows: Sequence[Comparison] = ()) -> str:
+def _page(profile: Profile, heading: str, network: RandomNetwork, rows: Sequence[UnitsBeside] = ()) -> str:
     from firstlight import render
 
     depth = profile["depth"]

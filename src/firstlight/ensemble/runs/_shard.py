@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from firstlight.ensemble._propagate import Engine, Gradient, Layer, Trace
+from firstlight.ensemble._propagate import Gradient, Layer, Passed, Propagator
 from firstlight.ensemble.plan import Plan
 from firstlight.ensemble.runs._seeds import shard_generator
 from firstlight.ensemble.samplers._local import normalise
@@ -32,7 +32,7 @@ def compute_shard(
     """
     with _one_thread(), torch.no_grad():
         generator = shard_generator(plan.seed, index, x.device)
-        engine = Engine.of(plan.net, x)
+        engine = Propagator.of(plan.net, x)
         result: dict[int, LayerState] = {}
         for layer, state in _states(plan, engine, x.shape, plan.shard_size(index), generator):
             old = result.get(layer)
@@ -41,7 +41,7 @@ def compute_shard(
 
 
 def _states(
-    plan: Plan, engine: Engine, shape: Sequence[int], nets: int, generator: torch.Generator
+    plan: Plan, engine: Propagator, shape: Sequence[int], nets: int, generator: torch.Generator
 ) -> Iterator[tuple[int, LayerState]]:
     """States of the layers of ``nets`` networks, piece by piece; ``shape`` is that of the inputs."""
     inputs, chunk = shape[-1], plan.chunk(shape)
@@ -69,7 +69,7 @@ def _states(
 
 def _compute_chunk(
     plan: Plan,
-    engine: Engine,
+    engine: Propagator,
     inputs: int,
     nets: int,
     generator: torch.Generator,
@@ -77,7 +77,7 @@ def _compute_chunk(
     units: bool,
 ) -> Iterator[tuple[int, LayerState]]:
     correlations, gaps = plan.keeps(inputs)
-    trace = Trace() if plan.gradients else None
+    trace = Passed() if plan.gradients else None
     states: dict[int, LayerState] = {}
     for layer in engine.forward(
         nets, generator, layers=plan.layers, covariance=correlations, units=units, trace=trace

@@ -41,7 +41,7 @@ _IN_PLACE: dict[Any, Callable[[Tensor], Tensor]] = {
 
 
 @dataclass(frozen=True)
-class Local:
+class Between:
     """The map H = D φ(N(Z)) from pre-activations to the next layer's inputs, and its transpose derivative."""
 
     phi: Any
@@ -49,7 +49,7 @@ class Local:
     dropout: float | int = 0.0
 
     @classmethod
-    def of(cls, net: RandomNetwork) -> Local:
+    def of(cls, net: RandomNetwork) -> Between:
         """The local map of a network."""
         return cls(net.phi, net.norm, net.dropout)
 

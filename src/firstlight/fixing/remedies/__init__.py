@@ -16,6 +16,6 @@ from firstlight.fixing.remedies.scales import critical_scales as critical_scales
 from firstlight.fixing.remedies.scales import measured_slope as measured_slope
 from firstlight.fixing.remedies.scales import orthogonal as orthogonal
 from firstlight.fixing.remedies.scales import redraw as redraw
-from firstlight.fixing.remedies.sites import Site as Site
 from firstlight.fixing.remedies.sites import Sites as Sites
+from firstlight.fixing.remedies.sites import WeightSite as WeightSite
 from firstlight.fixing.remedies.sites import sites as sites

@@ -6,18 +6,18 @@ import math
 
 import torch
 
-from firstlight.fixing.remedies.sites import Site
+from firstlight.fixing.remedies.sites import WeightSite
 from firstlight.weights import haar
 
 
-def write_normal(site: Site, scale: float, generator: torch.Generator) -> None:
+def write_normal(site: WeightSite, scale: float, generator: torch.Generator) -> None:
     """Independent normal weights with σ_w = ``scale``: entries of variance σ_w²/fan-in."""
     drawn = torch.randn(site.weight.shape, generator=generator, dtype=torch.float32)
     site.write(drawn * (scale / math.sqrt(site.fan_in)))
 
 
 def write_orthogonal(
-    site: Site,
+    site: WeightSite,
     scale: float,
     generator: torch.Generator,
     *,
@@ -45,7 +45,7 @@ def write_orthogonal(
     site.write(whole)
 
 
-def write_bias(site: Site, scale: float, generator: torch.Generator) -> list[str]:
+def write_bias(site: WeightSite, scale: float, generator: torch.Generator) -> list[str]:
     """A Gaussian bias with standard deviation ``scale``, or zeros; what was changed, in words."""
     if site.bias is None:
         return []

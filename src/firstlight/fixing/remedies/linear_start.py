@@ -10,7 +10,7 @@ from torch import nn
 
 from firstlight import activations
 from firstlight.fixing.remedies._writing import write_bias, write_orthogonal
-from firstlight.fixing.remedies.sites import Site, sites
+from firstlight.fixing.remedies.sites import WeightSite, sites
 from firstlight.profile import Profile
 
 # kinds of rows of a chain in which nothing but weights sets the size of a signal
@@ -99,7 +99,7 @@ def small_signals(model: nn.Module, profile: Profile, generator: torch.Generator
     return changes
 
 
-def _small(chain: Sequence[Site], slopes: Sequence[float], values: Sequence[float]) -> float:
+def _small(chain: Sequence[WeightSite], slopes: Sequence[float], values: Sequence[float]) -> float:
     """The largest of a few small second moments that all layers of the chain keep."""
     start = torch.tensor([3.0, 1.0, 0.3, 0.1, 0.03, 0.01], dtype=torch.float64) / len(chain)
     q = start
@@ -111,7 +111,7 @@ def _small(chain: Sequence[Site], slopes: Sequence[float], values: Sequence[floa
     return float(start[kept][0]) if bool(kept.any()) else float(start[-1])
 
 
-def _fits(chain: tuple[Site, ...]) -> bool:
+def _fits(chain: tuple[WeightSite, ...]) -> bool:
     for index, site in enumerate(chain):
         if index and (site.phi is None or site.phi.name != "relu" or site.weight.shape[1] % 2):
             return False

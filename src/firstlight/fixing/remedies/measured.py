@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from firstlight.fixing.remedies.sites import Site, sites
+from firstlight.fixing.remedies.sites import WeightSite, sites
 from firstlight.profile import Profile
 
 Forward = Callable[[nn.Module], object]
@@ -44,7 +44,7 @@ def layer_sequential(
     return changes
 
 
-def _scaler(site: Site, changes: list[str]) -> Callable[..., Tensor | None]:
+def _scaler(site: WeightSite, changes: list[str]) -> Callable[..., Tensor | None]:
     done: list[bool] = []
 
     def scale(module: nn.Module, args: Any, output: Any) -> Tensor | None:

@@ -13,7 +13,7 @@ from firstlight import activations
 from firstlight.activations import Activation
 from firstlight.errors import DomainError
 from firstlight.fixing.remedies._writing import write_bias, write_normal, write_orthogonal
-from firstlight.fixing.remedies.sites import Site, sites
+from firstlight.fixing.remedies.sites import WeightSite, sites
 from firstlight.profile import Profile
 from firstlight.theory import edge_of_chaos
 
@@ -149,7 +149,7 @@ def centred(model: nn.Module, profile: Profile, generator: torch.Generator) -> l
     return changes
 
 
-def _wanted(site: Site, chain: Sequence[Site]) -> tuple[float, float, str]:
+def _wanted(site: WeightSite, chain: Sequence[WeightSite]) -> tuple[float, float, str]:
     """σ_w, σ_b and a remark: the first weight brings its input to the q at which the next one is critical."""
     scale, bias, _ = critical_scales(site.phi, len(chain))
     if site.reads == "input" and site.q_in > 0 and math.isfinite(site.q_in):

@@ -19,7 +19,7 @@ _CARRIERS = ("activation", "norm", "residual", "attention", "weight", "input", "
 
 
 @dataclass(frozen=True)
-class Site:
+class WeightSite:
     """A weight that a remedy may write.
 
     Attributes
@@ -81,7 +81,7 @@ class Site:
 class Sites:
     """The writable weights in the order of execution, and what is left alone with the reason."""
 
-    found: tuple[Site, ...]
+    found: tuple[WeightSite, ...]
     left: tuple[str, ...]
 
 
@@ -102,7 +102,7 @@ def sites(model: nn.Module, profile: Profile) -> Sites:
     kinds = profile["kind"].astype(str)
     modules = dict(model.named_modules())
     seen: set[int] = set()
-    found: list[Site] = []
+    found: list[WeightSite] = []
     left: list[str] = []
     for row in range(len(profile)):
         name = str(profile["name"][row])
@@ -117,7 +117,7 @@ def sites(model: nn.Module, profile: Profile) -> Sites:
         before = next((i for i in range(row - 1, -1, -1) if kinds[i] in _CARRIERS), None)
         reads = "input" if before is None else str(kinds[before])
         found.append(
-            Site(
+            WeightSite(
                 name,
                 row,
                 owner,

@@ -24,7 +24,7 @@ from firstlight.theory.batchnorm.mean_field import batch_moments as batch_moment
 from firstlight.theory.batchnorm.mean_field import gradient_rate as gradient_rate
 from firstlight.theory.batchnorm.mean_field import width_for_mean_field as width_for_mean_field
 from firstlight.theory.batchnorm.prediction import BatchNormPrediction as BatchNormPrediction
-from firstlight.theory.batchnorm.prediction import predict as predict
+from firstlight.theory.batchnorm.prediction import predict_batchnorm as predict_batchnorm
 from firstlight.theory.batchnorm.shaping import GammaChoice as GammaChoice
 from firstlight.theory.batchnorm.shaping import choose_gamma as choose_gamma
 from firstlight.theory.batchnorm.shaping import shaped_growth as shaped_growth

@@ -59,7 +59,7 @@ class BatchNormPrediction:
         return float(self.profile["log_weight_grad"][0])
 
 
-def predict(
+def predict_batchnorm(
     *,
     depth: int,
     width: int,
@@ -107,10 +107,10 @@ def predict(
     Examples
     --------
     >>> from firstlight.theory import batchnorm
-    >>> good = batchnorm.predict(depth=100, width=32, batch=64)
+    >>> good = batchnorm.predict_batchnorm(depth=100, width=32, batch=64)
     >>> good.bounded, round(good.log_growth, 2)
     (True, -0.35)
-    >>> bad = batchnorm.predict(depth=50, width=256, batch=256, activation="relu", centred=True)
+    >>> bad = batchnorm.predict_batchnorm(depth=50, width=256, batch=256, activation="relu", centred=True)
     >>> bad.bounded, round(bad.slope, 2)
     (False, 0.19)
     """

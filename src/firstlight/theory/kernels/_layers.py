@@ -22,7 +22,7 @@ _SAFE = (1e-280, 1e280)
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
+class LayerPlan:
     """What the layers after the first do to every pair: their scales, and the variances on both sides.
 
     Attributes
@@ -61,7 +61,7 @@ class Plan:
         return self.sigma_w2 > 0 and all(bool(((q > low) & (q < high)).all()) for q in (self.q1, self.q2))
 
 
-def advance(plan: Plan) -> Advance:
+def advance(plan: LayerPlan) -> Advance:
     """The way through all layers: in place for piecewise linear activations and erf, else by pair maps."""
     if plan.phi.degree == 1.0 and plan.regular:
         return _Bent(plan)
@@ -97,7 +97,7 @@ class _Bent:
     .. math:: E φφ = \sqrt{q q'}\,[c\,S(c) + g \sqrt{1-c^2}], \quad S = a^2 + g \arcsin c, \quad g = 2b^2/π
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: LayerPlan) -> None:
         self.plan = plan
         at = plan.phi(torch.tensor([1.0, -1.0], dtype=torch.float64)).tolist()
         self.a, self.b = (at[0] - at[1]) / 2, (at[0] + at[1]) / 2
@@ -156,7 +156,7 @@ class _Bent:
 class _Erf:
     r"""The error function: K' = σ_w²(2/π) arcsin ρ + σ_b², ρ = 2K/√((1 + 2q)(1 + 2q'))."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: LayerPlan) -> None:
         self.plan = plan
         left, right = (torch.sqrt(2 / (1 + 2 * q[:-1])) for q in (plan.q1, plan.q2))
         self.rho = [_Outer(x, y) for x, y in zip(left, right)]
@@ -191,7 +191,7 @@ class _Erf:
 class _Mapped:
     """Any activation, by a map of pairs for each layer."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: LayerPlan) -> None:
         self.plan = plan
         q1, q2 = ([q[:, None] for q in plan.q1[:-1]], [q[None] for q in plan.q2[:-1]])
         if plan.normed:

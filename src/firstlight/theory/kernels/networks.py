@@ -14,7 +14,7 @@ from firstlight.activations import Activation
 from firstlight.errors import DomainError
 from firstlight.gauss.windows import LogWindows
 from firstlight.network import RandomNetwork
-from firstlight.theory.kernels._layers import Plan, advance
+from firstlight.theory.kernels._layers import LayerPlan, advance
 from firstlight.theory.maps.layer import LayerMap, weight_variance
 
 # A tile of pairs goes through all layers at once: its working arrays, 256 KB each, stay in the cache.
@@ -136,7 +136,7 @@ def _inputs(x: Tensor) -> Tensor:
     return values
 
 
-def _plan(network: RandomNetwork, layer: LayerMap, q1: Tensor, q2: Tensor) -> Plan:
+def _plan(network: RandomNetwork, layer: LayerMap, q1: Tensor, q2: Tensor) -> LayerPlan:
     """The layers after the first, with the variances of both sets all the way."""
     second = _numbers(layer.phi, lambda q: activations.second(layer.phi, q))
 
@@ -151,7 +151,7 @@ def _plan(network: RandomNetwork, layer: LayerMap, q1: Tensor, q2: Tensor) -> Pl
         a = after(paths[-1][0])
         paths.append((a, a if q1 is q2 else after(paths[-1][1])))
     left = torch.stack([p[0] for p in paths])
-    return Plan(
+    return LayerPlan(
         phi=layer.phi,
         q1=left,
         q2=left if q1 is q2 else torch.stack([p[1] for p in paths]),
@@ -172,7 +172,7 @@ def _numbers(phi: Activation, function: Callable[[Tensor], Tensor]) -> Callable[
     return lambda q: windows(q)[:, 0]
 
 
-def _deep(plan: Plan, k: Tensor, theta: Tensor | None, *, symmetric: bool) -> None:
+def _deep(plan: LayerPlan, k: Tensor, theta: Tensor | None, *, symmetric: bool) -> None:
     """All layers in place, tile by tile; of a symmetric kernel the tiles on and above the diagonal."""
     if plan.layers == 0:
         return
@@ -201,7 +201,7 @@ def _mirror(whole: Tensor, tile: Tensor, rows: slice, columns: slice) -> None:
     whole[rows.stop : columns.stop, rows] = tile[:, size:].T
 
 
-def _exact_diagonal(plan: Plan, k: Tensor, theta: Tensor | None, start: Tensor | None) -> None:
+def _exact_diagonal(plan: LayerPlan, k: Tensor, theta: Tensor | None, start: Tensor | None) -> None:
     """Kernels of each input with itself, whose correlation 1 rounding would move by 1e-16 and its angle by 1e-8."""
     k.diagonal().copy_(plan.q1[-1])
     if theta is None or start is None:
@@ -218,7 +218,7 @@ def _exact_diagonal(plan: Plan, k: Tensor, theta: Tensor | None, start: Tensor |
     theta.diagonal().copy_(start)
 
 
-def _gradient_factor(plan: Plan, q: Tensor) -> Tensor:
+def _gradient_factor(plan: LayerPlan, q: Tensor) -> Tensor:
     """χ of a layer without dropout, for the variances q before it."""
     seen = torch.ones_like(q) if plan.normed else q
     if activations.closed_form(plan.phi) is not None:

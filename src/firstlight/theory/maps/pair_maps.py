@@ -21,7 +21,7 @@ from firstlight.theory.maps.piecewise_linear import PiecewiseLinear
 # (covariances of a tile, its rows and columns, want the slope) → dual and slope
 PairMap = Callable[[Tensor, slice, slice, bool], tuple[Tensor, Tensor | None]]
 
-Moments = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+PairMoments = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 _ORDERS = (32, 64, 128, 256, 512, 1024)
 # Smaller variances count as this one: the correlation of a silent input is then 0, not NaN.
@@ -114,7 +114,7 @@ def _numeric(phi: Activation, q1: Tensor, q2: Tensor) -> PairMap:
     level = float(u.flatten()[0])
     lines = PiecewiseLinear.of(phi)
     single = bool((u == level).all() and (v == level).all())
-    pair: Moments
+    pair: PairMoments
     if lines is not None and not (single and math.prod((u + v).shape) > _MOST):
         pair = lines.pair
     elif single:
@@ -131,7 +131,7 @@ def _numeric(phi: Activation, q1: Tensor, q2: Tensor) -> PairMap:
     return numeric
 
 
-def _of_one_variance(phi: Activation, level: float) -> Moments:
+def _of_one_variance(phi: Activation, level: float) -> PairMoments:
     def pair(u: Tensor, v: Tensor, rho: Tensor) -> tuple[Tensor, Tensor]:
         dual, c = DualMap.of(phi, level), rho.numpy()
         value, slope = (torch.from_numpy(np.asarray(part)) for part in (dual(c), dual.slope(c)))
@@ -140,7 +140,7 @@ def _of_one_variance(phi: Activation, level: float) -> Moments:
     return pair
 
 
-def _of_variances(phi: Activation, q1: Tensor, q2: Tensor) -> Moments:
+def _of_variances(phi: Activation, q1: Tensor, q2: Tensor) -> PairMoments:
     """Of many variances: an interpolant for many pairs, else sums in polar coordinates, else plain quadrature."""
     low, high = (v.item() for v in torch.aminmax(torch.cat([q1.flatten(), q2.flatten()])))
     polar = Polar.of(phi, high)
