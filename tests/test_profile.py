@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from firstlight.errors import FirstlightError
 from firstlight.profile import COLUMNS, Profile
 
 ROWS = [
@@ -96,3 +97,36 @@ def test_as_text_it_shows_both_ends_of_a_long_profile():
     assert lines[-1].split() == ["layer", "40", "40", "20"]
     assert repr(profile) == "<Profile by predict: 40 rows of name, depth, q, ks>"
     assert str(Profile({}, "audit")) == ""
+
+
+def test_meta_keeps_infinities_and_texts_that_spell_them():
+    meta = {"xi": math.inf, "missing": math.nan, "none": None, "name": "inf"}
+    profile = Profile({"q": [1.0], "mine": ["inf"]}, "predict", meta)
+    back = Profile.from_json(profile.to_json())
+    assert back == profile
+    assert (back.meta["xi"], back.meta["none"], back.meta["name"]) == (math.inf, None, "inf")
+    assert math.isnan(back.meta["missing"])
+    assert back["mine"][0] == "inf"
+
+
+def test_nulls_of_an_older_file_are_missing_numbers():
+    old = '{"format": "firstlight-profile/1", "source": "audit", "meta": {}, "columns": {"q": [null, 1.0, "inf"]}}'
+    assert np.array_equal(Profile.from_json(old)["q"], [math.nan, 1.0, math.inf], equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["nope", "[]", "3", '{"format": "firstlight-profile/1"}',
+     '{"format": "firstlight-profile/1", "source": "a", "meta": {}, "columns": {"q": [1], "mean": [1, 2]}}',
+     '{"format": "firstlight-profile/1", "source": "a", "meta": {}, "columns": {"q": ["x"]}}',
+     '{"format": "firstlight-profile/1", "source": "a", "meta": 3, "columns": [1]}'],
+)  # fmt: skip
+def test_what_is_no_profile_is_refused_in_one_sentence(text):
+    with pytest.raises(FirstlightError, match="while reading a Profile: expected"):
+        Profile.from_json(text)
+
+
+def test_a_profile_leaves_the_arrays_it_was_given_alone():
+    given = np.ones(3)
+    Profile({"q": given}, "audit")
+    given[0] = 2.0

@@ -26,6 +26,12 @@ class DomainError(FirstlightError, ValueError):
     """A parameter outside the set where the quantity is defined."""
 
 
+class MissingError(FirstlightError, KeyError):
+    """A name that is not among the known ones; it is a ``KeyError`` too."""
+
+    __str__ = Exception.__str__  # a KeyError shows the repr of its message
+
+
 class RunError(FirstlightError, RuntimeError):
     """A simulation that cannot be started, resumed or finished."""
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+
+from firstlight.errors import DomainError, LoadError, MissingError
+from firstlight.files import from_json, plain, restored
+from firstlight.files import to_json as json_of
 
 FORMAT = "firstlight-profile/1"
 
@@ -78,20 +81,26 @@ COLUMNS: Mapping[str, Column] = _columns(
 )
 
 
-def _encode(value: Any) -> Any:
-    """JSON has no NaN or infinity: NaN is missing (null), infinities are strings."""
-    if isinstance(value, str) or value is None:
-        return value
-    value = float(value)
-    if math.isnan(value):
-        return None
-    return ("inf" if value > 0 else "-inf") if math.isinf(value) else value
+def _missing(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
-def _decode(value: Any, text: bool) -> Any:
-    if text:
-        return "" if value is None else str(value)
-    return math.nan if value is None else float(value)
+def _array(name: str, values: Any) -> np.ndarray:
+    """The values in an array of their own: numbers, or texts where missing is empty."""
+    try:
+        if is_text(name, values):
+            array = np.array(["" if _missing(value) else str(value) for value in values], dtype=object)
+        else:
+            array = np.array(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise DomainError(
+            f"while making a Profile: expected numbers, or texts, in the column {name!r}, got {values!r:.80} ({error})"
+        ) from error
+    if array.ndim != 1:
+        raise DomainError(
+            f"while making a Profile: expected one value per row in the column {name!r}, got {array.ndim} axes"
+        )
+    return array
 
 
 # what a profile shows of itself as text, and in how many rows
@@ -151,12 +160,12 @@ class Profile:
     def __post_init__(self) -> None:
         arrays: dict[str, np.ndarray] = {}
         for name, values in self.columns.items():
-            array = np.asarray(values, dtype=object if is_text(name, values) else np.float64)
+            array = _array(name, values)
             array.flags.writeable = False
             arrays[name] = array
         lengths = {name: len(array) for name, array in arrays.items()}
         if len(set(lengths.values())) > 1:
-            raise ValueError(
+            raise DomainError(
                 f"while making a Profile: every column needs one value per row, got lengths {lengths}"
             )
         object.__setattr__(self, "columns", arrays)
@@ -188,7 +197,7 @@ class Profile:
             return self.columns[name]
         if name in COLUMNS:
             return np.full(len(self), "", object) if COLUMNS[name].text else np.full(len(self), math.nan)
-        raise KeyError(
+        raise MissingError(
             f"while reading a Profile: no column {name!r}; it has {', '.join(self.columns) or 'none'}"
         )
 
@@ -225,32 +234,48 @@ class Profile:
         return Profile({name: c[keep] for name, c in self.columns.items()}, self.source, self.meta)
 
     def to_dict(self) -> dict[str, Any]:
-        """A plain structure that ``json`` can write: missing is null, infinities are strings."""
-        columns = {name: [_encode(value) for value in column] for name, column in self.columns.items()}
+        """A plain structure that ``json`` can write; NaN and ±∞ are texts, as ``firstlight.files.plain`` says."""
+        return plain(self._parts())
+
+    def _parts(self) -> dict[str, Any]:
+        columns = {name: list(column) for name, column in self.columns.items()}
         return {"format": FORMAT, "source": self.source, "meta": dict(self.meta), "columns": columns}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Profile:
-        """The inverse of ``to_dict``."""
-        if data.get("format") != FORMAT:
-            raise ValueError(
-                f"while reading a Profile: expected format {FORMAT!r}, got {data.get('format')!r}; "
+        """The inverse of ``to_dict``.
+
+        Raises
+        ------
+        LoadError
+            If the data was not written by ``to_dict``.
+        """
+        return cls._read(restored(data))
+
+    @classmethod
+    def _read(cls, data: Any) -> Profile:
+        found = data.get("format") if isinstance(data, Mapping) else f"a {type(data).__name__}"
+        if found != FORMAT:
+            raise LoadError(
+                f"while reading a Profile: expected format {FORMAT!r}, got {found!r}; "
                 "was it written by firstlight's to_json?"
             )
-        columns = {
-            name: [_decode(value, is_text(name, values)) for value in values]
-            for name, values in data["columns"].items()
-        }
-        return cls(columns, data["source"], data["meta"])
+        try:
+            return cls(dict(data["columns"]), str(data["source"]), dict(data["meta"]))
+        except (KeyError, AttributeError, TypeError, ValueError) as error:
+            raise LoadError(
+                "while reading a Profile: expected source, meta and columns of one value per row, got "
+                f"{type(error).__name__}: {error}; was it written by firstlight's to_json, and whole?"
+            ) from error
 
     def to_json(self) -> str:
         """The profile as a JSON text that ``from_json`` reads back without loss."""
-        return json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False)
+        return json_of(self._parts())
 
     @classmethod
     def from_json(cls, text: str) -> Profile:
-        """The inverse of ``to_json``."""
-        return cls.from_dict(json.loads(text))
+        """The inverse of ``to_json``; raises as ``from_dict``."""
+        return cls._read(from_json(text, what="a Profile"))
 
     def to_frame(self) -> Any:
         """The profile as a pandas DataFrame; needs the ``frame`` extra."""
@@ -268,5 +293,4 @@ def is_text(name: str, values: Any = ()) -> bool:
     """Whether a column holds text: as the vocabulary says, else judged by its values."""
     if name in COLUMNS:
         return COLUMNS[name].text
-    # "inf" is how JSON holds an infinite number, so it is no sign of text
-    return any(isinstance(value, str) and value not in ("inf", "-inf") for value in values)
+    return any(isinstance(value, str) for value in values)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from torch import nn
 
 from firstlight.diagnosis import Verdict, diagnose
 from firstlight.errors import UnhealthyError
+from firstlight.files import write_whole, written
 from firstlight.probe import Budget, Loss, Measurement, Protocol, Skipped, measure
 from firstlight.profile import Profile
 
@@ -88,17 +88,14 @@ class AuditResult:
 
     def to_json(self, path: str | Path | None = None) -> str:
         """The result as JSON; with a path it is also written there, whole or not at all."""
-        text = json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False)
+        text = written(self.to_dict())
         if path is not None:
-            from firstlight.files import write_whole
-
             write_whole(path, text + "\n")
         return text
 
     def to_html(self, path: str | Path | None = None) -> str:
         """The report as one self-contained HTML page; with a path it is also written there."""
         from firstlight.auditing.page import audit_html
-        from firstlight.files import write_whole
 
         text = audit_html(self.measurement, self.verdicts)
         if path is not None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from firstlight.diagnosis.verdict import Verdict
+from firstlight.errors import LoadError
+from firstlight.files import plain, restored
 from firstlight.probe.measurement import LayerSample, Measurement, Skipped
 from firstlight.profile import Profile
 
@@ -14,11 +16,11 @@ FORMAT = "firstlight-audit/1"
 
 
 def audit_dict(measurement: Measurement, verdicts: Sequence[Verdict]) -> dict[str, Any]:
-    """An audit as a plain structure for ``json.dumps(..., allow_nan=False)``.
+    """An audit as a plain structure for ``json.dumps``.
 
     Keys: ``format``, ``healthy``, ``verdicts``, ``meta``, ``profile`` (as ``Profile.to_dict``), ``samples``
-    (by row number), ``skipped`` and ``notes``. JSON has no infinity and no NaN: outside the profile they are
-    the texts ``"inf"``, ``"-inf"`` and ``"nan"``.
+    (by row number), ``skipped`` and ``notes``. NaN and ±∞, which JSON lacks, are texts as
+    ``firstlight.files.plain`` says.
 
     Examples
     --------
@@ -26,26 +28,19 @@ def audit_dict(measurement: Measurement, verdicts: Sequence[Verdict]) -> dict[st
     >>> audit["healthy"], audit_from_dict(audit)[0].profile["q"]
     (True, array([1.]))
     """
-    samples = {
-        str(row): {
-            "low": _encode(sample.low),
-            "high": _encode(sample.high),
-            "counts": list(sample.counts),
-            "quantiles": [_encode(value) for value in sample.quantiles],
+    data = plain(
+        {
+            "format": FORMAT,
+            "healthy": all(verdict.severity != "unhealthy" for verdict in verdicts),
+            "verdicts": [verdict.to_dict() for verdict in verdicts],
+            "meta": dict(measurement.meta),
+            "profile": None,
+            "samples": {row: asdict(sample) for row, sample in measurement.samples.items()},
+            "skipped": [{"name": s.name, "reason": s.reason} for s in measurement.skipped],
+            "notes": list(measurement.notes),
         }
-        for row, sample in measurement.samples.items()
-    }
-    data = {
-        "format": FORMAT,
-        "healthy": all(verdict.severity != "unhealthy" for verdict in verdicts),
-        "verdicts": [_encode(verdict.to_dict()) for verdict in verdicts],
-        "meta": _encode(dict(measurement.meta)),
-        "profile": measurement.profile.to_dict() | {"meta": _encode(dict(measurement.profile.meta))},
-        "samples": samples,
-        "skipped": [{"name": s.name, "reason": s.reason} for s in measurement.skipped],
-        "notes": list(measurement.notes),
-    }
-    return _printable(data)
+    )
+    return data | {"profile": measurement.profile.to_dict()}
 
 
 def audit_from_dict(data: Any) -> tuple[Measurement, tuple[Verdict, ...]]:
@@ -53,62 +48,33 @@ def audit_from_dict(data: Any) -> tuple[Measurement, tuple[Verdict, ...]]:
 
     Raises
     ------
-    ValueError
-        If the data was not written by ``audit_dict``.
+    LoadError
+        If the data was not written by ``audit_dict``; it is a ``ValueError`` too.
     """
-    if not isinstance(data, Mapping) or data.get("format") != FORMAT:
-        got = data.get("format") if isinstance(data, Mapping) else type(data).__name__
-        raise ValueError(
-            f"while reading an audit: expected format {FORMAT!r}, got {got!r}; was it written by firstlight?"
+    found = data.get("format") if isinstance(data, Mapping) else f"a {type(data).__name__}"
+    if found != FORMAT:
+        raise LoadError(
+            f"while reading an audit: expected format {FORMAT!r}, got {found!r}; was it written by firstlight?"
         )
-    samples = {
-        int(row): LayerSample(
-            float(s["low"]),
-            float(s["high"]),
-            tuple(int(count) for count in s["counts"]),
-            tuple(float(value) for value in s["quantiles"]),
-        )
-        for row, s in data["samples"].items()
-    }
-    measurement = Measurement(
-        Profile.from_dict(data["profile"]),
-        samples,
-        tuple(Skipped(s["name"], s["reason"]) for s in data["skipped"]),
-        tuple(data["notes"]),
-        dict(data["meta"]),
-    )
-    return measurement, tuple(_verdict(v) for v in data["verdicts"])
-
-
-def _verdict(data: Mapping[str, Any]) -> Verdict:
-    numbers = {
-        name: None if data.get(name) is None else float(data[name])
-        for name in ("measured", "uncertainty", "threshold")
-    }
-    return Verdict(**{**data, **numbers, "layers": tuple(data.get("layers", ()))})
-
-
-def _encode(value: Any) -> Any:
-    """The value with every number that JSON lacks as a text."""
-    if isinstance(value, Mapping):
-        return {str(key): _encode(inside) for key, inside in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [_encode(inside) for inside in value]
-    if isinstance(value, (bool, str, int)) or value is None:
-        return value
+    profile = Profile.from_dict(data["profile"]) if "profile" in data else None
     try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return str(value)
-    if math.isfinite(number):
-        return number
-    return "nan" if math.isnan(number) else ("inf" if number > 0 else "-inf")
-
-
-def _printable(value: Any) -> Any:
-    """The value with lone surrogates, which no file can hold, replaced."""
-    if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode("utf-8")
-    if isinstance(value, dict):
-        return {_printable(key): _printable(inside) for key, inside in value.items()}
-    return [_printable(inside) for inside in value] if isinstance(value, list) else value
+        rest = restored({name: part for name, part in data.items() if name != "profile"})
+        if profile is None:
+            raise KeyError("profile")
+        samples = {
+            int(row): LayerSample(
+                float(s["low"]),
+                float(s["high"]),
+                tuple(int(count) for count in s["counts"]),
+                tuple(float(value) for value in s["quantiles"]),
+            )
+            for row, s in rest["samples"].items()
+        }
+        skipped = tuple(Skipped(**s) for s in rest["skipped"])
+        measurement = Measurement(profile, samples, skipped, tuple(rest["notes"]), dict(rest["meta"]))
+        return measurement, tuple(Verdict(**v | {"layers": tuple(v["layers"])}) for v in rest["verdicts"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise LoadError(
+            "while reading an audit: expected profile, samples, skipped, notes, meta and verdicts, got "
+            f"{type(error).__name__}: {error}; was it written by firstlight, and whole?"
+        ) from error

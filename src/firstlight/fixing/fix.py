@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from torch import nn
 
 from firstlight.auditing.audit import AuditResult, examine
 from firstlight.errors import AuditError, DomainError
+from firstlight.files import plain, write_whole, written
 from firstlight.fixing.remedies import REMEDIES, Attempt, Remedy, sites
 from firstlight.probe import Budget, Loss, Protocol
 from firstlight.probe.trace.calling import call, unwrap
@@ -98,24 +98,21 @@ class FixResult:
             "format": "firstlight-fix/1",
             "healthy": self.healthy,
             "structural": self.structural,
-            "attempts": [a.to_dict() for a in self.attempts],
-            "left": list(self.left),
+            "attempts": [plain(a.to_dict()) for a in self.attempts],
+            "left": plain(self.left),
             "before": self.before.to_dict(),
             "after": self.after.to_dict(),
         }
 
     def to_json(self, path: str | Path | None = None) -> str:
         """The result as JSON; with a path it is also written there, whole or not at all."""
-        text = json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False)
+        text = written(self.to_dict())
         if path is not None:
-            from firstlight.files import write_whole
-
             write_whole(path, text + "\n")
         return text
 
     def to_html(self, path: str | Path | None = None) -> str:
         """One page: what was done, both audits side by side, and what is left; with a path also written there."""
-        from firstlight.files import write_whole
         from firstlight.fixing.page import repair_html
 
         before, after = self.before, self.after

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import sys
 import warnings
@@ -15,6 +14,7 @@ import torch
 from firstlight.cli.batches import add_data_arguments, load_data
 from firstlight.cli.command import HEALTHY, UNHEALTHY
 from firstlight.errors import DomainError, PropagationWarning
+from firstlight.files import to_json, write_whole
 
 _WEIGHTS = ("orthogonal", "gaussian")
 
@@ -90,16 +90,12 @@ def run(args: argparse.Namespace) -> int:
     findings = [_measure(args, data.inputs, kind, exponent, centred) for kind in kinds]
     runs = {} if args.epochs < 1 else _train(args, kinds, exponent)
     if args.json == "-":
-        print(json.dumps(_plain(args, checks, findings, runs), allow_nan=False))
+        print(to_json(_parts(args, checks, findings, runs)))
     else:
         _show(args, checks, findings, runs)
     if args.json not in (None, "-"):
-        from firstlight.files import write_whole
-
-        write_whole(args.json, json.dumps(_plain(args, checks, findings, runs), allow_nan=False) + "\n")
+        write_whole(args.json, to_json(_parts(args, checks, findings, runs)) + "\n")
     if args.html is not None:
-        from firstlight.files import write_whole
-
         write_whole(args.html, _page(args, checks, findings, runs))
     return UNHEALTHY if args.check and not all(f.healthy for f in findings) else HEALTHY
 
@@ -205,29 +201,16 @@ def _show(args: argparse.Namespace, checks: Any, findings: list[Finding], runs: 
         print(f"{kind} after {last.epoch} epochs: {end}")
 
 
-def _plain(
+def _parts(
     args: argparse.Namespace, checks: Any, findings: list[Finding], runs: dict[str, Any]
 ) -> dict[str, Any]:
     facts = {name: getattr(args, name) for name in ("depth", "width", "activation", "data", "batch", "seed")}
-    parts = {
+    return {
         "facts": facts | {"centred": not args.uncentred},
         "batch": [asdict(check) for check in checks],
         "findings": [asdict(f) | {"healthy": f.healthy} for f in findings],
         "training": {kind: asdict(run) for kind, run in runs.items()},
     }
-    plain: dict[str, Any] = _finite(parts)
-    return plain
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no NaN or infinity: NaN is null, infinities are texts."""
-    if isinstance(value, dict):
-        return {key: _finite(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(one) for one in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None if math.isnan(value) else ("inf" if value > 0 else "-inf")
-    return value
 
 
 def _page(args: argparse.Namespace, checks: Any, findings: list[Finding], runs: dict[str, Any]) -> str:

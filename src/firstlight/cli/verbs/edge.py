@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -25,13 +24,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Trace the curve, print and write; 0."""
-    from firstlight.files import write_whole
+    from firstlight.files import to_json, write_whole
     from firstlight.theory import edge_of_chaos
 
     edge = edge_of_chaos(args.activation)
     data = {"activation": edge.phi.name, "kind": edge.kind, **{n: getattr(edge, n).tolist() for n in _NAMES}}
     if args.json == "-":
-        print(json.dumps(data))
+        print(to_json(data))
         return 0
     print(_heading(edge))
     if args.sigma_b is not None or args.sigma_w is not None:
@@ -48,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
             "Where |V'| > 1 the stationary variance is unstable: a deep network leaves that part of the edge."
         )
     if args.json:
-        write_whole(args.json, json.dumps(data, indent=1))
+        write_whole(args.json, to_json(data, indent=1))
     if args.html:
         write_whole(args.html, _page(edge))
     return 0

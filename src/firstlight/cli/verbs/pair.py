@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
-import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+from firstlight.files import to_json, write_whole
 
 SUMMARY = "an activation and a weight law that keep pre-activations N(0,1), with the proof by numbers"
 
@@ -88,25 +88,16 @@ def run(args: argparse.Namespace) -> int:
             cells = "  ".join(f"n={n}: {ks:.4f}" for n, ks in zip(panels.widths, distances, strict=True))
             print(f"KS of {name}  {cells}")
     if args.json:
-        numbers = {
-            name: None if isinstance(value, float) and not math.isfinite(value) else value
-            for name, value in (
-                asdict(check)
-                | facts
-                | ({"two_layer": panels.panels} if panels else {})
-                | ({"in_depth": [asdict(row) for row in deep]} if deep else {})
-                | ({"training": [asdict(row) for row in trials]} if trials else {})
-            ).items()
-        }
-        text = json.dumps(numbers, ensure_ascii=False, indent=2)
+        numbers = asdict(check) | facts
+        numbers |= {"two_layer": panels.panels} if panels else {}
+        numbers |= {"in_depth": [asdict(row) for row in deep]} if deep else {}
+        numbers |= {"training": [asdict(row) for row in trials]} if trials else {}
+        text = to_json(numbers, indent=2)
         if args.json == "-":
             print(text)
         else:
-            from firstlight.files import write_whole
-
             write_whole(Path(args.json), text + "\n")
     if args.html:
-        from firstlight.files import write_whole
         from firstlight.pairs.page import pair_page
 
         write_whole(Path(args.html), pair_page(pair, check, facts, panels, deep, trials))

@@ -6,13 +6,13 @@ Theory of infinite width stands beside wherever the table has it.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from firstlight.errors import LoadError
+from firstlight.files import from_json
 
 SUMMARY = "draw the table of a sweep: a heat map, or lines against depth"
 
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _rows(path: Path) -> list[dict[str, Any]]:
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
+        rows = from_json(path.read_text(encoding="utf-8"), what=str(path))
     except (OSError, ValueError) as error:
         raise LoadError(
             f"while reading '{path}': expected the table of a finished sweep, got {error}; "

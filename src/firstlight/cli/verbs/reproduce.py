@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from firstlight.errors import LoadError
 
@@ -39,13 +36,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Compute, print and write; 0."""
     from firstlight.experiments import page as experiments
-    from firstlight.files import write_whole
+    from firstlight.files import to_json, write_whole
     from firstlight.render.page import page
 
     first = args.experiment == "E1"
     rows, sections = _correlations(args) if first else _deep_ks(args)
     if args.json is not None:
-        write_whole(args.json, json.dumps(rows, indent=1))
+        write_whole(args.json, to_json(rows, indent=1))
     if args.html is not None:
         title = "Propagation of correlations" if first else "Deep Kolmogorov–Smirnov distances"
         about = experiments.CORRELATIONS if first else experiments.DEEP_KS
@@ -125,17 +122,13 @@ def _deep_ks(args: argparse.Namespace) -> tuple[list[dict[str, Any]], list[Any]]
                 rows.append(
                     {"network": name, "width": width, "layer": int(depth)}
                     | {
-                        k: _plain(getattr(result, k)[i])
+                        k: float(getattr(result, k)[i])
                         for k in ("raw", "raw_se", "standardised", "standardised_se")
                     }
                 )
             _print(rows[-1])
         sections.append(deep_ks_section(width, results))
     return rows, sections
-
-
-def _plain(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
 
 
 def _print(row: dict[str, Any]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import itertools
-import json
 import math
 import os
 import tomllib
@@ -28,6 +27,7 @@ from firstlight.ensemble.runs.engines import Engine, Local, Task
 from firstlight.ensemble.runs.progress import progress_bar
 from firstlight.ensemble.sums._state import merge_states
 from firstlight.errors import DomainError, FirstlightError, LoadError
+from firstlight.files import plain, restored, to_json
 from firstlight.network import RandomNetwork
 
 _TABLES = ("network", "grid", "run", "inputs")
@@ -262,7 +262,7 @@ def run_sweep(
         profile = Ensemble(plan, merged, tuple(xs[plan.dtype, plan.net.kernel_size].shape)).profile
         profile = with_theory(profile, plan.net, xs[plan.dtype, plan.net.kernel_size])
         write_atomically(owner.path / "profile.json", profile.to_json().encode())
-        shown = {k: json.dumps(v) if isinstance(v, tuple) else v for k, v in cell_fields.items()}
+        shown = {k: to_json(v) if isinstance(v, tuple) else v for k, v in cell_fields.items()}
         rows += [{**shown, **row} for row in profile]
     write_table(rows, folder)
     return rows
@@ -271,29 +271,17 @@ def run_sweep(
 def write_table(rows: Sequence[Mapping[str, Any]], folder: Path) -> None:
     """``results.json`` and ``results.csv``, and ``results.parquet`` where pyarrow is installed."""
     names = list(dict.fromkeys(name for row in rows for name in row))
-    plain = [{name: _plain(row.get(name)) for name in names} for row in rows]
-    write_atomically(folder / "results.json", json.dumps(plain, allow_nan=False, indent=0).encode())
+    whole = [{name: row.get(name) for name in names} for row in rows]
+    write_atomically(folder / "results.json", to_json(whole, indent=0).encode())
     text = io.StringIO()
     writer = csv.DictWriter(text, names)
     writer.writeheader()
-    writer.writerows(plain)
+    writer.writerows(plain(whole))
     write_atomically(folder / "results.csv", text.getvalue().encode())
     try:
         from pyarrow import BufferOutputStream, Table, parquet
     except ImportError:  # an optional format
         return
     buffer = BufferOutputStream()
-    numeric = [
-        {k: math.inf if v == "inf" else -math.inf if v == "-inf" else v for k, v in r.items()} for r in plain
-    ]
-    parquet.write_table(Table.from_pylist(numeric), buffer)
+    parquet.write_table(Table.from_pylist(restored(plain(whole))), buffer)
     write_atomically(folder / "results.parquet", buffer.getvalue().to_pybytes())
-
-
-def _plain(value: Any) -> Any:
-    """As JSON holds it: missing is null, infinities are texts."""
-    if isinstance(value, float):
-        if math.isnan(value):
-            return None
-        return float(value) if math.isfinite(value) else ("inf" if value > 0 else "-inf")
-    return value.item() if isinstance(value, np.generic) else value
