@@ -8,8 +8,11 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "_ext"))
 
 import firstlight
+import reference
 
 MATH = "mathml" if find_spec("latex2mathml") else "sphinx.ext.mathjax"
+
+reference.write(HERE / "reference")
 
 project = "firstlight"
 author = "the firstlight authors"

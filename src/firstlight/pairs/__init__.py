@@ -17,6 +17,7 @@ from firstlight.pairs.kurtosis import match_kurtosis as match_kurtosis
 from firstlight.pairs.modules.activation import ExactModule as ExactModule
 from firstlight.pairs.modules.activation import PairActivation as PairActivation
 from firstlight.pairs.modules.kernel import BuildError as BuildError
+from firstlight.pairs.modules.native import NativeActivation as NativeActivation
 from firstlight.pairs.pair import Pair as Pair
 from firstlight.pairs.pair import from_exact as from_exact
 from firstlight.pairs.pair import weibull as weibull

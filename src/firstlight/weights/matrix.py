@@ -111,7 +111,7 @@ class Orthogonal(WeightLaw):
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
     ) -> Tensor:
-        """Draw one matrix; a kernel (out, in, *kernel) is the matrix of out rows and in · kernel columns.
+        """Draw one matrix; a kernel ``(out, in, *kernel)`` is the matrix of out rows and in · kernel columns.
 
         Raises
         ------
