@@ -10,10 +10,10 @@ from typing import Any
 
 from torch import nn
 
-from firstlight.diagnosis import Verdict, diagnose
+from firstlight.diagnosis import Verdict, diagnose, not_judged
 from firstlight.errors import UnhealthyError
 from firstlight.files import write_whole, written
-from firstlight.probe import Budget, Loss, Measurement, Protocol, Skipped, measure
+from firstlight.probe import Budget, Coverage, Loss, Measurement, Protocol, Skipped, measure
 from firstlight.profile import Profile
 
 
@@ -49,11 +49,28 @@ class AuditResult:
 
     @property
     def healthy(self) -> bool:
-        """Whether no verdict is unhealthy."""
-        return not any(v.severity == "unhealthy" for v in self.verdicts)
+        """Whether enough of the model was seen, and no verdict is unhealthy."""
+        return not any(v.severity in ("unhealthy", "not judged") for v in self.verdicts)
 
-    def assert_healthy(self, *, ignore: Iterable[str] = (), warnings: bool = False) -> None:
-        """Raise UnhealthyError with the evidence unless the model starts healthy.
+    @property
+    def judged(self) -> bool:
+        """Whether enough of the model was seen to judge the model."""
+        return not any(v.severity == "not judged" for v in self.verdicts)
+
+    @property
+    def coverage(self) -> Coverage:
+        """How much of what the forward used was measured, and what was called without a row."""
+        return self.measurement.coverage
+
+    def assert_healthy(
+        self,
+        *,
+        ignore: Iterable[str] = (),
+        warnings: bool = False,
+        allow_unjudged: bool = False,
+        min_coverage: float | None = None,
+    ) -> None:
+        """Raise UnhealthyError with the evidence unless the model was seen and starts healthy.
 
         Parameters
         ----------
@@ -61,17 +78,38 @@ class AuditResult:
             Codes of verdicts to let pass, such as ``"dead-units"``.
         warnings
             Whether warnings fail too.
+        allow_unjudged
+            Whether a model of which too little was seen passes.
+        min_coverage
+            The share of the used parameters' entries that must have a row, in place of the line of the verdict
+            ``"not-judged"``; a model without any gradient is not judged, whatever the share.
+
+        Raises
+        ------
+        UnhealthyError
+            If a verdict fails, or too little of the model was seen.
+
+        Examples
+        --------
+        >>> import torch, firstlight
+        >>> result = firstlight.audit(torch.nn.Linear(8, 8), torch.randn(16, 8))
+        >>> result.assert_healthy(min_coverage=0.9)
         """
         grave = ("unhealthy", "warning") if warnings else ("unhealthy",)
+        found = [v for v in self.verdicts if v.severity in grave]
+        if not allow_unjudged:
+            unseen = [v for v in self.verdicts if v.severity == "not judged"]
+            found += unseen if min_coverage is None else not_judged(self.measurement, min_coverage)
         passed = set(ignore)
-        failed = [v for v in self.verdicts if v.severity in grave and v.code not in passed]
+        failed = [v for v in found if v.code not in passed]
         if failed:
             lines = [f"- {v.title} [{v.code}]: {v.evidence} Remedy: {v.remedy}." for v in failed]
             raise UnhealthyError("the model does not start healthy:\n" + "\n".join(lines))
 
     def scalars(self, prefix: str = "firstlight/") -> dict[str, float]:
-        """A flat dict of numbers for an experiment tracker: one per verdict, and the summary of the depth."""
-        values = {"healthy": float(self.healthy)}
+        """A flat dict of numbers for an experiment tracker: verdicts, coverage, and the summary of the depth."""
+        values = {"healthy": float(self.healthy), "judged": float(self.judged)}
+        values |= {"coverage/rows": self.coverage.share, "coverage/gradients": self.coverage.gradient_share}
         values |= {f"verdict/{v.code}": float(v.measured) for v in self.verdicts if v.measured is not None}
         rows = self.profile.select("weight")
         for column in ("q", "correlation", "log_grad", "ks_standardised", "effective_rank", "chi"):

@@ -18,7 +18,7 @@ from firstlight.auditing.rows import (
     overall,
     shape_text,
 )
-from firstlight.diagnosis.verdict import Verdict
+from firstlight.diagnosis.verdict import Severity, Verdict
 from firstlight.probe.measurement import QUANTILE_LEVELS, Measurement
 from firstlight.profile import COLUMNS, Profile
 from firstlight.render.histogram import histogram, qq_plot
@@ -112,7 +112,7 @@ def _card(verdict: Verdict, numbers: Mapping[str, int]) -> Markup:
         blocks.details("Why this threshold, and the source", blocks.term_list(more))
         if verdict.why or verdict.source
         else "",
-        tone=verdict.severity,
+        tone=_tone(verdict.severity),
         label=WORDS[verdict.severity],
     )
 
@@ -147,13 +147,23 @@ def _layers(layers: Sequence[str], numbers: Mapping[str, int]) -> Markup:
 def _summary(verdicts: Sequence[Verdict]) -> Markup:
     severity = overall(verdicts)
     return element(
-        "span", blocks.badge(severity, WORDS[severity]), " ", headline(verdicts), class_=f"verdict {severity}"
+        "span",
+        blocks.badge(_tone(severity), WORDS[severity]),
+        " ",
+        headline(verdicts),
+        class_=f"verdict {_tone(severity)}",
     )
+
+
+def _tone(severity: Severity) -> blocks.Tone:
+    return "not-judged" if severity == "not judged" else severity
 
 
 def _facts(measurement: Measurement) -> dict[str, object]:
     """The facts of the run that a reader knows the names of, as short texts."""
     facts: dict[str, object] = {"rows": len(measurement.profile)}
+    if measurement.coverage.used:
+        facts["coverage"] = measurement.coverage.text
     for key, name in FACTS.items():
         value = measurement.meta.get(key)
         if isinstance(value, bool):
@@ -260,6 +270,18 @@ def _rows(profile: Profile) -> Markup:
 
 def _left_out(measurement: Measurement) -> Markup:
     parts = []
+    coverage = measurement.coverage
+    if coverage.without_row or coverage.gaps:
+        calls = [
+            join((element("code", w.name), f" ({w.calls} call{'s' if w.calls > 1 else ''}): ", w.reason))
+            for w in coverage.without_row
+        ]
+        gaps = [
+            join((element("code", name), ": a parameter that no row stands for")) for name in coverage.gaps
+        ]
+        parts.append(
+            blocks.section("Called without a row", blocks.items(*calls, *gaps), identifier="coverage")
+        )
     if measurement.skipped:
         entries = [join((element("code", s.name), ": ", s.reason)) for s in measurement.skipped]
         parts.append(blocks.section("Not measured", blocks.items(*entries), identifier="skipped"))

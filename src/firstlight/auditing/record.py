@@ -9,6 +9,7 @@ from typing import Any
 from firstlight.diagnosis.verdict import Verdict
 from firstlight.errors import LoadError
 from firstlight.files import plain, restored
+from firstlight.probe.coverage import Coverage
 from firstlight.probe.measurement import LayerSample, Measurement, Skipped
 from firstlight.profile import Profile
 
@@ -19,7 +20,7 @@ def audit_dict(measurement: Measurement, verdicts: Sequence[Verdict]) -> dict[st
     """An audit as a plain structure for ``json.dumps``.
 
     Keys: ``format``, ``healthy``, ``verdicts``, ``meta``, ``profile`` (as ``Profile.to_dict``), ``samples``
-    (by row number), ``skipped`` and ``notes``. NaN and ±∞, which JSON lacks, are texts as
+    (by row number), ``skipped``, ``notes`` and ``coverage``. NaN and ±∞, which JSON lacks, are texts as
     ``firstlight.files.plain`` says.
 
     Examples
@@ -31,13 +32,14 @@ def audit_dict(measurement: Measurement, verdicts: Sequence[Verdict]) -> dict[st
     data = plain(
         {
             "format": FORMAT,
-            "healthy": all(verdict.severity != "unhealthy" for verdict in verdicts),
+            "healthy": all(verdict.severity not in ("unhealthy", "not judged") for verdict in verdicts),
             "verdicts": [verdict.to_dict() for verdict in verdicts],
             "meta": dict(measurement.meta),
             "profile": None,
             "samples": {row: asdict(sample) for row, sample in measurement.samples.items()},
             "skipped": [{"name": s.name, "reason": s.reason} for s in measurement.skipped],
             "notes": list(measurement.notes),
+            "coverage": measurement.coverage.to_dict(),
         }
     )
     return data | {"profile": measurement.profile.to_dict()}
@@ -71,7 +73,10 @@ def audit_from_dict(data: Any) -> tuple[Measurement, tuple[Verdict, ...]]:
             for row, s in rest["samples"].items()
         }
         skipped = tuple(Skipped(**s) for s in rest["skipped"])
-        measurement = Measurement(profile, samples, skipped, tuple(rest["notes"]), dict(rest["meta"]))
+        coverage = Coverage.from_dict(rest.get("coverage", {}))
+        measurement = Measurement(
+            profile, samples, skipped, tuple(rest["notes"]), dict(rest["meta"]), coverage
+        )
         return measurement, tuple(Verdict(**v | {"layers": tuple(v["layers"])}) for v in rest["verdicts"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise LoadError(

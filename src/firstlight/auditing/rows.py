@@ -9,8 +9,14 @@ import numpy as np
 from firstlight.diagnosis.verdict import Severity, Verdict
 from firstlight.profile import COLUMNS, Profile
 
-ORDER: tuple[Severity, ...] = ("unhealthy", "warning", "note", "healthy")
-WORDS: dict[str, str] = {"unhealthy": "Unhealthy", "warning": "Warning", "note": "Note", "healthy": "Healthy"}
+ORDER: tuple[Severity, ...] = ("unhealthy", "not judged", "warning", "note", "healthy")
+WORDS: dict[str, str] = {
+    "unhealthy": "Unhealthy",
+    "not judged": "Not judged",
+    "warning": "Warning",
+    "note": "Note",
+    "healthy": "Healthy",
+}
 
 # The columns a reader wants first; the others follow on demand.
 FIRST = (
@@ -73,6 +79,7 @@ def headline(verdicts: Sequence[Verdict]) -> str:
     worst = [v.title for v in verdicts if v.severity == "unhealthy"]
     counts = {s: sum(v.severity == s for v in verdicts) for s in ("warning", "note")}
     parts = ["; ".join(worst)] if worst else []
+    parts += ["too little was seen" for v in verdicts if v.severity == "not judged"][:1]
     parts += [f"{n} {name}{'s' if n > 1 else ''}" for name, n in counts.items() if n]
     return "; ".join(parts) if parts else "nothing to worry about was found"
 

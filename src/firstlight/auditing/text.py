@@ -24,7 +24,13 @@ if TYPE_CHECKING:
 ROWS = 60
 _ENDS = 14
 _GAP = 2
-_STYLES = {"unhealthy": "bold red", "warning": "bold yellow", "note": "bold blue", "healthy": "bold green"}
+_STYLES = {
+    "unhealthy": "bold red",
+    "not judged": "bold magenta",
+    "warning": "bold yellow",
+    "note": "bold blue",
+    "healthy": "bold green",
+}
 
 # heading and column
 _COLUMNS: tuple[tuple[str, str], ...] = (
@@ -157,7 +163,10 @@ def _title(measurement: Measurement) -> Any:
         if meta.get(name)
     ]
     text = Text(clean(meta.get("model") or "audit"), style="bold")
-    return text.append("  " + ", ".join(facts), style="not bold dim")
+    text.append("  " + ", ".join(facts), style="not bold dim")
+    if measurement.coverage.used:
+        text.append(f"\n{measurement.coverage.text}", style="not bold dim")
+    return text
 
 
 def _table(profile: Profile, width: int) -> Table:

@@ -1,5 +1,7 @@
 """Diagnosis: verdicts with evidence, thresholds, causes, remedies and sources."""
 
+from firstlight.diagnosis._seen import COVERED as COVERED
+from firstlight.diagnosis._seen import not_judged as not_judged
 from firstlight.diagnosis.catalogue import EXPLANATIONS as EXPLANATIONS
 from firstlight.diagnosis.catalogue import Explanation as Explanation
 from firstlight.diagnosis.diagnose import diagnose as diagnose

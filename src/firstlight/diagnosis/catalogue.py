@@ -252,6 +252,15 @@ EXPLANATIONS: dict[str, Explanation] = {
         "audit with a batch of real, different samples",
         unit="correlation between the samples",
     ),
+    "not-judged": Explanation(
+        "Not judged",
+        "what was not seen may be sick: a verdict is about the measured rows, and below nine tenths of the used "
+        "parameters, or without any gradient, the rows do not stand for the model",
+        "steps of the forward pass that the audit cannot follow, or an output without a gradient",
+        "see the list of what was called without a row; audit the inner model alone, without no_grad and with "
+        "an output that is not detached, or accept a share: assert_healthy(min_coverage=…)",
+        unit="share of the used parameters' entries that have a row",
+    ),
     "healthy": Explanation("Healthy start", "", "", "", ""),
 }
 

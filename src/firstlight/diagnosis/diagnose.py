@@ -6,6 +6,7 @@ import numpy as np
 
 from firstlight.diagnosis._gradients import gradient_verdicts
 from firstlight.diagnosis._propagation import propagation_verdicts
+from firstlight.diagnosis._seen import not_judged
 from firstlight.diagnosis._structure import structure_verdicts
 from firstlight.diagnosis._units import unit_verdicts
 from firstlight.diagnosis.catalogue import verdict
@@ -13,13 +14,14 @@ from firstlight.diagnosis.findings import Findings, factor
 from firstlight.diagnosis.verdict import Verdict
 from firstlight.probe.measurement import Measurement
 
-_ORDER = {"unhealthy": 0, "warning": 1, "note": 2, "healthy": 3}
+_ORDER = {"unhealthy": 0, "not judged": 1, "warning": 2, "note": 3, "healthy": 4}
 
 
 def diagnose(measurement: Measurement) -> tuple[Verdict, ...]:
     """The verdicts on a measured model, the gravest first.
 
-    A model with nothing unhealthy and no warning gets one verdict of severity ``"healthy"``.
+    A model of which enough was seen, with nothing unhealthy and no warning, gets one verdict of severity
+    ``"healthy"``.
 
     Parameters
     ----------
@@ -43,13 +45,14 @@ def diagnose(measurement: Measurement) -> tuple[Verdict, ...]:
     """
     findings = Findings(measurement)
     verdicts = [
+        *not_judged(measurement),
         *gradient_verdicts(findings),
         *propagation_verdicts(findings),
         *unit_verdicts(findings),
         *structure_verdicts(findings),
     ]
     verdicts.sort(key=lambda v: _ORDER[v.severity])
-    if not any(v.severity in ("unhealthy", "warning") for v in verdicts):
+    if not any(v.severity in ("unhealthy", "not judged", "warning") for v in verdicts):
         verdicts.append(_healthy(findings))
     return tuple(verdicts)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-Severity = Literal["healthy", "note", "warning", "unhealthy"]
+Severity = Literal["healthy", "note", "warning", "not judged", "unhealthy"]
 
 
 @dataclass(frozen=True)
@@ -19,8 +19,8 @@ class Verdict:
     title
         The finding in a few words.
     severity
-        ``"unhealthy"`` fails a health check; ``"warning"`` should be looked at; ``"note"`` is worth knowing;
-        ``"healthy"`` says that nothing was found.
+        ``"unhealthy"`` fails a health check; ``"not judged"`` fails too, since too little was seen;
+        ``"warning"`` should be looked at; ``"note"`` is worth knowing; ``"healthy"`` says that nothing was found.
     evidence
         The measurement in one or two sentences, with its uncertainty.
     measured, uncertainty, threshold

@@ -3,6 +3,8 @@
 (The verb users call is ``firstlight.audit``; this room is what it measures with.)
 """
 
+from firstlight.probe.coverage import Coverage as Coverage
+from firstlight.probe.coverage import WithoutRow as WithoutRow
 from firstlight.probe.measurement import (
     HISTOGRAM_BINS as HISTOGRAM_BINS,
 )

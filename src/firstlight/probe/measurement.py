@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from firstlight.probe.coverage import Coverage
 from firstlight.profile import Profile
 
 
@@ -55,6 +56,8 @@ class Measurement:
     meta
         ``model``, ``parameters``, ``batch``, ``dtype``, ``device``, ``training``, ``loss``, ``seed``,
         ``torch`` and ``seconds``; JSON can hold it.
+    coverage
+        How many of the used parameters have a row and a gradient, and what was called without a row.
     """
 
     profile: Profile
@@ -62,3 +65,4 @@ class Measurement:
     skipped: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = ()
     meta: Mapping[str, Any] = field(default_factory=dict)
+    coverage: Coverage = field(default_factory=Coverage)

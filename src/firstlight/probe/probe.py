@@ -14,7 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from firstlight.errors import AuditError
+from firstlight.probe._covered import coverage_of, used_in_graph
 from firstlight.probe._rows import meta_rows, to_profile
+from firstlight.probe.coverage import Coverage
 from firstlight.probe.local._theory import add_theory
 from firstlight.probe.measurement import Measurement, Skipped
 from firstlight.probe.protocol import Protocol
@@ -104,6 +106,7 @@ def measure(model: nn.Module, batch: Any, protocol: Protocol, *, name: str | Non
             (Skipped(given, "parameters without data (meta or lazy): nothing can be run"),),
             (),
             meta,
+            Coverage(blocked="parameters have no data (meta or lazy), so nothing was run"),
         )
     reader = Reader(protocol.budget or Budget())
     notes: list[str] = []
@@ -112,15 +115,19 @@ def measure(model: nn.Module, batch: Any, protocol: Protocol, *, name: str | Non
         guard = stack.enter_context(untouched(net, training=protocol.training, seed=protocol.seed))
         ledger = Ledger(net, reader, Backward())
         output, refused = _traced(ledger, guard, net, batch, given)
-        value, meta["loss"] = _differentiable(output, protocol, notes)
-        if value is not None:
-            _backward(ledger, value, notes)
+        value, meta["loss"] = _differentiable(output, protocol)
+        blocked = _DETACHED if value is None else _backward(ledger, value)
+        if value is not None and math.isnan(float(value.detach())):
+            notes.append("the loss is NaN, so the gradients are")
+        if blocked:
+            notes.append(blocked)
     reader.finish()
     skipped = [Skipped(path or given, "scripted: its inner calls cannot be followed") for path in refused]
     skipped += add_theory(ledger.sites)
     profile = to_profile(ledger, meta, notes, skipped)
+    coverage = coverage_of(ledger, net, blocked, tuple(refused))
     meta["seconds"] = time.perf_counter() - start
-    return Measurement(profile, reader.samples, tuple(skipped), tuple(notes), meta)
+    return Measurement(profile, reader.samples, tuple(skipped), tuple(notes), meta, coverage)
 
 
 def _traced(ledger: Ledger, guard: Guard, model: nn.Module, batch: Any, given: str) -> tuple[Any, list[str]]:
@@ -217,23 +224,26 @@ def _ours(error: Exception) -> bool:
     )
 
 
-def _differentiable(output: Any, protocol: Protocol, notes: list[str]) -> tuple[Tensor | None, str]:
+def _differentiable(output: Any, protocol: Protocol) -> tuple[Tensor | None, str]:
     value, description = protocol.objective(output)
     if value.requires_grad:
         return value, description
-    notes.append(
-        "no backward pass: the output does not depend on anything that takes a gradient "
-        "(detached, no_grad, integer or inference-mode output)"
-    )
     return None, f"{description} (not differentiable)"
 
 
-def _backward(ledger: Ledger, value: Tensor, notes: list[str]) -> None:
+_DETACHED = (
+    "no backward pass: the output does not depend on anything that takes a gradient "
+    "(detached, no_grad, integer or inference-mode output)"
+)
+
+
+def _backward(ledger: Ledger, value: Tensor) -> str:
+    """Run the backward pass; returns why there is none, or an empty text."""
+    ledger.used |= used_in_graph(value, ledger.parameter_names)
     named = [(n, p) for n, p in ledger.parameters.items() if p.requires_grad]
     wanted = [p for _, p in named] + ledger.leaves
     if not wanted:
-        notes.append("no backward pass: no parameter takes a gradient")
-        return
+        return "no backward pass: no parameter takes a gradient"
     removers: list[Callable[[], None]] = []
     try:
         removers += [ledger.backward.watch_parameter(n, p) for n, p in named]
@@ -243,9 +253,8 @@ def _backward(ledger: Ledger, value: Tensor, notes: list[str]) -> None:
         torch.autograd.grad(value, wanted, allow_unused=True)
     except RuntimeError as error:
         first_line = str(error).strip().split("\n")[0]
-        notes.append(f"the backward pass failed ({first_line}); gradients below it are missing")
+        return f"the backward pass failed ({first_line}); gradients below it are missing"
     finally:
         for remove in removers:
             remove()
-    if math.isnan(float(value.detach())):
-        notes.append("the loss is NaN, so the gradients are")
+    return ""

@@ -30,6 +30,7 @@ from firstlight.render.markup import Markup as Markup
 from firstlight.render.markup import element as element
 from firstlight.render.numbers import measured as measured
 from firstlight.render.numbers import number as number
+from firstlight.render.page import Tone as Tone
 from firstlight.render.page import badge as badge
 from firstlight.render.page import card as card
 from firstlight.render.page import cards as cards

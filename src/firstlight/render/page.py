@@ -11,7 +11,7 @@ from typing import Literal
 
 from firstlight.render.markup import Markup, element, escape, join
 
-Tone = Literal["neutral", "healthy", "note", "warning", "unhealthy"]
+Tone = Literal["neutral", "healthy", "note", "warning", "not-judged", "unhealthy"]
 
 _SUN = Markup(
     '<svg viewBox="0 0 24 24" aria-hidden="true">'
@@ -19,6 +19,7 @@ _SUN = Markup(
 )
 _ICONS: dict[str, str] = {
     "unhealthy": "M12 3 22 20H2zM12 10v4M12 17v.01",
+    "not-judged": "M12 21a9 9 0 1 0 0-18 9 9 0 0 0 0 18zM9.5 9.5a2.5 2.5 0 1 1 2.5 3v1.5M12 17v.01",
     "warning": "M12 21a9 9 0 1 0 0-18 9 9 0 0 0 0 18zM12 8v5M12 16v.01",
     "note": "M12 21a9 9 0 1 0 0-18 9 9 0 0 0 0 18zM12 11v5M12 8v.01",
     "healthy": "M12 21a9 9 0 1 0 0-18 9 9 0 0 0 0 18zM8 12l3 3 5-6",

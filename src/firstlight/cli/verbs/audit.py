@@ -33,12 +33,25 @@ def configure(parser: argparse.ArgumentParser) -> None:
     out.add_argument(
         "--json", metavar="PATH", help="write the result as JSON; `-` for standard output, alone"
     )
-    out.add_argument("--check", action="store_true", help="leave with status 1 if the model is unhealthy")
+    out.add_argument(
+        "--check", action="store_true", help="leave with status 1 if the model is unhealthy, or not judged"
+    )
+    out.add_argument(
+        "--allow-unjudged",
+        action="store_true",
+        help="let a model pass `--check` of which too little was seen",
+    )
+    out.add_argument(
+        "--min-coverage",
+        type=float,
+        metavar="SHARE",
+        help="the share of the used parameters that must have a row for `--check` (default: 0.9)",
+    )
     out.add_argument("--quiet", action="store_true", help="print no table")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Audit, print and write; 0, or 1 for an unhealthy model with ``--check``."""
+    """Audit, print and write; 0, or 1 with ``--check`` for a model that is unhealthy or not judged."""
     from firstlight import audit
     from firstlight.auditing import print_audit
 
@@ -63,11 +76,18 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _status(args: argparse.Namespace, result: Any) -> int:
+    from firstlight.diagnosis import COVERED, not_judged
+
     if not args.check:
         return HEALTHY
-    if result.healthy:
-        print("firstlight audit: healthy", file=sys.stderr)
-        return HEALTHY
     found = [verdict.code for verdict in result.verdicts if verdict.severity == "unhealthy"]
-    print(f"firstlight audit: unhealthy: {', '.join(found)}", file=sys.stderr)
-    return UNHEALTHY
+    if found:
+        print(f"firstlight audit: unhealthy: {', '.join(found)}", file=sys.stderr)
+        return UNHEALTHY
+    line = COVERED if args.min_coverage is None else args.min_coverage
+    unseen = () if args.allow_unjudged else not_judged(result.measurement, line)
+    if unseen:
+        print(f"firstlight audit: not judged: {unseen[0].evidence}", file=sys.stderr)
+        return UNHEALTHY
+    print("firstlight audit: healthy" if result.healthy else "firstlight audit: accepted", file=sys.stderr)
+    return HEALTHY

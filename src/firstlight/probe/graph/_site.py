@@ -55,6 +55,7 @@ class Site:
     ``unit`` is the axis of units, counted from the end. ``inputs`` and ``consumers`` are the links whose
     law is known; ``opaque`` counts the uses that theory cannot follow (pooling, concatenation, …).
     ``reads`` tells the moments of what came in: a weight layer's input, a sum's stream and branch.
+    ``learned`` names the parameters that the row's operation read.
     """
 
     index: int
@@ -77,6 +78,7 @@ class Site:
     row_squares: NDArray[np.float64] | None = None
     row_means: NDArray[np.float64] | None = None
     reads: tuple[Moments, ...] = ()
+    learned: tuple[str, ...] = ()
 
     def join(self, source: Site, expression: Expression, via: Site | None = None) -> None:
         """Record that this site reads ``expression(source)``."""

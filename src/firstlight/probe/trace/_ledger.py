@@ -130,6 +130,10 @@ class Ledger:
         Path of the module entered last, for error messages.
     origins
         Where tensors came from.
+    module_calls
+        How often each module was called, by path.
+    unmeasured
+        Operations that read a signal and gave no row, by the path of the module that ran.
     """
 
     def __init__(self, model: nn.Module, reader: Reader, backward: Backward) -> None:
@@ -142,6 +146,8 @@ class Ledger:
         self.frames = [Frame("", model, 0, None, None)]
         self.place = ""
         self.origins = Origins()
+        self.module_calls: dict[str, int] = {}
+        self.unmeasured: dict[str, set[str]] = {}
         self._calls: dict[str, int] = {}
 
     def origin(self, tensor: Tensor) -> Origin | None:

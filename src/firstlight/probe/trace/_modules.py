@@ -64,6 +64,7 @@ class Modules:
         def enter(module: nn.Module, args: Any, kwargs: Any) -> None:
             if self.paused or self.closed:
                 return
+            self.ledger.module_calls[path] = self.ledger.module_calls.get(path, 0) + 1
             source = next(tensors_in(args, kwargs), None)
             origin = self.ledger.origins.get(source)
             self.ledger.frames.append(Frame(path, module, len(self.ledger.sites), source, origin))
@@ -98,6 +99,8 @@ class Modules:
             self._undo(frame)
             self.ledger.retract(frame.sites)
             add_norm(self.ledger, output, origin, name, frame.path, normaliser(module), source, leaf=False)
+            names = (self.ledger.parameter_names.get(id(p)) for p in module.parameters())
+            self.ledger.sites[-1].learned = tuple(n for n in names if n is not None)
             return True
         plain = not inner and origin.site is not None and origin.expression.steps == 0
         if not plain or (known is not None and known.site is not None):

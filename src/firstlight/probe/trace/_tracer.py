@@ -72,13 +72,15 @@ class Tracer(TorchFunctionMode):
             self.ledger.realise(flowing)
             out = func(*args, **kwargs)
             facts = normaliser(self.ledger.frames[-1].module, name, args, kwargs)
-            return add_norm(
-                self.ledger, out, flowing[0][1], name, self.ledger.path(name), facts, flowing[0][0]
-            )
+            source, origin = flowing[0]
+            traced = add_norm(self.ledger, out, origin, name, self.ledger.path(name), facts, source)
+            self.ledger.sites[-1].learned = _learned(origins)
+            return traced
         kind = ops.OTHER_KINDS.get(name)
         # over classes, without an axis of places, a softmax is a classifier's end and mixes no tokens
         if kind is not None and not (name == "softmax" and flowing and flowing[0][0].dim() < 3):
             return self._other(func, name, kind, args, kwargs, origins)
+        self.ledger.unmeasured.setdefault(self.ledger.frames[-1].path, set()).add(name)
         return self._opaque(func, args, kwargs, flowing)
 
     def _weighted(self, func: Any, name: str, args: Any, kwargs: Any, origins: list[Any]) -> Any:
@@ -93,7 +95,7 @@ class Tracer(TorchFunctionMode):
         out = func(*args, **kwargs)
         label = self.ledger.layer(weight.names, weight.parameters, name)
         site, out = self.ledger.site(out, label, "weight", name, unit, origin, weighs=True)
-        site.weight, site.reads = weight, (reads,)
+        site.weight, site.reads, site.learned = weight, (reads,), _learned(origins)
         self.ledger.reader.coverage(site, source, name, args, kwargs)
         self.ledger.reader.weigh(site, matrix)
         return out
@@ -208,6 +210,7 @@ class Tracer(TorchFunctionMode):
         )
         sources = [o for _, o in flowing]
         site, traced = self.ledger.site(first, label, kind, name, -1, *sources, weighs=kind != "attention")
+        site.learned = _learned(origins)
         rest = Origin(ancestors=(site,))
         for tensor in tensors_in(out):
             if tensor is not first and tensor.is_floating_point():
@@ -229,6 +232,11 @@ class Tracer(TorchFunctionMode):
             unit = 1 - tensor.dim() if tensor.dim() >= 4 else -1
             self.ledger.mark(tensor, Origin(ancestors=latest, unit=unit, arrangement=object()))
         return out
+
+
+def _learned(origins: list[Any]) -> tuple[str, ...]:
+    """Names of the parameters among what an operation reads."""
+    return tuple(dict.fromkeys(p for _, o in origins if o is not None for p in o.parameters))
 
 
 _SAME_ORDER = frozenset("clone contiguous to float half bfloat16 double type type_as alias view_as".split())
