@@ -154,8 +154,14 @@ def test_spread_of_the_second_moment():
     """n·Var K̂/K² at n = 32 for layer 1 … 64: tanh Gaussian starts at 2, orthogonal ReLU at 3 after one layer."""
     net = RandomNetwork(depth=64, width=32, activation="tanh", sigma_w=1.0)
     assert 32 * finite_width(net, firstlight.predict(net)["q"]).spread[0] == pytest.approx(2.0)
-    relu = RandomNetwork(depth=3, width=1000, activation="relu", sigma_w=2**0.5, weight_law="orthogonal")
-    assert 1000 * finite_width(relu, firstlight.predict(relu)["q"]).vertex[1] == pytest.approx(3.0, rel=1e-9)
+    relu = RandomNetwork(
+        depth=3, width=1000, activation="relu", sigma_w=2**0.5, weight_law="orthogonal", in_features=1000
+    )
+    sphere = relu.with_(first_layer="orthogonal")
+    assert 1000 * finite_width(relu, firstlight.predict(relu)["q"]).vertex[1] == pytest.approx(5.0, rel=1e-9)
+    found = finite_width(sphere, firstlight.predict(sphere)["q"])
+    assert 1002 * found.vertex[1] == pytest.approx(3.0, rel=1e-9)
+    assert found.kurtosis[0] == pytest.approx(-6 / 1002, rel=1e-9)
 
 
 def test_depth_one_thousand_is_fast():

@@ -63,7 +63,9 @@ def test_spread_of_orthogonal_tanh_networks_stays():
     """n·Var K̂/K² at n = 32: at most .2 by measurement, .22 in leading order, and falling; Gaussian grows to tens."""
     found = {}
     for law in ("normal", "orthogonal"):
-        net = RandomNetwork(depth=64, width=32, activation="tanh", weight_law=law)
+        net = RandomNetwork(
+            depth=64, width=32, activation="tanh", weight_law=law, first_layer=law, in_features=32
+        )
         found[law] = 32 * finite_width(net, firstlight.predict(net)["q"]).spread
     assert found["orthogonal"][1:].max() < 0.23
     assert found["orthogonal"][-1] < 0.05

@@ -25,7 +25,7 @@ ASSUMPTIONS = {
     "exact as width grows, or for a Gaussian-preserving pair with independent units",
     "correlation": "needs (u, v) bivariate Gaussian, which Gaussian marginals do not give: exact as width grows",
     "chi": "needs z ~ N(0, q) and, over layers, weights of the backward pass independent of the forward pass",
-    "kurtosis": "leading order in depth/width; exact for φ of degree one without bias",
+    "kurtosis": "leading order in depth/width; exact for φ of degree one without skip or normaliser",
 }
 DENSITY_ASSUMPTIONS = {
     "q": "second-moment recursion over the propagated law of z",
