@@ -33,7 +33,7 @@ def network(weights):
 
 
 figure, axes = pyplot.subplots(figsize=(7, 3.5), layout="constrained")
-for weights in ("orthogonal", "gaussian"):
+for weights in ("orthogonal", "normal"):
     found = log_gradients(network(weights), batch, lambda y: functional.cross_entropy(y, labels))
     axes.plot(found.log_norms[1:-1], label=f"{weights}: {found.slope:.4f} ± {found.slope_se:.4f} per layer")
 axes.set(xlabel="layer", ylabel="log ‖∇W‖")

@@ -75,7 +75,7 @@ def test_running_averages_are_those_of_the_modules(activation, centred, momentum
         torch.testing.assert_close(one, two, rtol=1e-9, atol=1e-10, msg=name)
 
 
-@pytest.mark.parametrize("weights", ["orthogonal", "gaussian"])
+@pytest.mark.parametrize("weights", ["orthogonal", "normal"])
 @pytest.mark.parametrize("n", [10, 25, 40])
 def test_centring_now_and_then_is_as_exact_as_centring_everywhere(weights, n):
     """A hundred layers in float32, inputs far from mean zero: no further from float64 than the modules are.

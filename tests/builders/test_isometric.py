@@ -121,7 +121,7 @@ def test_gap_falls_with_orthogonal_and_not_with_gaussian_weights(width):
     # Lemma 2 holds draw by draw: the gap never rises
     # to the 1e-7 at which float32 weights are orthogonal
     assert all(later <= earlier + 1e-6 for earlier, later in pairwise(gap))
-    assert features(x, depth=30, weights="gaussian")[30] > gap[0] + 1
+    assert features(x, depth=30, weights="normal")[30] > gap[0] + 1
 
 
 def test_bounded_and_exploding_gradients_small():
@@ -131,7 +131,7 @@ def test_bounded_and_exploding_gradients_small():
     errors = [r.trend(skip=30)[1] for r in orthogonal]
     assert all(abs(slope) < 4 * se for slope, se in zip(slopes, errors))
     assert max(errors) < 3e-3  # so that the Gaussian slope of 0.04 would be seen
-    gaussian = gradients(batch(24, 24), depth=400, weights="gaussian")
+    gaussian = gradients(batch(24, 24), depth=400, weights="normal")
     slope, se = gaussian.trend(skip=30)
     assert slope == pytest.approx(1 / 24, abs=4 * se)
     assert gaussian.log_norms[0] > 3
@@ -143,7 +143,7 @@ def test_rank_deficient_batch_explodes_at_the_predicted_slope():
 
 
 def test_relu_explodes_whatever_the_weights():
-    for weights in ("orthogonal", "gaussian"):
+    for weights in ("orthogonal", "normal"):
         result = gradients(
             batch(100, 100, correlated=True), depth=60, weights=weights, activation="relu", norm=NormOptions()
         )
@@ -164,7 +164,7 @@ def test_reference_gaps(d):
     for depth, value in zip((0, 100, 200, 500), want):
         mean, se = log[:, depth].mean().item(), log[:, depth].std().item() / math.sqrt(3)
         assert abs(mean - math.log(value)) < 4 * se + 0.15
-    gaussian = features(batch(d, d), depth=20, weights="gaussian")
+    gaussian = features(batch(d, d), depth=20, weights="normal")
     assert gaussian[-1] == math.inf or gaussian[-1] > 10
 
 
@@ -207,7 +207,7 @@ def test_reference_gradients_at_depth_1000():
     assert abs(result.slope) < 2e-4
     assert result.log_norms[0].item() == pytest.approx(-0.10, abs=0.3)
     slopes = [
-        gradients(batch(100, 100, seed=s), depth=1000, weights="gaussian", seed=s).trend(skip=100)[0]
+        gradients(batch(100, 100, seed=s), depth=1000, weights="normal", seed=s).trend(skip=100)[0]
         for s in range(2)
     ]
     assert sum(slopes) / 2 == pytest.approx(0.0105, abs=0.002)

@@ -23,7 +23,7 @@ WIDTH, DEPTH = 20, 120
 
 def network(kind, centred=False, dtype=torch.float64):
     generator = torch.Generator().manual_seed(0)
-    weights = "gaussian" if kind == "gaussian" else "orthogonal"
+    weights = "normal" if kind == "gaussian" else "orthogonal"
     model = isometric_mlp(
         WIDTH, None, depth=DEPTH, width=WIDTH, weights=weights, norm=NormOptions(centred=centred), generator=generator
     )  # fmt: skip

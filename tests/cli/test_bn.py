@@ -16,7 +16,7 @@ def test_table_names_what_explodes(capsys):
     out = capsys.readouterr().out
     assert "rank 24, 12 of 12 in the network" in out
     assert "orthogonal: gradient bounded" in out
-    assert "gaussian: gradient" in out
+    assert "normal: gradient" in out
 
 
 def test_check_fails_for_an_explosion_and_passes_for_the_construction(capsys):
@@ -56,7 +56,7 @@ def test_training_reports_both_statistics(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--weights", "xavier"], "expected orthogonal, gaussian or both"),
+        (["--weights", "xavier"], "expected orthogonal, normal or both"),
         (["--data", "nowhere"], "nowhere"),
         (["--depth", "0"], "depth"),
     ],

@@ -25,9 +25,9 @@ def test_figure_1(axes):
     gap, gradient = paper.figure_1(width=16, depth=120, draws=1)
     lines = gap.lines()
     assert lines["orthogonal"][1][-1] < 0.1 * lines["orthogonal"][1][0]
-    assert lines["gaussian"][1][-1] == math.inf
+    assert lines["normal"][1][-1] == math.inf
     ends = {label: y[-1] for label, (_, y) in gradient.lines().items()}
-    assert ends["orthogonal"] < 1 < ends["gaussian"]
+    assert ends["orthogonal"] < 1 < ends["normal"]
     gap.draw(axes)
     assert axes.get_yscale() == "log"
     assert len(axes.lines) == 2

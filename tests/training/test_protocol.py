@@ -174,6 +174,6 @@ def test_a_thousand_layers_learn_digits():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PropagationWarning)
         bad = meterez2024.train_setting(
-            meterez2024.Setting(depth=1000, weights="gaussian"), first, second, epochs=1
+            meterez2024.Setting(depth=1000, weights="normal"), first, second, epochs=1
         )
     assert bad.diverged or bad.history[-1].train_accuracy < 0.3

@@ -24,7 +24,7 @@ from firstlight.builders.shaping import (
 from firstlight.errors import DomainError, PropagationWarning
 from firstlight.weights.orthogonal import orthogonal_, xavier_
 
-Weights = Literal["orthogonal", "gaussian"]
+Weights = Literal["orthogonal", "normal"]
 Phi = str | nn.Module | Callable[[Tensor], Tensor]
 
 _LINEAR = ("linear", "identity")
@@ -94,7 +94,7 @@ def isometric_mlp(
     gain_exponent
         γ, as ``theory.batchnorm.choose_gamma`` finds it; or the gains, a list or a function of the layer 1 … depth.
     weights
-        ``"orthogonal"``, or ``"gaussian"`` (Xavier) for comparison: that one explodes.
+        ``"orthogonal"``, or ``"normal"`` (Xavier) for comparison: that one explodes.
     norm
         How the batch norms are made.
     generator

@@ -114,11 +114,11 @@ def figure_1(*, width: int = 32, depth: int = 300, draws: int = 2) -> tuple[Figu
     >>> from firstlight.experiments import meterez2024
     >>> gap, gradient = meterez2024.figure_1(width=8, depth=20, draws=1)
     >>> sorted(gap.lines()), len(gradient.rows)
-    (['gaussian', 'orthogonal'], 6)
+    (['normal', 'orthogonal'], 6)
     """
     gaps: list[Row] = []
     grads: list[Row] = []
-    for weights in ("orthogonal", "gaussian"):
+    for weights in ("orthogonal", "normal"):
         for draw in range(draws):
             x = gaussian_batch(width, width, seed=draw)
             generator = torch.Generator().manual_seed(draw)
@@ -245,7 +245,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("linear"),
     Setting("sin", gain_exponent=0.4, learning_rate=0.01),
     Setting("tanh", gain_exponent=0.4, learning_rate=0.01),
-    Setting("sin", "gaussian", gain_exponent=0.4, learning_rate=0.01),
+    Setting("sin", "normal", gain_exponent=0.4, learning_rate=0.01),
 )
 
 

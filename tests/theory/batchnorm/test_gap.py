@@ -154,7 +154,7 @@ def test_decay_near_isometry(d, rate):
 
 
 def test_chain_of_gaussian_weights_loses_rank():
-    gaps = batchnorm.gap_chain(normalised(32), 20, weights="gaussian", draws=2, generator=seeded(1))
+    gaps = batchnorm.gap_chain(normalised(32), 20, weights="normal", draws=2, generator=seeded(1))
     rise = gaps[:, 1:8].diff(dim=1).mean().item()
     assert rise == pytest.approx(1.0, abs=0.25)  # about +1 a layer
 

@@ -196,7 +196,7 @@ def test_duplicates_constants_and_a_batch_of_one():
 
 
 def test_gaussian_weights_are_never_fine():
-    check = firstlight.check_batch(batch(120, 100), width=100, weights="gaussian")
+    check = firstlight.check_batch(batch(120, 100), width=100, weights="normal")
     assert not check.ok
     assert check.slope == pytest.approx(0.0105, abs=0.002)
 
@@ -224,7 +224,7 @@ def test_predict_what_explodes():
     relu = batchnorm.predict_batchnorm(depth=50, width=64, batch=100, activation="relu", centred=True)
     assert not relu.bounded
     assert relu.slope == pytest.approx(0.1916, abs=1e-3)
-    gaussian = batchnorm.predict_batchnorm(depth=1000, width=100, batch=100, weights="gaussian")
+    gaussian = batchnorm.predict_batchnorm(depth=1000, width=100, batch=100, weights="normal")
     assert not gaussian.bounded
     assert gaussian.log_growth == pytest.approx(9.45, rel=0.3)
     small = batchnorm.predict_batchnorm(depth=1000, width=100, batch=50)

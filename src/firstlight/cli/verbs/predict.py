@@ -33,7 +33,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     net.add_argument("--activation", default="tanh", help="a name, such as tanh or 'leaky_relu(0.2)'")
     net.add_argument("--sigma-w", type=float, default=1.0, help="weight scale (default: 1)")
     net.add_argument("--sigma-b", type=float, default=0.0, help="bias scale (default: 0)")
-    net.add_argument("--weight-law", default="normal", help="law of the weights (default: normal)")
+    net.add_argument(
+        "--weights", dest="weight_law", default="normal", help="law of the weights (default: normal)"
+    )
     net.add_argument("--norm", choices=NORMS, help="normaliser before the activation")
     net.add_argument("--skip", type=float, default=0.0, help="scale of the identity path (default: 0)")
     net.add_argument("--branch", type=float, default=1.0, help="scale of the weight path (default: 1)")

@@ -79,7 +79,7 @@ def check_batch(
     x: Tensor,
     *,
     width: int,
-    weights: Literal["orthogonal", "gaussian"] = "orthogonal",
+    weights: Literal["orthogonal", "normal"] = "orthogonal",
     centred: bool = False,
 ) -> BatchCheck:
     r"""Rank of a batch against the width of a deep batch-normalised network, and the gradient slope it predicts.
@@ -95,7 +95,7 @@ def check_batch(
     width
         Units per layer.
     weights
-        ``"orthogonal"`` or ``"gaussian"``.
+        ``"orthogonal"`` or ``"normal"``.
     centred
         Whether the batch norm subtracts the mean; that takes one dimension of the batch.
 
@@ -160,7 +160,7 @@ def _rank(seen: Float[Tensor, "n d"], rows: Float[Tensor, "n d"]) -> int:
 def _slope(rank: int, width: int, weights: str) -> float:
     if rank < 2:
         return math.nan
-    return gaussian_slope(rank, width) if weights == "gaussian" else degenerate_slope(rank, width)
+    return gaussian_slope(rank, width) if weights == "normal" else degenerate_slope(rank, width)
 
 
 def _problems(
@@ -186,7 +186,7 @@ def _problems(
         problems.append(
             f"{duplicates} of {samples} samples are copies of others and add nothing to the rank; remove them"
         )
-    if weights == "gaussian":
+    if weights == "normal":
         problems.append(
             "Gaussian weights explode at any batch size, by about 1/width per layer; use orthogonal weights "
             "(firstlight.weights.orthogonal_)"

@@ -115,7 +115,7 @@ def gap_chain(
     factor: Float[Tensor, "d r"],
     depth: int,
     *,
-    weights: Literal["orthogonal", "gaussian"] = "orthogonal",
+    weights: Literal["orthogonal", "normal"] = "orthogonal",
     draws: int = 4,
     generator: torch.Generator | None = None,
 ) -> Float[Tensor, "draws layers"]:

@@ -19,7 +19,7 @@ from firstlight.theory.batchnorm.gradients import degenerate_slope, gaussian_slo
 from firstlight.theory.batchnorm.mean_field import gradient_rate, width_for_mean_field
 from firstlight.theory.batchnorm.shaping import shaped_rates
 
-Weights = Literal["orthogonal", "gaussian"]
+Weights = Literal["orthogonal", "normal"]
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def predict_batchnorm(
     batch
         Number of samples in general position, or the batch itself (samples × features).
     weights
-        ``"orthogonal"`` or ``"gaussian"``.
+        ``"orthogonal"`` or ``"normal"``.
     activation
         Anything that ``firstlight.activations.get`` takes.
     gain_exponent
@@ -165,7 +165,7 @@ def _growth(
     phi: activations.Activation, gains: list[float], rank: int, width: int, weights: Weights
 ) -> tuple[Tensor, float]:
     """What the activation adds to log ‖∇‖ at each layer, and what rank and weights add at every layer."""
-    base = gaussian_slope(rank, width) if weights == "gaussian" else degenerate_slope(rank, width)
+    base = gaussian_slope(rank, width) if weights == "normal" else degenerate_slope(rank, width)
     if phi.name in ("linear", "identity"):
         return torch.zeros(len(gains), dtype=torch.float64), base
     if phi.parity != "odd" and weights == "orthogonal":
@@ -246,7 +246,7 @@ def _notes(rank: int, width: int, samples: int, weights: str, linear: bool) -> t
             f"rank {rank} below width {width}: the slope is a fit to measurements, good within 15 %; use at least "
             f"{width} independent samples"
         )
-    if weights == "gaussian":
+    if weights == "normal":
         notes.append("Gaussian weights: the slope is a rule of thumb, good within 30 %")
     if not linear:
         notes.append("activation: large-batch mean field beyond the linear network; the gap is not predicted")

@@ -1,0 +1,114 @@
+"""The page and the table of a batch-normalised network at depth."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from firstlight import render
+from firstlight.experiments.batch_norm_depth import DepthStudy
+
+
+def depth_page(study: DepthStudy, *, data: str = "") -> str:
+    """The study as one self-contained HTML page; ``data`` names the batch."""
+
+    def layers(values: Any) -> list[int]:
+        return list(range(1, len(values) + 1))
+
+    gap = render.line_chart(
+        [render.Series(f.weights, layers(f.gaps), list(f.gaps), "marks") for f in study.findings],
+        title="Isometry gap of the features", x=render.Axis("layer"), y=render.Axis("φ", scale="log"),
+        caption="Output of every batch norm; a triangle at the edge is a rank-deficient layer.",
+    )  # fmt: skip
+    series = []
+    for index, f in enumerate(study.findings):
+        series.append(
+            render.Series(f"{f.weights}, theory", layers(f.theory), list(f.theory), "line", colour=index)
+        )
+        measured = list(f.log_gradients)
+        series.append(
+            render.Series(f.weights, list(range(2, len(measured) + 2)), measured, "marks", colour=index)
+        )
+    gradient = render.line_chart(
+        series, title="Gradient of the weights", x=render.Axis("layer"), y=render.Axis("log ‖∇W‖"),
+        caption="Relative to the last layer, in nats.",
+    )  # fmt: skip
+    rows = [
+        [f.weights, f.slope, f.slope_se, f.predicted_slope, f.log_growth, f.predicted_log_growth,
+         f.word]
+        for f in study.findings
+    ]  # fmt: skip
+    heads: list[render.Head | str] = [
+        render.Head("weights", text=True), "slope", "standard error", "predicted slope", "log first/last",
+        "predicted", render.Head("gradient", text=True),
+    ]  # fmt: skip
+    problems = sorted({problem for check in study.checks for problem in check.problems}) or ["no problems"]
+    blocks = [
+        render.section("Batch", render.items(*(str(check).splitlines()[0] for check in study.checks)),
+                       render.items(*problems)),
+        render.section("Layer by layer", render.grid(gap, gradient)),
+        render.section("Slopes", render.table(heads, rows)),
+    ]  # fmt: skip
+    if study.runs:
+        curves = [
+            render.Series(
+                f"{kind}, {part}", [e.epoch for e in run.history], run.column(f"{part}_accuracy"), "both"
+            )
+            for kind, run in study.runs.items()
+            for part in ("train", "test")
+        ]
+        chart = render.line_chart(
+            curves, title="Accuracy", x=render.Axis("epoch"), y=render.Axis("accuracy"),
+            caption="On statistics recalibrated on training data.",
+        )  # fmt: skip
+        blocks.append(render.section("Training", render.grid(chart)))
+    network = study.network
+    facts = {"depth": network.depth, "width": network.width, "batch": study.batch, "activation": network.activation,
+             "data": data, "gain exponent": study.findings[0].gain_exponent}  # fmt: skip
+    cards = [
+        render.card(
+            f"{f.weights} weights",
+            render.paragraph(f"log gradient, first over last layer: {render.number(f.log_growth)}"),
+            tone="healthy" if f.healthy else "unhealthy",
+            label=f"gradient {f.word}",
+        )
+        for f in study.findings
+    ]
+    return render.page("Batch normalisation at depth", render.cards(*cards), *blocks, facts=facts)
+
+
+def depth_text(study: DepthStudy) -> str:
+    """The study as text: the batch, a table of weights, a line for each verdict and each training run."""
+    network = study.network
+    head = (
+        "weights",
+        "slope per layer",
+        "predicted",
+        "log gradient first/last",
+        "predicted",
+        "gap first",
+        "last",
+    )
+    rows = [
+        (f.weights, f"{f.slope:.4g} ± {f.slope_se:.1g}", f"{f.predicted_slope:.4g}", f"{f.log_growth:.4g}",
+         f"{f.predicted_log_growth:.4g}", f"{f.first_gap:.3g}", f"{f.last_gap:.3g}")
+        for f in study.findings
+    ]  # fmt: skip
+    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
+    lines = [
+        str(study.checks[0]),
+        "",
+        f"{network.activation}, depth {network.depth}, width {network.width}, gains l^-{network.gamma:g}, "
+        f"{'' if network.centred else 'un'}centred batch norm",
+        "",
+    ]
+    lines += [
+        "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in (head, *rows)
+    ]
+    lines += [f"{f.weights}: gradient {f.word if f.healthy else f.word.upper()}" for f in study.findings]
+    for kind, run in study.runs.items():
+        last = run.history[-1]
+        end = (
+            "diverged" if run.diverged else f"train {last.train_accuracy:.3f}, test {last.test_accuracy:.3f}"
+        )
+        lines.append(f"{kind} after {last.epoch} epochs: {end}")
+    return "\n".join(lines)
