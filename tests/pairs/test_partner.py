@@ -1,14 +1,17 @@
 """Partners in closed form and by inversion; reasons when there are none."""
 
+import itertools
 import math
 
 import numpy as np
 import pytest
 import torch
-from scipy import special, stats
+from scipy import integrate, special, stats
 
+import firstlight
 from firstlight import pairs, weights
 from firstlight.errors import DomainError
+from firstlight.pairs._reading import read
 from firstlight.pairs.exact.check import law_distance
 
 X = np.array([0.01, 0.1, 0.5, 1.0, 2.0, 3.0, 5.0])
@@ -111,7 +114,12 @@ def test_weights_that_an_activation_needs():
         (weights.Student(3.0), "finite"),
         (weights.generalised_normal(1.0), "kurtosis"),
         (weights.weibull(1.9), "characteristic function|convex|kurtosis"),
-        (weights.Discrete((0.5, 1.5), (0.4, 0.6)), "density|characteristic"),
+        (weights.Discrete((0.5, 1.5), (0.4, 0.6)), "zeros"),
+        (weights.Discrete((0.9, 1.0), (0.6, 0.4)), r"3\.848 ± 29\.82i.*largest magnitude more"),
+        (weights.Discrete((0.5, 1.0), (0.34, 0.66)), r"-0\.9569 ± 4\.532i"),
+        (weights.Discrete((0.5, 1.0), (0.34, 0.66)).scaled(3.0), r"-0\.9569 ± 4\.532i"),
+        (weights.Discrete((1.0, 2.0, 3.0, 4.0), (0.25, 0.25, 0.25, 0.25)), "zeros"),
+        (weights.Orthogonal(), "independent"),
     ],
 )
 def test_no_partner_says_why(law, reason):
@@ -119,9 +127,65 @@ def test_no_partner_says_why(law, reason):
         pairs.partner(law)
 
 
+def test_a_discrete_law_has_a_partner_where_its_largest_magnitude_leads():
+    law = weights.Discrete((1.0, 2.0, 3.0), (0.1, 0.2, 0.7))  # .1/1 + .2/2 < .7/3
+    assert law_distance(law, pairs.partner(law).exact.magnitude) < 1e-7
+
+
 def test_why_not():
-    assert "atom at 0" in pairs.why_not(torch.relu)[0]
+    assert "atom at 0" in pairs.why_not("relu")[0]
     assert "kurtosis" in pairs.why_not(torch.nn.functional.gelu)[0]
+    assert "density" in pairs.why_not("hardtanh")[0]
+    with pytest.raises(DomainError, match="gellu"):
+        pairs.why_not("gellu")
+
+
+def test_the_cosine_is_given_no_reason():
+    # its weights exist, as near Rayleigh's as cos(X) is near an arcsine law
+    assert pairs.why_not("cos") == []
+
+
+@pytest.mark.parametrize("phi", ["cos", "softsign", pytest.param("tanh", marks=pytest.mark.slow)])
+def test_the_weights_of_an_activation_give_a_gaussian(phi):
+    law = pairs.weights_for(phi)
+    f = firstlight.activations.get(phi)
+    # P(|W φ(X)| ≤ z) by a midpoint rule over quantiles of X that knows nothing of zeros or panels
+    x = stats.norm.ppf((np.arange(200_000) + 0.5) / 200_000)
+    size = np.abs(f(torch.from_numpy(x)).numpy())
+    for z in (0.1, 0.5, 1.0, 2.0, 3.0):
+        # the cdf has a bounded slope in the quantile but at the zeros of φ: the rule is right to about 1/200 000
+        assert float(law.cdf(z / size).mean()) == pytest.approx(math.erf(z / math.sqrt(2)), abs=2e-5)
+
+
+@pytest.mark.parametrize(
+    "phi", [torch.cos, torch.tanh, torch.nn.functional.softsign], ids=["cos", "tanh", "softsign"]
+)
+@pytest.mark.parametrize("s", [-0.5, pytest.param(0.5 + 20j, marks=pytest.mark.slow)])
+def test_moments_of_an_activation_by_a_second_way(phi, s):
+    log_moments = read(phi).log_moments()
+    zero = math.pi / 2 if phi is torch.cos else 0.0
+
+    def integrand(u, part):
+        # x = zero ± e^u: every power of the distance from the zero that counts most becomes an exponential
+        total = 0.0
+        for x in (zero + math.exp(u), zero - math.exp(u)):
+            size = abs(float(phi(torch.tensor(x, dtype=torch.float64))))
+            total += size**s * stats.norm.pdf(x) * math.exp(u) if size > 0 else 0.0
+        return getattr(total, part) if isinstance(total, complex) else total * (part == "real")
+
+    cuts = [-60.0, -20.0, *np.linspace(-19, -1, 37), *np.log(np.arange(1, 40) * math.pi / 8), math.log(14)]
+    cuts = sorted({*cuts, *(math.log(k * math.pi) for k in range(1, 5))})
+    want = complex(
+        *(
+            sum(
+                integrate.quad(integrand, a, b, args=(part,), limit=200)[0]
+                for a, b in itertools.pairwise(cuts)
+            )
+            for part in ("real", "imag")
+        )
+    )
+    got = complex(np.exp(log_moments(np.array([s])))[0])
+    assert got == pytest.approx(want, rel=1e-6, abs=1e-8)
 
 
 def test_the_identity_asks_for_rademacher_weights():
@@ -166,6 +230,28 @@ def test_kurtosis_matching(phi, coefficient):
     assert (3 * match.rho - 3) / 24 == pytest.approx(coefficient, abs=6e-5)
     assert match.law.excess_kurtosis + 3 == pytest.approx(match.target, rel=1e-9)
     assert match.law.variance == pytest.approx(1, rel=1e-12)
+
+
+def test_the_identity_is_matched_by_rademacher_weights():
+    for phi in ("linear", torch.nn.Identity(), lambda x: -3 * x):
+        match = pairs.match_kurtosis(phi)
+        assert match.law == weights.Rademacher()
+        assert match.target == pytest.approx(1, abs=1e-12)
+
+
+@pytest.mark.parametrize("name", [torch.asinh, "tanh", "erf", "sin", "hardtanh", "linear"])
+def test_matched_weights_remove_the_correction_at_any_ratio(name):
+    match = pairs.match_kurtosis(name)
+    phi = firstlight.activations.get(name)
+    m = firstlight.activations
+    rho = float(m.fourth(phi, 1.0)) / float(m.second(phi, 1.0)) ** 2  # by the other room's quadrature
+    assert (match.law.excess_kurtosis + 3) * rho == pytest.approx(3, rel=1e-9)
+    assert match.law.variance == pytest.approx(1, rel=1e-12)
+
+
+def test_an_activation_that_is_zero_is_refused():
+    with pytest.raises(DomainError, match="E φ² > 0"):
+        pairs.match_kurtosis(lambda x: 0 * x)
 
 
 def test_relu_cannot_be_matched():
