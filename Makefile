@@ -7,7 +7,7 @@ JOBS   ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 HOOK   := --jaxtyping-packages=firstlight,beartype.beartype
 
-.PHONY: help setup demo test test-slow test-browser test-compat lint format types docs wheel bench clean
+.PHONY: help setup demo test test-slow test-browser test-compat lint format types docs changelog wheel bench clean
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
 
@@ -47,18 +47,22 @@ test-compat: $(VENV)/.compat  ## audits of third-party architectures
 	$(PYTEST) -n $(JOBS) tests -m compat
 
 lint: setup  ## ruff, rules and format
-	$(BIN)/ruff check src tests benchmarks docs
-	$(BIN)/ruff format --check src tests benchmarks docs
+	$(BIN)/ruff check src tests benchmarks docs scripts
+	$(BIN)/ruff format --check src tests benchmarks docs scripts
 
 format: setup  ## rewrite the code in the house format
-	$(BIN)/ruff check --fix src tests benchmarks docs
-	$(BIN)/ruff format src tests benchmarks docs
+	$(BIN)/ruff check --fix src tests benchmarks docs scripts
+	$(BIN)/ruff format src tests benchmarks docs scripts
 
 types: setup  ## mypy
 	$(BIN)/mypy
 
 docs: $(VENV)/.docs  ## build the documentation, warnings are errors
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+
+changelog: setup  ## show what the next release will say of itself
+	$(PIP) install -c constraints.txt towncrier
+	$(BIN)/python -m towncrier build --draft --version next
 
 wheel: setup  ## build the wheel and run its command in a fresh environment
 	rm -rf dist build/wheel-env
