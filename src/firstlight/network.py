@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from firstlight.errors import DomainError
@@ -233,9 +234,9 @@ class RandomNetwork:
         """The law of the weights of layer 1 as an object."""
         return _law_as_object(self.first_layer)
 
-    @property
+    @cached_property
     def phi(self) -> Activation:
-        """The activation as an object."""
+        """The activation as an object, made once."""
         from firstlight import activations
 
         if isinstance(self.activation, str):

@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from firstlight.activations._known import found
+from firstlight.activations._symmetry import Function, Parity, degree_of, parity_of
 from firstlight.errors import DomainError
 from firstlight.gauss import as_float64, find_kinks
 
-Parity = Literal["odd", "even"]
-Function = Callable[[Tensor], Tensor]
-
-_POINTS = torch.tensor([0.0731, 0.29, 0.5511, 0.83, 1.37, 2.113, 3.71, 5.9], dtype=torch.float64)
 # An eighth-order central difference: weights of f(x + kh) − f(x − kh) for k = 1 … 4.
 _DIFFERENCE = (4 / 5, -1 / 5, 4 / 105, -1 / 280)
 
@@ -127,7 +124,9 @@ class Activation:
 def from_callable(f: Any, name: str | None = None) -> Activation:
     """Make an activation of an ``nn.Module`` or of a callable of one tensor, array or float.
 
-    Kinks, parity and degree of homogeneity are detected. See ``gauss.as_float64`` for what is accepted.
+    Kinks are found by ``gauss.find_kinks``. A parity or a degree of homogeneity is accepted where it holds from
+    1e-9 to 1e9 on both sides of zero and around every kink; otherwise there is none, and nothing relies on it.
+    See ``gauss.as_float64`` for what is accepted.
 
     Raises
     ------
@@ -143,13 +142,19 @@ def from_callable(f: Any, name: str | None = None) -> Activation:
     """
     function, differentiable = as_float64(f)
     kinks = find_kinks(function)
+    places = tuple(kink.at for kink in kinks)
+    jumps = tuple(kink.at for kink in kinks if kink.order == 0)
+    parity = parity_of(function, places)
+    if parity is not None:
+        # what was found on one side is there on the other
+        places, jumps = (tuple(sorted({*at, *(0.0 - k for k in at)})) for at in (places, jumps))
     return Activation(
         name=name or _name_of(f),
         function=function if not differentiable or isinstance(f, torch.nn.Module) else f,
-        kinks=tuple(kink.at for kink in kinks),
-        jumps=tuple(kink.at for kink in kinks if kink.order == 0),
-        parity=_parity(function),
-        degree=_degree(function),
+        kinks=places,
+        jumps=jumps,
+        parity=parity,
+        degree=degree_of(function, places),
         differentiable=differentiable,
     )
 
@@ -158,32 +163,3 @@ def _name_of(f: Callable[..., Any]) -> str:
     if isinstance(f, torch.nn.Module):
         return type(f).__name__
     return getattr(f, "__name__", type(f).__name__)
-
-
-def _parity(f: Function) -> Parity | None:
-    with torch.no_grad():
-        right, left = f(_POINTS), f(-_POINTS)
-    if not bool(torch.isfinite(right + left).all()):
-        return None
-    if torch.allclose(right, left, rtol=1e-12, atol=1e-15):
-        return "even"
-    if torch.allclose(right, -left, rtol=1e-12, atol=1e-15):
-        return "odd"
-    return None
-
-
-def _degree(f: Function) -> float | None:
-    """D if both halves are multiples of |z|^d, judged over ten octaves."""
-    with torch.no_grad():
-        degrees = []
-        for side in (1.0, -1.0):
-            y = f(side * 2.0 ** torch.arange(-5, 6, dtype=torch.float64))
-            if bool((y == 0).all()):
-                continue
-            ratio = torch.log2((y[1:] / y[:-1]).abs())
-            if not bool(torch.isfinite(ratio).all()) or float(ratio.max() - ratio.min()) > 1e-9:
-                return None
-            degrees.append(float(ratio.mean()))
-    if not degrees or max(degrees) - min(degrees) > 1e-9:
-        return None
-    return round(degrees[0], 9) + 0.0

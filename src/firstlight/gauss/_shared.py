@@ -27,6 +27,8 @@ _MOST = 512
 _MOST_PANELS = 400
 _SPLIT = 4
 _ROUNDS = 6
+# Panels whose sums are one matrix product, which grows with their square.
+_MOST_ALONE = 64
 # So many panels that fail together oscillate; fewer have kinks.
 _MANY_AT_ONCE = 6
 _UNDERFLOW = -650.0
@@ -102,7 +104,7 @@ def _nodes(
     r = rule()
     half = np.diff(edges) / 2
     offset = (edges[1:] + edges[:-1])[:, None] / 2 + half[:, None] * r.nodes.numpy()
-    one = _product(offset, half, low) if low == high else None
+    one = _product(offset, half, low) if low == high and len(half) <= _MOST_ALONE else None
     sums = (one[1].sum(axis=1), np.ascontiguousarray(one[0][:, len(half) :])) if one is not None else None
     return SharedNodes(torch.from_numpy(mean + offset), edges, half, offset, one, sums)
 

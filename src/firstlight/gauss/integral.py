@@ -54,7 +54,7 @@ def edges_of(mean: Tensor, std: Tensor, kinks: Sequence[float]) -> Tensor:
     """Panel edges of each pair in units of its standard deviation, sorted; (pairs, edges)."""
     base = torch.tensor(_EDGES, dtype=torch.float64)
     parts = [base.expand(len(mean), -1)]
-    points = list(kinks)
+    points = _within(kinks, mean, std)
     widest = float(std.abs().max()) if len(std) else 0.0
     if widest > 1.5:
         # An activation lives on scales near 1: grade towards zero where the Gaussian is wide.
@@ -69,6 +69,15 @@ def edges_of(mean: Tensor, std: Tensor, kinks: Sequence[float]) -> Tensor:
     # A zero standard deviation puts a kink at ±inf or NaN: it then only makes an empty panel.
     edges = torch.nan_to_num(torch.cat(parts, 1), nan=_EDGES[-1]).clamp(_EDGES[0], _EDGES[-1])
     return edges.sort(1).values
+
+
+def _within(kinks: Sequence[float], mean: Tensor, std: Tensor) -> list[float]:
+    """The kinks that are inside the range of at least one Gaussian."""
+    if len(kinks) < 32 or len(mean) == 0:
+        return list(kinks)
+    reach = _EDGES[-1] * std.abs()
+    low, high = float((mean - reach).min()), float((mean + reach).max())
+    return [k for k in kinks if low <= k <= high]
 
 
 class _Work:
@@ -207,7 +216,8 @@ def _of_pairs(
         return y
 
     edges = edges_of(own_m, own_s, kinks)
-    result = integrate_panels(at, edges[:, edges.shape[1] // 2 :] if even else edges, rtol=rtol)
+    # kinks may be declared on one side of zero only
+    result = integrate_panels(at, edges.clamp_min(0.0) if even else edges, rtol=rtol)
     if shared is None:
         return result
     value, error = (torch.from_numpy(v) for v in (shared.value, shared.error))
@@ -242,8 +252,8 @@ def _run(work: _Work, edges: Tensor, rtol: float | int, floor: Tensor, most: int
     """Evaluate the first panels, extend the tails, refine; true if the tolerance was met."""
     low, high = edges[:, :-1].reshape(-1), edges[:, 1:].reshape(-1)
     owner = torch.arange(work.pairs).repeat_interleave(edges.shape[1] - 1)
-    if edges.shape[1] > len(_EDGES):
-        wide = high > low
+    wide = high > low
+    if not bool(wide.all()):
         low, high, owner = low[wide], high[wide], owner[wide]
     value, error, total, ends = work.panels(low, high, owner)
     work.add(owner, value, error, total)

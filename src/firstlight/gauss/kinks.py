@@ -2,53 +2,54 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from firstlight.gauss._rules import rule
+from firstlight.gauss._search import NARROW, Search, precision
 
-_REACH = 64.0
+_FURTHEST = 1e9
 # An irrational shift: a kink that fell on a panel's end would not be seen.
 _SHIFT = 0.4142135623730951 / 7
-_ROUNDS = 52
-# A function that is still unresolved on a panel this narrow is called not smooth there.
-_NARROW = 2.6e-4
-# In single precision rounding hides what is finer than this.
-_NARROW_SINGLE = 1e-2
-_MOST_PANELS = 4096
-_MOST_KINKS = 128
-_UNDERFLOW = 1e-290
+# The part of the line that is searched first; a function with more kinks there than this is called rough.
+_INNER = 8.0
+_MOST_KINKS, _AT_ONCE = 4096, 400
+_COARSE = 9e-11
 
 
 class Kink(NamedTuple):
-    """A point where a function is not smooth: order 0 jumps, 1 bends, 2 has a jump in a higher derivative."""
+    """A point where a function is not smooth: order 0 jumps, 1 bends, 2 has a jump in a higher derivative.
+
+    A narrow feature, which a quadrature could step over, is marked by three points of order 2.
+    """
 
     at: float
     order: int
 
 
-def find_kinks(f: Callable[[Tensor], Tensor], *, reach: float | int = _REACH) -> tuple[Kink, ...]:
-    """Find the points in [−reach, reach] where f is not smooth.
+def find_kinks(f: Callable[[Tensor], Tensor], *, reach: float | int | None = None) -> tuple[Kink, ...]:
+    """Find the points where f is not smooth, from 1e-9 to 1e9 on both sides of zero.
 
-    Panels whose Legendre series does not converge are halved: on a smooth function this ends early, at a kink
-    it never does. Functions with features narrower than about 1e-3 may be called not smooth; an extra point
-    costs a quadrature nothing. A function computed in single precision is judged with that precision.
+    Octaves on which a Legendre series does not converge, or does not pass through the values between its nodes,
+    are halved: on a smooth function this ends early, at a kink it never does. Features narrower than 1e-3 of their
+    distance from zero may be missed, and smooth ones called not smooth; an extra point costs a quadrature nothing.
+    A function computed in single precision is judged with that precision.
 
     Parameters
     ----------
     f
         Entry-by-entry function of a float64 tensor.
     reach
-        Half width of the searched interval.
+        Half width of the searched interval; 1e9 if None.
 
     Returns
     -------
     tuple of Kink
-        In order of position; empty for a smooth function, or for one so rough that nothing can be said
-        (more than 128 points, or noise).
+        In order of position; empty for a smooth function, or for one so rough that nothing can be said (more than
+        4096 points in [−8, 8], or noise). Where the points further out are too many, the inner ones are given.
 
     Examples
     --------
@@ -60,92 +61,95 @@ def find_kinks(f: Callable[[Tensor], Tensor], *, reach: float | int = _REACH) ->
     ((Kink(at=0.0, order=0),), ())
     """
     with torch.no_grad():
-        spans = _rough_spans(f, reach)
-        found = [Kink(at, _order(f, at)) for at in _merge(spans)]
-    return tuple(found) if len(found) <= _MOST_KINKS else ()
+        eps = precision(f)
+        spans = _spans(Search(f, eps), reach)
+        if spans is None:
+            # some functions are computed with fewer digits near zero than elsewhere
+            spans = _spans(Search(f, max(eps, _COARSE)), reach) or []
+        points = _merge(sorted(spans))
+        return tuple(map(Kink, points, _orders(f, points)))
 
 
-def _rough_spans(f: Callable[[Tensor], Tensor], reach: float | int) -> list[tuple[float, float]]:
-    """The narrowest panels that never got resolved."""
-    r = rule()
-    count = 2 * int(reach)
-    edges = torch.linspace(-reach, reach, count + 1, dtype=torch.float64) + _SHIFT
-    low, high = edges[:-1], edges[1:]
-    spans: dict[float, tuple[float, float]] = {}
-    eps = 6e-8 if _is_single(f) else 1.1e-16
-    for _ in range(_ROUNDS):
-        half = (high - low)[:, None] / 2
-        y = f((high + low)[:, None] / 2 + half * r.nodes)
-        y = torch.where(torch.isfinite(y), y, torch.zeros_like(y))
-        top = y.abs().amax(-1)
-        spread = y.amax(-1) - y.amin(-1)
-        tail = (y @ r.tail).abs().amax(-1)
-        # f is rounded, and so is its argument: the second shows where f is small but steep.
-        noise = 100 * eps * (top + torch.maximum(low.abs(), high.abs()) * spread / (high - low)) + _UNDERFLOW
-        rough = (tail > 1e-11 * spread) & (tail > noise)
-        if int(rough.sum()) * 2 > _MOST_PANELS:
-            return []
-        low, high = low[rough], high[rough]
-        narrow = _NARROW if eps < 1e-10 else _NARROW_SINGLE
-        for a, b in zip(low.tolist(), high.tolist()):
-            if b - a < narrow:
-                spans = {key: s for key, s in spans.items() if not (s[0] <= a and b <= s[1])}
-                spans[a] = (a, b)
-        if len(low) == 0:
+def _spans(search: Search, reach: float | int | None) -> list[tuple[float, float]] | None:
+    """Narrow panels that are not resolved; None if they are too many around zero."""
+    rings = _rings(search.smallest, _FURTHEST if reach is None else float(reach))
+    # all at once, which is enough for nearly every function
+    spans = search.rough(*(torch.cat(ends) for ends in zip(*rings)), most=_AT_ONCE)
+    if spans is not None:
+        return spans
+    for low, high in rings:
+        found = search.rough(low, high, most=_MOST_KINKS - len(spans or ()))
+        if found is None:
             break
-        middle = (low + high) / 2
-        keep = (middle > low) & (middle < high)
-        low, high = (
-            torch.cat([low[keep], middle[keep]]),
-            torch.cat([middle[keep], high[keep]]),
+        spans = (spans or []) + found
+    return spans
+
+
+def _rings(smallest: float, reach: float) -> list[tuple[Tensor, Tensor]]:
+    """Octaves around zero, then further and further out, as pairs of lower and upper ends."""
+    # the ends are shifted away from round numbers, and from each other's mirror images
+    left, right = -(1 - _SHIFT / 3), 1 + _SHIFT / 2
+    inner = min(_INNER, reach)
+    halvings = max(0, math.ceil(math.log2(inner / smallest)))
+    ends = inner * 2.0 ** torch.arange(-halvings, 1, dtype=torch.float64)
+    edges = torch.cat([left * ends.flip(0), right * ends])
+    rings = [(edges[:-1], edges[1:])]
+    start = float(ends[-1])
+    while start < reach:
+        own = torch.tensor([start, min(2 * start, reach)], dtype=torch.float64)
+        start = float(own[1])
+        rings.append(
+            (torch.stack([left * own[1], right * own[0]]), torch.stack([left * own[0], right * own[1]]))
         )
-    return sorted(spans.values())
-
-
-def _is_single(f: Callable[[Tensor], Tensor]) -> bool:
-    """Whether f is computed in single precision: a step of 1e-12 is lost on it where a step of 1e-3 is not."""
-    x = torch.linspace(-2.9, 3.1, 97, dtype=torch.float64)
-    y = f(x)
-    changing = (f(x * 1.001) - y).abs() > 1e-6 * y.abs()
-    return int(changing.sum()) >= 8 and bool((f(x * (1 + 1e-12)) == y)[changing].all())
+    return rings
 
 
 def _merge(spans: list[tuple[float, float]]) -> list[float]:
-    """One point for each cluster of narrow panels, as round a number as the panel allows."""
+    """One point for each cluster of narrow panels, in the narrowest of them."""
     points: list[float] = []
-    last = -float("inf")
+    last, width = -math.inf, math.inf
     for low, high in spans:
-        if low - last > _NARROW:
+        own = high - low
+        if low - last > NARROW * min(1.0, abs(low)) + 2 * own:
             points.append(_roundest(low, high))
-        elif high - low < 1e-9:
-            points[-1] = _roundest(low, high)
-        last = high
-    return points
+            width = own
+        elif own < 0.1 * width:
+            points[-1], width = _roundest(low, high), own
+        last = max(high, last)
+    return sorted(set(points))
 
 
 def _roundest(low: float, high: float) -> float:
     middle = (low + high) / 2
-    slack = max(high - low, 1e-15)
-    for digits in range(13):
-        candidate = round(middle, digits)
+    slack = max(high - low, 1e-15 * min(1.0, max(abs(low), abs(high))))
+    digits = 0 if abs(middle) > 1e-3 else max(0, -math.ceil(math.log10(max(abs(middle), 1e-12))))
+    if low - slack <= 0.0 <= high + slack:
+        return 0.0
+    for places in range(digits, digits + 13):
+        candidate = round(middle, places)
         if low - slack <= candidate <= high + slack:
             return candidate + 0.0
     return middle
 
 
-def _order(f: Callable[[Tensor], Tensor], at: float) -> int:
-    """0 if f itself jumps, 1 if its slope does, 2 otherwise."""
-    unit = max(1.0, abs(at))
-    steps = torch.tensor([1e-4, 2e-4, 1e-9], dtype=torch.float64) * unit
-    right, left = f(at + steps), f(at - steps)
-    size = float(torch.stack([right, left]).abs().max()) + 1e-300
+def _orders(f: Callable[[Tensor], Tensor], points: list[float]) -> list[int]:
+    """0 where f itself jumps, 1 where its slope does, 2 otherwise."""
+    if not points:
+        return []
+    at = torch.tensor(points, dtype=torch.float64)
+    gaps = torch.diff(at, prepend=at.new_full((1,), -math.inf), append=at.new_full((1,), math.inf))
+    unit = torch.minimum(at.abs().clamp_min(1.0), 1e3 * torch.minimum(gaps[1:], gaps[:-1]))
+    # a step that rounding swallows sees no jump
+    steps = torch.stack([1e-4 * unit, 2e-4 * unit, torch.maximum(1e-12 * unit, 4e-15 * at.abs())])
+    right, left, here = f(at + steps), f(at - steps), f(at[None])[0]
+    size = torch.cat([right, left]).abs().amax(0) + 1e-300
     slopes = (right[1] - right[0]) / steps[0], (left[0] - left[1]) / steps[0]
-    steep = max(abs(float(slopes[0])), abs(float(slopes[1])))
-    gap = abs(float(right[2] - left[2]))
-    if gap > 4 * steps[2] * steep + 1e-12 * size and gap > 1e-3 * abs(float(right[0] - left[0])):
-        return 0
-    bend = abs(float(slopes[0] - slopes[1]))
+    steep = torch.maximum(slopes[0].abs(), slopes[1].abs())
+    gap = (right[2] - left[2]).abs()
+    # a bend that is misplaced by rounding looks like a jump of its slope times the displacement
+    jumps = (gap > 1e-7 * unit * steep + 1e-12 * size) & (gap > 1e-3 * (right[0] - left[0]).abs())
+    bend = (slopes[0] - slopes[1]).abs()
     # A smooth curve also turns between the two stencils: by three steps times its curvature.
-    here = f(torch.tensor([float(at)], dtype=torch.float64))[0]
-    curved = max(abs(float(side[1] - 2 * side[0] + here)) for side in (right, left)) / float(steps[0])
-    return 1 if bend > 8 * curved + 1e-6 * max(steep, size) else 2
+    curved = torch.stack([(side[1] - 2 * side[0] + here).abs() for side in (right, left)]).amax(0) / steps[0]
+    bends = bend > 8 * curved + 1e-6 * torch.maximum(steep, size)
+    return torch.where(jumps, 0, torch.where(bends, 1, 2)).tolist()
