@@ -30,6 +30,7 @@ ASSUMPTIONS = {
 DENSITY_ASSUMPTIONS = {
     "q": "second-moment recursion over the propagated law of z",
     "kurtosis": "law of z under independent units of a layer",
+    "lost": "error estimate of the cdf: mass that the grid does not hold, and the change from an eighth of the points",
     "ks": "law of z under independent units of a layer, which they are not: depth over width tells how much, and "
     "experiments.independence.beside_networks (--against) measures it",
 }
@@ -60,7 +61,7 @@ def predict(
     level
         ``"mean-field"``: infinite width, with kurtosis to leading order in depth/width. ``"density"``: the
         whole law of z at this width under independent units (``theory.propagate_density``), which gives ``ks``,
-        ``ks_standardised`` and ``kurtosis`` too.
+        ``ks_standardised`` and ``kurtosis`` too, and in ``lost`` an error estimate of the law.
     batch
         Samples that a ``norm`` of ``"batch"`` or ``"batch-uncentred"`` sees, with correlation ``c0`` between any
         two of them; None for infinitely many. The growth is then the rate of Yang et al. (2019).
@@ -114,7 +115,7 @@ def predict(
 
         laws = propagate_density(network, q1=q1)
         columns |= {"q": laws.q, "var": laws.q, "kurtosis": laws.kurtosis}
-        columns |= {"ks": laws.ks, "ks_standardised": laws.ks_standardised}
+        columns |= {"ks": laws.ks, "ks_standardised": laws.ks_standardised, "lost": laws.lost}
     meta = _meta(network, layer, path.q, level, float(q0), float(c0))
     if layer.norm in ("batch", "batch-uncentred"):
         meta |= {"batch": batch, "assumptions": meta["assumptions"] | {"growth": BATCH_ASSUMPTION}}

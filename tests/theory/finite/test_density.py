@@ -11,20 +11,15 @@ from firstlight.network import RandomNetwork
 from firstlight.theory import propagate_density
 
 
-def draw_layers(net, depth, count, seed):
+def draw_layers(net, depth, count, seed, q1=1.0):
     """Units that are independent by construction: every summand comes from its own shuffled population."""
     g = torch.Generator().manual_seed(seed)
-    z = torch.randn(count, generator=g, dtype=torch.float64)
+    z = math.sqrt(q1) * torch.randn(count, generator=g, dtype=torch.float64)
     n = net.widths[0]
     for _ in range(depth - 1):
         total = torch.zeros(count, dtype=torch.float64)
         for _ in range(n):
-            if net.weight_law == "normal":
-                w = torch.randn(count, generator=g, dtype=torch.float64)
-            elif net.weight_law == "uniform":
-                w = 2 * torch.rand(count, generator=g, dtype=torch.float64) - 1
-            else:
-                w = torch.randint(0, 2, (count,), generator=g).double() * 2 - 1
+            w = net.law.sample((count,), generator=g, dtype=torch.float64)
             total += w * net.phi(z[torch.randperm(count, generator=g)])
         z = total * net.sigma_w / math.sqrt(n)
         z += net.sigma_b * torch.randn(count, generator=g, dtype=torch.float64)
@@ -97,6 +92,115 @@ def test_predict_at_this_level_and_its_time():
     assert time.process_time() - start < 5.0
     assert np.isfinite(profile["ks"]).all()
     assert profile["ks_standardised"][-1] < profile["ks"][-1]
+
+
+def test_relu_with_signs_for_weights():
+    """Width 3: excess kurtosis 2 + 2K/3 − 3 from K = 3, and atoms where all or some units are off."""
+    net = RandomNetwork(depth=5, width=3, activation="relu", sigma_w=2**0.5, weight_law="rademacher")
+    laws = propagate_density(net, q1=2.0)
+    raw = [3.0]
+    for _ in range(4):
+        raw.append(2 + 2 * raw[-1] / 3)
+    assert laws.kurtosis + 3 == pytest.approx(raw, rel=1e-12)
+    assert laws.kurtosis[2:] == pytest.approx([1.667, 2.111, 2.407], abs=5e-4)
+    assert laws.q == pytest.approx(2.0, rel=1e-12)
+    assert laws.atom[1] == pytest.approx(1 / 8, rel=1e-9)
+
+
+def test_relu_with_infinite_fourth_moments():
+    net = RandomNetwork(depth=5, width=3, activation="relu", weight_law="student(3)")
+    laws = propagate_density(net, q1=1.0)
+    assert laws.q == pytest.approx([1, 1.5, 2.25, 3.375, 5.0625], rel=1e-12)
+    assert np.isinf(laws.kurtosis[1:]).all()
+    assert laws.lost.max() < 0.01
+
+
+def test_one_unit_a_layer():
+    """ReLU, n = 1: E z⁴ grows by 6 a layer, half of the mass goes to 0, and the rest is |G₁ … G_l| in law."""
+    net = RandomNetwork(depth=5, width=1, activation="relu", sigma_w=2**0.5)
+    laws = propagate_density(net, q1=1.0)
+    assert laws.kurtosis[-1] == pytest.approx(3885, rel=1e-12)
+    assert laws.atom == pytest.approx(1 - 0.5 ** np.arange(5), rel=1e-9)
+    g = np.random.default_rng(0).standard_normal((200_000, 3))
+    size = np.sort(np.abs(2 * g.prod(axis=1)))
+    mine = (2 * np.interp(size, laws.x[2], laws.cdf[2]) - 1 - 0.75) / 0.25
+    assert np.abs(mine - np.arange(1, 200_001) / 200_000).max() < 1.95 / math.sqrt(200_000)
+
+
+def test_sums_of_signs_are_binomial():
+    net = RandomNetwork(depth=4, width=3, activation="sign", weight_law="rademacher")
+    laws = propagate_density(net, q1=1.0)
+    places = np.array([-1e-9, 1e-9]) + 1 / math.sqrt(3)
+    assert np.diff(np.interp(places, laws.x[3], laws.cdf[3])) == pytest.approx(3 / 8, abs=1e-9)
+    even = propagate_density(net.with_(width=4), q1=1.0)
+    # with 4 signs, P(z = 0) = 6/16 in layer 2; then each term is 0 with that probability
+    off = 6 / 16
+    third = sum(
+        math.comb(4, k) * (1 - off) ** k * off ** (4 - k) * (math.comb(k, k // 2) / 2**k if k % 2 == 0 else 0)
+        for k in range(5)
+    )
+    assert even.atom[:3] == pytest.approx([0, 0.375, third], rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("fields", "q1"),
+    [
+        ({"width": 2, "activation": "gelu", "weight_law": "student(3)"}, 1.0),
+        ({"width": 3, "activation": lambda x: torch.clamp(x, -6, 8), "sigma_w": 1.3}, 100.0),
+        ({"width": 3, "activation": lambda x: (x > 0.5).to(x.dtype), "sigma_w": 1.5, "sigma_b": 0.5}, 1.0),
+        (
+            {
+                "width": 3,
+                "activation": "tanh",
+                "sigma_w": 1.5,
+                "weight_law": "discrete(0: 0.5, 1: 0.25, 3: 0.25)",
+            },
+            1.0,
+        ),
+        ({"width": 2, "activation": "hardtanh", "sigma_w": 2.0, "weight_law": "rademacher"}, 1.0),
+        ({"width": 1, "activation": "gelu", "sigma_w": 1.5, "sigma_b": 0.3, "weight_law": "arcsine"}, 1.0),
+        ({"width": 2, "activation": "erf", "sigma_w": 3.0, "weight_law": "arcsine"}, 1.0),
+        ({"width": 1, "activation": "tanh", "sigma_w": 1.5, "weight_law": "uniform"}, 1.0),
+    ],
+)
+def test_odd_laws_and_functions_against_monte_carlo(fields, q1):
+    net, count = RandomNetwork(depth=4, **fields), 60_000
+    laws, z = propagate_density(net, q1=q1), draw_layers(net, 4, count, seed=2, q1=q1)
+    square = z**2
+    heavy = not math.isfinite(laws.kurtosis[3])
+    assert heavy or abs(square.mean() - laws.q[3]) < 5 * 2**0.5 * square.std() / math.sqrt(count)
+    # between atoms: no quantile stands on one
+    at = np.quantile(np.abs(z), np.linspace(0.005, 0.995, 200)) + 1.3e-5 * math.sqrt(q1)
+    drawn = np.searchsorted(np.sort(np.abs(z)), at, side="right") / count
+    mine = 2 * np.interp(at, laws.x[3], laws.cdf[3], right=1.0) - 1
+    assert np.abs(mine - drawn).max() < 2 * 1.95 / math.sqrt(count) + laws.lost[3]
+    assert abs(np.mean(z == 0) - laws.atom[3]) < 2 * 2 / math.sqrt(count) + 1e-6
+
+
+def test_the_first_layer_has_its_own_law():
+    net = RandomNetwork(depth=2, width=5, activation="tanh", first_layer="rademacher", in_features=3)
+    laws = propagate_density(net, q1=3.0)
+    # three signs: |z| = 3 with probability 1/4, else 1
+    assert laws.q[0] == 3.0
+    assert laws.kurtosis[0] == pytest.approx(-2 / 3)
+    inside = np.interp([0.999, 1.001, 2.999, 3.001], laws.x[0], laws.cdf[0])
+    assert inside == pytest.approx([0.5, 0.875, 0.875, 1.0], abs=1e-6)
+
+
+def test_what_the_grid_cannot_hold_is_refused():
+    cubes = RandomNetwork(depth=5, width=2, activation=lambda x: x**3, sigma_w=0.5)
+    with pytest.raises(DomainError, match="spans more decades than the grid"):
+        propagate_density(cubes, q1=1.0)
+    with pytest.raises(DomainError, match="simulate the network"):
+        firstlight.predict(
+            cubes.with_(activation="relu", weight_law="weibull(0.5)", depth=4, width=3), level="density"
+        )
+
+
+def test_predict_shows_what_was_lost():
+    profile = firstlight.predict(RandomNetwork(depth=4, width=4, activation="gelu"), level="density")
+    assert (profile["lost"] < 0.01).all()
+    assert "error estimate" in profile.meta["assumptions"]["lost"]
 
 
 def test_bad_input_is_named():
