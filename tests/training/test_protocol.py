@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 import warnings
 from dataclasses import asdict, replace
 
@@ -11,7 +12,7 @@ import torch
 
 from firstlight.builders import NormOptions, isometric_mlp
 from firstlight.data import Dataset, load
-from firstlight.errors import DomainError, LoadError, PropagationWarning
+from firstlight.errors import DomainError, LoadError, PropagationWarning, RunError
 from firstlight.experiments import meterez2024
 from firstlight.training import Epoch, accuracy, load_checkpoint, save_checkpoint, train
 
@@ -91,7 +92,7 @@ def test_an_interrupted_save_leaves_the_old_file(tmp_path):
     save_checkpoint(path, {"epoch": 1})
 
     class Unwritable:
-        def __reduce__(self):
+        def tolist(self):
             raise RuntimeError("interrupted")
 
     with pytest.raises(RuntimeError, match="interrupted"):
@@ -177,3 +178,66 @@ def test_a_thousand_layers_learn_digits():
             meterez2024.Setting(depth=1000, weights="normal"), first, second, epochs=1
         )
     assert bad.diverged or bad.history[-1].train_accuracy < 0.3
+
+
+def other_targets(data):
+    return replace(data, targets=data.targets.flip(0))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"activation": "tanh"}, "another architecture, activation or gain"),
+        ({"gain_exponent": 0.2}, "another architecture, activation or gain"),
+        ({"norm": NormOptions(eps=1e-3)}, "another architecture, activation or gain"),
+        ({"norm": NormOptions(centred=False)}, "another architecture, activation or gain"),
+        ({"data": task(100, seed=3)}, "same data"),
+        ({"data": other_targets(task(100))}, "same data"),
+        ({"test": task(100, seed=3)}, "same test data"),
+        ({"batch": 25}, "batch"),
+        ({"seed": 5}, "seed"),
+    ],
+)
+def test_a_checkpoint_of_another_run_is_refused(tmp_path, change, message):
+    def go(*, epochs, activation="sin", gain_exponent=0.4, norm=None, data=None, test=None, **options):
+        model = isometric_mlp(
+            12, 3, depth=4, width=16, activation=activation, gain_exponent=gain_exponent,
+            norm=norm or NormOptions(), generator=torch.Generator().manual_seed(0),
+        )  # fmt: skip
+        options = {"batch": 50, "checkpoint": tmp_path / "run.pt"} | options
+        return train(model, data or task(100), test or task(100), epochs=epochs, **options)
+
+    go(epochs=1)
+    assert go(epochs=2).resumed_from == 1
+    with pytest.raises(LoadError, match=message):
+        go(epochs=3, **change)
+    assert go(epochs=3).resumed_from == 2
+
+
+def test_flipped_bits_in_a_checkpoint_are_found(tmp_path):
+    path, data = tmp_path / "run.pt", task(100)
+    train(build(), data, data, epochs=1, batch=50, checkpoint=path)
+    whole, rng = path.read_bytes(), random.Random(0)
+    for _ in range(100):
+        changed = bytearray(whole)
+        changed[rng.randrange(len(whole))] ^= 1 << rng.randrange(8)
+        path.write_bytes(changed)
+        with pytest.raises(LoadError):
+            load_checkpoint(path)
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_name_from_outside_stays_in_the_folder_of_checkpoints(tmp_path):
+    data = replace(task(120), name=f"{tmp_path}/else/set.npz")
+    setting = meterez2024.Setting(depth=3, width=12, learning_rate=0.05)
+    meterez2024.train_setting(setting, data, data, epochs=1, checkpoints=tmp_path / "kept")
+    assert [p.suffix for p in (tmp_path / "kept").iterdir()] == [".pt"]
+    assert [p.name for p in tmp_path.iterdir()] == ["kept"]
+    assert (tmp_path / "kept").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_second_process_is_kept_out_of_a_checkpoint(tmp_path):
+    from firstlight.files import locked
+
+    with locked(tmp_path / ".run.pt.lock", "a test"), pytest.raises(RunError, match="another process"):
+        train(build(), task(100), task(100), epochs=1, batch=50, checkpoint=tmp_path / "run.pt")

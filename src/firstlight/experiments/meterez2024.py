@@ -19,6 +19,7 @@ from torch.nn import functional
 from firstlight.builders import LogGradients, NormOptions, isometric_mlp, log_gradients
 from firstlight.data import Dataset, load
 from firstlight.errors import PropagationWarning
+from firstlight.files import named_inside, own_folder
 from firstlight.theory import batchnorm
 from firstlight.training import TrainingRun, train
 
@@ -284,10 +285,10 @@ def train_setting(
         weights=setting.weights,  # type: ignore[arg-type]
         norm=NormOptions(track_running_stats=True), generator=torch.Generator().manual_seed(seed),
     )  # fmt: skip
-    name = f"{data.name}-{setting.label}-{seed}".replace(", ", "-").replace(" ", "")
+    name = f"{data.name}-{setting.label}-{seed}"
     return train(
         model, data, test, epochs=epochs, learning_rate=setting.learning_rate, seed=seed, on_epoch=on_epoch,
-        checkpoint=None if checkpoints is None else Path(checkpoints) / f"{name}.pt",
+        checkpoint=None if checkpoints is None else named_inside(own_folder(checkpoints), name, ".pt"),
     )  # fmt: skip
 
 

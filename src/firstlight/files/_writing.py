@@ -1,16 +1,36 @@
-"""Writing a report whole or not at all."""
+"""Writing a file whole or not at all."""
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+import re
 import tempfile
 from pathlib import Path
 
 from firstlight.errors import FirstlightError
 
+_TEMPORARY = re.compile(r"\.(.+)\.[a-z0-9_]{8}\.part")
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 
 class WriteError(FirstlightError, OSError):
-    """A report that could not be written."""
+    """A file that could not be written.
+
+    Attributes
+    ----------
+    path
+        The file.
+    reason
+        What the system said.
+    full
+        Whether the disk, a quota or a limit of size was the reason.
+    """
+
+    path: Path = Path()
+    reason: str = ""
+    full: bool = False
 
 
 def write_whole(path: str | os.PathLike[str], text: str | bytes) -> Path:
@@ -22,7 +42,7 @@ def write_whole(path: str | os.PathLike[str], text: str | bytes) -> Path:
     Parameters
     ----------
     path
-        Where to write; its folder must exist.
+        Where to write; its folder must exist. A leading ``~`` is the home folder.
     text
         What to write.
 
@@ -43,35 +63,65 @@ def write_whole(path: str | os.PathLike[str], text: str | bytes) -> Path:
     ...     write_whole(f"{folder}/report.html", "<p>σ</p>").read_text(encoding="utf-8")
     '<p>σ</p>'
     """
-    target = Path(path)
+    return replace_whole(expanded(path), text, mode=None)
+
+
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """The path with ``~`` and ``~name`` as home folders, where there are such."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # nobody of this name
+        return Path(path)
+
+
+def replace_whole(target: Path, content: str | bytes, *, mode: int | None) -> Path:
+    """``write_whole`` with the permissions of the file; None for those that a plain ``open`` leaves."""
     temporary: str | None = None
     try:
-        content = text if isinstance(text, bytes) else text.encode("utf-8")
+        data = content if isinstance(content, bytes) else content.encode("utf-8")
         if target.is_dir():
             raise IsADirectoryError(21, "a folder where a file is meant")
-        if target.exists() and not target.is_file():
+        if mode is None and target.exists() and not target.is_file():
             # a pipe or a device, such as /dev/stdout, is written to and never replaced
             with open(target, "wb") as stream:
-                stream.write(content)
+                stream.write(data)
             return target
-        # a link is followed, so that the file it names is replaced and not the link
-        folder = target.resolve().parent
-        handle, temporary = tempfile.mkstemp(prefix=f".{target.name[:80]}.", suffix=".part", dir=folder)
+        # a link is followed, so that the file it names is replaced and not the link; but not out of our own folders
+        place = target.resolve() if mode is None else target
+        handle, temporary = tempfile.mkstemp(prefix=f".{target.name[:80]}.", suffix=".part", dir=place.parent)
         with os.fdopen(handle, "wb") as file:
-            file.write(content)
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, _mode(target))
-        os.replace(temporary, target.resolve())
-    except (OSError, UnicodeEncodeError) as error:
-        if temporary is not None and os.path.exists(temporary):
-            os.unlink(temporary)
+        os.chmod(temporary, _mode(target) if mode is None else mode)
+        os.replace(temporary, place)
+    except (OSError, ValueError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise WriteError(
+        full = getattr(error, "errno", None) in _FULL
+        failure = WriteError(
             f"while writing {target}: expected a file in a folder that can be written to, got: {reason}; "
-            "nothing was written"
-        ) from error
+            f"nothing was written{', free some space and try again' if full else ''}"
+        )
+        failure.path, failure.reason, failure.full = target, reason, full
+        raise failure from error
+    finally:
+        # also when the user stops us: of a write that succeeded nothing has this name any more
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
     return target
+
+
+def sweep_leftovers(folder: Path, name: str | None = None) -> None:
+    """Delete what writers left that were killed: our own temporary files, of one target or of all.
+
+    Whoever calls holds the folder's lock, so that no living writer has such a file.
+    """
+    for path in folder.glob(".*.part"):
+        found = _TEMPORARY.fullmatch(path.name)
+        if found is not None and (name is None or found[1] == name[:80]) and not path.is_dir():
+            with contextlib.suppress(OSError):
+                path.unlink()
 
 
 def _mode(target: Path) -> int:

@@ -179,7 +179,7 @@ def _digest(text: str) -> str:
 
 
 def _footer() -> Markup:
-    from firstlight import __version__
+    from firstlight._version import __version__
 
     return element(
         "footer", escape(f"Written by firstlight {__version__}. This file is complete: it loads nothing.")

@@ -1,35 +1,50 @@
-"""Checkpoints that are whole or absent, and that can be read without running anything."""
+"""Checkpoints: sealed files that are whole or absent, belong to one run, and are read without running anything."""
 
 from __future__ import annotations
 
-import os
-import pickle
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from firstlight.errors import LoadError
+from firstlight.files import (
+    SealError,
+    WriteError,
+    expanded,
+    pack_arrays,
+    read_sealed,
+    unpack_arrays,
+    versions,
+    write_sealed,
+)
 
-FORMAT = "firstlight-training/1"
+FORMAT = "firstlight-training/2"
+_KIND = "checkpoint"
 
 
-def save_checkpoint(path: str | Path, state: Mapping[str, Any]) -> None:
+def save_checkpoint(
+    path: str | Path, state: Mapping[str, Any], *, identity: Mapping[str, Any] | None = None
+) -> None:
     """Write a state of tensors, numbers, texts, lists and dicts; an interruption leaves the old file whole.
+
+    The file is sealed: it carries a checksum, what it belongs to, and the versions of firstlight, torch and numpy. Its
+    rights are 0600.
 
     Parameters
     ----------
     path
-        Where to; the folder is made if it is missing.
+        Where to; the folder is made if it is missing, with the rights 0700.
     state
-        What ``torch.load(weights_only=True)`` can read back.
+        What ``load_checkpoint`` gives back.
+    identity
+        What the state belongs to, such as settings and digests of the data: texts and numbers.
 
     Raises
     ------
-    LoadError
-        If the file cannot be written.
+    DomainError
+        If something in the state is none of these.
+    WriteError
+        If the file cannot be written; it is an ``OSError`` too.
 
     Examples
     --------
@@ -40,43 +55,68 @@ def save_checkpoint(path: str | Path, state: Mapping[str, Any]) -> None:
     ...     load_checkpoint(f"{folder}/run.pt")["epoch"]
     3
     """
-    path = Path(path)
+    target = expanded(path)
+    body = pack_arrays(state)
+    make_parent(target)
+    write_sealed(target, _KIND, _whole(identity), body)
+
+
+def make_parent(target: Path) -> None:
+    """The folder of a checkpoint.
+
+    Raises
+    ------
+    WriteError
+        If it cannot be made.
+    """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise LoadError(
-            f"while saving a checkpoint: cannot write to {path.parent}: {error.strerror}"
-        ) from error
-    part = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            torch.save({"format": FORMAT, **state}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+        failure = WriteError(
+            f"while saving a checkpoint: expected to make the folder {target.parent}, got: {error.strerror or error}; "
+            "choose another"
+        )
+        failure.path, failure.reason = target.parent, error.strerror or str(error)
+        raise failure from error
 
 
-def load_checkpoint(path: str | Path) -> dict[str, Any]:
+def load_checkpoint(path: str | Path, *, identity: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Read a checkpoint; nothing in it is run.
+
+    Parameters
+    ----------
+    path
+        The file.
+    identity
+        What it has to belong to; None for whatever it belongs to. With an identity, the versions have to be those of
+        this process too.
 
     Raises
     ------
     LoadError
-        If the file is missing, damaged, or not one of these checkpoints.
+        If the file is missing, damaged, changed, not one of these checkpoints, or of another identity.
+    TrustError
+        If it belongs to somebody else, or others may write it.
     """
+    target = expanded(path)
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        raise LoadError(
-            f"while loading a checkpoint: expected a file of firstlight.training at {path}, got "
-            f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}; delete it to start anew"
+        state = unpack_arrays(read_sealed(target, _KIND, None if identity is None else _whole(identity)))
+    except SealError as error:
+        if error.fault == "identity":
+            raise
+        what = {"absent": "no file", "format": "another or an older format, or a damaged file"}
+        raise SealError(
+            f"while loading a checkpoint: expected format {FORMAT!r} in {target}, got "
+            f"{what.get(error.fault, error)}; delete it to start anew",
+            error.fault,
         ) from error
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
+    if not isinstance(state, dict):
         raise LoadError(
-            f"while loading a checkpoint: expected format {FORMAT!r} in {path}, got something else; "
-            "delete it to start anew"
+            f"while loading a checkpoint: expected a dict in {target}, got {type(state).__name__}; delete it to start "
+            "anew"
         )
     return state
+
+
+def _whole(identity: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {"format": FORMAT, **versions(), **(identity or {})}

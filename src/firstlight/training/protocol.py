@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,52 +15,11 @@ from torch.nn import functional
 
 from firstlight.builders import log_gradients
 from firstlight.data import Dataset
-from firstlight.errors import DomainError, LoadError
+from firstlight.errors import DomainError
 from firstlight.measure import isometry_gap
-from firstlight.training.checkpoint import load_checkpoint, save_checkpoint
+from firstlight.training._epoch import Epoch
+from firstlight.training._keeper import Keeper
 from firstlight.training.evaluation import accuracy, recalibrated_accuracies
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """What was measured after one epoch; epoch 0 is the network as it was made.
-
-    Attributes
-    ----------
-    epoch
-        Number of epochs trained.
-    loss
-        Mean training loss over the epoch; NaN for epoch 0.
-    train_accuracy, test_accuracy
-        On statistics recalibrated on training data.
-    test_accuracy_batch
-        Each test batch normalised by itself.
-    test_accuracy_running
-        On running averages, if the model tracks them; else NaN.
-    weight_gap, weight_gap_max, weight_gap_middle
-        Isometry gap of the square weight matrices: mean, largest, and mean over the middle half of the layers.
-    feature_gap
-        Isometry gap of the features of the last batch norm, on the first samples: two batches of them, since
-        centring takes a dimension of one. Infinite where the features are rank deficient.
-    log_grad_first, log_grad_last
-        Log norm of the gradient of the first and of the last square weight, on that batch.
-    seconds
-        Wall time of the epoch.
-    """
-
-    epoch: int
-    loss: float = math.nan
-    train_accuracy: float = math.nan
-    test_accuracy: float = math.nan
-    test_accuracy_batch: float = math.nan
-    test_accuracy_running: float = math.nan
-    weight_gap: float = math.nan
-    weight_gap_max: float = math.nan
-    weight_gap_middle: float = math.nan
-    feature_gap: float = math.nan
-    log_grad_first: float = math.nan
-    log_grad_last: float = math.nan
-    seconds: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -116,7 +75,8 @@ def train(
     seed
         Of the order of samples.
     checkpoint
-        File to resume from if it exists, and to write after every epoch, atomically.
+        File to resume from if it exists, and to write after every epoch, atomically. It belongs to this data, this
+        architecture, these settings and these versions of firstlight, torch and numpy.
     on_epoch
         Called with every new `Epoch`, for a log.
 
@@ -130,7 +90,11 @@ def train(
     DomainError
         If there are no classes, or fewer samples than one batch.
     LoadError
-        If the checkpoint is damaged or belongs to another model or protocol.
+        If the checkpoint is damaged, or belongs to another model, other data, another protocol or other versions.
+    RunError
+        If another process trains with this checkpoint.
+    WriteError
+        If the checkpoint cannot be written; that of the epoch before is kept.
 
     References
     ----------
@@ -146,9 +110,24 @@ def train(
     (False, 3)
     """
     targets = _checked(data, test, batch=batch, epochs=epochs)
-    optimiser = torch.optim.SGD(model.parameters(), lr=float(learning_rate))
     protocol = {"learning_rate": float(learning_rate), "batch": batch, "seed": seed, "samples": len(data)}
-    history, diverged = _resume(model, protocol, checkpoint)
+    with Keeper.opened(checkpoint, model, data, test, protocol) as keeper:
+        return _train(model, data, test, targets, epochs, protocol, keeper, on_epoch)
+
+
+def _train(
+    model: nn.Sequential,
+    data: Dataset,
+    test: Dataset,
+    targets: Tensor,
+    epochs: int,
+    protocol: dict[str, Any],
+    keeper: Keeper,
+    on_epoch: Callable[[Epoch], Any] | None,
+) -> TrainingRun:
+    batch, seed = protocol["batch"], protocol["seed"]
+    optimiser = torch.optim.SGD(model.parameters(), lr=protocol["learning_rate"])
+    history, diverged = keeper.resume(model)
     resumed = history[-1].epoch if history else 0
     probe = (data.inputs[:batch], targets[:batch])
     if not history:
@@ -163,16 +142,8 @@ def train(
         row = Epoch(epoch, loss=loss, seconds=time.perf_counter() - start)
         history.append(row if diverged else _measure(model, data, test, probe, row))
         _tell(on_epoch, history[-1])
-        if checkpoint is not None:
-            _save(checkpoint, model, history, diverged, protocol)
+        keeper.save(model, history, diverged)
     return TrainingRun(tuple(history), diverged, resumed)
-
-
-def _save(
-    path: str | Path, model: nn.Module, history: list[Epoch], diverged: bool, protocol: dict[str, Any]
-) -> None:
-    rows = [asdict(one) for one in history]
-    save_checkpoint(path, {"model": model.state_dict(), "history": rows, "diverged": diverged, **protocol})
 
 
 def _checked(data: Dataset, test: Dataset, *, batch: int, epochs: int) -> Tensor:
@@ -257,28 +228,3 @@ def _finite(model: nn.Module) -> bool:
 def _tell(on_epoch: Callable[[Epoch], Any] | None, row: Epoch) -> None:
     if on_epoch is not None:
         on_epoch(row)
-
-
-def _resume(
-    model: nn.Module, protocol: dict[str, Any], checkpoint: str | Path | None
-) -> tuple[list[Epoch], bool]:
-    if checkpoint is None or not Path(checkpoint).exists():
-        return [], False
-    state = load_checkpoint(checkpoint)
-    other = {name: state.get(name) for name in protocol if state.get(name) != protocol[name]}
-    if other:
-        wanted = {name: protocol[name] for name in other}
-        raise LoadError(
-            f"while resuming from {checkpoint}: expected {wanted}, got {other}; use another file or the same "
-            "protocol"
-        )
-    try:
-        model.load_state_dict(state["model"])
-        names = {f.name for f in fields(Epoch)}
-        history = [Epoch(**{k: v for k, v in row.items() if k in names}) for row in state["history"]]
-    except (KeyError, RuntimeError, TypeError) as error:
-        raise LoadError(
-            f"while resuming from {checkpoint}: expected the weights of this model, got others "
-            f"({str(error).splitlines()[0]}); build the same model or use another file"
-        ) from error
-    return history, bool(state["diverged"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,10 +16,11 @@ import pytest
 import torch
 
 from firstlight.ensemble import Local, Plan, run
+from firstlight.ensemble.plan import digest as digest_of
 from firstlight.ensemble.runs._shard import compute_shard
-from firstlight.ensemble.runs._storage import decode_shard, encode_shard
 from firstlight.ensemble.sums._state import merge_states, pack, unpack
 from firstlight.errors import DomainError, RunError
+from firstlight.files import pack_arrays, unpack_arrays
 from firstlight.network import RandomNetwork
 
 NET = RandomNetwork(depth=4, width=12, sigma_w=1.3, sigma_b=0.1)
@@ -65,9 +67,9 @@ def test_shards_merge_to_the_same_answer_in_any_order_of_arrival(clean: Path) ->
 
 def test_state_survives_its_file() -> None:
     state = compute_shard(plan(), X.T.contiguous(), 2)
-    data = encode_shard("abc", 2, pack(state))
-    assert data == encode_shard("abc", 2, pack(state))
-    again = unpack(decode_shard(data, "abc", 2))
+    data = pack_arrays(pack(state))
+    assert data == pack_arrays(pack(state))
+    again = unpack(unpack_arrays(data))
     for name, array in pack(again).items():
         assert (array == pack(state)[name]).all(), name
 
@@ -220,3 +222,82 @@ def test_wrong_number_of_features_and_workers() -> None:
 
 def test_plan_text_and_back() -> None:
     assert Plan.from_dict(json.loads(json.dumps(plan().to_dict()))) == plan()
+
+
+def test_a_run_killed_while_its_plan_was_written_can_be_resumed(clean: Path, tmp_path: Path) -> None:
+    script = f"""
+import os, signal, sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+os.fsync = lambda handle: os.kill(os.getpid(), signal.SIGKILL)
+import test_runs
+test_runs.run(test_runs.plan(), test_runs.X, out=sys.argv[1])
+"""
+    for resume in (False, True):
+        folder = tmp_path / str(resume)
+        done = subprocess.run([sys.executable, "-c", script, str(folder)], check=False)
+        assert done.returncode == -signal.SIGKILL
+        assert any(p.suffix == ".part" for p in folder.iterdir())
+        run(plan(), X, out=folder, resume=resume)
+        assert contents(folder) == contents(clean)
+
+
+def test_forged_shards_and_other_shapes_of_damage_never_change_a_number(clean: Path, tmp_path: Path) -> None:
+    from firstlight.ensemble.runs._folder import Folder
+    from firstlight.files import write_sealed
+
+    def shard(folder: Path) -> Path:
+        return folder / "shards" / "000001.shard"
+
+    def forged(folder: Path, arrays: dict) -> None:
+        digest = Folder.open(folder, plan(), digest_of(X.T.contiguous()), resume=True).digest
+        write_sealed(shard(folder), "shard", {"plan": digest, "shard": 1}, pack_arrays(arrays))
+
+    def link(folder: Path) -> None:
+        shard(folder).unlink()
+        shard(folder).symlink_to(tmp_path / "nowhere")
+
+    damages = [
+        lambda f: forged(f, {}),
+        lambda f: forged(f, {"layers": torch.tensor([1]).numpy()}),
+        lambda f: shard(f).write_bytes(b"firstlight-shard/1\n" + b"[" * 100_000 + b"\n"),
+        link,
+    ]
+    for number, damage in enumerate(damages):
+        folder = tmp_path / str(number)
+        shutil.copytree(clean, folder)
+        damage(folder)
+        ensemble = run(plan(), X, out=folder, resume=True)
+        assert ensemble.notes[-1] == "damaged shards computed again: 1"
+        assert contents(folder) == contents(clean)
+    assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda f: (f / "plan.json").write_bytes(b""), "damaged"),
+        (lambda f: (f / "plan.json").write_text('{"format": "firstlight-run/2"}'), "older version"),
+        (lambda f: flip(f / "plan.json"), "damaged"),
+        (lambda f: ((f / "plan.json").unlink(), (f / "plan.json").mkdir()), "damaged"),
+        (lambda f: (f / "plan.json").unlink(), "expected an empty folder or a run"),
+        (lambda f: (shutil.rmtree(f / "shards"), (f / "shards").write_text("x")), "run folder"),
+        (lambda f: ((f / ".lock").unlink(), (f / ".lock").mkdir()), "expected to lock"),
+        (lambda f: f.chmod(0o770), "chmod go-w"),
+        (lambda f: (f / "shards").chmod(0o777), "chmod go-w"),
+        (lambda f: (f / "plan.json").chmod(0o666), "chmod go-w"),
+    ],
+)
+def test_a_folder_that_cannot_be_believed_is_refused(
+    change, message: str, clean: Path, tmp_path: Path
+) -> None:  # type: ignore[no-untyped-def]
+    folder = tmp_path / "run"
+    shutil.copytree(clean, folder)
+    change(folder)
+    with pytest.raises(RunError, match=message):
+        run(plan(), X, out=folder, resume=True)
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 4
+    path.write_bytes(data)

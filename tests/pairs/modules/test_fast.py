@@ -224,3 +224,33 @@ def test_extreme_entries():
         assert bool(y[0].isnan())
         assert bool(y[1:].isfinite().all())
         assert bool((y[1:4] > 1e5).all())
+
+
+@pytest.fixture
+def cached(tmp_path, monkeypatch):
+    """A cache with one fit, its file, and the value of φ at 1."""
+    monkeypatch.setenv("FIRSTLIGHT_CACHE", str(tmp_path))
+    coefficients.weibull_fit.cache_clear()
+    value = pairs.weibull(3.3).activation(torch.ones(1)).item()
+    (file,) = tmp_path.iterdir()
+    yield file, value
+    coefficients.weibull_fit.cache_clear()
+
+
+def test_a_changed_fit_is_made_again_and_not_believed(cached):
+    file, value = cached
+    whole = file.read_bytes()
+    digit = whole.rindex(b".") + 1
+    changed = whole[:digit] + bytes([whole[digit] ^ 1]) + whole[digit + 1 :]
+    file.write_bytes(changed)
+    coefficients.weibull_fit.cache_clear()
+    assert pairs.weibull(3.3).activation(torch.ones(1)).item() == value
+    assert file.read_bytes() == whole
+
+
+def test_a_cache_in_which_others_may_write_is_not_used(cached):
+    file, value = cached
+    file.parent.chmod(0o777)
+    coefficients.weibull_fit.cache_clear()
+    with pytest.warns(coefficients.CacheWarning, match="chmod go-w"):
+        assert pairs.weibull(3.3).activation(torch.ones(1)).item() == value

@@ -263,3 +263,37 @@ assert torch.equal(grad, torch.autograd.grad(phi(x).sum(), x)[0]), "backward"
 def test_compile_without_graph_breaks():
     done = subprocess.run([sys.executable, "-c", _COMPILED], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+_HOSTILE = (
+    '#include <stdlib.h>\n__attribute__((constructor)) static void ran(void) { system("touch RAN"); }\n'
+)
+
+
+def test_no_other_file_is_loaded_as_the_library(elsewhere, monkeypatch):
+    cache = elsewhere / "cache"
+    path = kernel.build()
+    whole = path.read_bytes()
+    (elsewhere / "bad.c").write_text(_HOSTILE.replace("RAN", str(elsewhere / "RAN")))
+    compiler = kernel._compiler()
+    subprocess.run(
+        [compiler, "-x", "c", "-shared", "-fPIC", "bad.c", "-o", "bad.so"], cwd=elsewhere, check=True
+    )
+    hostile = (elsewhere / "bad.so").read_bytes()
+    flipped = whole[:-500] + bytes([whole[-500] ^ 1]) + whole[-499:]
+    for wrong in (hostile, whole[:3000], flipped, b"", whole.replace(b"library", b"Library", 1)):
+        path.write_bytes(wrong)
+        kernel.load.cache_clear()
+        assert not kernel.is_built()
+    assert float(pairs.weibull(3.0).native().activation(torch.ones(1))) > 0
+    assert path.read_bytes().startswith(b'{"firstlight-file": 1, "kind": "library"')
+    assert not (elsewhere / "RAN").exists()
+    assert [p.name for p in cache.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("rights", [0o770, 0o777])
+def test_a_cache_in_which_others_may_write_gives_no_library(elsewhere, rights):
+    kernel.build().parent.chmod(rights)
+    kernel.load.cache_clear()
+    with pytest.raises(kernel.BuildError, match="chmod go-w"):
+        kernel.load()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 from typing import Any
 
 from firstlight.errors import LoadError
+from firstlight.files import named_inside
 
 SUMMARY = "reproduce an experiment of a paper: E1, correlations of images; E2, deep KS distances"
 
@@ -107,7 +107,7 @@ def _deep_ks(args: argparse.Namespace) -> tuple[list[dict[str, Any]], list[Any]]
     for width in _widths(args, paper.E2_WIDTHS):
         results = []
         for name in names:
-            out = None if args.out is None else Path(args.out) / f"{name}-{width}"
+            out = None if args.out is None else named_inside(args.out, f"{name}-{width}", "")
             result = paper.deep_ks(
                 name,
                 width=width,

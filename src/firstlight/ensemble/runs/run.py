@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 from torch import Tensor
 
 from firstlight.ensemble.plan import Plan, check_memory, columns, digest
 from firstlight.ensemble.result import Ensemble
 from firstlight.ensemble.runs._folder import Folder
-from firstlight.ensemble.runs._storage import write_atomically
 from firstlight.ensemble.runs.engines import Engine, Local, State, Task
 from firstlight.ensemble.runs.progress import Progress, progress_bar
 from firstlight.ensemble.sums._state import merge_states
+from firstlight.files import expanded
 
 
 def run(
@@ -71,7 +70,7 @@ def run(
             tasks = [Task(plan, x, index) for index in range(plan.shards)]
             states = in_order(engine.map(tasks), plan, bar)
             return Ensemble(plan, merge_states(states), tuple(x.shape))
-        folder = Folder.open(Path(out), plan, digest(x), resume=resume)
+        folder = Folder.open(expanded(out), plan, digest(x), resume=resume)
         with folder.locked():
             wanted, damaged = folder.missing(plan.shards)
             finished = set(range(plan.shards)) - set(wanted)
@@ -80,7 +79,7 @@ def run(
             store(engine.map(tasks), tasks, folder, bar)
             merged = merge_states(folder.read(index) for index in range(plan.shards))
             ensemble = Ensemble(plan, merged, tuple(x.shape), _notes(finished, damaged))
-            write_atomically(folder.path / "profile.json", ensemble.profile.to_json().encode())
+            folder.finish("profile.json", ensemble.profile.to_json())
     return ensemble
 
 

@@ -20,14 +20,13 @@ from torch import Tensor
 from firstlight.ensemble.beside import with_theory
 from firstlight.ensemble.plan import Plan, check_memory, columns, digest
 from firstlight.ensemble.result import Ensemble
-from firstlight.ensemble.runs._folder import Folder
+from firstlight.ensemble.runs._folder import Folder, locked_folder, run_folder, write_result
 from firstlight.ensemble.runs._seeds import shard_seed
-from firstlight.ensemble.runs._storage import write_atomically
 from firstlight.ensemble.runs.engines import Engine, Local, Task
 from firstlight.ensemble.runs.progress import progress_bar
 from firstlight.ensemble.sums._state import merge_states
 from firstlight.errors import DomainError, FirstlightError, LoadError
-from firstlight.files import plain, restored, to_json
+from firstlight.files import expanded, plain, restored, sweep_leftovers, to_json
 from firstlight.network import RandomNetwork
 
 _TABLES = ("network", "grid", "run", "inputs")
@@ -232,8 +231,17 @@ def run_sweep(
     RunError
         As ``firstlight.ensemble.run``.
     """
+    folder = expanded(out)
+    run_folder(folder)
+    with locked_folder(folder):
+        return _run_locked(sweep, folder, resume, engine or Local(), progress)
+
+
+def _run_locked(
+    sweep: Sweep, folder: Path, resume: bool, engine: Engine, progress: bool
+) -> list[dict[str, Any]]:
     plans, inputs = sweep.plans(), sweep.tensor()
-    engine, folder = engine or Local(), Path(out)
+    sweep_leftovers(folder)
     tasks: list[Task] = []
     owners: list[Folder] = []
     opened: list[Folder] = []
@@ -245,7 +253,7 @@ def run_sweep(
         check_memory(plan, x, engine.workers if isinstance(engine, Local) else 1)
         cell = folder / "cells" / f"{number:04d}"
         # a cell that an interrupted sweep had not reached is new, also when resuming
-        opened.append(Folder.open(cell, plan, digest(x), resume=resume))
+        opened.append(Folder.open(cell, plan, digest(x), resume=resume, alone=True))
         wanted, _ = opened[-1].missing(plan.shards)
         done += sum(plan.shard_size(i) for i in range(plan.shards) if i not in wanted)
         tasks += [Task(plan, x, index) for index in wanted]
@@ -261,7 +269,7 @@ def run_sweep(
         merged = merge_states(owner.read(index) for index in range(plan.shards))
         profile = Ensemble(plan, merged, tuple(xs[plan.dtype, plan.net.kernel_size].shape)).profile
         profile = with_theory(profile, plan.net, xs[plan.dtype, plan.net.kernel_size])
-        write_atomically(owner.path / "profile.json", profile.to_json().encode())
+        owner.finish("profile.json", profile.to_json())
         shown = {k: to_json(v) if isinstance(v, tuple) else v for k, v in cell_fields.items()}
         rows += [{**shown, **row} for row in profile]
     write_table(rows, folder)
@@ -272,16 +280,16 @@ def write_table(rows: Sequence[Mapping[str, Any]], folder: Path) -> None:
     """``results.json`` and ``results.csv``, and ``results.parquet`` where pyarrow is installed."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     whole = [{name: row.get(name) for name in names} for row in rows]
-    write_atomically(folder / "results.json", to_json(whole, indent=0).encode())
+    write_result(folder / "results.json", to_json(whole, indent=0))
     text = io.StringIO()
     writer = csv.DictWriter(text, names)
     writer.writeheader()
     writer.writerows(plain(whole))
-    write_atomically(folder / "results.csv", text.getvalue().encode())
+    write_result(folder / "results.csv", text.getvalue())
     try:
         from pyarrow import BufferOutputStream, Table, parquet
     except ImportError:  # an optional format
         return
     buffer = BufferOutputStream()
     parquet.write_table(Table.from_pylist(restored(plain(whole))), buffer)
-    write_atomically(folder / "results.parquet", buffer.getvalue().to_pybytes())
+    write_result(folder / "results.parquet", buffer.getvalue().to_pybytes())

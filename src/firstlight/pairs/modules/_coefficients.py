@@ -2,36 +2,77 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
-import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from firstlight.errors import FirstlightError, RunError
+from firstlight.files import (
+    TrustError,
+    WriteError,
+    expanded,
+    from_json,
+    locked,
+    named_inside,
+    own_folder,
+    read_sealed,
+    sweep_leftovers,
+    to_json,
+    versions,
+    write_sealed,
+)
 from firstlight.pairs.exact.function import ExactActivation
 from firstlight.pairs.modules._lawson import fit
 from firstlight.pairs.modules._rational import RationalFit
 
 VERSION = 3
+_KIND, _SECONDS = "fit", 60.0
+
+
+class CacheWarning(UserWarning):
+    """The cache folder is not used, since others may change what is in it."""
 
 
 def cache_folder() -> Path:
     """``$FIRSTLIGHT_CACHE``, else ``$XDG_CACHE_HOME/firstlight``, else ``~/.cache/firstlight``."""
     own = os.environ.get("FIRSTLIGHT_CACHE")
     if own:
-        return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "firstlight"
+        return expanded(own)
+    return expanded(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "firstlight"
+
+
+def open_cache() -> Path:
+    """The cache folder, ours alone.
+
+    Raises
+    ------
+    TrustError
+        If it belongs to somebody else, or others may write in it.
+    WriteError
+        If it cannot be made.
+    """
+    return own_folder(cache_folder())
+
+
+@contextmanager
+def locked_cache() -> Iterator[None]:
+    """Write in the cache, one process after another; leftovers of killed ones are swept first."""
+    folder = open_cache()
+    with locked(folder / ".lock", f"writing in the cache {folder}", wait=_SECONDS):
+        sweep_leftovers(folder)
+        yield
 
 
 @lru_cache(maxsize=1)
 def _shipped() -> dict[str, Any]:
-    text = (
-        resources.files("firstlight.pairs.modules").joinpath("coefficients.json").read_text(encoding="utf-8")
-    )
-    return json.loads(text)
+    place = resources.files("firstlight.pairs.modules").joinpath("coefficients.json")
+    return dict(from_json(place.read_text(encoding="utf-8"), what="the shipped coefficients"))
 
 
 def key(theta: float, split: float, precise: bool) -> str:
@@ -41,16 +82,20 @@ def key(theta: float, split: float, precise: bool) -> str:
 
 @lru_cache(maxsize=256)
 def weibull_fit(exact: ExactActivation, theta: float, *, precise: bool) -> RationalFit:
-    """The fit of a Weibull pair's activation, from the package, the cache or made now (a few seconds)."""
+    """The fit of a Weibull pair's activation, from the package, the cache or made now (a few seconds).
+
+    A cached fit is believed when its seal is whole, its identity is this fit's, and the folder is ours alone.
+    """
     name = key(theta, exact.split, precise)
     if name in _shipped():
         return RationalFit.from_dict(_shipped()[name])
-    path = _path(name)
-    try:
-        return RationalFit.from_dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError):
-        made = fit(exact, tail_power=tail_power(theta), precise=precise)
-    _write_atomically(path, json.dumps(made.to_dict()))
+    cached = _cached(name)
+    if cached is not None:
+        return cached
+    made = fit(exact, tail_power=tail_power(theta), precise=precise)
+    # the cache is a convenience: without it the fit is made again next time
+    with suppress(WriteError, TrustError, RunError), locked_cache():
+        write_sealed(_path(name), _KIND, _identity(name), to_json(made.to_dict()).encode())
     return made
 
 
@@ -62,23 +107,27 @@ def tail_power(theta: float) -> float:
 def is_ready(exact: ExactActivation, theta: float, *, precise: bool) -> bool:
     """Whether the fit is shipped or cached, so that nothing needs to be computed."""
     name = key(theta, exact.split, precise)
-    return name in _shipped() or _path(name).exists()
+    return name in _shipped() or _cached(name) is not None
+
+
+def _cached(name: str) -> RationalFit | None:
+    """The fit of this name in the cache; None where there is none that can be believed."""
+    try:
+        if not cache_folder().is_dir():
+            return None
+        open_cache()
+        body = read_sealed(_path(name), _KIND, _identity(name))
+        return RationalFit.from_dict(from_json(body, what=name))
+    except TrustError as error:
+        warnings.warn(CacheWarning(f"{error}; until then fits are made anew each time"), stacklevel=4)
+    except (FirstlightError, KeyError, TypeError, ValueError, AttributeError):
+        pass
+    return None
+
+
+def _identity(name: str) -> dict[str, Any]:
+    return {"fit": name, **versions()}
 
 
 def _path(name: str) -> Path:
-    return cache_folder() / f"{name.replace(' ', '_')}.json"
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    """Write through a temporary file, so that two processes never leave half a file; a read-only home is fine."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
-    except OSError:  # the cache is a convenience: without it the fit is made again next time
-        return
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(temporary, path)
-    except OSError:
-        Path(temporary).unlink(missing_ok=True)
+    return named_inside(cache_folder(), name, ".fit")

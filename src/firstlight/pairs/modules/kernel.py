@@ -13,8 +13,9 @@ from functools import cache
 from importlib import resources
 from pathlib import Path
 
-from firstlight.errors import FirstlightError
-from firstlight.pairs.modules._coefficients import cache_folder
+from firstlight.errors import FirstlightError, LoadError, RunError
+from firstlight.files import TrustError, read_sealed, versions, write_sealed
+from firstlight.pairs.modules._coefficients import cache_folder, locked_cache, open_cache
 
 _BASE = ("-O3", "-std=c++17", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 # the fastest that the compiler takes: threads need OpenMP, which Apple's compiler has not
@@ -25,7 +26,7 @@ _CHOICES = (
     ("-mcpu=native",),
     (),
 )
-_SECONDS = 120
+_KIND, _SECONDS = "library", 120
 
 
 class BuildError(FirstlightError, RuntimeError):
@@ -36,13 +37,15 @@ def build() -> Path:
     """Compile the kernel with the machine's C++ compiler, about a second, unless the cache has it; its path.
 
     The compiler is ``$CXX``, or else the first of c++, g++ and clang++ on the path. The library is kept in
-    ``$FIRSTLIGHT_CACHE`` (else ``~/.cache/firstlight``) under a name made from its source, the processor and the
-    compiler's flags; it does not depend on the version of torch. It is written whole or not at all.
+    ``$FIRSTLIGHT_CACHE`` (else ``~/.cache/firstlight``), a folder that others may not write in, under a name made from
+    its source, the processor and the compiler's flags. The file is sealed: magic, identity, length and SHA-256 stand
+    before the library, and nothing of it is loaded unless all of them fit.
 
     Raises
     ------
     BuildError
-        No compiler, a compiler that fails (with what it says), or a cache that cannot be written.
+        No compiler, a compiler that fails (with what it says), a cache that cannot be written, or a cache in which
+        others may write.
 
     Examples
     --------
@@ -50,24 +53,52 @@ def build() -> Path:
     >>> kernel.build() == kernel.build()  # doctest: +SKIP
     True
     """
-    path = library_path()
-    if path.exists():
-        return path
-    compiler = _compiler()
-    said = ""
+    if not is_built():
+        _compile()
+    return library_path()
+
+
+def is_built() -> bool:
+    """Whether the cache has a whole library of this source and this machine.
+
+    Raises
+    ------
+    BuildError
+        If others may change the cache.
+    """
+    return _library() is not None
+
+
+def _library() -> bytes | None:
+    """The library in the cache, its seal checked; None where there is none, or none that is whole."""
+    if not cache_folder().is_dir():
+        return None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix="build-") as folder:
-            source, made = Path(folder) / "kernel.cpp", Path(folder) / path.name
+        open_cache()
+        return read_sealed(library_path(), _KIND, _identity())
+    except TrustError as error:
+        raise BuildError(f"while looking for the native pair kernel: {error}") from error
+    except LoadError:
+        return None
+
+
+def _compile() -> None:
+    compiler = _compiler()
+    path, said = library_path(), ""
+    try:
+        open_cache()
+        with tempfile.TemporaryDirectory(prefix="firstlight-build-") as folder:
+            source, made = Path(folder) / "kernel.cpp", Path(folder) / "kernel.so"
             source.write_text(_source(), encoding="utf-8")
             for flags in _CHOICES:
                 command = [compiler, *_BASE, *flags, str(source), "-o", str(made)]
                 done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
                 if done.returncode == 0:
-                    os.replace(made, path)
-                    return path
+                    with locked_cache():
+                        write_sealed(path, _KIND, _identity(), made.read_bytes())
+                    return
                 said = said or done.stderr.strip()
-    except (OSError, subprocess.TimeoutExpired) as error:
+    except (OSError, subprocess.TimeoutExpired, RunError, TrustError) as error:
         raise BuildError(
             f"while building the native pair kernel with {compiler} in {path.parent}: expected a library, got {error}; "
             "set CXX to a compiler that works and FIRSTLIGHT_CACHE to a folder that can be written, or go on "
@@ -79,10 +110,14 @@ def build() -> Path:
     )
 
 
+def _identity() -> dict[str, str]:
+    return {"library": _name(), **versions()}
+
+
 @cache
 def _name() -> str:
     parts = (_source(), " ".join(_BASE), platform.system(), platform.machine(), _processor())
-    return f"pair-kernel-{hashlib.sha256(chr(10).join(parts).encode()).hexdigest()[:20]}.so"
+    return f"pair-kernel-{hashlib.sha256(chr(10).join(parts).encode()).hexdigest()[:20]}.library"
 
 
 @cache
@@ -95,8 +130,11 @@ def load() -> ctypes.CDLL:
         When it cannot be built, or the file is no library for this machine.
     """
     path = build()
+    body = _library()
     try:
-        library = ctypes.CDLL(str(path))
+        if body is None:
+            raise OSError("the file was taken away")
+        library = _loaded(body)
         pointer, count, number = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
         library.pair_forward.argtypes = [pointer, pointer, count, pointer, number]
         library.pair_backward.argtypes = [pointer, pointer, pointer, count, pointer, number]
@@ -107,6 +145,21 @@ def load() -> ctypes.CDLL:
             "delete the file and build again"
         ) from error
     return library
+
+
+def _loaded(body: bytes) -> ctypes.CDLL:
+    """The checked bytes as a library, from a file that nobody else can open and that has gone when this returns."""
+    failure: OSError | None = None
+    for place in (None, cache_folder()):  # some systems run nothing from their folder of temporary files
+        try:
+            with tempfile.TemporaryDirectory(prefix="firstlight-load-", dir=place) as folder:
+                file = Path(folder) / "kernel.so"
+                file.write_bytes(body)
+                return ctypes.CDLL(str(file))
+        except OSError as error:
+            failure = failure or error
+    assert failure is not None
+    raise failure
 
 
 def library_path() -> Path:

@@ -86,7 +86,7 @@ class NativeActivation(nn.Module):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         _register(self.table)
-        if not kernel.library_path().exists():
+        if not kernel.is_built():
             warnings.warn(
                 "a native pair activation was loaded where its library is not built; it runs by the pure module, more "
                 "slowly, until it is loaded again after firstlight.pairs.modules.kernel.build()",
