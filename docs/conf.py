@@ -47,7 +47,7 @@ autodoc_default_options = {"members": True, "show-inheritance": True}
 
 html_math_renderer = MATH.rpartition(".")[2]
 html_theme = "furo"
-html_title = "firstlight"
+html_title = f"firstlight {release}"
 html_static_path = ["_static"]
 html_css_files = ["custom.css"]
 html_copy_source = False
