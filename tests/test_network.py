@@ -76,6 +76,17 @@ def test_a_pair_by_name(name: str, odd: bool) -> None:
     assert RandomNetwork.from_dict(net.to_dict()) == net
 
 
+@pytest.mark.parametrize("name", ["weibull-critical(2.5)", "partner(power_uniform(2))"])
+def test_the_activation_of_a_pair_is_written_as_its_name(name: str) -> None:
+    pair = pairs.by_name(name)
+    net = RandomNetwork(depth=2, width=3, activation=pair.activation, weight_law=pair.weights)
+    again = RandomNetwork.from_dict(json.loads(json.dumps(net.to_dict())))
+    assert again.activation == name
+    x = torch.linspace(-3, 3, 7, dtype=torch.float64)
+    torch.testing.assert_close(again.phi(x), net.phi(x))
+    assert (net.phi.kinks, net.phi.parity) == (again.phi.kinks, again.phi.parity)
+
+
 def test_a_lambda_cannot_be_written_down() -> None:
     net = RandomNetwork(depth=1, width=1, activation=lambda x: torch.tanh(x) / 2)
     with pytest.raises(DomainError, match="registered name"):
@@ -132,6 +143,7 @@ def test_a_law_of_functions_is_kept_and_cannot_be_written_down() -> None:
         ({"activation": torch.nn.ReLU}, r"ReLU\(\)"),
         ({"activation": "weibull-odd(1)"}, "number ≥ 2"),
         ({"activation": "weibull-odd(three)"}, "number ≥ 2"),
+        ({"activation": "partner(unifrom)"}, "did you mean 'uniform'"),
     ],
 )
 def test_misspelt_names_are_refused_when_the_network_is_described(change: dict, says: str) -> None:

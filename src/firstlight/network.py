@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
@@ -18,9 +17,6 @@ if TYPE_CHECKING:
 Norm = Literal["batch", "batch-uncentred", "layer", "rms"]
 Parametrisation = Literal["standard", "ntk"]
 NORMS: tuple[str, ...] = get_args(Norm)
-
-# A pair's activation by name, such as "weibull-odd(3)": it lives in `pairs`, above the registry of names.
-_PAIR = re.compile(r"weibull-(odd|positive|critical)\(([^()]+)\)")
 
 
 def _fail(what: str, expected: str, got: object, hint: str) -> DomainError:
@@ -47,7 +43,8 @@ class RandomNetwork:
         Units per layer: one number, or one for each of the ``depth`` layers.
     activation
         φ: a name, a ``firstlight.activations.Activation``, an ``nn.Module`` or any callable of one tensor;
-        ``"weibull-odd(3)"`` (or positive, critical) names the activation of the Weibull pair with θ = 3.
+        ``"weibull-odd(3)"`` (or positive, critical) names the activation of the Weibull pair with θ = 3,
+        ``"partner(uniform)"`` that of the partner of a weight law.
     sigma_w, sigma_b
         Weight and bias scales, ≥ 0.
     in_features
@@ -237,18 +234,10 @@ class RandomNetwork:
     @cached_property
     def phi(self) -> Activation:
         """The activation as an object, made once."""
-        from firstlight import activations
+        from firstlight import activations, pairs
 
-        if isinstance(self.activation, str):
-            match = _PAIR.fullmatch(self.activation)
-            if match:
-                from firstlight import pairs
-
-                kind: Any = match[1]
-                module: Any = pairs.weibull(float(match[2]), kind=kind).activation
-                # as it is, in the dtype it is given: `activations.get` would make a float64 copy
-                parity: Any = "odd" if kind == "odd" else None
-                return activations.Activation(self.activation, module, kinks=module.kinks, parity=parity)
+        if isinstance(self.activation, str) and pairs.is_pair_name(self.activation):
+            return activations.get(pairs.by_name(self.activation).activation)
         return activations.get(self.activation)
 
     def with_(self, **changes: Any) -> RandomNetwork:
@@ -319,22 +308,10 @@ def _check_activation(activation: Any) -> None:
         if not callable(activation):
             raise _fail("activation", "a name or a callable of one tensor", activation, "try 'tanh'")
         return
-    pair = _PAIR.fullmatch(activation)
-    if pair is None:
-        from firstlight import activations
+    from firstlight import activations, pairs
 
+    if not pairs.is_pair_name(activation):
         activations.get(activation)
-    elif not _is_number(pair[2]):
-        raise _fail(
-            "the θ of a pair's activation", "to be a number ≥ 2", activation, "write 'weibull-odd(3)'"
-        )
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return float(text) >= 2
-    except ValueError:
-        return False
 
 
 def _spelled(field: str, value: Any) -> str:

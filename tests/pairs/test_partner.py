@@ -214,6 +214,29 @@ def test_what_is_no_function_of_one_number_is_refused(phi, reason):
             verb(phi)
 
 
+@pytest.mark.parametrize("law", ["power_uniform(2)", "chi(3)", "weibull(4)"])
+def test_the_module_of_a_partner_carries_what_theory_needs(law):
+    pair = pairs.partner(law)
+    phi = firstlight.activations.get(pair.activation)
+    assert (phi.parity, phi.kinks, phi.jumps) == ("odd", (), ())
+    x = torch.tensor([0.3, -2.0], dtype=torch.float64)
+    np.testing.assert_array_equal(phi.derivative(x).numpy(), pair.exact.derivative(x.numpy()))
+    profile = firstlight.predict(
+        firstlight.RandomNetwork(depth=3, width=50, activation=pair.activation, weight_law=law)
+    )
+    np.testing.assert_allclose(profile["q"], 1, rtol=1e-9)
+    assert profile.meta["chi_star"] == pytest.approx(pair.check().chi, rel=1e-9)
+
+
+def test_what_a_partner_says_of_its_zero():
+    of = firstlight.activations.get
+    assert of(pairs.partner("uniform").activation).kinks == (0.0,)  # an infinite slope
+    assert of(pairs.partner("2 * normal").activation).jumps == (0.0,)  # the sign
+    split = of(pairs.partner("chi(3)", split=0.25).activation)
+    assert split.parity is None
+    assert split.kinks == pytest.approx((special.ndtri(0.25),))
+
+
 def test_a_law_by_its_name():
     assert pairs.partner("chi(3)").exact(X)[3] == pytest.approx(math.sqrt(3) * math.erf(2**-0.5), rel=1e-9)
     with pytest.raises(DomainError, match="weight law"):

@@ -81,8 +81,9 @@ def get(x: Any) -> Activation:
     Parameters
     ----------
     x
-        A name such as ``"tanh"`` or ``"leaky_relu(0.2)"``, an ``nn.Module``, an ``Activation``, or a callable
-        of one tensor, array or float, whose kinks, parity and degree are then detected.
+        A name such as ``"tanh"`` or ``"leaky_relu(0.2)"``, an ``nn.Module``, an ``Activation``, an object whose class
+        has a method ``as_activation()`` that returns one, or a callable of one tensor, array or float, whose kinks,
+        parity and degree are then detected.
 
     Raises
     ------
@@ -100,6 +101,9 @@ def get(x: Any) -> Activation:
         return x
     if isinstance(x, str):
         return _by_name(x)
+    if hasattr(type(x), "as_activation"):
+        made: Activation = x.as_activation()
+        return made
     if isinstance(x, nn.Module) and type(x) in _MODULES:
         return _by_name(_MODULES[type(x)](x))
     if isinstance(x, nn.PReLU) and x.weight.numel() == 1:

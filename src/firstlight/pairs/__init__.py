@@ -18,6 +18,8 @@ from firstlight.pairs.modules.activation import ExactModule as ExactModule
 from firstlight.pairs.modules.activation import PairActivation as PairActivation
 from firstlight.pairs.modules.kernel import BuildError as BuildError
 from firstlight.pairs.modules.native import NativeActivation as NativeActivation
+from firstlight.pairs.naming import by_name as by_name
+from firstlight.pairs.naming import is_pair_name as is_pair_name
 from firstlight.pairs.pair import Pair as Pair
 from firstlight.pairs.pair import from_exact as from_exact
 from firstlight.pairs.pair import weibull as weibull

@@ -20,6 +20,9 @@ from firstlight.pairs.modules._lawson import local_power
 from firstlight.pairs.modules.activation import ExactModule, PairActivation
 from firstlight.weights import WeightLaw
 from firstlight.weights import weibull as weibull_law
+from firstlight.weights.law import written
+
+_KINDS = ("odd", "positive", "critical")
 
 
 @dataclass(frozen=True)
@@ -130,7 +133,7 @@ def weibull(theta: float | int, *, kind: str = "odd", split: float | None = None
     magnitude = weibull_partner(float(theta))
     law = weibull_law(float(theta))
     if split is None:
-        if kind not in ("odd", "positive", "critical"):
+        if kind not in _KINDS:
             raise DomainError(
                 f"while building the Weibull pair: expected kind 'odd', 'positive' or 'critical', got {kind!r}; "
                 "or give the share of X where φ is negative as split="
@@ -149,12 +152,13 @@ def _module(exact: ExactActivation, theta: float, label: str) -> nn.Module:
         return nn.Identity()
     single = weibull_fit(exact, theta, precise=False)
     fine = partial(weibull_fit, exact, theta, precise=True)
-    module = PairActivation(exact, single, fine, f"theta={theta:g}, {label}")
+    spelling = f"weibull-{label}({written(theta)})" if label in _KINDS else None
+    module = PairActivation(exact, single, fine, f"theta={theta:g}, {label}", spelling)
     if is_ready(exact, theta, precise=True):
         _ = module.fine
     return module
 
 
-def from_exact(name: str, law: WeightLaw, exact: ExactActivation) -> Pair:
-    """A pair from its parts, with the slow exact module."""
-    return Pair(name, law, exact, ExactModule(exact))
+def from_exact(name: str, law: WeightLaw, exact: ExactActivation, *, spelling: str | None = None) -> Pair:
+    """A pair from its parts, with the slow exact module; ``spelling`` is the text that ``pairs.by_name`` reads."""
+    return Pair(name, law, exact, ExactModule(exact, spelling))

@@ -61,7 +61,8 @@ def partner(law: WeightLaw | str, *, split: float = 0.5, numerical: bool = False
         magnitude = MellinMagnitude(
             f"partner of {law.name}", lambda s: _GAUSS.log_mellin(s) - law.log_mellin(s)
         )
-    return from_exact(f"partner of {law.name}", law, ExactActivation(magnitude, split))
+    spelling = f"partner({law.spelling})" if law.spelling and split == 0.5 else None
+    return from_exact(f"partner of {law.name}", law, ExactActivation(magnitude, split), spelling=spelling)
 
 
 def _gaussian(law: WeightLaw) -> WeightLaw | None:

@@ -2,6 +2,7 @@
 
 import math
 
+import mpmath
 import numpy as np
 import pytest
 import torch
@@ -134,3 +135,39 @@ def test_bad_kind():
 def test_critical_split_at_the_ends():
     assert critical_split(weibull_partner(math.inf), 1.0) == 0.5
     assert 0.05 < critical_split(weibull_partner(2.0), 1.0) < 0.2024
+
+
+@pytest.mark.parametrize("x", [45.0, 200.0, 1e5])
+@pytest.mark.parametrize(
+    ("law", "survival"),
+    [
+        ("uniform", lambda y: mpmath.gammainc(1.5, y**2 / 2) / mpmath.gamma(1.5)),
+        ("sphere_marginal(5)", lambda y: mpmath.gammainc(2.5, y**2 / 2) / mpmath.gamma(2.5)),
+        (
+            "power_uniform(2)",
+            lambda y: (
+                (mpmath.erfc(y / mpmath.sqrt(2)) + mpmath.gammainc(1.5, y**2 / 2) / mpmath.gamma(1.5)) / 2
+            ),
+        ),
+    ],
+    ids=["uniform", "sphere", "power"],
+)
+def test_closed_partners_where_a_gaussian_probability_is_no_float(law, survival, x):
+    phi = pairs.partner(law).exact
+    with mpmath.workdps(40):
+        level = mpmath.log(mpmath.erfc(mpmath.mpf(x) / mpmath.sqrt(2)))
+        y = mpmath.findroot(lambda y: mpmath.log(survival(y)) - level, float(phi(np.array([x]))[0]))
+        slope = -(
+            mpmath.exp(level) and mpmath.diff(lambda t: mpmath.log(mpmath.erfc(t / mpmath.sqrt(2))), x)
+        ) / (-mpmath.diff(lambda t: mpmath.log(survival(t)), y))
+    assert float(phi(np.array([x]))[0]) == pytest.approx(float(y), rel=1e-12)
+    # log φ in log x by differences over 1e-3: what they leave out is 1e-6 of a third derivative below 1/x²
+    assert float(phi.derivative(np.array([x]))[0]) == pytest.approx(float(slope), rel=1e-8)
+
+
+def test_the_partner_of_uniform_weights_next_to_zero_and_at_the_end_of_the_floats():
+    phi = pairs.partner("uniform").exact
+    x = np.array([1e-300, 1e-100, 1e-20])
+    np.testing.assert_allclose(phi(x), np.cbrt(3 * x), rtol=1e-12)  # P = √(2/π) x = √(2/π) φ³/3
+    np.testing.assert_allclose(phi(np.array([1e152, -1e300])), [1e152, -1e300], rtol=1e-12)
+    np.testing.assert_allclose(phi.derivative(np.array([1e152, -1e300])), 1, rtol=1e-9)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from firstlight.pairs.exact._closed import HalfNormalMagnitude
+from firstlight.pairs.exact._closed import BetaMagnitude, GammaMagnitude, HalfNormalMagnitude
 from firstlight.pairs.exact.magnitude import Magnitude
 from firstlight.pairs.exact.wright import weibull_partner
 from firstlight.weights import (
@@ -33,118 +33,18 @@ def _real(y: Any) -> Array:
     return np.asarray(y, dtype=np.float64)
 
 
-class GammaMagnitude(Magnitude):
-    """|Y| = √2 Γ_α^{1/2}, a χ law with 2α degrees of freedom: the partner of a sphere marginal."""
-
-    edge = math.inf
-
-    def __init__(self, alpha: float) -> None:
-        self.alpha = alpha
-
-    @property
-    def name(self) -> str:
-        """Its degrees of freedom."""
-        return f"chi(nu={2 * self.alpha:g})"
-
-    def pdf(self, y: Any) -> Array:
-        """2^{1−α} y^{2α−1} e^{−y²/2}/Γ(α)."""
-        y = _real(y)
-        a = self.alpha
-        return 2 ** (1 - a) / math.gamma(a) * y ** (2 * a - 1) * np.exp(-0.5 * y * y)
-
-    def score(self, y: Any) -> Array:
-        """(2α−1)/y − y."""
-        y = _real(y)
-        with np.errstate(divide="ignore"):
-            return (2 * self.alpha - 1) / y - y
-
-    def cdf(self, y: Any) -> Array:
-        """Regularised incomplete gamma."""
-        from scipy.special import gammainc
-
-        return gammainc(self.alpha, 0.5 * _real(y) ** 2)
-
-    def log_sf(self, y: Any) -> Array:
-        """Log of its complement; −∞ where that underflows."""
-        from scipy.special import gammaincc
-
-        with np.errstate(divide="ignore"):
-            return np.log(gammaincc(self.alpha, 0.5 * _real(y) ** 2))
-
-    def quantile(self, p: Array, log_sf: Array) -> Array:
-        """By the complement above the median."""
-        from scipy.special import gammainccinv, gammaincinv
-
-        p, log_sf = _real(p), np.minimum(_real(log_sf), 0.0)
-        low = gammaincinv(self.alpha, np.minimum(p, 0.5))
-        return np.sqrt(2 * np.where(p <= 0.5, low, gammainccinv(self.alpha, np.exp(log_sf))))
-
-
-class BetaMagnitude(Magnitude):
-    """Y² = ν·Beta(½, (ν−1)/2): the partner of W = ±χ_ν/√ν, ν > 1; a bounded law."""
-
-    def __init__(self, nu: float) -> None:
-        self.nu = nu
-
-    @property
-    def name(self) -> str:
-        """Its parameter."""
-        return f"sqrt(nu·Beta(1/2, (nu−1)/2)), nu={self.nu:g}"
-
-    @property
-    def edge(self) -> float:
-        """√ν."""
-        return math.sqrt(self.nu)
-
-    def pdf(self, y: Any) -> Array:
-        """2 (1 − y²/ν)^{(ν−3)/2}/(√ν B(½, (ν−1)/2))."""
-        from scipy.special import beta
-
-        t = np.minimum(_real(y) ** 2 / self.nu, 1.0)
-        with np.errstate(divide="ignore"):
-            return 2 * (1 - t) ** ((self.nu - 3) / 2) / (math.sqrt(self.nu) * beta(0.5, (self.nu - 1) / 2))
-
-    def score(self, y: Any) -> Array:
-        """−(ν − 3) y/(ν − y²)."""
-        y = _real(y)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return -(self.nu - 3) * y / (self.nu - y * y)
-
-    def cdf(self, y: Any) -> Array:
-        """Incomplete beta."""
-        from scipy.special import betainc
-
-        return betainc(0.5, (self.nu - 1) / 2, np.minimum(_real(y) ** 2 / self.nu, 1.0))
-
-    def log_sf(self, y: Any) -> Array:
-        """Log of its complement."""
-        from scipy.special import betainc
-
-        rest = 1 - np.minimum(_real(y) ** 2 / self.nu, 1.0)
-        with np.errstate(divide="ignore"):
-            return np.log(betainc((self.nu - 1) / 2, 0.5, rest))
-
-    def quantile(self, p: Array, log_sf: Array) -> Array:
-        """By the complement above the median."""
-        from scipy.special import betaincinv
-
-        b = (self.nu - 1) / 2
-        p, log_sf = _real(p), np.minimum(_real(log_sf), 0.0)
-        low = betaincinv(0.5, b, np.minimum(p, 0.5))
-        high = 1 - betaincinv(b, 0.5, np.exp(log_sf))
-        return np.sqrt(self.nu * np.where(p <= 0.5, low, high))
-
-
 class MixtureMagnitude(Magnitude):
-    """A signed sum of half-normals, S(y) = Σ_k c_k erfc(b_k y/√2): uniform powers and quantised weights.
+    """A signed sum of half-normals and a share of χ₃, S(y) = Σ_k c_k erfc(b_k y/√2) + m S_χ₃(y).
+
+    Half-normals alone belong to quantised weights, one of them and a share m = 1/κ to U^{1/κ}.
 
     Its quantile is found by Newton steps, from below in the cdf and from above in the log-tail.
     """
 
     edge = math.inf
 
-    def __init__(self, label: str, coefficients: Array, rates: Array, slope: float = 0.0) -> None:
-        self._label, self._slope = label, slope
+    def __init__(self, label: str, coefficients: Array, rates: Array, maxwell: float = 0.0) -> None:
+        self._label, self._maxwell = label, maxwell
         self._c, self._b = _real(coefficients), _real(rates)
 
     @property
@@ -153,26 +53,26 @@ class MixtureMagnitude(Magnitude):
         return self._label
 
     def pdf(self, y: Any) -> Array:
-        """√(2/π) Σ c_k b_k e^{−b_k² y²/2}, plus the uniform's term."""
+        """√(2/π) (Σ c_k b_k e^{−b_k² y²/2} + m y² e^{−y²/2})."""
         y = _real(y)
         gauss = np.exp(-0.5 * (self._b * y[..., None]) ** 2) * (self._c * self._b)
-        extra = self._slope * (y * y - 1) * np.exp(-0.5 * y * y)
+        extra = self._maxwell * y * y * np.exp(-0.5 * y * y)
         return math.sqrt(2 / math.pi) * (gauss.sum(-1) + extra)
 
     def score(self, y: Any) -> Array:
         """Derivative of the log-density."""
         y = _real(y)
         gauss = np.exp(-0.5 * (self._b * y[..., None]) ** 2) * (self._c * self._b**3)
-        extra = self._slope * (3 * y - y**3) * np.exp(-0.5 * y * y)
+        extra = self._maxwell * (2 * y - y**3) * np.exp(-0.5 * y * y)
         return math.sqrt(2 / math.pi) * (-y * gauss.sum(-1) + extra) / self.pdf(y)
 
     def cdf(self, y: Any) -> Array:
-        """Σ c_k erf(b_k y/√2), less the uniform's term."""
-        from scipy.special import erf
+        """Σ c_k erf(b_k y/√2), plus the share of χ₃, whose own function keeps its digits at 0."""
+        from scipy.special import erf, gammainc
 
         y = _real(y)
         whole = (erf(self._b * y[..., None] / _ROOT2) * self._c).sum(-1)
-        return whole - self._slope * math.sqrt(2 / math.pi) * y * np.exp(-0.5 * y * y)
+        return whole + self._maxwell * gammainc(1.5, 0.5 * y * y) if self._maxwell else whole
 
     def log_sf(self, y: Any) -> Array:
         """With the factor e^{−b₀² y²/2} of the slowest term taken out."""
@@ -180,9 +80,11 @@ class MixtureMagnitude(Magnitude):
 
         y = _real(y)
         least = float(self._b.min())
-        arguments = self._b * y[..., None] / _ROOT2
-        terms = self._c * erfcx(arguments) * np.exp(-(arguments**2 - (0.5 * (least * y) ** 2)[..., None]))
-        extra = self._slope * math.sqrt(2 / math.pi) * y
+        # the difference of the rates, not of the exponents, which would lose every digit far out
+        with np.errstate(over="ignore"):
+            decay = np.exp(-0.5 * (self._b - least) * (self._b + least) * (y * y)[..., None])
+        terms = self._c * erfcx(self._b * y[..., None] / _ROOT2) * decay
+        extra = self._maxwell * (erfcx(y / _ROOT2) + math.sqrt(2 / math.pi) * y) if self._maxwell else 0.0
         return np.log(terms.sum(-1) + extra) - 0.5 * (least * y) ** 2
 
     def quantile(self, p: Array, log_sf: Array) -> Array:
@@ -201,16 +103,24 @@ class MixtureMagnitude(Magnitude):
                 place = np.searchsorted(table, aim)
                 past = place == len(knots)
                 bottom = np.where(place > 0, knots[place - 1], 0.0)
-                far = 2.0 + 3 * np.sqrt(2 * np.where(past, aim, 0)) / self._b.min()
-                top = np.where(past, far, knots[np.minimum(place, len(knots) - 1)])
-                flat[block] = self._solve(function, aim, bottom, top, steps=44 if past.any() else 5)
+                top = knots[np.minimum(place, len(knots) - 1)]
+                flat[block] = self._solve(function, aim, bottom, top)
+                if past.any():
+                    flat[block[past]] = self._far_quantile(aim[past])
         return flat.reshape(p.shape)
 
-    def _solve(
-        self, function: Callable[[Array], Array], aim: Array, bottom: Array, top: Array, *, steps: int
-    ) -> Array:
+    def _far_quantile(self, level: Array) -> Array:
+        """Where −log survival is ``level``, past the table: it grows like b²y²/2, b the slowest rate."""
+        least = float(self._b.min())
+        y = np.sqrt(2 * level) / least
+        with np.errstate(invalid="ignore"):
+            for _ in range(6):
+                y = y + (level + self.log_sf(y)) / (least**2 * y)
+        return np.where(np.isinf(level), np.inf, y)
+
+    def _solve(self, function: Callable[[Array], Array], aim: Array, bottom: Array, top: Array) -> Array:
         """Where an increasing function, the cdf or −log survival, is ``aim``."""
-        for _ in range(steps):
+        for _ in range(5):
             middle = 0.5 * (bottom + top)
             short = function(middle) < aim
             bottom, top = np.where(short, middle, bottom), np.where(short, top, middle)
@@ -247,6 +157,11 @@ class ScaledMagnitude(Magnitude):
         """Scaled."""
         return self.factor * self.base.edge
 
+    @property
+    def jump(self) -> bool:
+        """As of the base."""
+        return self.base.jump
+
     def pdf(self, y: Any) -> Array:
         """Scaled."""
         return self.base.pdf(_real(y) / self.factor) / self.factor
@@ -272,7 +187,7 @@ def closed_partner(law: WeightLaw) -> Magnitude | None:
     """The partner of a law with a closed form, or None when this registry has none.
 
     Rademacher ↔ half-normal; Weibull(θ ≥ 2) ↔ Wright; χ_ν/√ν (ν > 1) ↔ a root of a beta; sphere marginal ↔
-    χ_d; |W| = U^{1/κ} (κ ≥ 1) ↔ a half-normal less a Maxwell share; two magnitudes a > b with probabilities
+    χ_d; |W| = U^{1/κ} (κ ≥ 1) ↔ a mixture of half-normal and χ₃; two magnitudes a > b with probabilities
     p, q and q/p ≤ b/a ↔ a signed sum of half-normals.
     """
     if isinstance(law, ScaledLaw):
@@ -289,9 +204,11 @@ def closed_partner(law: WeightLaw) -> Magnitude | None:
         return ScaledMagnitude(BetaMagnitude(2 * law.alpha), math.sqrt(1 / law.alpha))
     if isinstance(law, SquaredBeta) and law.alpha == 0.5:
         return GammaMagnitude(law.alpha + law.beta)
-    if isinstance(law, PowerUniform) and law.kappa >= 1:
-        # S(y) = erfc(y/√2) + √(2/π) y e^{−y²/2}/κ
-        return MixtureMagnitude(f"partner of U^(1/{law.kappa:g})", [1.0], [1.0], 1 / law.kappa)
+    if isinstance(law, PowerUniform) and law.kappa == 1:
+        return GammaMagnitude(1.5)
+    if isinstance(law, PowerUniform) and law.kappa > 1:
+        share = (law.kappa - 1) / law.kappa
+        return MixtureMagnitude(f"partner of U^(1/{law.kappa:g})", [share], [1.0], 1 / law.kappa)
     if isinstance(law, Discrete) and len(law.magnitudes) == 1 and law.magnitudes[0] > 0:
         return ScaledMagnitude(HalfNormalMagnitude(), 1 / law.magnitudes[0])
     if isinstance(law, Discrete) and len(law.magnitudes) == 2 and law.magnitudes[0] > 0:
@@ -318,6 +235,7 @@ class PointMagnitude(Magnitude):
 
     name = "Point mass at 1"
     edge = 1.0
+    jump = True
 
     def pdf(self, y: Any) -> Array:
         """Infinite at 1, zero elsewhere."""

@@ -12,6 +12,8 @@ from firstlight.pairs.exact.magnitude import Magnitude
 
 Array = np.ndarray
 _LOG_ROOT_2PI = 0.5 * math.log(2 * math.pi)
+_FAR = 38.5  # beyond, the density of a Gaussian is no float64, and φ is a power of x as far as its slope can tell
+_MOST = 1e150  # its square is finite; beyond, φ goes on as the power it has here
 
 
 @dataclass(frozen=True)
@@ -74,13 +76,22 @@ class ExactActivation:
 
     def _pieces(self, x: Array, *, order: int) -> tuple[Array, Array, Array]:
         x = np.asarray(x, dtype=np.float64)
-        flat = x.reshape(-1)
+        asked = x.reshape(-1)
+        flat = np.clip(asked, -_MOST, _MOST)
         above = ~(flat < self.kink)  # NaN goes here and stays NaN
         out = [np.empty_like(flat) for _ in range(3)]
         for mask, sign in ((above, 1.0), (~above, -1.0)):
             if mask.any():
                 for total, part in zip(out, self._side(flat[mask], sign, order), strict=True):
                     total[mask] = part
+        beyond = np.abs(asked) > _MOST
+        if beyond.any():
+            nearer = np.abs(self._pieces(0.1 * flat[beyond], order=0)[0])
+            power = np.log10(np.abs(out[0][beyond]) / nearer)
+            with np.errstate(invalid="ignore"):
+                out[0][beyond] *= (np.abs(asked[beyond]) / _MOST) ** power
+                out[1][beyond] = np.abs(out[0][beyond]) * power / np.abs(asked[beyond])
+                out[2][beyond] = 0.0
         return out[0].reshape(x.shape), out[1].reshape(x.shape), out[2].reshape(x.shape)
 
     def _side(self, x: Array, sign: float, order: int) -> tuple[Array, Array, Array]:
@@ -93,9 +104,23 @@ class ExactActivation:
             below = np.clip(sign * (ndtr(x) - self.split) / mass, 0.0, 1.0)
         log_sf = np.minimum(log_ndtr(-sign * x) - math.log(mass), 0.0)
         if order == 0:
-            return sign * self.magnitude.quantile(below, log_sf), x, x
+            with np.errstate(over="ignore"):
+                return sign * self.magnitude.quantile(below, log_sf), x, x
         # an infinite slope at the zero (weights with E[1/|W|] = ∞) is an answer, not an accident
         with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
             y, log_pdf, score = self.magnitude.quantile_with_density(below, log_sf)
             slope = np.exp(-0.5 * x * x - _LOG_ROOT_2PI - math.log(mass) - log_pdf)
-        return sign * y, slope, slope * (-x - sign * score * slope)
+            bend = slope * (-x - sign * score * slope)
+        far = sign * x > _FAR
+        if far.any():
+            slope[far], bend[far] = self._far_slopes(x[far], sign, y[far])
+        return sign * y, slope, bend
+
+    def _far_slopes(self, x: Array, sign: float, y: Array) -> tuple[Array, Array]:
+        """φ' and φ'' from the power of x that |φ| follows locally: differences of log |φ| in log |x|."""
+        h = 1e-3
+        up, down = (np.abs(self._side(x * math.exp(step), sign, 0)[0]) for step in (h, -h))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            power = np.log(up / down) / (2 * h)
+            slope = np.abs(y) * power / np.abs(x)
+            return slope, sign * slope * (power - 1) / np.abs(x)

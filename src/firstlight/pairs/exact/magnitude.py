@@ -27,6 +27,11 @@ class Magnitude(ABC):
     def edge(self) -> float:
         """The upper end of the support."""
 
+    @property
+    def jump(self) -> bool:
+        """Whether |Y| is at least some y > 0, so that an odd φ jumps at its zero."""
+        return False
+
     @abstractmethod
     def pdf(self, y: Any) -> Array:
         """Density at y ≥ 0."""

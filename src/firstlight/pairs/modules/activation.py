@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from firstlight.activations import Activation
 from firstlight.pairs.exact.function import ExactActivation
 from firstlight.pairs.modules._rational import RationalFit
 from firstlight.pairs.modules.fast import apply
@@ -27,6 +29,8 @@ class PairActivation(nn.Module):
         Makes the fit for float64, when first asked.
     label
         How the module prints.
+    spelling
+        The text that ``pairs.by_name`` turns into this activation's pair, or None.
 
     Notes
     -----
@@ -48,9 +52,15 @@ class PairActivation(nn.Module):
     """
 
     def __init__(
-        self, exact: ExactActivation, single: RationalFit, fine: Callable[[], RationalFit], label: str
+        self,
+        exact: ExactActivation,
+        single: RationalFit,
+        fine: Callable[[], RationalFit],
+        label: str,
+        spelling: str | None = None,
     ) -> None:
         super().__init__()
+        self.spelling = spelling
         self.exact = exact
         self.single = single
         self.label = label
@@ -80,6 +90,11 @@ class PairActivation(nn.Module):
         """``"odd"`` or None."""
         return "odd" if self.exact.split == 0.5 else None
 
+    def as_activation(self) -> Activation:
+        """φ with what theory needs: its name, kinks and parity. φ acts as it is, in the dtype it is given."""
+        odd = self.exact.split == 0.5
+        return Activation(self.spelling or self.label, self, kinks=self.kinks, parity="odd" if odd else None)
+
     def extra_repr(self) -> str:
         """What the module is."""
         return self.label
@@ -100,9 +115,10 @@ class ExactModule(nn.Module):
     [0.0, 0.0]
     """
 
-    def __init__(self, exact: ExactActivation) -> None:
+    def __init__(self, exact: ExactActivation, spelling: str | None = None) -> None:
         super().__init__()
         self.exact = exact
+        self.spelling = spelling
 
     def forward(self, x: Tensor) -> Tensor:
         """φ(x), elementwise, any shape; computed in float64 and returned in the dtype and device of x."""
@@ -110,8 +126,28 @@ class ExactModule(nn.Module):
 
     @property
     def kinks(self) -> tuple[float, ...]:
-        """Where φ is not smooth."""
-        return () if self.exact.split == 0.0 else (self.exact.kink,)
+        """Where φ is not smooth: its zero, unless an odd φ passes it straight."""
+        if self.exact.split == 0.0:
+            return ()
+        if self.exact.split == 0.5:
+            with np.errstate(all="ignore"):
+                slope = float(self.exact.derivative(np.zeros(1))[0])
+                bend = float(self.exact.second_derivative(np.array([1e-4]))[0])
+            if math.isfinite(slope) and abs(bend) < 1e-2 * slope:
+                return ()
+        return (self.exact.kink,)
+
+    def as_activation(self) -> Activation:
+        """φ with what theory needs: its name, slope, kink and parity."""
+        jumps = self.kinks if self.exact.magnitude.jump else ()
+        return Activation(
+            self.spelling or f"pair of {self.exact.magnitude.name}",
+            self,
+            slope=lambda x: _Exact.apply(x, self.exact, 1),
+            kinks=self.kinks,
+            jumps=jumps,
+            parity="odd" if self.exact.split == 0.5 else None,
+        )
 
 
 class _Exact(torch.autograd.Function):

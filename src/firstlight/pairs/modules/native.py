@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from firstlight.activations import Activation
 from firstlight.pairs.exact.function import ExactActivation
 from firstlight.pairs.modules import kernel
 from firstlight.pairs.modules._table import make_table
@@ -78,6 +80,11 @@ class NativeActivation(nn.Module):
     def parity(self) -> str | None:
         """``"odd"`` or None."""
         return "odd" if self.exact.split == 0.5 else None
+
+    def as_activation(self) -> Activation:
+        """φ with what theory needs, as of the pure module."""
+        pure: Any = self.pure
+        return replace(pure.as_activation(), function=self)
 
     def extra_repr(self) -> str:
         """What the module is."""
