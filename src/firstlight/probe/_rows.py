@@ -50,9 +50,10 @@ def _row(site: Site, log_squares: dict[str, float]) -> dict[str, Any]:
         row["fan_in"] = weight.fan_in
         row["sigma_w"] = math.sqrt(weight.fan_in * weight.square)
         row["sigma_b"] = math.sqrt(weight.bias_square)
-        logs = [log_squares[n] for n in weight.names if n in log_squares]
-        if logs:
-            row["log_weight_grad"] = 0.5 * float(torch.logsumexp(torch.tensor(logs, dtype=torch.float64), 0))
+    names = site.weight.names if site.weight is not None else site.learned
+    logs = [log_squares[n] for n in names if n in log_squares]
+    if logs and site.kind != "norm":
+        row["log_weight_grad"] = 0.5 * float(torch.logsumexp(torch.tensor(logs, dtype=torch.float64), 0))
     return row
 
 

@@ -17,11 +17,15 @@ from firstlight.errors import AuditError
 from firstlight.probe._covered import coverage_of, used_in_graph
 from firstlight.probe._rows import meta_rows, to_profile
 from firstlight.probe.coverage import Coverage
+from firstlight.probe.graph._site import Origin
 from firstlight.probe.local._theory import add_theory
 from firstlight.probe.measurement import Measurement, Skipped
 from firstlight.probe.protocol import Protocol
+from firstlight.probe.read._whole import carries
 from firstlight.probe.read.reader import Budget, Reader
 from firstlight.probe.trace._backward import Backward, narrow_nodes
+from firstlight.probe.trace._call import Call
+from firstlight.probe.trace._checkpoint import unrolled
 from firstlight.probe.trace._ledger import Ledger
 from firstlight.probe.trace._modules import Modules
 from firstlight.probe.trace._tracer import Tracer
@@ -121,9 +125,11 @@ def measure(model: nn.Module, batch: Any, protocol: Protocol, *, name: str | Non
             notes.append("the loss is NaN, so the gradients are")
         if blocked:
             notes.append(blocked)
-    reader.finish()
+        reader.finish()
+        # replayed functions may be anybody's: they too run where everything is put back
+        theory = add_theory(ledger.sites, ledger.bases)
     skipped = [Skipped(path or given, "scripted: its inner calls cannot be followed") for path in refused]
-    skipped += add_theory(ledger.sites)
+    skipped += theory
     profile = to_profile(ledger, meta, notes, skipped)
     coverage = coverage_of(ledger, net, blocked, tuple(refused))
     meta["seconds"] = time.perf_counter() - start
@@ -181,9 +187,11 @@ def _eager() -> AbstractContextManager[Any]:
 def _forward(tracer: Tracer, model: nn.Module, batch: Any) -> Any:
     try:
         for name, tensor in named_tensors(batch):
-            if tensor.is_floating_point():
+            if carries(tensor):
                 tracer.ledger.enter_input(tensor, name)
-        with tracer:
+            else:
+                tracer.ledger.origins.put(tensor, Origin(quiet=True, pending=name))
+        with unrolled(), tracer:
             output = call(model, batch)
         tracer.ledger.leave_output(output)
         return output
@@ -219,8 +227,9 @@ def _ours(error: Exception) -> bool:
     innermost = ""
     for frame, _ in traceback.walk_tb(error.__traceback__):
         innermost = frame.f_globals.get("__name__", "")
-    return (
-        innermost.startswith(("firstlight.probe.", "firstlight.measure.")) and innermost != Tracer.__module__
+    return innermost.startswith(("firstlight.probe.", "firstlight.measure.")) and innermost not in (
+        Tracer.__module__,
+        Call.__module__,
     )
 
 

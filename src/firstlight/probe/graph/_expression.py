@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from firstlight.probe.graph._operations import RANDOM
+
 # Past this many steps a composed function is a computation of its own, not somebody's activation.
 MAX_STEPS = 48
 
@@ -37,6 +39,10 @@ class Expression:
         Whether φ is the identity, so that the tensor's law is the source's own.
     scaled
         Whether φ multiplies by a constant, so that a row of its own would say nothing new.
+    sloped
+        Whether the backward uses the derivative of φ; a custom autograd function may use another.
+    learned
+        Names of the parameters in it.
     """
 
     key: str = "x"
@@ -46,22 +52,33 @@ class Expression:
     noise: float = 1.0
     linear: bool = True
     scaled: bool = True
+    sloped: bool = True
+    learned: tuple[str, ...] = ()
 
-    def times(self, gain: float = 1.0, noise: float = 1.0) -> Expression:
+    def times(self, gain: float = 1.0, noise: float = 1.0, learned: tuple[str, ...] = ()) -> Expression:
         """The same function with one more independent factor."""
-        return replace(self, gain=self.gain * gain, noise=self.noise * noise)
+        return replace(self, gain=self.gain * gain, noise=self.noise * noise, learned=self.learned + learned)
+
+    def with_own_backward(self, name: str) -> Expression:
+        """The same function, whose backward is somebody's own."""
+        return replace(self, key=f"{name}: {self.key}", sloped=False, scaled=False, linear=False)
 
 
 IDENTITY = Expression()
 
 
 def compose(
-    func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    func: Callable[..., Any],
+    name: str,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    learned: tuple[str, ...] = (),
 ) -> Expression | None:
     """Record ``func(*args, **kwargs)`` where every argument is an Expression, a scalar or a plain option.
 
-    Returns None when the result would be too long to be an activation, or when a random or learned
-    factor has already been taken out, since φ of a random factor is not element-wise in z alone.
+    ``learned`` names the parameters among the scalars. Returns None when the result would be too long to be
+    an activation, or when a random or learned factor has already been taken out, since φ of a random factor
+    is not element-wise in z alone.
     """
     inner = [a for a in (*args, *kwargs.values()) if isinstance(a, Expression)]
     steps = 1 + sum(e.steps for e in inner)
@@ -77,7 +94,13 @@ def compose(
         return func(*values, **named)
 
     return Expression(
-        f"{name}({', '.join(texts)})", apply, steps, linear=False, scaled=_scales(name, args, inner)
+        f"{name}({', '.join(texts)})",
+        apply,
+        steps,
+        linear=False,
+        scaled=_scales(name, args, inner),
+        sloped=all(e.sloped for e in inner),
+        learned=tuple(dict.fromkeys([p for e in inner for p in e.learned] + list(learned))),
     )
 
 
@@ -104,33 +127,61 @@ def scalar(value: Tensor) -> Any:
     return value.detach().double().cpu().reshape(()).item() if value.numel() == 1 else None
 
 
-def from_module(module: torch.nn.Module, name: str) -> Expression | None:
-    """A module as an element-wise expression, if it behaves as one on a probe of nine numbers.
+def from_function(
+    func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Expression | None:
+    """A torch function that is not known by name as an expression, if it is one entry by entry.
 
-    The module is element-wise when permuting its input permutes its output and when each entry alone
-    gives the same value. It is run without gradient tracking on a copy of nothing but the probe.
+    It is replayed on nine numbers: permuting them must permute the result, and each alone must give the same.
     """
-    probe = torch.tensor([-3.1, -1.7, -0.9, -0.3, 0.0, 0.4, 1.1, 1.9, 3.3])
-    order = torch.tensor([4, 8, 0, 3, 7, 1, 5, 2, 6])
+    expression = compose(func, name, args, kwargs)
+    if expression is None or any(word in name for word in RANDOM):
+        return None
+    return expression if _entry_by_entry(expression) else None
+
+
+def from_module(module: torch.nn.Module, name: str) -> Expression | None:
+    """A module without state as an element-wise expression, if it behaves as one on nine numbers.
+
+    Only modules of torch and of this package are run again: nobody knows what others remember or draw.
+    """
+    if not type(module).__module__.startswith(("torch.nn.", "firstlight.")) or "Dropout" in name:
+        return None
     parameter = next(module.parameters(), None)
-    like = parameter if parameter is not None else probe
 
     def apply(t: Tensor) -> Tensor:
-        return module(t.to(like).clone() if parameter is not None else t.clone()).to(t)
+        like = t if parameter is None else parameter
+        result: Tensor = type(module).forward(module, t.to(like).clone()).to(t)
+        return result
 
+    expression = Expression(f"{name}@{id(module)}(x)", apply, 1, linear=False, scaled=False)
+    return expression if _entry_by_entry(expression) else None
+
+
+_ERRORS = (RuntimeError, TypeError, ValueError, IndexError, AttributeError, NotImplementedError)
+
+
+def _entry_by_entry(expression: Expression) -> bool:
+    """Whether a function treats each of nine numbers alone, and draws nothing."""
+    probe = torch.tensor([-3.1, -1.7, -0.9, -0.3, 0.0, 0.4, 1.1, 1.9, 3.3])
+    order = torch.tensor([4, 8, 0, 3, 7, 1, 5, 2, 6])
     try:
-        with torch.no_grad():
-            whole = apply(probe.unsqueeze(0))[0]
-            mixed = apply(probe[order].unsqueeze(0))[0]
-            single = apply(probe[2:3].unsqueeze(0))[0]
-    except (RuntimeError, TypeError, ValueError, IndexError, AttributeError, NotImplementedError):
-        return None
-    if whole.shape != probe.shape or not torch.isfinite(whole).all():
-        return None
-    close = torch.allclose(whole[order], mixed, atol=1e-5) and torch.allclose(single, whole[2:3], atol=1e-5)
-    if not close:
-        return None
-    return Expression(f"{name}@{id(module)}(x)", apply, 1, linear=False, scaled=False)
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            before = torch.get_rng_state()
+            whole = expression.apply(probe.unsqueeze(0))[0]
+            mixed = expression.apply(probe[order].unsqueeze(0))[0]
+            single = expression.apply(probe[2:3].unsqueeze(0))[0]
+            if not torch.equal(before, torch.get_rng_state()):
+                return False
+    except _ERRORS:
+        return False
+    if not isinstance(whole, Tensor) or whole.shape != probe.shape:
+        return False
+    whole, mixed, single = (t.float() for t in (whole, mixed, single))
+    return all(
+        torch.allclose(a, b, atol=1e-5, equal_nan=True)
+        for a, b in ((whole[order], mixed), (single, whole[2:3]))
+    )
 
 
 def agrees(expression: Expression, source: Tensor, output: Tensor) -> bool:
@@ -139,14 +190,47 @@ def agrees(expression: Expression, source: Tensor, output: Tensor) -> bool:
     A few numbers can mistake a module that looks at shapes (padding that shifts rows) for an element-wise
     one; the tensor that it ran on cannot.
     """
-    step = max(1, source.numel() // 509)
-    given, got = (t.detach().reshape(-1)[::step] for t in (source, output))
+    given, got = _spread(source, 509), _spread(output, 509).float()
     try:
         with torch.no_grad():
             expected = expression.apply(given.unsqueeze(0))[0].float()
-    except (RuntimeError, TypeError, ValueError, IndexError, AttributeError, NotImplementedError):
+    except _ERRORS:
         return False
-    got = got.float()
     # half precision keeps 8 bits
     atol = 1e-2 * float(got.abs().nan_to_num(posinf=0.0).mean())
     return expected.shape == got.shape and torch.allclose(expected, got, rtol=1e-2, atol=atol, equal_nan=True)
+
+
+def follows(source: Tensor, output: Tensor) -> bool:
+    """Whether a result is a bent function of its source entry by entry, judged by what was computed alone.
+
+    Sorted by the source, the results of neighbours must lie close together, apart from few jumps; a result
+    that is the source times a constant is no activation.
+
+    Examples
+    --------
+    >>> import torch
+    >>> x = torch.randn(64, 16, generator=torch.Generator().manual_seed(0))
+    >>> follows(x, x.clamp_min(0)), follows(x, x.cumsum(1)), follows(x, 2 * x), follows(x, x.flip(0))
+    (True, False, False, False)
+    """
+    if source.shape != output.shape or source.numel() < 64:
+        return False
+    x, y = _spread(source, 4093).double(), _spread(output, 4093).double()
+    if not (torch.isfinite(x).all() and torch.isfinite(y).all()):
+        return False
+    x, order = x.sort()
+    y = y[order]
+    spread = float((y.amax() - y.amin()).clamp_min(1e-300))
+    scale = float((x * y).sum() / x.square().sum().clamp_min(1e-300))
+    if spread < 1e-12 or float((y - scale * x).abs().amax()) < 1e-4 * spread:
+        return False
+    steps = y.diff().abs()
+    # a function of n sorted points moves by its variation; a shuffled one moves by a third of its range a step
+    return float(steps.sum()) < 0.02 * spread * len(steps)
+
+
+def _spread(tensor: Tensor, count: int) -> Tensor:
+    """About ``count`` entries, spread over the tensor."""
+    flat = tensor.detach().reshape(-1)
+    return flat[:: max(1, len(flat) // count)]

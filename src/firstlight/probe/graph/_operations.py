@@ -24,7 +24,8 @@ WEIGHT_OPERATIONS: dict[str, WeightOperation] = {
     "conv_transpose3d": WeightOperation(3, transposed=True),
 }
 MATMULS = frozenset(
-    {"matmul", "mm", "bmm", "mv", "addmm", "baddbmm", "addbmm", "rmatmul", "einsum", "bilinear"}
+    """matmul mm bmm mv addmm baddbmm addbmm addmv rmatmul einsum bilinear tensordot inner linalg_matmul
+    grouped_mm grouped_mm_fallback scaled_grouped_mm sparse_mm smm sparse_addmm multi_dot""".split()
 )
 EMBEDDINGS = frozenset({"embedding", "embedding_bag"})
 RECURRENT = frozenset(
@@ -59,12 +60,38 @@ ELEMENTWISE = frozenset(
     logical_or logical_not round floor ceil trunc frac heaviside positive relu_ lerp truediv radd rmul""".split()
 )
 SUMS = frozenset({"add", "radd", "iadd"})
+SHIFTS = SUMS | {"sub", "subtract"}
+PRODUCTS = frozenset({"mul", "multiply", "rmul"})
+# With one of these an activation may begin on a tensor that is no function of one row: a sum, a concatenation.
+ACTIVATIONS = frozenset(
+    """relu relu6 tanh sigmoid gelu silu elu selu celu leaky_relu softplus softsign logsigmoid mish
+    hardtanh hardswish hardsigmoid hardshrink softshrink tanhshrink threshold prelu sin cos exp clamp_min
+    heaviside erf rrelu""".split()
+)
+# Where parts of several tensors stand side by side: a parameter among them is no weight that mixes units.
+ASSEMBLIES = frozenset(
+    """cat concat concatenate stack hstack vstack where masked_fill masked_scatter index_put setitem scatter
+    index_copy copy pad lerp index_add scatter_add scatter_reduce""".split()
+)
+# What draws is never replayed.
+RANDOM = (
+    "rand",
+    "bernoulli",
+    "dropout",
+    "normal",
+    "uniform",
+    "poisson",
+    "multinomial",
+    "rrelu",
+    "exponential",
+)
 
 # Rearrangements: the entries stay, so their law stays.
 VIEWS = frozenset(
     """view reshape flatten unflatten transpose permute squeeze unsqueeze contiguous movedim moveaxis
-    swapaxes swapdims t T mT H view_as reshape_as ravel roll flip clone to float half bfloat16 double
-    type type_as cpu cuda alias""".split()
+    swapaxes swapdims t T mT H mH view_as reshape_as ravel roll flip clone to float half bfloat16 double
+    type type_as cpu cuda alias as_strided expand expand_as
+    repeat tile repeat_interleave""".split()
 )
 PARTS = frozenset(
     {
@@ -77,17 +104,21 @@ PARTS = frozenset(
         "index_select",
         "tensor_split",
         "split_with_sizes",
+        "real",
+        "imag",
     }
 )
+# Attributes of tensors that are tensors with the same entries.
+GETTERS = frozenset({"get_T", "get_mT", "get_H", "get_mH", "get_data", "get_real", "get_imag"})
 
 # Nothing flows through these: shapes, flags, constants, comparisons of metadata.
 IGNORED = frozenset(
     """size dim stride numel element_size is_floating_point is_complex is_contiguous get_device data_ptr
-    storage_offset ndimension nelement __len__ len __bool__ bool item tolist zeros_like ones_like
+    storage_offset ndimension nelement len item tolist zeros_like ones_like
     full_like empty_like rand_like randn_like new_zeros new_ones new_full new_empty new_tensor
-    register_hook retain_grad requires_grad_ argmax argmin is_grad_enabled set_grad_enabled __repr__
-    __format__ __hash__ _set_grad_enabled isnan isinf isfinite all any broadcast_shapes is_nonzero
-    has_names __contains__ __array__ numpy __dlpack__ is_inference _has_compatible_shallow_copy_type
+    register_hook retain_grad requires_grad argmax argmin is_grad_enabled set_grad_enabled repr
+    format hash isnan isinf isfinite all any broadcast_shapes is_nonzero
+    has_names contains array numpy dlpack is_inference has_compatible_shallow_copy_type
     result_type finfo""".split()
 )
 
@@ -101,9 +132,9 @@ def writes(func: Any) -> bool:
     >>> [writes(f) for f in (torch.Tensor.mul_, torch.Tensor.__iadd__, torch.Tensor.__matmul__, torch.mul)]
     [True, True, False, False]
     """
-    name = getattr(func, "__name__", "")
+    name = getattr(func, "__name__", "").partition(".")[0]
     if name.startswith("__"):
-        return name.strip("_") in _INPLACE_OPERATORS
+        return name.strip("_") in _INPLACE_OPERATORS or name == "__setitem__"
     return name.endswith("_")
 
 
@@ -115,14 +146,16 @@ def plain_name(func: Any) -> str:
     >>> import torch
     >>> [plain_name(f) for f in (torch.Tensor.__rsub__, torch.relu_, torch.nn.functional.gelu)]
     ['rsub', 'relu', 'gelu']
+    >>> [plain_name(f) for f in (torch.ops.aten.relu.default, torch._sparse_mm)]
+    ['relu', 'sparse_mm']
     """
-    name = getattr(func, "__name__", type(func).__name__)
+    name = getattr(func, "__name__", type(func).__name__).partition(".")[0]
     if name == "__get__":
         return "get_" + getattr(getattr(func, "__self__", None), "__name__", "")
     if name.startswith("__") and name.endswith("__"):
         name = name[2:-2]
         return name[1:] if name in _INPLACE_OPERATORS else name
-    return name[:-1] if name.endswith("_") else name
+    return name.lstrip("_") if not name.endswith("_") else name.strip("_")
 
 
 _INPLACE_OPERATORS = frozenset({"iadd", "isub", "imul", "itruediv", "ipow", "idiv"})

@@ -55,7 +55,9 @@ class Site:
     ``unit`` is the axis of units, counted from the end. ``inputs`` and ``consumers`` are the links whose
     law is known; ``opaque`` counts the uses that theory cannot follow (pooling, concatenation, …).
     ``reads`` tells the moments of what came in: a weight layer's input, a sum's stream and branch.
-    ``learned`` names the parameters that the row's operation read.
+    ``learned`` names the parameters that the row's operation read. ``echo`` marks a row that is a function of
+    an earlier site, to which later rows are linked directly; ``rooted`` names the parameters of a row that
+    depends on nothing else.
     """
 
     index: int
@@ -79,6 +81,9 @@ class Site:
     row_means: NDArray[np.float64] | None = None
     reads: tuple[Moments, ...] = ()
     learned: tuple[str, ...] = ()
+    echo: bool = False
+    watched: bool = False
+    rooted: tuple[str, ...] = ()
 
     def join(self, source: Site, expression: Expression, via: Site | None = None) -> None:
         """Record that this site reads ``expression(source)``."""
@@ -104,6 +109,9 @@ class Origin:
 
     ``arrangement`` is shared by tensors whose entries stand in the same order, so that products of
     two functions of one site are still element-wise. ``parameters`` names a tensor made of nothing else.
+    ``call`` is the number of the module's call that made it. ``quiet`` marks what counts as a constant until a
+    layer reads it: integer inputs (``pending`` is the input's name) and integers made of signals. ``blind``
+    marks what was made without gradient.
     """
 
     site: Site | None = None
@@ -115,6 +123,10 @@ class Origin:
     label: str = ""
     row: Site | None = None
     parameters: tuple[str, ...] = ()
+    call: int = 0
+    quiet: bool = False
+    pending: str = ""
+    blind: bool = False
 
     @property
     def plain(self) -> bool:
@@ -125,6 +137,15 @@ class Origin:
     def sites(self) -> tuple[Site, ...]:
         """The nearest measured sites upstream."""
         return (self.site,) if self.site is not None else self.ancestors
+
+    @property
+    def rooted(self) -> tuple[str, ...]:
+        """Parameters of a tensor that depends on nothing else, also where layers were run on them."""
+        if self.parameters:
+            return self.parameters
+        if not self.sites or any(not site.rooted for site in self.sites):
+            return ()
+        return tuple(dict.fromkeys(name for site in self.sites for name in site.rooted))
 
 
 def meet(first: tuple[Site, ...], second: tuple[Site, ...], limit: int = 256) -> bool:

@@ -49,9 +49,13 @@ class Law:
     crossed: list[Tensor] = field(default_factory=list)
 
 
-def add_theory(sites: list[Site]) -> list[Skipped]:
-    """Fill the theory columns of every site; returns the functions that could not be replayed."""
+def add_theory(rows: list[Site], bases: list[Site]) -> list[Skipped]:
+    """Fill the theory columns of every row; returns the functions that could not be replayed.
+
+    ``bases`` are the tensors without a row that activations begin on.
+    """
     skipped: list[Skipped] = []
+    sites = rows + bases
     laws = _laws(sites, skipped)
     for site in sites:
         _forward(site, laws)
@@ -148,13 +152,13 @@ def _integrate(found: list[tuple[Link, tuple[Tensor, Tensor]]]) -> dict[tuple[in
 
 def _saturate(phi: activations.Activation, links: list[Link]) -> None:
     """Fill in the share of saturated entries of every row that holds φ."""
-    steepest = _steepest_if_bounded(phi)
+    steepest = _steepest_if_bounded(phi) if links[0].expression.sloped else None
     if steepest is None:
         return
     off = _off(phi, steepest)
     thin = []
     for link in links:
-        row = link.target if link.target.kind == "activation" else link.via
+        row = link.target if link.target.echo else link.via
         if row is not None and link.source.rows is not None:
             thin.append((row, link.source.rows[::2, ::2]))
     for group in alike(thin, lambda pair: (pair[1].shape, pair[1].device)):
@@ -207,7 +211,8 @@ def _moments(link: Link, laws: dict[tuple[int, str], Law]) -> tuple[float, float
     law = laws.get(_key(link))
     if law is None:
         return math.nan, math.nan, math.nan
-    return law.mean, law.square * factor, law.slope * factor
+    slope = law.slope if expression.sloped else math.nan
+    return law.mean, law.square * factor, slope * factor
 
 
 def _forward(site: Site, laws: dict[tuple[int, str], Law]) -> None:
@@ -220,7 +225,7 @@ def _forward(site: Site, laws: dict[tuple[int, str], Law]) -> None:
         values["q_theory"] = _mixed(site, square, mean)
         if link is not None:
             values["correlation_theory"] = _correlation(link, laws, site)
-    elif site.kind == "activation" and link is not None:
+    elif site.echo and link is not None:
         _, values["q_theory"], _ = _moments(link, laws)
         values["correlation_theory"] = _correlation(link, laws, None)
     elif site.kind == "norm":
@@ -234,6 +239,9 @@ def _forward(site: Site, laws: dict[tuple[int, str], Law]) -> None:
             values["correlation_theory"] = (
                 -1.0 / (batch - 1) if batch > 1 and len(site.shape) == 2 else math.nan
             )
+    elif site.kind == "affine" and site.reads:
+        (square, mean), (other, shift) = (moments_of(source) for source in site.reads)
+        values["q_theory"] = square + other + 2.0 * mean * shift
     elif site.kind == "residual":
         values["stream_q"], values["branch_q"] = (moments_of(source)[0] for source in site.reads)
         values["q_theory"] = values["stream_q"] + values["branch_q"]
@@ -312,7 +320,7 @@ def _contributions(site: Site, laws: dict[tuple[int, str], Law]) -> list[tuple[L
         if link.via is not None and link.via.opaque:
             continue  # counted once, at the activation's own row
         _, _, slope = _moments(link, laws)
-        if link.target.kind == "activation":
+        if link.target.echo:
             if not link.target.opaque:
                 continue  # its consumers are linked to this site too
             factor = slope
@@ -329,12 +337,12 @@ def _through(target: Site) -> float:
         return target.weight.sigma_w_squared
     if target.kind == "norm":
         return target.values.get("norm_gain", math.nan)
-    return 1.0 if target.kind == "residual" else math.nan
+    return 1.0 if target.kind in ("residual", "affine") and not target.echo else math.nan
 
 
 def _backward(site: Site, laws: dict[tuple[int, str], Law]) -> None:
     values = site.values
-    if site.kind == "activation":
+    if site.echo:
         _activation_backward(site)
         return
     weights = [link for link in site.consumers if link.target.weight is not None]

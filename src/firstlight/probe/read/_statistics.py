@@ -25,6 +25,8 @@ from firstlight.probe.measurement import HISTOGRAM_BINS, QUANTILE_LEVELS, LayerS
 QUARTILES = 1.349
 # Layers that are stacked at a time: enough to share the cost of a call, few enough to stay near the caches.
 LAYERS = 32
+# Kinds whose law and spectrum nobody asks for.
+LAWLESS = ("activation", "base")
 
 Rows = Float[Tensor, "layers samples units"]
 
@@ -71,13 +73,13 @@ def measure_sites(taken: list[Taken], spectrum_samples: int) -> dict[int, LayerS
     for sites, rows in _stacks([(t.site, t.rows) for t in taken if t.images is None]):
         keep_rows(sites, rows)
         for part, stack in _standardised(sites, rows):
-            if sites[0].kind != "activation":
+            if sites[0].kind not in LAWLESS:
                 samples |= _laws(part, stack)
             _correlations(part, stack, cosines=True)
         _spectra(sites, rows, spectrum_samples)
     for sites, rows in _stacks([(t.site, t.rows) for t in taken if t.images is not None]):
         keep_rows(sites, rows)
-        for part, stack in _standardised(sites, rows) if sites[0].kind != "activation" else ():
+        for part, stack in _standardised(sites, rows) if sites[0].kind not in LAWLESS else ():
             samples |= _laws(part, stack)
     for sites, rows in _stacks([(t.site, t.images) for t in taken if t.images is not None]):
         for part, stack in _standardised(sites, rows):
@@ -190,8 +192,8 @@ def _correlations(sites: list[Site], stack: LayerStack | StandardRows, *, cosine
 
 
 def _spectra(sites: list[Site], rows: Rows, samples: int) -> None:
-    """Effective rank and isometry gap of every site but activations."""
-    if sites[0].kind == "activation" or rows.shape[1] < 2 or rows.shape[2] == 0:
+    """Effective rank and isometry gap of every site that has a law."""
+    if sites[0].kind in LAWLESS or rows.shape[1] < 2 or rows.shape[2] == 0:
         return
     few = rows[:, :: -(-rows.shape[1] // samples)].cpu().numpy().astype(np.float64)
     for site, (rank, gap) in zip(sites, spectra(few)):

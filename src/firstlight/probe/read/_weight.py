@@ -15,6 +15,7 @@ from firstlight.measure import WeightSummary, weight_summaries
 from firstlight.probe.graph._operations import WEIGHT_OPERATIONS
 from firstlight.probe.graph._site import Origin, Site, Weight
 from firstlight.probe.read._statistics import alike
+from firstlight.probe.read._whole import carries
 
 FindOrigin = Callable[[Tensor], Origin | None]
 # Entries of a weight that its law is read from: the scale is then known to 1/√(2·2¹⁵) = 0.4 %.
@@ -38,9 +39,11 @@ def read_weight(
         source = args[0] if args else kwargs["input"]
         matrix = args[1] if len(args) > 1 else kwargs["weight"]
         bias = args[2] if len(args) > 2 else kwargs.get("bias")
-        if not learned(matrix):
+        found = origin(matrix)
+        made_of = found.rooted if found is not None else ()
+        if not made_of:
             return None
-        weight = _weight(matrix, learned(matrix), names)
+        weight = _weight(matrix, made_of, names)
         weight.bias_square = _square(bias)
         taps = math.prod(matrix.shape[2:])
         weight.fan_in = float(matrix.shape[0 if operation.transposed else 1] * taps)
@@ -49,6 +52,9 @@ def read_weight(
             weight.fan_in /= math.prod(stride) if isinstance(stride, tuple) else stride**operation.spatial
             groups = int(_pick(args, kwargs, 6, "groups", 1))
             weight.fan_in /= groups
+        weight.fan_in *= (
+            2.0 if matrix.is_complex() else 1.0
+        )  # a complex product is four real ones, two a part
         return source, matrix, weight, -1 - operation.spatial
     return _read_product(name, args, kwargs, learned, names)
 
@@ -60,7 +66,7 @@ def _read_product(
     learned: Callable[[Any], tuple[str, ...]],
     names: Mapping[int, str],
 ) -> tuple[Tensor, Tensor, Weight, int] | None:
-    operands = [a for a in (*args, *kwargs.values()) if isinstance(a, Tensor)]
+    operands = [a for a in (*args, *kwargs.values()) if isinstance(a, Tensor) and carries(a)]
     if name == "einsum":
         operands = [t for a in args[1:] for t in (a if isinstance(a, (list, tuple)) else [a])]
     bias = None
@@ -73,13 +79,44 @@ def _read_product(
     matrix, source = weights[0], sources[0]
     weight = _weight(matrix, learned(matrix), names)
     weight.bias_square = _square(bias)
+    twice = 2.0 if matrix.is_complex() else 1.0
     on_the_right = operands[-1] is matrix
-    if name in ("einsum", "bilinear") or matrix.dim() != 2:
+    if name == "einsum" and isinstance(args[0], str):
+        weight.fan_in = twice * _summed(args[0], operands, matrix)
+        return source, matrix, weight, -1
+    if matrix.dim() == 3 and on_the_right and name in _BATCHED:
+        weight.fan_in = twice * float(matrix.shape[-2])
+        return source, matrix, weight, -1
+    if name in ("einsum", "bilinear", "tensordot", "multi_dot") or matrix.dim() != 2:
         return source, matrix, weight, -1  # which axes are summed is not known: measured, without theory
     if name == "rmatmul":
         on_the_right = not on_the_right
-    weight.fan_in = float(matrix.shape[0] if on_the_right else matrix.shape[1])
+    weight.fan_in = twice * float(matrix.shape[0] if on_the_right else matrix.shape[1])
     return source, matrix, weight, (-1 if on_the_right or source.dim() < 2 else -2)
+
+
+_BATCHED = frozenset(
+    "matmul bmm baddbmm linalg_matmul grouped_mm grouped_mm_fallback scaled_grouped_mm".split()
+)
+
+
+def _summed(equation: str, operands: list[Tensor], matrix: Tensor) -> float:
+    """How many products one output entry of an einsum sums: the sizes of the matrix's axes that are not kept.
+
+    Examples
+    --------
+    >>> x, w = torch.zeros(5, 3, 4), torch.zeros(3, 4, 7)
+    >>> _summed("bgi,gio->bgo", [x, w], w), _summed("...i,io->...o", [x, w[0]], w[0])
+    (4.0, 4.0)
+    """
+    left, arrow, kept = equation.replace(" ", "").partition("->")
+    terms = left.split(",")
+    if not arrow or len(terms) != len(operands):
+        return math.nan
+    term = next(term for term, t in zip(terms, operands) if t is matrix)
+    if "." in term:
+        return math.nan
+    return float(math.prod(size for axis, size in zip(term, matrix.shape) if axis not in kept))
 
 
 def _weight(matrix: Tensor, learned: tuple[str, ...], names: Mapping[int, str]) -> Weight:

@@ -18,6 +18,7 @@ from firstlight.probe.graph._site import Moments, Origin, Site
 from firstlight.probe.measurement import LayerSample
 from firstlight.probe.read._statistics import Taken, measure_sites
 from firstlight.probe.read._weight import TakenWeight, coverage, measure_weights, take_weight
+from firstlight.probe.read._whole import carries, whole
 
 # Bytes that wait to be measured together.
 PENDING = 1 << 23
@@ -62,11 +63,11 @@ class Reader:
 
     def read(self, site: Site, tensor: Tensor) -> None:
         """Take what a site's forward columns are measured on."""
-        t = tensor.detach()
+        t = whole(tensor.detach(), site.unit)
         site.entries = t.numel()
         site.values["shape"] = "×".join(map(str, t.shape))
-        if t.numel() == 0 or t.layout != torch.strided:
-            site.values["fault"] = "empty" if t.numel() == 0 else "not a dense tensor"
+        if t.numel() == 0:
+            site.values["fault"] = "empty"
             return
         site.unit = max(site.unit, -max(t.dim(), 1))
         entries = strided(t, self.budget.entries)
@@ -75,7 +76,7 @@ class Reader:
             absmax, nonfinite = extremes(t)
         else:
             absmax = nonfinite = math.nan
-        if site.kind == "activation" and t.dim() > 1:
+        if site.kind == "activation" and t.dim() > 1 and site.unit >= -t.dim():
             site.values["dead"] = measure.constant_units(t, dim=site.unit)
         images = site.unit < -1 and t.dim() == -site.unit + 1
         taken = Taken(
@@ -92,7 +93,7 @@ class Reader:
 
     def weigh(self, site: Site, matrix: Tensor) -> None:
         """Take what the law of a site's weight is measured on."""
-        taken = take_weight(site, matrix)
+        taken = take_weight(site, whole(matrix.detach()))
         self._weights.append(taken)
         self._wait(taken.size)
 
@@ -134,9 +135,9 @@ class Reader:
             known = origin.site if origin.expression.gain == 1.0 else None
         if known is not None and known.entries == tensor.numel() and "fault" not in known.values:
             return known
-        if not tensor.is_floating_point() or tensor.numel() == 0:
+        if not carries(tensor) or tensor.numel() == 0:
             return math.nan, math.nan
-        m = measure.second_moments(strided(tensor.detach(), self.budget.entries))
+        m = measure.second_moments(strided(whole(tensor.detach()), self.budget.entries))
         return m.q, m.mean
 
     def coverage(self, site: Site, source: Tensor, name: str, args: Any, kwargs: Any) -> None:
@@ -166,7 +167,7 @@ class Reader:
         A normaliser of N entries also projects out their mean and their scale, which leaves a share of
         1 − 2/N of the squared gradient (RMS norms keep the mean: 1 − 1/N).
         """
-        t, kind = source.detach(), facts["norm"]
+        t, kind = whole(source.detach()), facts["norm"]
         if t.numel() == 0 or t.dim() < 2 or kind == "running":
             return
         inverse = _kept_inverse(result)

@@ -2,71 +2,23 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import BackwardCFunction
 
 from firstlight.probe.graph._expression import Expression
 from firstlight.probe.graph._site import Origin, Site
+from firstlight.probe.read._whole import carries
 from firstlight.probe.read.reader import Reader
 from firstlight.probe.trace._backward import Backward
+from firstlight.probe.trace._origins import Origins, upstream
 
-
-class _Reference(weakref.ref[Tensor]):
-    """A weak reference that knows its tensor's identity, also when the tensor is gone."""
-
-    __slots__ = ("key",)
-    key: int
-
-
-class Origins:
-    """Where tensors came from, beside the tensors: nothing is written on a tensor, and nothing keeps one alive.
-
-    Entries are held by identity together with a weak reference, and an entry goes when its tensor goes, so that
-    a new tensor at an old address is unknown.
-
-    Examples
-    --------
-    >>> import torch
-    >>> origins, x = Origins(), torch.zeros(2)
-    >>> origins.put(x, Origin(label="x"))
-    >>> origins.get(x).label, origins.get(torch.zeros(2)), vars(x)
-    ('x', None, {})
-    >>> del x
-    >>> len(origins)
-    0
-    """
-
-    def __init__(self) -> None:
-        known: dict[int, tuple[_Reference, Origin]] = {}
-
-        def drop(reference: _Reference) -> None:
-            if known.get(reference.key, (None,))[0] is reference:
-                del known[reference.key]
-
-        self._known, self._drop = known, drop
-
-    def __len__(self) -> int:
-        return len(self._known)
-
-    def get(self, value: Any) -> Origin | None:
-        """What is known of where a tensor came from."""
-        found = self._known.get(id(value))
-        return found[1] if found is not None and found[0]() is value else None
-
-    def put(self, tensor: Tensor, origin: Origin) -> None:
-        """Note where a tensor came from, in place of what was known."""
-        reference = _Reference(tensor, self._drop)
-        reference.key = id(tensor)
-        self._known[reference.key] = (reference, origin)
-
-    def clear(self) -> None:
-        """Forget all tensors."""
-        self._known.clear()
+# Index of the first tensor that is measured without a row: beyond every row.
+BASES = 1 << 40
 
 
 def owner(parameters: Sequence[str]) -> str:
@@ -108,7 +60,13 @@ class Frame:
     sites: int
     source: Tensor | None
     origin: Origin | None
+    call: int = 1
     opaque: list[Site] = field(default_factory=list)
+
+    @property
+    def leaf(self) -> bool:
+        """Whether no module lies inside this one."""
+        return bool(self.path) and next(self.module.children(), None) is None
 
 
 class Ledger:
@@ -118,6 +76,8 @@ class Ledger:
     ----------
     sites
         What was measured, in the order of execution.
+    bases
+        Tensors that are no rows and on which an activation begins: sums, products, concatenations.
     parameters, parameter_names
         The parameters of the model by name, and their names by identity.
     used
@@ -130,6 +90,8 @@ class Ledger:
         Path of the module entered last, for error messages.
     origins
         Where tensors came from.
+    nodes
+        The same by node of the autograd graph, for tensors that come out of code nobody can follow.
     module_calls
         How often each module was called, by path.
     unmeasured
@@ -141,19 +103,71 @@ class Ledger:
         self.parameters = dict(model.named_parameters())
         self.parameter_names = {id(p): name for name, p in self.parameters.items()}
         self.sites: list[Site] = []
+        self.bases: list[Site] = []
         self.used: set[str] = set()
         self.leaves: list[Tensor] = []
         self.frames = [Frame("", model, 0, None, None)]
         self.place = ""
         self.origins = Origins()
+        self.nodes: dict[Any, Origin] = {}
         self.module_calls: dict[str, int] = {}
         self.unmeasured: dict[str, set[str]] = {}
+        self.grads = torch.is_grad_enabled()
         self._calls: dict[str, int] = {}
+        self._labels: set[str] = set()
+
+    def adopt(self, path: str, module: nn.Module) -> None:
+        """Know the tensors that stand in for a module's parameters during its call, as sharding puts them there."""
+        for key, parameter in module._parameters.items():
+            if parameter is not None and id(parameter) not in self.parameter_names:
+                name = f"{path}.{key}" if path else key
+                self.parameter_names[id(parameter)] = name
+                self.parameters[name] = parameter
 
     def origin(self, tensor: Tensor) -> Origin | None:
         """Where a tensor came from; a parameter comes from itself."""
         name = self.parameter_names.get(id(tensor))
-        return Origin(parameters=(name,)) if name is not None else self.origins.get(tensor)
+        if name is not None:
+            return Origin(parameters=(name,))
+        known = self.origins.get(tensor)
+        if known is None:
+            return self._from_graph(tensor) if tensor.requires_grad else None
+        return self._emerged(tensor, known) if known.blind and tensor.requires_grad else known
+
+    def _from_graph(self, tensor: Tensor) -> Origin | None:
+        """The origin of a tensor that came out of unseen code, from the autograd graph that the code left."""
+        root = tensor.grad_fn
+        if root is None:
+            return None
+        sites, names = upstream(root, self.nodes, self.parameter_names)
+        if not sites and not names:
+            return None
+        origin = Origin(ancestors=sites[-8:], arrangement=object())
+        held = [self.parameter_names.get(id(getattr(n, "variable", None))) for n, _ in root.next_functions]
+        own = tuple(dict.fromkeys(name for name in held if name is not None))
+        if not sites:
+            origin = Origin(parameters=names)
+        elif own and isinstance(root, BackwardCFunction):
+            self.used.update(own)
+            kind = "weight" if any(self.parameters[n].dim() > 1 for n in own) else "affine"
+            label, op = self.holder(own, ""), type(root).__name__.removesuffix("Backward")
+            site, _ = self.site(tensor, label, kind, op, -1, origin, weighs=kind == "weight", leaf=False)
+            site.learned = own
+            return self.origins.get(tensor)
+        self.mark(tensor, origin)
+        return origin
+
+    def _emerged(self, tensor: Tensor, origin: Origin) -> Origin:
+        """The origin of what was made without gradient, inside a custom function that then gave it one."""
+        origin = replace(origin, blind=False)
+        if origin.site is not None and origin.plain and tensor.numel() == origin.site.entries:
+            if not origin.site.watched:
+                self._watch(origin.site, tensor, origin)
+        elif origin.site is not None and not origin.expression.linear:
+            name = type(tensor.grad_fn).__name__.removesuffix("Backward")
+            origin = replace(origin, expression=origin.expression.with_own_backward(name), label=name)
+        self.origins.put(tensor, origin)
+        return origin
 
     def enter_input(self, tensor: Tensor, name: str) -> None:
         """Measure an input of the model and follow it."""
@@ -168,8 +182,7 @@ class Ledger:
     def path(self, op: str) -> str:
         """A name for what the innermost module does now: its own path for a leaf, else with the operation."""
         frame = self.frames[-1]
-        leaf = next(frame.module.children(), None) is None and len(self.frames) > 1
-        if leaf and op:
+        if frame.leaf and op:
             return frame.path
         return f"{frame.path}.{op}" if frame.path else op
 
@@ -184,12 +197,31 @@ class Ledger:
             return frame.path
         return owner(names) or self.path(op)
 
+    def holder(self, names: Sequence[str], op: str) -> str:
+        """A name for a learned scale or shift: the leaf module that runs, if the parameter is its own."""
+        frame = self.frames[-1]
+        if frame.leaf and names and names[0].rpartition(".")[0] == frame.path:
+            return frame.path if len(frame.module._parameters) == 1 else owner(names)
+        return owner(names) or self.path(op)
+
     def like(self, origin: Origin, expression: Expression, label: str, path: str) -> Origin:
         """The origin of another function of the same site, in the same arrangement."""
-        return Origin(origin.site, expression, (), origin.unit, origin.arrangement, path, label)
+        call = self.frames[-1].call if path == self.frames[-1].path else 0
+        return Origin(
+            origin.site,
+            expression,
+            (),
+            origin.unit,
+            origin.arrangement,
+            path,
+            label,
+            call=call or origin.call,
+        )
 
     def mark(self, out: Any, origin: Origin) -> Any:
         """Note the origin of every tensor of a result."""
+        if self.grads and not torch.is_grad_enabled():
+            origin = replace(origin, blind=True)
         for tensor in tensors_in(out):
             self.origins.put(tensor, origin)
         return out
@@ -199,7 +231,8 @@ class Ledger:
         for site in self.sites[count:]:
             for link in site.inputs:
                 link.source.consumers.remove(link)
-            self._calls[site.name.split("#")[0]] -= 1
+            self._labels.discard(site.name)
+            self._calls[site.name.split("#")[0]] = self._calls.get(site.name.split("#")[0], 1) - 1
         self.reader.drop(self.sites[count:])
         del self.sites[count:]
 
@@ -211,17 +244,39 @@ class Ledger:
             self.frames[-1].opaque.append(target)
 
     def realise(self, flowing: list[Any]) -> None:
-        """Give a tensor that is a non-linear function of a site a row of its own, before it is used.
+        """Give a tensor that is a bent or learned function of a site a row of its own, before it is used.
 
-        A multiple of the site says nothing that the site's own row does not.
+        A constant multiple of the site says nothing that the site's own row does not.
         """
         for tensor, origin in flowing:
-            if origin.site is None or origin.expression.scaled or origin.row is not None:
+            expression = origin.expression
+            if (
+                origin.site is None
+                or origin.row is not None
+                or (expression.scaled and not expression.learned)
+            ):
                 continue
-            if not tensor.is_floating_point():
+            if not carries(tensor):
                 continue
-            site, _ = self.site(tensor, origin.path, "activation", origin.label, origin.unit, origin)
+            kind = "affine" if expression.scaled else "activation"
+            site, _ = self.site(
+                tensor, origin.path, kind, origin.label, origin.unit, origin, call=origin.call, echo=True
+            )
+            site.learned = expression.learned
             self.mark(tensor, replace(origin, row=site))
+
+    def base(self, tensor: Tensor, origin: Origin) -> Origin:
+        """Measure, without a row, a tensor on which an activation begins, so that theory has its law."""
+        parents = tuple(dict.fromkeys((origin.row,) if origin.row is not None else origin.sites))
+        depth = max((s.depth for s in parents), default=0)
+        index = BASES + len(self.bases)
+        site = Site(index, "", "base", "", tuple(tensor.shape), origin.unit, depth, parents)
+        site.rooted, site.retracted = origin.rooted, True  # no law of its entries is kept to draw
+        self.bases.append(site)
+        self.reader.read(site, tensor)
+        based = Origin(site, unit=site.unit, arrangement=object(), path=origin.path, label=origin.label)
+        self.mark(tensor, based)
+        return based
 
     def site(
         self,
@@ -233,6 +288,8 @@ class Ledger:
         *origins: Origin | None,
         weighs: bool = False,
         leaf: bool = True,
+        call: int = 0,
+        echo: bool = False,
     ) -> tuple[Site, Tensor]:
         """Open a row for a tensor, link it to where it came from, measure it, and watch its gradient.
 
@@ -242,28 +299,55 @@ class Ledger:
         known = [o for o in origins if o is not None]
         parents = tuple(dict.fromkeys(s for o in known for s in ((o.row,) if o.row is not None else o.sites)))
         depth = max((s.depth for s in parents), default=0) + int(weighs)
-        count = self._calls[name] = self._calls.get(name, 0) + 1
-        label = (name or op) if count == 1 else f"{name or op}#{count}"
+        label = self._label(name or op, op, call)
         site = Site(len(self.sites), label, kind, op, tuple(out.shape), unit, depth, parents)
+        if known and all(o.rooted for o in known):
+            site.rooted = tuple(dict.fromkeys(p for o in known for p in o.rooted))
         for origin in known:
             if origin.site is not None:
                 site.join(origin.site, origin.expression, origin.row)
         self.sites.append(site)
         self.reader.read(site, out)
-        if kind == "activation":
+        if echo:
+            site.echo = True
             if out.requires_grad:
                 self.backward.watch(site, out)
             return site, out
+        origin = Origin(site, unit=site.unit, arrangement=object(), path=name, label=op)
         if kind != "input":
-            out = self._watched(site, out, leaf)
-        self.mark(out, Origin(site, unit=site.unit, arrangement=object(), path=name, label=op))
+            out = self._watched(site, out, leaf, origin)
+        self.mark(out, origin)
         return site, out
 
-    def _watched(self, site: Site, out: Tensor, leaf: bool) -> Tensor:
-        if leaf and not out.requires_grad and torch.is_grad_enabled() and out.is_floating_point():
+    def _label(self, name: str, op: str, call: int) -> str:
+        """The name of a row: ``name#k`` in the k-th call of a module, with the operation for its further rows."""
+        frame = self.frames[-1]
+        call = call or (frame.call if name == frame.path else 0)
+        if call:
+            label = name if call == 1 else f"{name}#{call}"
+            if label not in self._labels:
+                self._calls[name] = max(self._calls.get(name, 0), call)
+                self._labels.add(label)
+                return label
+            name = f"{name}.{op}"
+        while True:
+            count = self._calls[name] = self._calls.get(name, 0) + 1
+            label = name if count == 1 else f"{name}#{count}"
+            if label not in self._labels:
+                self._labels.add(label)
+                return label
+
+    def _watched(self, site: Site, out: Tensor, leaf: bool, origin: Origin) -> Tensor:
+        if leaf and not out.requires_grad and torch.is_grad_enabled() and carries(out):
             out = out.detach().requires_grad_()
             self.leaves.append(out)
             out = out.clone()
         if out.requires_grad:
-            self.backward.watch(site, out)
+            self._watch(site, out, origin)
         return out
+
+    def _watch(self, site: Site, out: Tensor, origin: Origin) -> None:
+        self.backward.watch(site, out)
+        site.watched = True
+        if out.grad_fn is not None:
+            self.nodes[out.grad_fn] = origin

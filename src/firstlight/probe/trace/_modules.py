@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from firstlight.probe.graph import _operations as ops
-from firstlight.probe.graph._expression import Expression, agrees, from_module
+from firstlight.probe.graph._expression import agrees, follows, from_module
 from firstlight.probe.graph._site import Origin
 from firstlight.probe.read._weight import normaliser
 from firstlight.probe.trace._ledger import Frame, Ledger, tensors_in
@@ -25,10 +25,11 @@ def add_norm(
     source: Tensor,
     *,
     leaf: bool = True,
+    call: int = 0,
 ) -> Tensor:
     """Open the row of a normaliser."""
     unit = -1 if op not in ops.NORMS or op in ("layer_norm", "rms_norm") else 1 - max(source.dim(), 2)
-    site, traced = ledger.site(out, path, "norm", op, unit, origin, leaf=leaf)
+    site, traced = ledger.site(out, path, "norm", op, unit, origin, leaf=leaf, call=call)
     site.values |= facts
     ledger.reader.norm_gain(site, source, out, facts)
     return traced
@@ -44,15 +45,17 @@ class Modules:
         self.ledger = ledger
         self.paused = False
         self.closed = False
+        self._paths: dict[int, str] = {}
 
     def close(self) -> None:
-        """Stop listening: checkpointed parts run their forward again during the backward."""
+        """Stop opening rows: checkpointed parts run their forward again during the backward."""
         self.closed = True
 
     def hook(self, model: nn.Module) -> list[str]:
         """Follow calls of every module; returns the paths of those that do not let themselves be followed."""
         refused = []
         for path, module in model.named_modules():
+            self._paths[id(module)] = path
             try:
                 module.register_forward_pre_hook(self._entering(path), with_kwargs=True)
                 module.register_forward_hook(self._leaving, with_kwargs=True, always_call=True)
@@ -64,16 +67,25 @@ class Modules:
         def enter(module: nn.Module, args: Any, kwargs: Any) -> None:
             if self.paused or self.closed:
                 return
-            self.ledger.module_calls[path] = self.ledger.module_calls.get(path, 0) + 1
+            ledger = self.ledger
+            ledger.adopt(path, module)
+            call = ledger.module_calls[path] = ledger.module_calls.get(path, 0) + 1
             source = next(tensors_in(args, kwargs), None)
-            origin = self.ledger.origins.get(source)
-            self.ledger.frames.append(Frame(path, module, len(self.ledger.sites), source, origin))
-            self.ledger.place = path or type(module).__name__
+            self.paused = True  # what unseen code left behind may be measured now
+            origin = ledger.origin(source) if source is not None else None
+            self.paused = False
+            if origin is not None and origin.quiet:
+                origin = None
+            ledger.frames.append(Frame(path, module, len(ledger.sites), source, origin, call))
+            ledger.place = path or type(module).__name__
 
         return enter
 
     def _leaving(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-        if self.paused or self.closed or len(self.ledger.frames) == 1:
+        if self.closed:
+            self._again(module, output)
+            return
+        if self.paused or len(self.ledger.frames) == 1:
             return
         frame = self.ledger.frames.pop()
         self.paused = True  # hooks run inside the traced forward: what they compute is not part of it
@@ -83,41 +95,80 @@ class Modules:
         finally:
             self.paused = False
 
+    def _again(self, module: nn.Module, output: Any) -> None:
+        """Watch the gradients of a part that ran without any and runs again in the backward, the last call first."""
+        path = self._paths.get(id(module))
+        if path is None or not isinstance(output, Tensor) or not output.requires_grad:
+            return
+        for site in reversed(self.ledger.sites):
+            if site.name.partition("#")[0] == path and not site.watched and tuple(output.shape) == site.shape:
+                site.watched = True
+                self.ledger.backward.watch(site, output)
+                return
+
     def _recognised(self, frame: Frame, module: nn.Module, output: Any) -> bool:
         """Take a module whose inside gave no row for what its whole is: a normaliser or an activation."""
         source, origin = frame.source, frame.origin
         inner = self.ledger.sites[frame.sites :]
-        if source is None or origin is None or any(site.kind != "activation" for site in inner):
+        if source is None or origin is None or any(s.kind not in ("activation", "affine") for s in inner):
             return False
         if not isinstance(output, Tensor) or output is source or not output.is_floating_point():
             return False
         if output.shape != source.shape:
             return False
-        known = self.ledger.origins.get(output)
+        known = self.ledger.origin(output)
         name = type(module).__name__
         if "norm" in name.lower():
-            self._undo(frame)
-            self.ledger.retract(frame.sites)
-            add_norm(self.ledger, output, origin, name, frame.path, normaliser(module), source, leaf=False)
-            names = (self.ledger.parameter_names.get(id(p)) for p in module.parameters())
-            self.ledger.sites[-1].learned = tuple(n for n in names if n is not None)
-            return True
-        plain = not inner and origin.site is not None and origin.expression.steps == 0
-        if not plain or (known is not None and known.site is not None):
+            return self._as_norm(frame, module, output, origin)
+        if inner or (known is not None and known.site is not None) or origin.parameters:
             return False
-        expression = self._as_function(module)
-        if expression is None or not agrees(expression, source, output):
-            return False
+        return frame.leaf and self._as_activation(frame, module, output, origin)
+
+    def _as_norm(self, frame: Frame, module: nn.Module, output: Tensor, origin: Origin) -> bool:
+        assert frame.source is not None
         self._undo(frame)
-        whole = expression.times(origin.expression.gain, origin.expression.noise)
-        self.ledger.mark(output, self.ledger.like(origin, whole, name, frame.path))
+        self.ledger.retract(frame.sites)
+        facts, name = normaliser(module), type(module).__name__
+        add_norm(
+            self.ledger, output, origin, name, frame.path, facts, frame.source, leaf=False, call=frame.call
+        )
+        self.ledger.sites[-1].learned = self._learned(module)
         return True
 
-    def _as_function(self, module: nn.Module) -> Expression | None:
+    def _as_activation(self, frame: Frame, module: nn.Module, output: Tensor, origin: Origin) -> bool:
+        """Take a leaf module for an activation: by its function where the module is known, else by its result."""
+        source, name = frame.source, type(module).__name__
+        assert source is not None
         if sum(p.numel() for p in module.parameters()) > 16:
-            return None
-        with torch.random.fork_rng(devices=[]):
-            return from_module(module, type(module).__name__)
+            return False
+        if origin.site is not None and origin.expression.steps == 0:
+            expression = from_module(module, name)
+            if expression is not None and agrees(expression, source, output):
+                self._undo(frame)
+                whole = expression.times(origin.expression.gain, origin.expression.noise)
+                whole = replace(whole, learned=self._learned(module))
+                like = self.ledger.like(origin, whole, name, frame.path)
+                self.ledger.mark(output, replace(like, call=frame.call))
+                return True
+        if not follows(source, output):
+            return False
+        unit = origin.unit if origin.unit >= -output.dim() else -1
+        site, _ = self.ledger.site(
+            output,
+            frame.path,
+            "activation",
+            name,
+            unit,
+            Origin(ancestors=origin.sites),
+            leaf=False,
+            call=frame.call,
+        )
+        site.learned = self._learned(module)
+        return True
+
+    def _learned(self, module: nn.Module) -> tuple[str, ...]:
+        names = (self.ledger.parameter_names.get(id(p)) for p in module.parameters())
+        return tuple(n for n in names if n is not None)
 
     def _undo(self, frame: Frame) -> None:
         """A whole module was recognised: its inner steps are no longer uses that theory cannot follow."""

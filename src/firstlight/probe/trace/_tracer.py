@@ -12,9 +12,11 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from firstlight.probe.graph import _operations as ops
-from firstlight.probe.graph._expression import Expression, compose, scalar
-from firstlight.probe.graph._site import Origin, Site, meet
+from firstlight.probe.graph._site import Origin, Site
 from firstlight.probe.read._weight import normaliser, read_weight
+from firstlight.probe.read._whole import carries, plain
+from firstlight.probe.trace._call import Call
+from firstlight.probe.trace._elementwise import Elementwise
 from firstlight.probe.trace._ledger import Ledger, owner, tensors_in
 from firstlight.probe.trace._modules import Modules, add_norm
 from firstlight.probe.trace.guard import Guard
@@ -26,6 +28,7 @@ class Tracer(TorchFunctionMode):
     def __init__(self, ledger: Ledger, modules: Modules, guard: Guard) -> None:
         super().__init__()
         self.ledger, self.modules, self.guard = ledger, modules, guard
+        self.elementwise = Elementwise(ledger, self._opaque)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -33,7 +36,7 @@ class Tracer(TorchFunctionMode):
         if name.startswith("get_"):
             if name == "get_data":
                 self.guard.before_write(args[0])
-            if name not in ("get_T", "get_mT", "get_data"):
+            if name not in ops.GETTERS:
                 return func(*args, **kwargs)
             name = name[4:]
         if self.modules.paused or name in ops.IGNORED:
@@ -45,202 +48,231 @@ class Tracer(TorchFunctionMode):
         if name == "multi_head_attention_forward":
             with self:
                 return _opened_attention(*args, **kwargs)
-        return self._handle(func, name, args, kwargs)
+        if torch._C._functorch.maybe_current_level() is not None:
+            return self._transformed(func, name, args, kwargs)
+        read = [(t, self.ledger.origin(t)) for t in tensors_in(args, kwargs)]
+        return self._handle(Call(func, name, args, kwargs, read))
 
-    def _handle(self, func: Any, name: str, args: Any, kwargs: Any) -> Any:
-        origins = [(t, self.ledger.origin(t)) for t in tensors_in(args, kwargs)]
-        for _, origin in origins:
-            if origin is not None:
-                self.ledger.used.update(origin.parameters)
-        flowing = [(t, o) for t, o in origins if o is not None and not o.parameters]
-        if not flowing and name not in ops.EMBEDDINGS:
-            out = func(*args, **kwargs)
-            derived = tuple(dict.fromkeys(p for _, o in origins if o is not None for p in o.parameters))
-            if derived:
-                for tensor in tensors_in(out):
-                    self.ledger.mark(tensor, Origin(parameters=derived))
-            return out
+    def _handle(self, call: Call) -> Any:
+        name = call.name
+        self.ledger.used.update(call.parameters)
+        if not call.flowing and not self._begins(call):
+            return self._constant(call)
         if name in ops.WEIGHT_OPERATIONS or name in ops.MATMULS:
-            return self._weighted(func, name, args, kwargs, origins)
+            return self._weighted(call)
+        if not call.flowing and name not in ops.NORMS:
+            return self._other(call, ops.OTHER_KINDS[name])
         if name in ops.ELEMENTWISE:
-            return self._elementwise(func, name, args, kwargs, origins)
+            return self.elementwise.handle(call)
+        if name == "copy" and call.args[0].shape == call.flowing[0][0].shape:
+            return self._view(call, call.flowing[0])
         if name in ops.VIEWS or name in ops.PARTS:
-            return self._view(func, name, args, kwargs, flowing)
+            return self._view(call, call.flowing[0])
         if name in ops.DROPOUTS:
-            return self._dropout(func, args, kwargs, flowing[0][1])
+            return self._dropout(call)
         if name in ops.NORMS:
-            self.ledger.realise(flowing)
-            out = func(*args, **kwargs)
-            facts = normaliser(self.ledger.frames[-1].module, name, args, kwargs)
-            source, origin = flowing[0]
-            traced = add_norm(self.ledger, out, origin, name, self.ledger.path(name), facts, source)
-            self.ledger.sites[-1].learned = _learned(origins)
-            return traced
+            return self._normed(call)
         kind = ops.OTHER_KINDS.get(name)
         # over classes, without an axis of places, a softmax is a classifier's end and mixes no tokens
-        if kind is not None and not (name == "softmax" and flowing and flowing[0][0].dim() < 3):
-            return self._other(func, name, kind, args, kwargs, origins)
-        self.ledger.unmeasured.setdefault(self.ledger.frames[-1].path, set()).add(name)
-        return self._opaque(func, args, kwargs, flowing)
+        if kind is not None and not (name == "softmax" and call.flowing[0][0].dim() < 3):
+            return self._other(call, kind)
+        return self.elementwise.unknown(call)
 
-    def _weighted(self, func: Any, name: str, args: Any, kwargs: Any, origins: list[Any]) -> Any:
-        found = read_weight(name, args, kwargs, self.ledger.origin, self.ledger.parameter_names)
-        flowing = [(t, o) for t, o in origins if o is not None and not o.parameters]
+    def _begins(self, call: Call) -> bool:
+        """Whether a signal begins here: a layer reads an input of integers, a constant, or a learned query."""
+        name, layer = call.name, call.name in ops.WEIGHT_OPERATIONS
+        if name in ops.EMBEDDINGS:
+            return True
+        if not call.learned and name not in ops.NORMS:
+            return False
+        if name in ops.NORMS:
+            norm = "norm" in type(self.ledger.frames[-1].module).__name__.lower() and name != "normalize"
+            return (norm and bool(call.read)) and (not call.quiet or self._enter(call))
+        if call.quiet and (layer or name in ops.MATMULS or name in ops.PRODUCTS or name in ops.RECURRENT):
+            return self._enter(call)
+        return layer or name in ops.RECURRENT
+
+    def _enter(self, call: Call) -> bool:
+        """Let what was quiet flow: an input gets its row where a layer reads it."""
+        for tensor, origin in call.quiet:
+            if not carries(tensor):
+                continue
+            if origin.pending:
+                self.ledger.enter_input(tensor, origin.pending)
+            else:
+                self.ledger.mark(tensor, replace(origin, quiet=False))
+        call.read = [(t, self.ledger.origin(t)) for t, _ in call.read]
+        for name in ("flowing", "quiet", "learned", "foreign"):
+            call.__dict__.pop(name, None)
+        return bool(call.flowing)
+
+    def _constant(self, call: Call) -> Any:
+        """A step without a signal: its result is made of parameters, is a quiet input, or is nothing to follow."""
+        out = call.run()
+        if call.parameters:
+            origin = Origin(parameters=call.parameters)
+        elif call.quiet:
+            origin = replace(call.quiet[0][1], site=None)
+        else:
+            return out
+        self.ledger.mark([*tensors_in(out), *call.results(out)], origin)
+        return out
+
+    def _weighted(self, call: Call) -> Any:
+        found = read_weight(
+            call.name, call.args, call.kwargs, self.ledger.origin, self.ledger.parameter_names
+        )
         if found is None:
-            return self._opaque(func, args, kwargs, flowing)
+            return self._opaque(call) if call.flowing else self._constant(call)
         source, matrix, weight, unit = found
-        self.ledger.realise(flowing)
+        self.ledger.realise(call.flowing)
         origin = self.ledger.origin(source)
         reads = self.ledger.reader.input_moments(source, origin)
-        out = func(*args, **kwargs)
-        label = self.ledger.layer(weight.names, weight.parameters, name)
-        site, out = self.ledger.site(out, label, "weight", name, unit, origin, weighs=True)
-        site.weight, site.reads, site.learned = weight, (reads,), _learned(origins)
-        self.ledger.reader.coverage(site, source, name, args, kwargs)
+        out = call.run()
+        label = self.ledger.layer(weight.names, weight.parameters, call.name)
+        site, out = self.ledger.site(
+            out, label, "weight", call.name, unit, origin, weighs=True, leaf=not call.in_place
+        )
+        site.weight, site.reads = weight, (reads,)
+        site.learned = tuple(dict.fromkeys((*call.parameters, *weight.names)))
+        self.ledger.used.update(site.learned)
+        self.ledger.reader.coverage(site, source, call.name, call.args, call.kwargs)
         self.ledger.reader.weigh(site, matrix)
         return out
 
-    def _elementwise(self, func: Any, name: str, args: Any, kwargs: Any, origins: list[Any]) -> Any:
-        flowing = [(t, o) for t, o in origins if o is not None and not o.parameters]
-        base = next((o for _, o in flowing if o.site is not None), None)
-        one = base is not None and all(
-            o.site is base.site and o.arrangement is base.arrangement for _, o in flowing
-        )
-        foreign = [t for t, o in origins if (o is None or o.parameters) and t.numel() != 1]
-        learned = [t for t, o in origins if o is not None and o.parameters and t.numel() != 1]
-        if name in ("max", "min") and len(origins) < 2:
-            return self._opaque(func, args, kwargs, flowing)  # a reduction, not an element-wise choice
-        if one and base is not None and not foreign:
-            named = dict(zip(kwargs, self._symbolic(tuple(kwargs.values()))))
-            expression = compose(func, name, self._symbolic(args), named)
-            if expression is not None:
-                return self._follow(func, args, kwargs, flowing, expression, name)
-        scales = name in ("mul", "multiply", "rmul") and len(flowing) == len(learned) == len(foreign) == 1
-        if scales and base is not None:
-            gain = float(learned[0].detach().float().square().mean())
-            return self._follow(func, args, kwargs, flowing, base.expression.times(gain), base.label)
-        if name in ops.SUMS and len(flowing) == 2 and flowing[0][0].shape == flowing[1][0].shape:
-            return self._sum(func, name, args, kwargs, flowing)
-        return self._opaque(func, args, kwargs, flowing)
+    def _normed(self, call: Call) -> Any:
+        self.ledger.realise(call.flowing)
+        out = call.run()
+        facts = normaliser(self.ledger.frames[-1].module, call.name, call.args, call.kwargs)
+        source, origin = call.flowing[0] if call.flowing else call.read[0]
+        path = self.ledger.path(call.name)
+        traced = add_norm(self.ledger, out, origin or Origin(), call.name, path, facts, source)
+        self.ledger.sites[-1].learned = call.parameters
+        return traced
 
-    def _follow(
-        self, func: Any, args: Any, kwargs: Any, flowing: list[Any], expression: Expression, label: str
-    ) -> Any:
-        """Run a function that is element-wise in one site, and mark its result as that function of it."""
-        source, origin = flowing[0]
-        path = self.ledger.path(label) if expression.steps != origin.expression.steps else origin.path
-        shape = source.shape
-        out = func(*args, **kwargs)
-        if isinstance(out, Tensor) and out.shape == shape:
-            return self.ledger.mark(out, self.ledger.like(origin, expression, label, path))
-        for _, used in flowing:
-            self.ledger.use_opaquely(used)
-        return self.ledger.mark(out, Origin(ancestors=origin.sites, arrangement=object()))
-
-    def _symbolic(self, values: tuple[Any, ...]) -> tuple[Any, ...]:
-        """Traced tensors as the expressions they are, one-element tensors as numbers."""
-        result: list[Any] = []
-        for value in values:
-            origin = self.ledger.origin(value) if isinstance(value, Tensor) else None
-            if origin is not None and origin.site is not None:
-                result.append(origin.expression)
-            elif (
-                isinstance(value, Tensor) and value.is_floating_point() and not self.ledger.origins.get(value)
-            ):
-                # torch functions that insist on tensors (prelu, where) still get one
-                result.append(torch.as_tensor(scalar(value), dtype=torch.float64).reshape(value.shape))
-            else:
-                result.append(value)
-        return tuple(result)
-
-    def _sum(self, func: Any, name: str, args: Any, kwargs: Any, flowing: list[Any]) -> Any:
-        """A sum of two paths from one place is a residual sum: the shorter path is the stream.
-
-        Two functions of one row with no layer between them are arithmetic, as in rotary positions, gates
-        and scans; only where one of them is the row itself is it a stream.
-        """
-        here, there = flowing[0][1], flowing[1][1]
-        apart = not set(here.sites) & set(there.sites)
-        if not (apart or here.plain or there.plain) or not meet(here.sites, there.sites):
-            return self._opaque(func, args, kwargs, flowing)
-        (a, stream), (b, branch) = sorted(flowing, key=lambda pair: max(s.depth for s in pair[1].sites))
-        self.ledger.realise(flowing)
-        reads = self.ledger.reader.input_moments(a, stream), self.ledger.reader.input_moments(b, branch)
-        out = func(*args, **kwargs)
-        site, out = self.ledger.site(
-            out, self.ledger.path("add"), "residual", "add", stream.unit, stream, branch
-        )
-        site.reads = reads
-        return out
-
-    def _view(self, func: Any, name: str, args: Any, kwargs: Any, flowing: list[Any]) -> Any:
-        source, origin = flowing[0]
-        if len(flowing) > 1 and name not in _READS_SHAPE:
-            return self._opaque(func, args, kwargs, flowing)
-        out = func(*args, **kwargs)
-        for tensor in tensors_in(out):
-            if tensor is source or not tensor.is_floating_point():
+    def _view(self, call: Call, flow: tuple[Tensor, Origin]) -> Any:
+        source, origin = flow
+        if len(call.flowing) > 1 and call.name not in _READS_SHAPE:
+            return self._opaque(call)
+        out = call.run()
+        for tensor in call.results(out):
+            if tensor is source:
                 continue
-            arrangement = (
-                origin.arrangement if tensor.shape == source.shape and name in _SAME_ORDER else object()
-            )
-            unit = self.ledger.reader.follow_axis(source, tensor, name, args, origin.unit)
-            keep_row = origin.row if name not in ops.PARTS else None
-            self.ledger.mark(tensor, replace(origin, unit=unit, arrangement=arrangement, row=keep_row))
+            same = tensor.shape == source.shape and call.name in _SAME_ORDER
+            arrangement = origin.arrangement if same else object()
+            unit = self.ledger.reader.follow_axis(source, tensor, call.name, call.args, origin.unit)
+            keep_row = origin.row if call.name not in ops.PARTS else None
+            moved = replace(origin, unit=unit, arrangement=arrangement, row=keep_row)
+            self.ledger.mark(tensor, moved)
+        self._integers(out, origin.sites)
         return out
 
-    def _dropout(self, func: Any, args: Any, kwargs: Any, origin: Origin) -> Any:
-        out = func(*args, **kwargs)
-        p = kwargs.get("p", args[1] if len(args) > 1 else 0.5)
-        training = kwargs.get("training", args[2] if len(args) > 2 else True)
+    def _integers(self, out: Any, sites: tuple[Site, ...]) -> None:
+        """Follow signals that are cast to integers: they count as constants until a layer reads them."""
+        for tensor in tensors_in(out):
+            if not carries(tensor):
+                self.ledger.mark(tensor, Origin(ancestors=sites[-8:], quiet=True))
+
+    def _dropout(self, call: Call) -> Any:
+        out, origin = call.run(), call.flowing[0][1]
+        p = call.kwargs.get("p", call.args[1] if len(call.args) > 1 else 0.5)
+        training = call.kwargs.get("training", call.args[2] if len(call.args) > 2 else True)
         if not training or p == 0.0 or origin.site is None:
-            return self.ledger.mark(out, origin) if out is not args[0] else out
+            return self.ledger.mark(out, origin) if out is not call.args[0] else out
         gained = origin.expression.times(noise=1.0 / (1.0 - p) if p < 1.0 else 0.0)
         return self.ledger.mark(out, self.ledger.like(origin, gained, origin.label, origin.path))
 
-    def _other(self, func: Any, name: str, kind: str, args: Any, kwargs: Any, origins: list[Any]) -> Any:
-        flowing = [(t, o) for t, o in origins if o is not None and not o.parameters]
-        self.ledger.realise(flowing)
-        for _, origin in flowing:
+    def _other(self, call: Call, kind: str) -> Any:
+        self.ledger.realise(call.flowing)
+        for _, origin in call.flowing:
             self.ledger.use_opaquely(origin)
-        out = func(*args, **kwargs)
+        out = call.run()
         first = out if isinstance(out, Tensor) else out[0]
-        label = owner([p for _, o in origins if o is not None for p in o.parameters]) or self.ledger.path(
-            name
+        label = owner(call.parameters) or self.ledger.path(call.name)
+        sources = [o for _, o in call.flowing]
+        site, traced = self.ledger.site(
+            first, label, kind, call.name, -1, *sources, weighs=kind != "attention"
         )
-        sources = [o for _, o in flowing]
-        site, traced = self.ledger.site(first, label, kind, name, -1, *sources, weighs=kind != "attention")
-        site.learned = _learned(origins)
+        site.learned = call.parameters
         rest = Origin(ancestors=(site,))
         for tensor in tensors_in(out):
-            if tensor is not first and tensor.is_floating_point():
+            if tensor is not first and carries(tensor):
                 self.ledger.mark(tensor, rest)
         return traced if isinstance(out, Tensor) else (traced, *out[1:])
 
-    def _opaque(self, func: Any, args: Any, kwargs: Any, flowing: list[Any]) -> Any:
-        self.ledger.realise(flowing)
-        out = func(*args, **kwargs)
-        results = [t for t in tensors_in(out) if t.is_floating_point()]
+    def _opaque(self, call: Call) -> Any:
+        """A step that theory cannot follow; where it reads a parameter, its result has a row."""
+        self.ledger.realise(call.flowing)
+        out = call.run()
+        results = call.results(out)
+        ancestors = {s.index: s for _, o in call.flowing for s in o.sites}
+        latest = tuple(ancestors[i] for i in sorted(ancestors)[-8:])
+        self._integers(out, latest)
         if not results:
             return out
-        ancestors: dict[int, Site] = {}
-        for _, origin in flowing:
+        for _, origin in call.flowing:
             self.ledger.use_opaquely(origin)
-            ancestors.update({s.index: s for s in origin.sites})
-        latest = tuple(ancestors[i] for i in sorted(ancestors)[-8:])
-        for tensor in results:
+        unit = 1 - results[0].dim() if results[0].dim() >= 4 else -1
+        if call.parameters:
+            out = self._parametric(call, out, results[0], unit)
+        else:
+            self.ledger.unmeasured.setdefault(self.ledger.frames[-1].path, set()).add(call.name)
+            self.ledger.mark(results[0], Origin(ancestors=latest, unit=unit, arrangement=object()))
+        for tensor in results[1:]:
             unit = 1 - tensor.dim() if tensor.dim() >= 4 else -1
             self.ledger.mark(tensor, Origin(ancestors=latest, unit=unit, arrangement=object()))
         return out
 
+    def _parametric(self, call: Call, out: Any, result: Tensor, unit: int) -> Any:
+        """The row of a step in which signals meet parameters in a way that is not known."""
+        wide = any(sum(size > 1 for size in t.shape) > 1 for t, _ in call.learned)
+        mixes = wide and call.name not in ops.ASSEMBLIES and call.name not in ops.ELEMENTWISE
+        label = self.ledger.holder(call.parameters, call.name)
+        exchange = out is result and not call.in_place
+        site, traced = self.ledger.site(
+            result,
+            label,
+            "weight" if mixes else "affine",
+            call.name,
+            unit,
+            Origin(ancestors=tuple(s for _, o in call.flowing for s in o.sites)),
+            weighs=mixes,
+            leaf=exchange,
+        )
+        site.learned = call.parameters
+        return traced if exchange else out
 
-def _learned(origins: list[Any]) -> tuple[str, ...]:
-    """Names of the parameters among what an operation reads."""
-    return tuple(dict.fromkeys(p for _, o in origins if o is not None for p in o.parameters))
+    def _transformed(self, func: Any, name: str, args: Any, kwargs: Any) -> Any:
+        """A step inside vmap or another transform: layers are measured on the tensors behind the wrappers."""
+        read = [(plain(t), self.ledger.origin(plain(t))) for t in tensors_in(args, kwargs)]
+        call = Call(func, name, args, kwargs, read)
+        self.ledger.used.update(call.parameters)
+        out = call.run()
+        results = [plain(t) for t in call.results(out)]
+        if not results:
+            return out
+        ancestors = tuple(dict.fromkeys(s for _, o in call.flowing for s in o.sites))[-8:]
+        origin = Origin(ancestors=ancestors, arrangement=object())
+        if call.parameters and (call.flowing or name in ops.WEIGHT_OPERATIONS):
+            layer = name in ops.WEIGHT_OPERATIONS or name in ops.MATMULS
+            label = self.ledger.holder(call.parameters, name)
+            if layer:
+                label = owner(call.parameters) or label
+            site, _ = self.ledger.site(
+                results[0], label, "weight" if layer else "affine", name, -1, origin, weighs=layer, leaf=False
+            )
+            site.learned = call.parameters
+        elif call.parameters:
+            self.ledger.mark(results, Origin(parameters=call.parameters))
+        elif call.flowing:
+            self.ledger.mark(results, origin)
+        return out
 
 
-_SAME_ORDER = frozenset("clone contiguous to float half bfloat16 double type type_as alias view_as".split())
-_READS_SHAPE = frozenset("view_as reshape_as to type_as getitem index_select".split())
+_SAME_ORDER = frozenset(
+    "clone contiguous to float half bfloat16 double type type_as alias view_as copy".split()
+)
+_READS_SHAPE = frozenset("view_as reshape_as expand_as to type_as getitem index_select copy".split())
 
 _attention = F.multi_head_attention_forward
 # The functional stops at its own override check; with the check answering no, its steps reach the tracer.

@@ -1,0 +1,72 @@
+"""One call of a torch function: what it reads, and what it leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from torch import Tensor
+
+from firstlight.probe.graph import _operations as ops
+from firstlight.probe.graph._site import Origin
+from firstlight.probe.read._whole import carries
+from firstlight.probe.trace._ledger import tensors_in
+
+
+@dataclass(eq=False)
+class Call:
+    """A torch function with its arguments, and the origin of every tensor among them."""
+
+    func: Callable[..., Any]
+    name: str
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    read: list[tuple[Tensor, Origin | None]]
+
+    @cached_property
+    def flowing(self) -> list[tuple[Tensor, Origin]]:
+        """What carries a signal."""
+        return [(t, o) for t, o in self.read if o is not None and not o.parameters and not o.quiet]
+
+    @cached_property
+    def quiet(self) -> list[tuple[Tensor, Origin]]:
+        """What counts as a constant until a layer reads it."""
+        return [(t, o) for t, o in self.read if o is not None and o.quiet]
+
+    @cached_property
+    def learned(self) -> list[tuple[Tensor, Origin]]:
+        """What is made of parameters alone."""
+        return [(t, o) for t, o in self.read if o is not None and o.parameters]
+
+    @cached_property
+    def foreign(self) -> list[Tensor]:
+        """What is no signal and no single number."""
+        signals = {id(t) for t, _ in self.flowing}
+        return [t for t, _ in self.read if id(t) not in signals and t.numel() != 1]
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Names of the parameters that are read."""
+        return tuple(dict.fromkeys(p for _, o in self.learned for p in o.parameters))
+
+    @property
+    def in_place(self) -> bool:
+        """Whether a tensor that exists already is written."""
+        return ops.writes(self.func) or isinstance(self.kwargs.get("out"), Tensor)
+
+    def run(self) -> Any:
+        """What the function returns."""
+        return self.func(*self.args, **self.kwargs)
+
+    def results(self, out: Any) -> list[Tensor]:
+        """What the call wrote: what it returned, its target, and the tensor that its target is a view of."""
+        found = list(tensors_in(out))
+        if self.in_place:
+            found += (
+                [t for t in (self.args[:1] or ()) if isinstance(t, Tensor)] if ops.writes(self.func) else []
+            )
+            found += tensors_in(self.kwargs.get("out"))
+            found += [t._base for t in found if t._base is not None]
+        return [t for t in {id(t): t for t in found}.values() if carries(t)]

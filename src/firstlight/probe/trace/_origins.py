@@ -1,0 +1,90 @@
+"""Origins: where tensors came from, by identity, and by the autograd graph where identity was lost."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from firstlight.probe.graph._site import Origin, Site
+
+# Nodes of the autograd graph that are looked at for where one tensor came from.
+_REACH = 1 << 14
+
+
+class _Reference(weakref.ref[Tensor]):
+    """A weak reference that knows its tensor's identity, also when the tensor is gone."""
+
+    __slots__ = ("key",)
+    key: int
+
+
+class Origins:
+    """Where tensors came from, beside the tensors: nothing is written on a tensor, and nothing keeps one alive.
+
+    Entries are held by identity together with a weak reference, and an entry goes when its tensor goes, so that
+    a new tensor at an old address is unknown.
+
+    Examples
+    --------
+    >>> import torch
+    >>> origins, x = Origins(), torch.zeros(2)
+    >>> origins.put(x, Origin(label="x"))
+    >>> origins.get(x).label, origins.get(torch.zeros(2)), vars(x)
+    ('x', None, {})
+    >>> del x
+    >>> len(origins)
+    0
+    """
+
+    def __init__(self) -> None:
+        known: dict[int, tuple[_Reference, Origin]] = {}
+
+        def drop(reference: _Reference) -> None:
+            if known.get(reference.key, (None,))[0] is reference:
+                del known[reference.key]
+
+        self._known, self._drop = known, drop
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def get(self, value: Any) -> Origin | None:
+        """What is known of where a tensor came from."""
+        found = self._known.get(id(value))
+        return found[1] if found is not None and found[0]() is value else None
+
+    def put(self, tensor: Tensor, origin: Origin) -> None:
+        """Note where a tensor came from, in place of what was known."""
+        reference = _Reference(tensor, self._drop)
+        reference.key = id(tensor)
+        self._known[reference.key] = (reference, origin)
+
+    def clear(self) -> None:
+        """Forget all tensors."""
+        self._known.clear()
+
+
+def upstream(
+    root: Any, nodes: Mapping[Any, Origin], names: Mapping[int, str]
+) -> tuple[tuple[Site, ...], tuple[str, ...]]:
+    """The nearest measured sites below a node of the autograd graph, and the parameters that stand before them."""
+    sites: dict[int, Site] = {}
+    found: dict[str, None] = {}
+    seen, stack = {root}, [root]
+    while stack and len(seen) < _REACH:
+        node = stack.pop()
+        known = nodes.get(node)
+        if known is not None:
+            sites.update({site.index: site for site in known.sites})
+            continue
+        name = names.get(id(getattr(node, "variable", None)))
+        if name is not None:
+            found[name] = None
+        for child, _ in node.next_functions:
+            if child is not None and child not in seen:
+                seen.add(child)
+                stack.append(child)
+    return tuple(sites[i] for i in sorted(sites)), tuple(found)
