@@ -146,7 +146,7 @@ def plain_name(func: Any) -> str:
     >>> import torch
     >>> [plain_name(f) for f in (torch.Tensor.__rsub__, torch.relu_, torch.nn.functional.gelu)]
     ['rsub', 'relu', 'gelu']
-    >>> [plain_name(f) for f in (torch.ops.aten.relu.default, torch._sparse_mm)]
+    >>> [plain_name(f) for f in (torch.ops.aten.relu.default, torch.sparse.mm)]
     ['relu', 'sparse_mm']
     """
     name = getattr(func, "__name__", type(func).__name__).partition(".")[0]
