@@ -128,6 +128,62 @@ def test_an_entry_of_the_law_has_the_moments_of_the_sphere():
     assert law.entry(4000).moment(4) == pytest.approx(law.moment(4), rel=2e-3)  # 3m/(m + 2) → 3
 
 
+def operator(layer, size):
+    """The matrix of a convolution without bias, column by column."""
+    channels = layer.in_channels
+    shape = (channels, *size)
+    units = torch.eye(math.prod(shape), dtype=torch.float64).reshape(-1, *shape)
+    return layer(units).flatten(1).T
+
+
+CONVOLUTIONS = {
+    "reducing": nn.Conv2d(6, 4, 3, padding=1, padding_mode="circular", bias=False),
+    "grouped": nn.Conv1d(6, 9, 3, padding=1, padding_mode="circular", groups=3, bias=False),
+    "grouped and reducing": nn.Conv1d(8, 4, 3, padding=1, padding_mode="circular", groups=2, bias=False),
+    "depthwise": nn.Conv2d(4, 4, 3, padding=1, padding_mode="circular", groups=4, bias=False),
+    "strided": nn.Conv2d(2, 8, 4, stride=2, padding=1, bias=False),
+    "strided and reducing": nn.Conv2d(3, 5, 4, stride=2, padding=1, bias=False),
+    "strided and grouped": nn.Conv1d(4, 8, 2, stride=2, groups=2, bias=False),
+    "kernel below the stride": nn.Conv1d(3, 3, 1, stride=2, bias=False),
+    "dilated": nn.Conv1d(3, 5, 3, dilation=2, padding=2, padding_mode="circular", bias=False),
+    "transposed": nn.ConvTranspose1d(5, 5, 3, padding=1, bias=False),
+    "transposed and reducing": nn.ConvTranspose1d(6, 3, 3, padding=1, bias=False),
+    "transposed and strided": nn.ConvTranspose2d(4, 2, 4, stride=2, padding=1, bias=False),
+    "transposed, strided and grouped": nn.ConvTranspose1d(8, 4, 2, stride=2, groups=2, bias=False),
+}
+
+
+@pytest.mark.parametrize("layer", CONVOLUTIONS.values(), ids=CONVOLUTIONS.keys())
+def test_the_operator_of_every_convolution_is_orthogonal(layer):
+    """By the whole matrix of the operator: its rows or its columns are orthonormal, times the gain."""
+    orthogonal_(layer.double(), gain=2.0, generator=seeded())
+    matrix = operator(layer, (6,) * (layer.weight.ndim - 2)) / 2
+    used = matrix[:, matrix.abs().sum(0) > 0]  # a kernel below the stride does not look at every position
+    if used.shape[0] >= used.shape[1]:
+        gram = used.T @ used
+    else:
+        gram = used @ used.T
+    torch.testing.assert_close(gram, torch.eye(len(gram), dtype=torch.float64), rtol=0, atol=1e-12)
+
+
+def test_groups_are_drawn_independently_and_a_shared_weight_once():
+    layer = orthogonal_(nn.Conv1d(6, 6, 1, groups=2).double(), generator=seeded())
+    first, second = layer.weight[:, :, 0].chunk(2)
+    assert not torch.allclose(first, second)
+    shared = nn.Linear(4, 4)
+    model = nn.Sequential(shared, nn.Tanh(), shared)
+    orthogonal_(model, generator=seeded())
+    want = orthogonal_(nn.Linear(4, 4), generator=seeded()).weight
+    torch.testing.assert_close(shared.weight, want, rtol=0, atol=0)
+
+
+def test_a_weight_that_reduces_channels_gets_orthonormal_rows():
+    kernel = delta_orthogonal_(torch.empty(3, 5, 3, 3, dtype=torch.float64), generator=seeded())
+    centre = kernel[:, :, 1, 1]
+    torch.testing.assert_close(centre @ centre.T, torch.eye(3, dtype=torch.float64), rtol=0, atol=1e-13)
+    assert kernel.count_nonzero() == 15
+
+
 @pytest.mark.parametrize(
     ("call", "says"),
     [
@@ -137,8 +193,8 @@ def test_an_entry_of_the_law_has_the_moments_of_the_sphere():
         (lambda: haar(3, 4, det=1), "square"),
         (lambda: orthogonal_(torch.empty(4)), "biases"),
         (lambda: orthogonal_(nn.ReLU()), "without one"),
-        (lambda: orthogonal_(nn.Conv2d(4, 4, 3, groups=2)), "one group"),
-        (lambda: orthogonal_(nn.Conv2d(8, 4, 3)), "widen"),
+        (lambda: orthogonal_(torch.nn.utils.parametrizations.weight_norm(nn.Linear(3, 3))), "computed from"),
+        (lambda: orthogonal_(nn.LazyLinear(3)), "no shape yet"),
     ],
 )
 def test_refusals(call, says):

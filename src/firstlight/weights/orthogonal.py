@@ -2,14 +2,48 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedParameter
 
 from firstlight.errors import DomainError
 from firstlight.weights.haar import Determinant, haar
+
+_CONVOLUTIONS = (
+    nn.Conv1d,
+    nn.Conv2d,
+    nn.Conv3d,
+    nn.ConvTranspose1d,
+    nn.ConvTranspose2d,
+    nn.ConvTranspose3d,
+)
+
+
+@dataclass(frozen=True)
+class _Slot:
+    """A weight and where its matrices go: ``groups`` of them, over ``taps`` entries of the kernel a dimension."""
+
+    weight: Tensor
+    groups: int
+    taps: tuple[int, ...]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Of one matrix."""
+        return self.weight.shape[0] // self.groups, self.weight.shape[1] * math.prod(self.taps)
+
+    def write(self, matrices: Tensor) -> None:
+        """Put the stacked matrices into the middle of the kernel, and zeros elsewhere."""
+        self.weight.zero_()
+        middle = self.weight
+        for dimension, (size, taps) in enumerate(zip(self.weight.shape[2:], self.taps, strict=True), start=2):
+            middle = middle.narrow(dimension, (size - taps) // 2, taps)
+        middle.copy_(matrices.reshape(middle.shape))
 
 
 @torch.no_grad()
@@ -20,20 +54,34 @@ def orthogonal_(
     det: Determinant | None = None,
     generator: torch.Generator | None = None,
 ) -> Tensor | nn.Module:
-    """Write Haar-orthogonal weights into a tensor, or into every linear and convolutional layer of a module.
+    r"""Write Haar-orthogonal weights into a tensor, or into every linear and convolutional layer of a module.
 
-    Matrices of one shape are drawn together, which is faster than ``nn.init.orthogonal_`` one by one.
-    A convolution gets a delta-orthogonal kernel: an orthogonal matrix at the centre and zeros elsewhere,
-    so that the whole convolution, not its unfolded matrix, preserves norms. Biases are left as they are.
+    Matrices of one shape are drawn together, which is faster than ``nn.init.orthogonal_`` one by one. What is
+    orthogonal is a matrix A of ``rows`` × ``columns``, times the gain: its columns are orthonormal if rows ≥ columns,
+    its rows otherwise.
+
+    - Linear: A is the weight.
+    - Convolution of stride 1: A (out × in channels) stands in the middle of the kernel, zeros elsewhere
+      (delta-orthogonal). So the whole convolution, not its unfolded matrix, keeps norms if out ≥ in; if out < in it is
+      the transpose of such a map: it keeps what lies in the span of its rows and drops the rest.
+    - Stride s > 1 without dilation: A is out × (in · taps), over the middle min(kernel, s) taps of each dimension. They
+      do not overlap, so the convolution is orthogonal again.
+    - Groups: one independent A for each group, of the channels of the group.
+    - Transposed convolution: the transpose of the convolution from its outputs to its inputs. So it keeps norms if
+      in ≤ out · taps.
+
+    The statements hold without padding of other values than the signal's: circular, or where the middle taps stay
+    inside. Biases are left as they are.
 
     Parameters
     ----------
     target
-        A weight ``(out, in, *kernel)``, or a module whose ``nn.Linear`` and ``nn.Conv*`` weights are written.
+        A weight ``(out, in, *kernel)``, taken as one of stride 1 without groups; or a module whose ``nn.Linear``,
+        ``nn.Conv*`` and ``nn.ConvTranspose*`` weights are written.
     gain
         Factor on every weight.
     det
-        As for `haar`, for square weights; rectangular ones ignore it.
+        As for `haar`, for square matrices; rectangular ones ignore it.
     generator
         Where the random numbers come from.
 
@@ -45,12 +93,12 @@ def orthogonal_(
     Raises
     ------
     DomainError
-        If a weight has fewer than two dimensions, a convolution reduces channels or has groups (no
-        norm-preserving kernel exists), or a module has no weight to write.
+        If a weight has fewer than two dimensions or is computed from others, or a module has no weight to write.
+        Nothing is written then.
 
     References
     ----------
-    Xiao et al., "Dynamical Isometry and a Mean Field Theory of CNNs", ICML 2018, algorithm 1.
+    Xiao et al., "Dynamical Isometry and a Mean Field Theory of CNNs", ICML 2018, algorithm 1 (stride 1, out ≥ in).
 
     Examples
     --------
@@ -62,26 +110,27 @@ def orthogonal_(
     >>> torch.allclose(w @ w.T, torch.eye(4), atol=1e-6)
     True
     """
-    weights = [target] if isinstance(target, Tensor) else list(_weights(target))
-    if not weights:
+    slots = [_slot(target, "tensor")] if isinstance(target, Tensor) else list(_slots(target))
+    if not slots:
         raise DomainError(
             f"while initialising orthogonally: expected a module with linear or convolutional layers, got "
             f"{type(target).__name__} without one; pass the layer's weight instead"
         )
-    shapes: dict[tuple[int, int], list[Tensor]] = {}
-    for weight in weights:
-        if weight.ndim < 2:
-            raise DomainError(
-                f"while initialising orthogonally: expected a weight (out, in, *kernel), got shape "
-                f"{tuple(weight.shape)}; biases and norms have no orthogonal matrix"
-            )
-        shapes.setdefault((weight.shape[0], weight.shape[1]), []).append(weight)
-    for (rows, columns), group in shapes.items():
-        wanted = det if rows == columns else None
-        dtype = torch.float64 if any(w.dtype == torch.float64 for w in group) else torch.float32
-        drawn = haar(rows, columns, count=len(group), det=wanted, generator=generator, dtype=dtype)
-        for weight, matrix in zip(group, drawn, strict=True):
-            _place(weight, gain * matrix)
+    shapes: dict[tuple[int, int], list[_Slot]] = {}
+    for slot in slots:
+        shapes.setdefault(slot.shape, []).append(slot)
+    for (rows, columns), alike in shapes.items():
+        dtype = torch.float64 if any(slot.weight.dtype == torch.float64 for slot in alike) else torch.float32
+        drawn = haar(
+            rows,
+            columns,
+            count=sum(slot.groups for slot in alike),
+            det=det if rows == columns else None,
+            generator=generator,
+            dtype=dtype,
+        )
+        for slot, matrices in zip(alike, drawn.split([slot.groups for slot in alike]), strict=True):
+            slot.write(gain * matrices)
     return target
 
 
@@ -102,31 +151,36 @@ def delta_orthogonal_(
     return weight
 
 
-def _weights(module: nn.Module) -> Iterator[Tensor]:
-    for layer in module.modules():
-        if isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d):
-            if getattr(layer, "groups", 1) != 1:
-                raise DomainError(
-                    f"while initialising orthogonally: expected a convolution of one group, got {layer}; "
-                    "give its weight another law"
-                )
-            yield layer.weight
+def _slots(module: nn.Module) -> Iterator[_Slot]:
+    seen: set[int] = set()
+    for name, layer in module.named_modules():
+        if not isinstance(layer, (nn.Linear, *_CONVOLUTIONS)):
+            continue
+        label = f"{name or 'module'} ({type(layer).__name__})"
+        weight = layer._parameters.get("weight")
+        if weight is None or isinstance(weight, UninitializedParameter):
+            raise DomainError(
+                f"while initialising {label} orthogonally: expected a weight of its own, got one that is computed from "
+                "others or has no shape yet; remove the parametrisation, or run one batch first"
+            )
+        if id(weight) in seen:
+            continue
+        seen.add(id(weight))
+        if isinstance(layer, nn.Linear):
+            yield _slot(weight, label)
+        else:
+            strides = zip(layer.kernel_size, layer.stride, layer.dilation, strict=True)
+            taps = tuple(min(k, s) if d == 1 else 1 for k, s, d in strides)
+            yield _slot(weight, label, layer.groups, taps)
 
 
-def _place(weight: Tensor, matrix: Tensor) -> None:
-    if weight.ndim == 2:
-        weight.copy_(matrix)
-        return
-    if weight.shape[0] < weight.shape[1]:
+def _slot(weight: Tensor, label: str, groups: int = 1, taps: tuple[int, ...] | None = None) -> _Slot:
+    if weight.ndim < 2:
         raise DomainError(
-            f"while initialising orthogonally: expected a convolution with at least as many output as input "
-            f"channels, got weight {tuple(weight.shape)}; widen it, or pass its matrix to `haar`"
+            f"while initialising {label} orthogonally: expected a weight (out, in, *kernel), got shape "
+            f"{tuple(weight.shape)}; biases and norms have no orthogonal matrix"
         )
-    weight.zero_()
-    centre = weight
-    for size in weight.shape[2:]:
-        centre = centre.select(2, (size - 1) // 2)
-    centre.copy_(matrix)
+    return _Slot(weight, groups, (1,) * (weight.ndim - 2) if taps is None else taps)
 
 
 @torch.no_grad()
