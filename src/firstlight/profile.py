@@ -228,6 +228,16 @@ class Profile:
             lines.insert(_ROWS - 4, f"… {len(rows) - len(picked)} rows more")
         return "\n".join(lines)
 
+    def _repr_html_(self) -> str:
+        """The leading columns as a table, for a notebook."""
+        from firstlight.render.brief import small_table
+        from firstlight.render.table import Head
+
+        shown = [name for name in _LEADING if name in self.columns]
+        heads = [Head(n, COLUMNS[n].meaning if n in COLUMNS else "", text=is_text(n, self[n])) for n in shown]
+        rows = [[self[name][row] for name in shown] for row in range(len(self))]
+        return small_table(heads, rows, title=repr(self)[1:-1])
+
     def select(self, *kinds: str) -> Profile:
         """The rows of these kinds, in order, for example ``profile.select("weight")``."""
         keep = np.isin(self["kind"].astype(str), kinds)

@@ -149,6 +149,17 @@ class AuditResult:
     def __str__(self) -> str:
         return self.to_text()
 
+    def __repr__(self) -> str:
+        from firstlight.render.brief import one_line
+
+        worst = ", ".join(v.code for v in self.verdicts if v.severity in ("unhealthy", "not judged"))
+        return one_line(
+            "AuditResult",
+            model=self.measurement.meta.get("model", "a model"),
+            rows=len(self.profile),
+            verdict=worst or "healthy",
+        )
+
     def _repr_html_(self) -> str:
         from firstlight.auditing.page import audit_fragment
 

@@ -51,6 +51,21 @@ class Verdict:
     source: str = ""
     layers: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        from firstlight.render.brief import one_line
+
+        return one_line("Verdict", code=self.code, severity=self.severity, measured=self.measured)
+
+    def _repr_html_(self) -> str:
+        """The verdict as a small table, for a notebook."""
+        from firstlight.render.brief import small_table
+        from firstlight.render.table import Head
+
+        parts = ("evidence", "cause", "remedy", "source")
+        rows = [[part, text] for part in parts if (text := getattr(self, part))]
+        heads = [Head(self.severity, text=True), Head(self.title, text=True)]
+        return small_table(heads, rows)
+
     def to_dict(self) -> dict[str, Any]:
         """A plain dict; numbers may be infinite."""
         return asdict(self) | {"layers": list(self.layers)}

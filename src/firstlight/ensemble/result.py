@@ -40,6 +40,11 @@ class Ensemble:
     inputs: tuple[int, ...]
     notes: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        from firstlight.render.brief import one_line
+
+        return one_line("Ensemble", networks=self.plan.nets, layers=len(self.plan.layers), inputs=self.inputs)
+
     @property
     def profile(self) -> Profile:
         """One row per reported layer, every number with its standard error in a column ``…_se``."""

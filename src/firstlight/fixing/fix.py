@@ -50,6 +50,12 @@ class FixResult:
     left: tuple[str, ...]
     structural: bool = False
 
+    def __repr__(self) -> str:
+        from firstlight.render.brief import one_line
+
+        kept = " and ".join(a.remedy for a in self.kept) or "none"
+        return one_line("FixResult", remedies=kept, healthy=self.healthy, tried=len(self.attempts))
+
     @property
     def healthy(self) -> bool:
         """Whether the audit finds the repaired model healthy."""

@@ -53,6 +53,20 @@ class Pair:
     exact: ExactActivation
     activation: nn.Module = field(repr=False)
 
+    def __repr__(self) -> str:
+        from firstlight.render.brief import one_line
+
+        return one_line("Pair", name=self.name, weights=self.weights, split=float(self.split))
+
+    def _repr_html_(self) -> str:
+        """What the pair does to signals and gradients as a table, for a notebook."""
+        from firstlight.render.brief import small_table
+        from firstlight.render.table import Head
+
+        found = self.check()
+        rows = [(line,) for line in str(found).splitlines()]
+        return small_table([Head(self.name, text=True)], rows)
+
     @property
     def split(self) -> float:
         """The share of X on which φ is negative: ½ odd, 0 positive."""

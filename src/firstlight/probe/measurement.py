@@ -66,3 +66,9 @@ class Measurement:
     notes: tuple[str, ...] = ()
     meta: Mapping[str, Any] = field(default_factory=dict)
     coverage: Coverage = field(default_factory=Coverage)
+
+    def __repr__(self) -> str:
+        from firstlight.render.brief import one_line
+
+        model = self.meta.get("model", "a model")
+        return one_line("Measurement", model=model, rows=len(self.profile), skipped=len(self.skipped))

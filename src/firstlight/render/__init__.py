@@ -20,6 +20,8 @@ Every plain ``str`` handed to a block is escaped; the blocks return ``Markup``, 
 """
 
 from firstlight.render.axis import Axis as Axis
+from firstlight.render.brief import one_line as one_line
+from firstlight.render.brief import small_table as small_table
 from firstlight.render.chart import Rule as Rule
 from firstlight.render.chart import Series as Series
 from firstlight.render.chart import line_chart as line_chart

@@ -63,6 +63,18 @@ class EdgeOfChaos:
     sigma_b: np.ndarray
     slope: np.ndarray
 
+    def __repr__(self) -> str:
+        from firstlight.render.brief import one_line
+
+        return one_line("EdgeOfChaos", activation=self.phi.name, kind=self.kind, points=len(self.q))
+
+    def _repr_html_(self) -> str:
+        """Points of the curve as a table, for a notebook."""
+        from firstlight.render.brief import small_table
+
+        rows = list(zip(self.q, self.sigma_w, self.sigma_b, self.slope, strict=True))
+        return small_table(["q*", "sigma_w", "sigma_b", "V'(q*)"], rows, title=repr(self)[1:-1])
+
     @property
     def criticality(self) -> Criticality:
         """Where the variance is critical too, and the universality class."""

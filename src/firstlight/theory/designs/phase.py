@@ -44,6 +44,11 @@ class PhaseDiagram:
     slope: np.ndarray
     phase: np.ndarray
 
+    def __repr__(self) -> str:
+        from firstlight.render.brief import one_line
+
+        return one_line("PhaseDiagram", activation=self.phi.name, q0=self.q0, grid=self.q.shape)
+
 
 def phase_diagram(
     activation: Any,

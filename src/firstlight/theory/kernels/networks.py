@@ -40,6 +40,12 @@ class Kernels:
     q1: Tensor
     q2: Tensor
 
+    def __repr__(self) -> str:
+        from firstlight.render.brief import one_line
+
+        kinds = "NNGP" if self.ntk is None else "NNGP and NTK"
+        return one_line("Kernels", kinds=kinds, shape=tuple(self.nngp.shape))
+
 
 def kernels(
     network: RandomNetwork,

@@ -37,6 +37,20 @@ class Posterior:
     log_evidence: float
     jitter: float
 
+    def __repr__(self) -> str:
+        from firstlight.render.brief import one_line
+
+        tests, outputs = self.mean.shape
+        return one_line("Posterior", tests=tests, outputs=outputs, log_evidence=float(self.log_evidence))
+
+    def _repr_html_(self) -> str:
+        """Mean and deviation at the test inputs as a table, for a notebook."""
+        from firstlight.render.brief import small_table
+
+        heads = [*(f"mean of output {i}" for i in range(self.mean.shape[1])), "deviation"]
+        rows = [[*means, v**0.5] for means, v in zip(self.mean.tolist(), self.variance.tolist(), strict=True)]
+        return small_table(heads, rows, title=repr(self)[1:-1])
+
     @property
     def labels(self) -> Tensor:
         """The output with the largest mean: classification with one-hot targets."""
