@@ -293,6 +293,22 @@ def _law_as_text(field: str, law: Any) -> Any:
     return getattr(law, "spelling", None) or law
 
 
+def expected_network(value: Any, doing: str) -> RandomNetwork:
+    """The value, if it is a description of a network.
+
+    Raises
+    ------
+    DomainError
+        Anything else; the message says what to do with a torch module.
+    """
+    if isinstance(value, RandomNetwork):
+        return value
+    hint = "describe the network, as in RandomNetwork(depth=10, width=100, activation='tanh')"
+    if callable(getattr(value, "state_dict", None)):
+        hint = "this verb draws networks from a description; firstlight.audit(model, batch) measures a module"
+    raise DomainError(f"while {doing}: expected a RandomNetwork, got {type(value).__name__}; {hint}")
+
+
 def _law_as_object(law: Any) -> WeightLaw:
     from firstlight import weights
 

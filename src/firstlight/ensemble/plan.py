@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
+from numbers import Integral
 from typing import Any, Literal, get_args
 
 import torch
@@ -14,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from firstlight.errors import DomainError
-from firstlight.network import RandomNetwork
+from firstlight.network import RandomNetwork, expected_network
 
 Precision = Literal["float32", "float64"]
 _DEFAULT_SHARDS = 32
@@ -70,24 +71,43 @@ class Plan:
     rao_blackwell: bool = True
 
     def __post_init__(self) -> None:
+        expected_network(self.net, "planning a simulation")
+        for name in ("nets", "seed", "shards"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, Integral):
+                raise _fail(f"expected {name} to be a whole number, got {value!r}")
+            object.__setattr__(self, name, int(value))
         if self.nets < 1:
             raise _fail(f"expected at least one network, got nets={self.nets}")
         if self.seed < 0:
             raise _fail(f"expected a seed ≥ 0, got {self.seed}")
-        if self.shards < 0 or self.shards > self.nets:
+        if not 0 <= self.shards <= self.nets:
             raise _fail(f"expected between 1 and nets={self.nets} shards (0 to choose), got {self.shards}")
         if self.dtype not in get_args(Precision):
             raise _fail(f"expected dtype 'float32' or 'float64', got {self.dtype!r}")
-        depth = self.net.depth
-        layers = tuple(sorted(set(self.layers))) or tuple(range(1, depth + 1))
+        for name in ("correlations", "spectra"):
+            if getattr(self, name) not in (None, True, False):
+                raise _fail(f"expected {name} to be True, False or None, got {getattr(self, name)!r}")
+        layers = self._checked_layers()
+        object.__setattr__(self, "layers", layers)
+        object.__setattr__(self, "shards", self.shards or min(self.nets, _DEFAULT_SHARDS))
+
+    def _checked_layers(self) -> tuple[int, ...]:
+        """The layers in order, all of them if none is named."""
+        depth, layers = self.net.depth, self.layers
+        listed = isinstance(layers, Iterable) and not isinstance(layers, str)
+        if not listed or any(isinstance(i, bool) or not isinstance(i, Integral) for i in layers):
+            raise _fail(
+                f"expected layers to be a list of whole numbers between 1 and the depth {depth}, got {layers!r}; "
+                f"write layers=[{depth}] for the last one"
+            )
         wrong = [layer for layer in layers if not 1 <= layer <= depth]
         if wrong:
             raise _fail(
                 f"expected layers between 1 and the depth {depth}, got {', '.join(map(str, wrong))}; "
                 "layer l is the l-th weight layer"
             )
-        object.__setattr__(self, "layers", layers)
-        object.__setattr__(self, "shards", self.shards or min(self.nets, _DEFAULT_SHARDS))
+        return tuple(sorted({int(i) for i in layers})) or tuple(range(1, depth + 1))
 
     def shard_size(self, index: int) -> int:
         """How many networks shard ``index`` holds: equal shares, the first ones with one more."""
@@ -142,9 +162,7 @@ def columns(inputs: Tensor, net: RandomNetwork, dtype: Precision) -> Float[Tenso
         No inputs, non-finite entries, images that a kernel does not fit, or a number of features that the network
         does not have.
     """
-    if not isinstance(inputs, Tensor):
-        inputs = torch.as_tensor(inputs)
-    x = inputs
+    x = inputs = _tensor(inputs)
     if net.kernel_size is not None:
         kernel = net.kernel(x.ndim - 2) if x.ndim > 2 else ()
         if not kernel or not x.numel() or any(k > n for k, n in zip(kernel, x.shape[2:], strict=True)):
@@ -163,10 +181,25 @@ def columns(inputs: Tensor, net: RandomNetwork, dtype: Precision) -> Float[Tenso
         raise _fail("expected finite inputs, got NaN or infinite entries; clean the data first")
     if net.in_features not in (None, x.shape[1]):
         raise _fail(
-            f"expected {net.in_features} features per input, as the network says, got {x.shape[1]}; "
-            "leave in_features out to take it from the inputs"
+            f"expected {net.in_features} features per input, as the network says, got {x.shape[1]} in inputs of shape "
+            f"{tuple(inputs.shape)}, whose first axis counts the inputs; give one sample as x[None], or leave "
+            "in_features out to take it from the inputs"
         )
     return x.movedim(0, -1).contiguous()
+
+
+def _tensor(inputs: Any) -> Tensor:
+    """Inputs as a real tensor."""
+    try:
+        x = torch.as_tensor(inputs)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise _fail(
+            f"expected inputs as a tensor or an array of numbers of shape (features,) or (inputs, …), got "
+            f"{type(inputs).__name__}; take one batch of it, as in next(iter(loader))[0]"
+        ) from error
+    if x.is_complex():
+        raise _fail(f"expected real inputs, got {x.dtype}; give real and imaginary parts as features")
+    return x
 
 
 def digest(x: Tensor) -> str:

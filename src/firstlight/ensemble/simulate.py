@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
 import torch
@@ -12,8 +13,8 @@ from firstlight.ensemble.beside import with_theory
 from firstlight.ensemble.plan import Plan, columns
 from firstlight.ensemble.runs.engines import Local
 from firstlight.ensemble.runs.run import run
-from firstlight.errors import DomainError
-from firstlight.network import RandomNetwork
+from firstlight.errors import DomainError, did_you_mean
+from firstlight.network import RandomNetwork, expected_network
 from firstlight.profile import Profile
 
 
@@ -63,7 +64,8 @@ def simulate(
     Raises
     ------
     DomainError
-        No networks, a layer the network does not have, inputs that do not fit.
+        Something else than a ``RandomNetwork``, no networks, a layer the network does not have, an unknown option,
+        inputs that do not fit.
 
     Examples
     --------
@@ -81,10 +83,22 @@ def simulate(
     >>> profile["shape"].tolist()[0], bool(abs(profile["q"] / profile["q_theory"] - 1).max() < 0.1)
     ('(10, 16, 8, 8)', True)
     """
-    plan = Plan(net=net, nets=nets, layers=tuple(layers), seed=seed, gradients=gradients, **options)
+    expected_network(net, "simulating")
+    _check_options(options)
+    plan = Plan(net=net, nets=nets, layers=layers, seed=seed, gradients=gradients, **options)
     x = default_inputs(net) if inputs is None else inputs
     profile = run(plan, x, engine=Local(workers)).profile
     return with_theory(profile, net, columns(x, net, "float64"))
+
+
+def _check_options(options: dict[str, Any]) -> None:
+    """Raise a DomainError for a keyword that is no field of a plan."""
+    known = [f.name for f in fields(Plan) if f.name not in ("net", "nets", "layers", "seed", "gradients")]
+    for name in options:
+        if name not in known:
+            raise DomainError(
+                f"while simulating: expected options among {', '.join(known)}, got {name!r}{did_you_mean(name, known)}"
+            )
 
 
 def default_inputs(net: RandomNetwork) -> Tensor:

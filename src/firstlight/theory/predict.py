@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from firstlight.errors import DomainError
-from firstlight.network import RandomNetwork
+from firstlight.network import RandomNetwork, expected_network
 from firstlight.profile import Profile
 from firstlight.theory.finite.finite_width import finite_width
 from firstlight.theory.maps._batch_path import batch_path
@@ -75,7 +75,7 @@ def predict(
     Raises
     ------
     DomainError
-        q0, c0 or batch outside its domain, or a moment that diverges.
+        Something else than a ``RandomNetwork``, q0, c0 or batch outside its domain, or a moment that diverges.
 
     Examples
     --------
@@ -85,7 +85,7 @@ def predict(
     >>> profile["q"].round(6).tolist(), profile["chi"].round(6).tolist()
     ([2.0, 2.0, 2.0], [1.0, 1.0, 1.0])
     """
-    layer = LayerMap.of(network)
+    layer = LayerMap.of(expected_network(network, "predicting"))
     _check(q0, c0, level, batch, layer)
     first = network.sigma_w**2 * weight_variance(network.first_layer)
     q1 = first * float(q0) + network.sigma_b**2

@@ -48,8 +48,10 @@ class Local:
     workers: int = 1
 
     def __post_init__(self) -> None:
-        if self.workers < 1:
-            raise DomainError(f"while starting workers: expected at least 1, got {self.workers}")
+        if isinstance(self.workers, bool) or not isinstance(self.workers, int) or self.workers < 1:
+            raise DomainError(
+                f"while starting workers: expected at least 1 of them, as a whole number, got {self.workers!r}"
+            )
 
     def map(self, tasks: Sequence[Task]) -> Iterator[tuple[int, State]]:
         """Positions in ``tasks`` and finished states, as they come."""

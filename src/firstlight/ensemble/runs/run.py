@@ -13,6 +13,7 @@ from firstlight.ensemble.runs._folder import Folder
 from firstlight.ensemble.runs.engines import Engine, Local, State, Task
 from firstlight.ensemble.runs.progress import Progress, progress_bar
 from firstlight.ensemble.sums._state import merge_states
+from firstlight.errors import DomainError
 from firstlight.files import expanded
 
 
@@ -62,6 +63,10 @@ def run(
     >>> first.profile == again.profile
     True
     """
+    if not isinstance(plan, Plan):
+        raise DomainError(
+            f"while running a simulation: expected a Plan, got {type(plan).__name__}; write Plan(net=…, nets=…)"
+        )
     x = columns(inputs, plan.net, plan.dtype)
     engine = engine or Local()
     check_memory(plan, x, engine.workers if isinstance(engine, Local) else 1)
