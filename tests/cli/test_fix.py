@@ -52,6 +52,7 @@ def test_a_torch_file_loads_without_pickled_code(tmp_path):
     _loads_healthy(torch.load(out, weights_only=True))
 
 
+@pytest.mark.slow
 def test_what_cannot_be_mended_has_status_one(tmp_path, capsys):
     arguments = ["fix", "mlp", "--depth", "30", "--width", "32", "--activation", "relu", "--norm", "batch"]
     assert main([*arguments, "--batch", "64"]) == 1

@@ -155,6 +155,7 @@ def test_dtypes_and_compiled_wrappers():
     assert firstlight.fix(wrapped, inputs()).healthy
 
 
+@pytest.mark.slow
 def test_warnings_are_mended_on_request_only():
     model = plain(nn.ReLU, depth=30, init=lambda m: nn.init.kaiming_normal_(m.weight))
     first = firstlight.fix(model, inputs())

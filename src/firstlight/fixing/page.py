@@ -16,6 +16,7 @@ from firstlight.profile import Profile
 from firstlight.render.axis import Axis
 from firstlight.render.chart import Series, line_chart
 from firstlight.render.markup import Markup, clean, element
+from firstlight.render.numbers import number
 from firstlight.render.page import card, cards, fragment, grid, items, page, paragraph, section, term_list
 from firstlight.render.table import Head, table
 
@@ -62,7 +63,11 @@ def repair_fragment(before: Audited, after: Audited, attempts: Sequence[Attempt]
 
 
 def repair_text(
-    before: Sequence[Verdict], after: Sequence[Verdict], attempts: Sequence[Attempt], left: Sequence[str] = ()
+    before: Sequence[Verdict],
+    after: Sequence[Verdict],
+    attempts: Sequence[Attempt],
+    left: Sequence[str] = (),
+    structural_help: Sequence[str] = (),
 ) -> str:
     """A repair as plain text."""
     lines = [f"before: {WORDS[overall(before)]}: {headline(before)}"]
@@ -75,12 +80,25 @@ def repair_text(
         lines.append(f"  {attempt.round}. {mark} {attempt.remedy}: {said}")
         if attempt.kept:
             lines += [f"         {change}" for change in shortened(attempt.changes)]
-            lines.append(f"         source: {attempt.source}")
+            lines.append(f"         suits: {attempt.suits}; source: {attempt.source}")
+            lines += [f"         {line}" for line in _losses(attempt)]
     lines.append(f"after:  {WORDS[overall(after)]}: {headline(after)}")
     open_ = [v for v in after if v.severity in ("unhealthy", "warning")]
     lines += [f"  {WORDS[v.severity].lower()} [{v.code}] {v.evidence} Remedy: {v.remedy}." for v in open_]
     lines += [f"left: {reason}" for reason in shortened(left)]
+    if structural_help:
+        lines.append(
+            f"may help: {', '.join(structural_help)}, which may replace modules (--structural, structural=True)"
+        )
     return "\n".join(lines)
+
+
+def _losses(attempt: Attempt) -> list[str]:
+    """What the kept copy's training gave, one line each."""
+    return [
+        f"{course.optimiser} at {course.rate:g}: loss {number(course.first)} → {number(course.last)}"
+        for course in attempt.courses
+    ]
 
 
 def shortened(lines: Sequence[str], shown: int = _SHOWN) -> list[str]:
@@ -118,7 +136,7 @@ def _done(kept: Sequence[Attempt], before: Sequence[Verdict]) -> Markup:
                 attempt.remedy,
                 paragraph(f"{attempt.summary[0].upper()}{attempt.summary[1:]}."),
                 items(*shortened(attempt.changes, 8)),
-                term_list({"Source": attempt.source}),
+                term_list({"Suits": attempt.suits, "Source": attempt.source}),
                 tone="healthy" if not attempt.unhealthy else "note",
                 label=f"Step {number}",
             )

@@ -237,9 +237,12 @@ def test_every_remedy_is_for_a_verdict_of_the_catalogue():
         assert remedy.codes <= known
         assert remedy.source
         assert remedy.summary
-    # what no remedy is for is the user's to mend: data, tied weights, models that cannot run
+    # what no remedy is for is the user's to change: data, tied weights, models that cannot run or be seen
     without = known - frozenset().union(*(r.codes for r in remedies.REMEDIES))
-    assert without == {"healthy", "never-initialised", "unused-parameters", "same-inputs"}
+    assert without == {
+        *("healthy", "never-initialised", "unused-parameters"),
+        *("same-inputs", "input-scale", "not-judged"),
+    }
 
 
 @pytest.mark.parametrize("remedy", remedies.REMEDIES, ids=lambda remedy: remedy.name)
@@ -248,13 +251,15 @@ def test_each_remedy_works_outside_no_grad(remedy):
     smooth = remedy.name == "small-signals"
     normed = remedy.name == "isometric-batch-norm"
     phi = nn.Tanh if smooth else nn.ReLU
-    layers = [
-        layer
-        for _ in range(3)
-        for layer in (nn.Linear(16, 16), *([nn.BatchNorm1d(16)] if normed else []), phi())
-    ]
+    norm = nn.BatchNorm1d if normed else nn.Identity
+    layers = [layer for _ in range(5) for layer in (nn.Linear(16, 16), norm(16), phi())]
     body = nn.Sequential(*layers, nn.Linear(16, 16))
     nn.init.ones_(body[0].weight)
+    if remedy.name == "zero-biases":
+        nn.init.constant_(body[3].bias, -5.0)
+    if remedy.name == "in-line":
+        with torch.no_grad():
+            body[3].weight.mul_(30.0)
     model = Sum(body) if remedy.name == "scaled-branches" else body
     x = torch.randn(32, 16)
     profile = firstlight.audit(model, x).profile

@@ -40,6 +40,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--warnings", action="store_true", help="go on until there are no warnings either")
     group.add_argument("--rounds", type=int, default=4, help="remedies kept at most (default: 4)")
+    group.add_argument(
+        "--train-steps",
+        type=int,
+        default=0,
+        metavar="N",
+        help="train the model as it came and every candidate alike for N steps on the data, by SGD and by Adam, and "
+        "let the loss decide (default: 0, the audit alone decides)",
+    )
     out = parser.add_argument_group("results")
     out.add_argument(
         "--out",
@@ -62,7 +70,13 @@ def run(args: argparse.Namespace) -> int:
     with own_output_only() as out, torch.random.fork_rng(devices=[]):
         model, batch, keywords = subject(args)
         result = fix(
-            model, batch, structural=args.structural, warnings=args.warnings, rounds=args.rounds, **keywords
+            model,
+            batch,
+            structural=args.structural,
+            warnings=args.warnings,
+            rounds=args.rounds,
+            train_steps=args.train_steps,
+            **keywords,
         )
         if args.out is not None:
             _save(result.model, Path(args.out))

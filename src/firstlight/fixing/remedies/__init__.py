@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from firstlight.fixing.remedies.attempt import Attempt as Attempt
+from firstlight.fixing.remedies.attempt import Course as Course
 from firstlight.fixing.remedies.branches import scaled_branches as scaled_branches
 from firstlight.fixing.remedies.catalogue import REMEDIES as REMEDIES
 from firstlight.fixing.remedies.catalogue import Remedy as Remedy
+from firstlight.fixing.remedies.gentle import in_line as in_line
+from firstlight.fixing.remedies.gentle import without_shift as without_shift
 from firstlight.fixing.remedies.isometric import make_isometric_ as make_isometric_
 from firstlight.fixing.remedies.linear_start import looks_linear as looks_linear
 from firstlight.fixing.remedies.linear_start import small_signals as small_signals
@@ -19,3 +22,4 @@ from firstlight.fixing.remedies.scales import redraw as redraw
 from firstlight.fixing.remedies.sites import Sites as Sites
 from firstlight.fixing.remedies.sites import WeightSite as WeightSite
 from firstlight.fixing.remedies.sites import sites as sites
+from firstlight.fixing.remedies.trained import learnt_direction as learnt_direction

@@ -27,8 +27,12 @@ def write_orthogonal(
     """A Haar-orthogonal matrix A with σ_w = ``scale``, in the middle tap of a kernel whose other taps are zero.
 
     A rectangle's entries have variance σ_w²/columns too, so that pre-activations keep their size where the
-    layer widens. Mirroring gives [[A, −A], [−A, A]], or the half of it that the two flags leave.
+    layer widens. Mirroring gives [[A, −A], [−A, A]], or the half of it that the two flags leave. A bare parameter,
+    whose layout is not known, is drawn normal.
     """
+    if site.bare:
+        write_normal(site, scale, generator)
+        return
     rows, columns = site.weight.shape[0] // (1 + mirror_rows), site.weight.shape[1] // (1 + mirror_columns)
     matrix = haar(rows, columns, generator=generator, dtype=torch.float64)
     matrix *= scale * math.sqrt(max(rows, columns) / columns)

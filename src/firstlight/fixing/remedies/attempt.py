@@ -2,8 +2,38 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
+
+
+@dataclass(frozen=True)
+class Course:
+    """A short training of one copy.
+
+    Attributes
+    ----------
+    optimiser, rate
+        ``"sgd"`` or ``"adam"``, and the learning rate.
+    first, last
+        Loss at the start, and its mean over the last fifth of the steps; infinite where training diverged.
+    """
+
+    optimiser: str
+    rate: float
+    first: float
+    last: float
+
+    @property
+    def fall(self) -> float:
+        """The share of the first loss that training took away; −∞ where training diverged."""
+        if not (math.isfinite(self.first) and math.isfinite(self.last)):
+            return -math.inf
+        return (self.first - self.last) / max(abs(self.first), 1e-12)
+
+    def to_dict(self) -> dict[str, Any]:
+        """A plain dict."""
+        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -24,6 +54,11 @@ class Attempt:
         Whether the round went on from here.
     note
         Why it was not kept, or why it could not be tried.
+    suits
+        The optimisers it suits: those whose loss it lowered where copies were trained, else what is known of the
+        remedy.
+    courses
+        How the copy trained, where copies were trained.
     """
 
     round: int
@@ -35,8 +70,11 @@ class Attempt:
     warnings: tuple[str, ...] = ()
     kept: bool = False
     note: str = ""
+    suits: str = ""
+    courses: tuple[Course, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """A plain dict."""
         lists = ("changes", "unhealthy", "warnings")
-        return {k: list(v) if k in lists else v for k, v in asdict(self).items()}
+        whole = {k: list(v) if k in lists else v for k, v in asdict(self).items()}
+        return whole | {"courses": [course.to_dict() for course in self.courses]}

@@ -8,35 +8,22 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from firstlight.diagnosis import EXPLANATIONS
 from firstlight.errors import DomainError
 from firstlight.fixing.remedies.branches import scaled_branches
+from firstlight.fixing.remedies.gentle import in_line, without_shift
 from firstlight.fixing.remedies.linear_start import looks_linear, small_signals
 from firstlight.fixing.remedies.measured import Forward, layer_sequential
 from firstlight.fixing.remedies.scales import centred, critical, measured_slope, orthogonal, redraw
+from firstlight.fixing.remedies.sites import sites
 from firstlight.profile import Profile
 
-SIGNALS = frozenset(
-    {
-        "exploding-gradients",
-        "vanishing-gradients",
-        "chaotic",
-        "ordered",
-        "rank-collapse",
-        "exploding-activations",
-        "vanishing-activations",
-        "non-finite-activations",
-        "non-finite-gradients",
-        "zero-gradients",
-        "dead-units",
-        "saturation",
-        "mean-shift",
-        "input-scale",
-        "residual-growth",
-        "not-gaussian",
-        "massive-activations",
-    }
-)
 FAULTS = frozenset({"non-finite-weights", "cloned-units", "constant-weights", "zero-weights"})
+# what the model's user changes, not its weights: inputs, code, coverage
+OUTSIDE = frozenset(
+    {"healthy", "input-scale", "never-initialised", "not-judged", "same-inputs", "unused-parameters"}
+)
+SIGNALS = frozenset(EXPLANATIONS) - FAULTS - OUTSIDE
 
 Apply = Callable[[nn.Module, Profile, torch.Generator, Forward], list[str]]
 
@@ -60,6 +47,10 @@ class Remedy:
         The paper behind it.
     structural
         Whether it replaces modules; the others write parameters alone, so that the state dict carries them.
+    suits
+        The optimisers that the new start suits.
+    local
+        Whether it writes nothing but what is out of line; such a remedy is enough where it leaves nothing unhealthy.
     """
 
     name: str
@@ -68,17 +59,22 @@ class Remedy:
     apply: Apply
     source: str
     structural: bool = False
+    suits: str = "SGD and Adam"
+    local: bool = False
 
 
 def _isometric(model: nn.Module, profile: Profile, generator: torch.Generator, forward: Forward) -> list[str]:
     from firstlight.fixing.remedies.isometric import make_isometric_
 
+    if sites(model, profile).trained:
+        return []
     try:
         return make_isometric_(model, generator=generator)
     except DomainError:
         return []
 
 
+# the gentlest first: what writes few weights, then what keeps their directions, then what draws them again
 REMEDIES: tuple[Remedy, ...] = (
     Remedy(
         "draw-again",
@@ -86,6 +82,30 @@ REMEDIES: tuple[Remedy, ...] = (
         FAULTS,
         lambda m, p, g, _: redraw(m, p, g),
         "Glorot & Bengio, AISTATS 2010; He et al., ICCV 2015",
+        local=True,
+    ),
+    Remedy(
+        "zero-biases",
+        "zero the biases that shift all pre-activations of a layer by their own size or more",
+        SIGNALS | FAULTS,
+        lambda m, p, g, _: without_shift(m, p, g),
+        "LeCun et al., Efficient BackProp, 1998",
+        local=True,
+    ),
+    Remedy(
+        "in-line",
+        "bring the weights whose scale is 3 times off the others' to the scale of the others",
+        SIGNALS,
+        lambda m, p, g, _: in_line(m, p, g),
+        "Glorot & Bengio, AISTATS 2010",
+        local=True,
+    ),
+    Remedy(
+        "scaled-branches",
+        "multiply the end of each of L residual branches by 1/√L",
+        SIGNALS,
+        lambda m, p, g, _: scaled_branches(m, p, g),
+        "Zhang, Dauphin & Ma, ICLR 2019; Hayou et al., AISTATS 2021",
     ),
     Remedy(
         "edge-of-chaos",
@@ -93,6 +113,27 @@ REMEDIES: tuple[Remedy, ...] = (
         SIGNALS | FAULTS,
         lambda m, p, g, _: critical(m, p, g),
         "Schoenholz et al., ICLR 2017; Hayou, Doucet & Rousseau, ICML 2019",
+    ),
+    Remedy(
+        "centred",
+        "take the mean out of every unit's weights, and biases to zero",
+        frozenset({"mean-shift", "dead-units", "saturation", "ordered", "rank-collapse"}),
+        lambda m, p, g, _: centred(m, p, g),
+        "Qiao et al., Weight Standardization, 2019",
+    ),
+    Remedy(
+        "measured-slope",
+        "divide weights by √χ₁ as it was measured on the batch",
+        SIGNALS,
+        lambda m, p, g, _: measured_slope(m, p, g),
+        "Poole et al., NeurIPS 2016",
+    ),
+    Remedy(
+        "layer-sequential",
+        "bring every layer's second moment to 1 on the batch",
+        SIGNALS,
+        layer_sequential,
+        "Mishkin & Matas, ICLR 2016",
     ),
     Remedy(
         "orthogonal",
@@ -114,34 +155,7 @@ REMEDIES: tuple[Remedy, ...] = (
         SIGNALS | FAULTS,
         lambda m, p, g, _: small_signals(m, p, g),
         "Martens et al., 2021; Li, Nica & Roy, NeurIPS 2022",
-    ),
-    Remedy(
-        "measured-slope",
-        "divide weights by √χ₁ as it was measured on the batch",
-        SIGNALS,
-        lambda m, p, g, _: measured_slope(m, p, g),
-        "Poole et al., NeurIPS 2016",
-    ),
-    Remedy(
-        "layer-sequential",
-        "bring every layer's second moment to 1 on the batch",
-        SIGNALS,
-        layer_sequential,
-        "Mishkin & Matas, ICLR 2016",
-    ),
-    Remedy(
-        "scaled-branches",
-        "multiply the end of each of L residual branches by 1/√L",
-        SIGNALS,
-        lambda m, p, g, _: scaled_branches(m, p, g),
-        "Zhang, Dauphin & Ma, ICLR 2019; Hayou et al., AISTATS 2021",
-    ),
-    Remedy(
-        "centred",
-        "take the mean out of every unit's weights, and biases to zero",
-        frozenset({"mean-shift", "dead-units", "saturation", "ordered", "rank-collapse"}),
-        lambda m, p, g, _: centred(m, p, g),
-        "Qiao et al., Weight Standardization, 2019",
+        suits="Adam; SGD at a smaller rate",
     ),
     Remedy(
         "isometric-batch-norm",

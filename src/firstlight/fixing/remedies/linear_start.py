@@ -10,6 +10,7 @@ from torch import nn
 
 from firstlight import activations
 from firstlight.fixing.remedies._writing import write_bias, write_orthogonal
+from firstlight.fixing.remedies.scales import input_moment
 from firstlight.fixing.remedies.sites import WeightSite, sites
 from firstlight.profile import Profile
 
@@ -35,13 +36,14 @@ def looks_linear(model: nn.Module, profile: Profile, generator: torch.Generator)
     Balduzzi et al., "The Shattered Gradients Problem", ICML 2017, section 4.
     """
     chain = sites(model, profile).found
-    if len(chain) < 3 or not set(profile["kind"].astype(str)) <= PLAIN or not _fits(chain):
+    plain = set(profile["kind"].astype(str)) <= PLAIN and not any(site.bare for site in chain)
+    if len(chain) < 3 or not plain or not _fits(chain):
         return []
     changes = []
     last = len(chain) - 1
     for index, site in enumerate(chain):
         # a flattened image keeps its mirrored channels in its two halves
-        wanted = 1.0 / math.sqrt(site.q_in) if index == 0 and site.q_in > 0 else 1.0
+        wanted = 1.0 / math.sqrt(input_moment(site)) if index == 0 else 1.0
         write_orthogonal(site, wanted, generator, mirror_rows=index < last, mirror_columns=index > 0)
         if site.bias is not None:
             site.bias.zero_()
@@ -72,7 +74,7 @@ def small_signals(model: nn.Module, profile: Profile, generator: torch.Generator
     Roy, "The Neural Covariance SDE", NeurIPS 2022.
     """
     chain = sites(model, profile).found
-    if len(chain) < 3 or not set(profile["kind"].astype(str)) <= PLAIN:
+    if len(chain) < 3 or not set(profile["kind"].astype(str)) <= PLAIN or any(site.bare for site in chain):
         return []
     zero = torch.zeros(1, dtype=torch.float64)
     slopes, values = [], []
@@ -84,8 +86,7 @@ def small_signals(model: nn.Module, profile: Profile, generator: torch.Generator
         if abs(slopes[-1]) < 1e-3 or (values[-1] != 0 and site.bias is None):
             return []
     small = math.sqrt(_small(chain, slopes, values))
-    q = chain[0].q_in if chain[0].q_in > 0 else 1.0
-    write_orthogonal(chain[0], small / math.sqrt(q), generator)
+    write_orthogonal(chain[0], small / math.sqrt(input_moment(chain[0])), generator)
     changes = [f"{chain[0].name}: orthogonal, inputs brought to q = {small**2:.3g}"]
     changes += write_bias(chain[0], 0.0, generator)
     for site, slope, value in zip(chain[1:], slopes, values, strict=True):

@@ -33,7 +33,7 @@ def layer_sequential(
     handles = []
     for site in sites(model, profile).found:
         # a weight among others of its module, as attention's, has no output of its own
-        if site.key != "weight" or site.feeds == "norm" or site.faulty:
+        if site.key != "weight" or site.bare or site.feeds == "norm" or site.faulty:
             continue
         handles.append(site.module.register_forward_hook(_scaler(site, changes)))
     try:

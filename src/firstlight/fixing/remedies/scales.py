@@ -17,6 +17,8 @@ from firstlight.fixing.remedies.sites import WeightSite, sites
 from firstlight.profile import Profile
 from firstlight.theory import edge_of_chaos
 
+# inputs whose second moment is a hundred times off 1 want scaling; no weight makes up for them
+_USUAL = 100.0
 _HALF_WIDTH = math.log(1.02)  # a scale within 2 % of the wanted one is left as it is
 
 
@@ -71,16 +73,28 @@ def _critical(shape: _Shape, depth: int) -> tuple[float, float, float]:
 
 @torch.no_grad()
 def redraw(model: nn.Module, profile: Profile, generator: torch.Generator) -> list[str]:
-    """Draw every faulty weight again, Gaussian on the edge of chaos; zeros that end a residual branch stay."""
+    """Draw every faulty weight again, normal on the edge of chaos; zeros that are meant stay.
+
+    A zero weight is meant where a gradient reaches it and it ends a residual branch or the network: the first step
+    writes it. Of two zero weights in a row on a branch, which wait for one another, the first one is drawn.
+    """
     residual = bool(len(profile.select("residual")))
+    flags = profile["weight_flags"]
     changes = []
     chain = sites(model, profile).found
-    for site in chain:
-        if not site.faulty or (residual and str(profile["weight_flags"][site.row]) == "zero"):
+    zero = [str(flags[site.row]) == "zero" for site in chain]
+    for index, site in enumerate(chain):
+        last = index == len(chain) - 1
+        waits = index > 0 and zero[index - 1] and not chain[index - 1].reached
+        second = residual and waits and not site.reached
+        if not site.faulty or (zero[index] and (second or (site.reached and (residual or last)))):
             continue
         scale, _, _ = critical_scales(site.phi, len(chain))
         write_normal(site, scale, generator)
-        changes.append(f"{site.name}: drawn again, Gaussian with σ_w = {scale:.4g}")
+        changes.append(f"{site.name}: drawn again, normal with σ_w = {scale:.4g}")
+        if site.bias is not None and not bool(site.bias.isfinite().all()):
+            site.bias.zero_()
+            changes.append(f"{site.name}: bias zeroed")
     return changes
 
 
@@ -108,7 +122,10 @@ def orthogonal(model: nn.Module, profile: Profile, generator: torch.Generator) -
     chain = sites(model, profile).found
     for site in chain:
         wanted, bias, note = _wanted(site, chain)
-        if site.groups > 1:  # one orthogonal matrix a group would be one number a channel
+        if site.bare:
+            write_normal(site, wanted, generator)
+            changes.append(f"{site.name}: normal with σ_w = {wanted:.4g}{note}")
+        elif site.groups > 1:  # one orthogonal matrix a group would be one number a channel
             write_normal(site, wanted, generator)
             changes.append(f"{site.name}: Gaussian with σ_w = {wanted:.4g}{note}, for it has groups")
         else:
@@ -140,6 +157,8 @@ def centred(model: nn.Module, profile: Profile, generator: torch.Generator) -> l
     """Take the mean of every unit's weights out, and its bias to zero, so that no unit starts with a shift."""
     changes = []
     for site in sites(model, profile).found:
+        if site.bare:
+            continue
         axes = tuple(range(1, site.weight.ndim))
         mean = site.weight.mean(dim=axes, keepdim=True)
         if site.fan_in < 2 or not bool(mean.isfinite().all()):
@@ -149,11 +168,21 @@ def centred(model: nn.Module, profile: Profile, generator: torch.Generator) -> l
     return changes
 
 
+def input_moment(site: WeightSite) -> float:
+    """The second moment of the inputs that a first weight is written for: 1 where the inputs want scaling instead.
+
+    A small weight on large inputs gives the right pre-activations, but a gradient step then moves the pre-activations
+    by the inputs' squared size: plain gradient descent diverges at rates at which it learnt before.
+    """
+    usual = math.isfinite(site.q_in) and 1.0 / _USUAL <= site.q_in <= _USUAL
+    return site.q_in if usual else 1.0
+
+
 def _wanted(site: WeightSite, chain: Sequence[WeightSite]) -> tuple[float, float, str]:
     """σ_w, σ_b and a remark: the first weight brings its input to the q at which the next one is critical."""
     scale, bias, _ = critical_scales(site.phi, len(chain))
-    if site.reads == "input" and site.q_in > 0 and math.isfinite(site.q_in):
+    if site.reads == "input":
         later = next((s for s in chain if s.row > site.row and s.phi is not None), None)
         q = critical_scales(later.phi, len(chain))[2] if later is not None else 1.0
-        return math.sqrt(q / site.q_in), 0.0, f" for inputs with q = {site.q_in:.3g}"
+        return math.sqrt(q / input_moment(site)), 0.0, f" for inputs with q = {input_moment(site):.3g}"
     return scale, bias, ""

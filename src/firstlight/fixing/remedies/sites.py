@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from firstlight import activations
 from firstlight.activations import Activation
 from firstlight.errors import DomainError
+from firstlight.fixing.remedies.trained import learnt_direction
 from firstlight.profile import Profile
 
 # what carries a signal between two weights; an attention or a sum gives its output an identity in front
@@ -40,6 +43,13 @@ class WeightSite:
         Its scale √(fan-in · E w²) in the audit.
     faulty
         Whether the audit found its entries constant, cloned, zero or not finite.
+    reached
+        Whether a gradient that is not zero reaches it.
+    fan_in
+        Weights that reach one output unit.
+    bare
+        Whether it is a parameter that no layer holds, such as one of a matrix product: which of its axes counts
+        units is the model's own affair.
     """
 
     name: str
@@ -54,6 +64,9 @@ class WeightSite:
     q_in: float
     sigma_w: float
     faulty: bool
+    reached: bool = True
+    fan_in: int = 1
+    bare: bool = False
 
     @property
     def weight(self) -> Tensor:
@@ -71,25 +84,22 @@ class WeightSite:
         else:
             setattr(self.module, self.key, value)
 
-    @property
-    def fan_in(self) -> int:
-        """Weights that reach one output unit."""
-        return self.weight[0].numel()
-
 
 @dataclass(frozen=True)
 class Sites:
-    """The writable weights in the order of execution, and what is left alone with the reason."""
+    """The writable weights in the order of execution, what is left alone with the reason, and why: training."""
 
     found: tuple[WeightSite, ...]
     left: tuple[str, ...]
+    trained: bool = False
 
 
 def sites(model: nn.Module, profile: Profile) -> Sites:
     """The weights of a model that its audit saw and that may be written.
 
-    Frozen, shared and transposed weights, weights that are computed and cannot be set (weight norm can), and
-    weights of no module with the row's name are left and named.
+    A row is that of a layer's weight, or of a parameter that the model keeps by itself. Frozen, shared and transposed
+    weights and weights that are computed and cannot be set (weight norm can) are left and named; so are all weights
+    of a network that looks trained (`learnt_direction` of at least half of them) but faulty ones.
 
     Examples
     --------
@@ -108,8 +118,8 @@ def sites(model: nn.Module, profile: Profile) -> Sites:
         name = str(profile["name"][row])
         if kinds[row] != "weight" or "#" in name:  # "#": a later call of a module that has had its turn
             continue
-        owner, key = _place(modules, name)
-        reason = _unusable(owner, key, seen)
+        owner, key, bare = _place(modules, name)
+        reason = _unusable(owner, key, seen, bare=bare)
         if reason or owner is None:
             left.append(f"{name}: {reason}")
             continue
@@ -122,7 +132,7 @@ def sites(model: nn.Module, profile: Profile) -> Sites:
                 row,
                 owner,
                 key,
-                owner._parameters.get(key.removesuffix("weight") + "bias"),
+                None if bare else owner._parameters.get(key.removesuffix("weight") + "bias"),
                 int(getattr(owner, "groups", 1)),
                 _activation(modules, profile, before)
                 if reads == "activation" and before is not None
@@ -132,21 +142,61 @@ def sites(model: nn.Module, profile: Profile) -> Sites:
                 float(profile["q"][before]) if reads == "input" and before is not None else 1.0,
                 float(profile["sigma_w"][row]),
                 bool(str(profile["weight_flags"][row])),
+                not np.isneginf(profile["log_weight_grad"][row]),
+                _fan_in(getattr(owner, key), profile, row) if bare else getattr(owner, key)[0].numel(),
+                bare,
             )
         )
-    return Sites(tuple(found), tuple(left))
+    return _fresh(found, left)
 
 
-def _place(modules: Mapping[str, nn.Module], name: str) -> tuple[nn.Module | None, str]:
-    """The module and the attribute behind a row: ``weight`` of that module, or ``name_weight`` of its parent."""
+def _fresh(found: list[WeightSite], left: list[str]) -> Sites:
+    """The sites without the sound weights of a trained network, which are named with the reason."""
+    ratios = {site.name: 1.0 if site.faulty else learnt_direction(site.weight) for site in found}
+    sound = [site for site in found if not site.faulty]
+    learnt = [site for site in sound if ratios[site.name] > 1.0]
+    if not learnt or 2 * len(learnt) < len(sound):
+        return Sites(tuple(found), tuple(left))
+    largest = max(ratios.values())
+    reason = f"the network looks trained (a singular value {largest:.3g} times that of shuffled entries)"
+    kept = tuple(site for site in found if site.faulty)
+    return Sites(kept, (*left, *(f"{site.name}: {reason}" for site in sound)), trained=True)
+
+
+def _place(modules: Mapping[str, nn.Module], name: str) -> tuple[nn.Module | None, str, bool]:
+    """The module and the attribute behind a row, and whether it is a parameter that no layer holds.
+
+    It is ``weight`` of the module with the row's name, ``name_weight`` of its parent, or the parameter of that name.
+    """
     owner = modules.get(name)
     if owner is not None and isinstance(getattr(owner, "weight", None), Tensor):
-        return owner, "weight"
+        return owner, "weight", False
     path, _, key = name.rpartition(".")
     parent = modules.get(path)
-    if parent is not None and isinstance(parent._parameters.get(f"{key}_weight"), nn.Parameter):
-        return parent, f"{key}_weight"
-    return None, ""
+    if parent is not None:
+        if isinstance(parent._parameters.get(f"{key}_weight"), nn.Parameter):
+            return parent, f"{key}_weight", False
+        if isinstance(getattr(parent, key, None), Tensor):
+            return parent, key, True
+    if owner is not None:
+        own = [k for k, p in owner._parameters.items() if p is not None and p.ndim >= 2]
+        if len(own) == 1:  # a module of one matrix, whatever the matrix is called
+            return owner, own[0], True
+    return None, "", False
+
+
+def _fan_in(weight: Tensor, profile: Profile, row: int) -> int:
+    """Weights of a bare parameter that reach one output: as measured, else its entries over the axes of the output."""
+    measured = float(profile["fan_in"][row])
+    if math.isfinite(measured):
+        return max(round(measured), 1)
+    output = [int(size) for size in str(profile["shape"][row]).split("×")[1:] if size]
+    units = 1
+    for size in weight.shape:
+        if size in output:
+            output.remove(size)
+            units *= size
+    return max(weight.numel() // units, 1)
 
 
 def _identity(owner: nn.Module, key: str) -> int:
@@ -154,10 +204,12 @@ def _identity(owner: nn.Module, key: str) -> int:
     return id(owner._parameters.get(key, owner))
 
 
-def _unusable(owner: nn.Module | None, key: str, seen: set[int]) -> str:
+def _unusable(owner: nn.Module | None, key: str, seen: set[int], *, bare: bool) -> str:
     if owner is None:
         return "no parameter of a module with this name"
-    if isinstance(owner, nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d | nn.Bilinear):
+    if not bare and isinstance(
+        owner, nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d | nn.Bilinear
+    ):
         return f"{type(owner).__name__} has no fan-in that this remedy knows"
     if _identity(owner, key) in seen:
         return "its weight is shared with a layer before"

@@ -1,0 +1,181 @@
+"""Outcomes: every start trained by SGD and by Adam at a grid of rates; nothing here knows a verdict."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state
+from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from firstlight.errors import LoadError
+from firstlight.experiments.verdicts.networks import Recurrent
+from firstlight.experiments.verdicts.starts import Architecture, architecture, build, starts
+from firstlight.experiments.verdicts.tasks import Tasks
+from firstlight.files import from_json, to_json
+
+RATES: dict[str, tuple[float, ...]] = {"sgd": (0.003, 0.02, 0.1, 0.5), "adam": (0.0003, 0.001, 0.005, 0.02)}
+STEPS, BATCH, JUDGED = 100, 32, 256
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What training made of one start.
+
+    Attributes
+    ----------
+    start
+        ``"architecture.start"``.
+    first
+        Loss at the start, on the samples that the last loss is measured on.
+    guess
+        Loss of a guess that knows the classes' shares.
+    sgd, adam
+        Last loss at each rate of `RATES`; infinite where training diverged.
+    """
+
+    start: str
+    first: float
+    guess: float
+    sgd: tuple[float, ...]
+    adam: tuple[float, ...]
+
+    def best(self, optimiser: str) -> float:
+        """The last loss at the best rate."""
+        losses: tuple[float, ...] = getattr(self, optimiser)
+        return min(losses)
+
+
+def train(one: Architecture, tasks: Tasks, *, steps: int = STEPS, seed: int = 0) -> list[Outcome]:
+    """Train the starts of an architecture, all starts and rates side by side as one stack of weights."""
+    inputs, targets, features, length = tasks.samples(one)
+    models = [build(start, features, length, seed=seed) for start in starts(one, seed=seed)]
+    for model in models:
+        if isinstance(model, Recurrent):
+            model.unrolled = True
+    judged = (inputs[:JUDGED], targets[:JUDGED])
+    shares = torch.bincount(judged[1]).double() / len(judged[1])
+    guess = -float((shares * shares.clamp_min(1e-12).log()).sum())
+    with torch.no_grad():
+        first = [_finite(float(functional.cross_entropy(model(judged[0]), judged[1]))) for model in models]
+    with sdpa_kernel(SDPBackend.MATH):  # the kernel for the CPU cannot run a stack of weights
+        last = {
+            name: _train_stack(models, (inputs, targets), judged, name, steps=steps, seed=one.number)
+            for name in RATES
+        }
+    return [
+        Outcome(start.identity, first[i], guess, last["sgd"][i], last["adam"][i])
+        for i, start in enumerate(starts(one, seed=seed))
+    ]
+
+
+def _train_stack(
+    models: list[nn.Module],
+    data: tuple[Tensor, Tensor],
+    judged: tuple[Tensor, Tensor],
+    optimiser: str,
+    *,
+    steps: int,
+    seed: int,
+) -> list[tuple[float, ...]]:
+    """Last losses, one tuple of rates for each model."""
+    rates = RATES[optimiser]
+    copies = [model for model in models for _ in rates]
+    weights, _ = stack_module_state(copies)
+    weights = {name: value.detach().clone().requires_grad_() for name, value in weights.items()}
+    rate = torch.tensor(rates).repeat(len(models))
+    moments = {name: (torch.zeros_like(w), torch.zeros_like(w)) for name, w in weights.items()}
+    g = torch.Generator().manual_seed(seed)
+
+    def losses(inputs: Tensor, targets: Tensor) -> Tensor:
+        def one(values: dict[str, Tensor]) -> Tensor:
+            return functional.cross_entropy(functional_call(models[0], values, (inputs,)), targets)
+
+        return torch.vmap(one)(weights)
+
+    for step in range(1, steps + 1):
+        rows = torch.randint(len(data[0]), (BATCH,), generator=g)
+        value = losses(data[0][rows], data[1][rows])
+        found = torch.autograd.grad(value.sum(), list(weights.values()))
+        with torch.no_grad():
+            for (name, weight), gradient in zip(weights.items(), found, strict=True):
+                each = rate.view(-1, *[1] * (weight.ndim - 1))
+                if optimiser == "adam":
+                    mean, square = moments[name]
+                    mean.lerp_(gradient, 0.1)
+                    square.mul_(0.999).addcmul_(gradient, gradient, value=0.001)
+                    size = (square / (1 - 0.999**step)).sqrt_().add_(1e-8)
+                    gradient = mean / (1 - 0.9**step) / size
+                weight.sub_(each * gradient)
+    with torch.no_grad():
+        ends = [_finite(float(v)) for v in losses(*judged)]
+    count = len(rates)
+    return [tuple(ends[i * count : (i + 1) * count]) for i in range(len(models))]
+
+
+def _finite(value: float) -> float:
+    return value if math.isfinite(value) else math.inf
+
+
+def run(
+    path: str | Path, *, architectures: int, tasks: Tasks, steps: int = STEPS, seed: int = 0
+) -> Iterator[tuple[Architecture, list[Outcome]]]:
+    """Train what the file does not hold yet, one line an architecture, and give each as it is done.
+
+    A run that was stopped goes on where it was; a line that was cut is trained again.
+    """
+    target = Path(path)
+    done = {line["architecture"] for line in _lines(target)}
+    for number in range(architectures):
+        if number in done:
+            continue
+        one, start = architecture(number, seed=seed), time.perf_counter()
+        found = train(one, tasks, steps=steps, seed=seed)
+        seconds = round(time.perf_counter() - start, 2)
+        record = {"architecture": number, "seconds": seconds, "outcomes": [_plain(o) for o in found]}
+        with target.open("a", encoding="utf-8") as file:
+            file.write(to_json(record) + "\n")
+        yield one, found
+
+
+def read(path: str | Path) -> list[Outcome]:
+    """The outcomes in a file that `run` wrote, in the order of the architectures."""
+    lines = sorted(_lines(Path(path)), key=lambda line: int(line["architecture"]))
+    return [_outcome(one) for line in lines for one in line["outcomes"]]
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    found = []
+    for text in path.read_text(encoding="utf-8").splitlines():
+        try:
+            found.append(from_json(text, what="a line of outcomes"))
+        except LoadError:  # the run was stopped while it wrote this line
+            continue
+    return found
+
+
+def _plain(outcome: Outcome) -> dict[str, Any]:
+    def short(value: float) -> float:
+        return float(f"{value:.5g}")
+
+    return {
+        "start": outcome.start,
+        "first": short(outcome.first),
+        "guess": short(outcome.guess),
+        "sgd": [short(v) for v in outcome.sgd],
+        "adam": [short(v) for v in outcome.adam],
+    }
+
+
+def _outcome(data: dict[str, Any]) -> Outcome:
+    sgd, adam = (tuple(float(v) for v in data[name]) for name in RATES)
+    return Outcome(data["start"], float(data["first"]), float(data["guess"]), sgd, adam)

@@ -1,0 +1,137 @@
+"""Short training of copies: whether a fix learns where the model as it came learnt, and which copy learns best."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from firstlight.errors import AuditError, DomainError
+from firstlight.fixing.remedies import Course
+from firstlight.probe import Protocol
+from firstlight.probe.trace.calling import call
+from firstlight.probe.trace.guard import random_state
+
+# what candidates are trained with: two rates each, as people begin with
+PLANS: Mapping[str, tuple[float, ...]] = {"sgd": (0.01, 0.1), "adam": (0.001, 0.01)}
+# the guard of every fix: plain gradient descent at careful rates, a few steps
+_CAREFUL = {"sgd": (0.001, 0.01)}
+_FEW = 4
+_RISE = 0.02  # a loss that rises by this share over a few steps diverges
+_FIRST = 2.0  # how much larger than before a first loss may be
+
+Batches = Sequence[tuple[Any, Any]]
+
+
+def batches_of(batch: Any, protocol: Protocol, train: Iterable[Any] | None, steps: int) -> Batches:
+    """What is trained on: pairs of a batch and its targets, as many as the steps need.
+
+    Raises
+    ------
+    DomainError
+        If an item of the training data is not a pair of inputs and targets, or there is none.
+    """
+    if train is None:
+        return [(batch, protocol.targets)]
+    found = list(itertools.islice(train, steps))
+    if not found or not all(isinstance(item, tuple | list) and len(item) == 2 for item in found):
+        got = type(found[0]).__name__ if found else "nothing"
+        raise DomainError(
+            f"while fixing a model: expected training data that gives pairs of inputs and targets, got {got}; pass a "
+            "DataLoader of pairs, or leave train out to train on the batch"
+        )
+    return [(item[0], item[1]) for item in found]
+
+
+def trainable(model: nn.Module, batch: Any, protocol: Protocol) -> bool:
+    """Whether the protocol has a loss that training may lower: targets, a loss, or the model's own."""
+    if protocol.targets is not None or protocol.loss is not None:
+        return True
+    clone = copy.deepcopy(model)
+    try:
+        with torch.no_grad(), random_state(protocol.seed):
+            _, what = protocol.objective(call(clone, batch))
+    except (AuditError, RuntimeError):
+        return False
+    return what == "the model's own loss"
+
+
+def courses(
+    model: nn.Module, batches: Batches, protocol: Protocol, steps: int, plans: Mapping[str, tuple[float, ...]]
+) -> tuple[Course, ...]:
+    """A training of a fresh copy for each optimiser and rate, all on the same batches from the same seed."""
+    return tuple(
+        _course(copy.deepcopy(model), batches, protocol, steps, name, rate)
+        for name, rates in plans.items()
+        for rate in rates
+    )
+
+
+def _course(
+    model: nn.Module, batches: Batches, protocol: Protocol, steps: int, name: str, rate: float
+) -> Course:
+    weights = [p for p in model.parameters() if p.requires_grad]
+    optimiser = torch.optim.Adam(weights, lr=rate) if name == "adam" else torch.optim.SGD(weights, lr=rate)
+    if protocol.training is not None:
+        model.train(protocol.training)
+    losses: list[float] = []
+    with random_state(protocol.seed), torch.enable_grad():
+        for step in range(steps + 1):
+            inputs, targets = batches[step % len(batches)]
+            value, _ = replace(protocol, targets=targets).objective(call(model, inputs))
+            losses.append(float(value.detach()))
+            if not math.isfinite(losses[-1]):
+                return Course(name, rate, losses[0], math.inf)
+            if step < steps:
+                optimiser.zero_grad()
+                value.backward()
+                optimiser.step()
+    tail = losses[-max(steps // 5, 1) :]
+    return Course(name, rate, losses[0], math.fsum(tail) / len(tail))
+
+
+def guard(model: nn.Module, batch: Any, protocol: Protocol) -> tuple[Course, ...]:
+    """A few careful steps of plain gradient descent on the batch; empty where they cannot be made."""
+    try:
+        return courses(model, [(batch, protocol.targets)], protocol, _FEW, _CAREFUL)
+    except (RuntimeError, AuditError):  # the model has no gradient, or no room for a second backward
+        return ()
+
+
+def harm(before: Sequence[Course], after: Sequence[Course]) -> str:
+    """Why a copy would be harder to train by plain gradient descent than the model as it came; else nothing."""
+    for old, new in zip(before, after, strict=False):
+        if math.isfinite(old.first) and old.first > 0 and not new.first <= _FIRST * old.first:
+            return f"its first loss is {new.first:.3g}, and was {old.first:.3g}"
+        if new.fall < -_RISE and old.fall > -_RISE:
+            at = f"plain gradient descent at a rate of {new.rate:g} diverges"
+            return f"{at}: its loss goes from {new.first:.3g} to {new.last:.3g}"
+    return ""
+
+
+def best(trained: Sequence[Course]) -> dict[str, float]:
+    """The last loss of each optimiser at its better rate."""
+    found: dict[str, float] = {}
+    for course in trained:
+        found[course.optimiser] = min(found.get(course.optimiser, math.inf), course.last)
+    return found
+
+
+def learns_better(new: Sequence[Course], old: Sequence[Course]) -> bool:
+    """Whether the losses, summed over the optimisers, are lower, and no optimiser's is clearly higher."""
+    ours, theirs = best(new), best(old)
+    if any(ours[name] > 1.05 * theirs[name] + 1e-3 for name in ours if math.isfinite(theirs[name])):
+        return False
+    return sum(ours.values()) < sum(theirs.values())
+
+
+def suited(new: Sequence[Course], old: Sequence[Course]) -> tuple[str, ...]:
+    """The optimisers whose loss is lower than the model's as it came."""
+    ours, theirs = best(new), best(old)
+    return tuple(name for name in ours if ours[name] < theirs[name])

@@ -1,0 +1,81 @@
+"""Trained or fresh: whether a weight shows a direction that no independent draw of its entries has."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+_SHUFFLES = 8
+_SMALLEST = 128  # entries below which a spectrum says too little
+_LARGEST = 256  # rows and columns that are looked at
+# a learnt direction stands this far above the spectrum of shuffled entries, relatively and in standard deviations
+_RATIO, _DEVIATIONS = 1.12, 6.0
+
+
+@torch.no_grad()
+def learnt_direction(weight: Tensor) -> float:
+    r"""How far the largest singular value stands above that of the same entries in a random order.
+
+    A fresh draw has independent entries: their order says nothing, whatever their law is, and the largest singular
+    value is that of shuffled entries within its fluctuation. Orthogonal and mirrored draws lie below. Training adds
+    outer products of errors and signals, which stand out above. Rows and columns are brought to one norm first, so
+    that layers scaled unit by unit count as fresh.
+
+    Parameters
+    ----------
+    weight
+        A matrix or a kernel, outputs first; of more than 256 rows or columns the first 256 are read.
+
+    Returns
+    -------
+    float
+        The ratio of the two where it is significant, else 1. It is 1 too for a weight that is too small to tell, holds
+        copies of entries (mirrored, sparse), or entries that are not finite.
+
+    References
+    ----------
+    Martin & Mahoney, "Implicit Self-Regularization in Deep Neural Networks", JMLR 2021 (spectra of fresh and trained
+    weights).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from firstlight.fixing.remedies import learnt_direction
+    >>> fresh = torch.randn(64, 64, generator=torch.Generator().manual_seed(0))
+    >>> learnt_direction(fresh)
+    1.0
+    >>> learnt_direction(fresh + 0.5 * torch.ones(64, 1) @ torch.randn(1, 64)) > 1.5
+    True
+    """
+    matrix = weight.detach().flatten(1)[:_LARGEST, :_LARGEST].double().cpu()
+    if matrix.numel() < _SMALLEST or min(matrix.shape) < 4 or not bool(matrix.isfinite().all()):
+        return 1.0
+    if not float(matrix.std()) > 1e-12 * float(matrix.abs().max()):
+        return 1.0
+    if (
+        len(matrix.abs().unique()) < 0.75 * matrix.numel()
+    ):  # mirrored or copied on purpose: training copies nothing
+        return 1.0
+    own = float(_largest(matrix))
+    generator = torch.Generator().manual_seed(0)
+    first = _shuffled(matrix, generator)
+    if own < 0.5 * (1 + _RATIO) * first:  # plainly within the fluctuations
+        return 1.0
+    others = torch.tensor([first, *(_shuffled(matrix, generator) for _ in range(_SHUFFLES - 1))])
+    mean, deviation = float(others.mean()), float(others.std())
+    ratio = own / mean
+    return ratio if ratio > _RATIO and own - mean > _DEVIATIONS * deviation else 1.0
+
+
+def _shuffled(matrix: Tensor, generator: torch.Generator) -> float:
+    flat = matrix.flatten()
+    order = torch.randperm(len(flat), generator=generator)
+    return float(_largest(flat[order].view_as(matrix)))
+
+
+def _largest(matrix: Tensor) -> Tensor:
+    """The largest singular value once rows, then columns, have one norm."""
+    for dim in (1, 0):
+        norms = matrix.norm(dim=dim, keepdim=True)
+        matrix = matrix / torch.where(norms > 0, norms, 1.0)
+    return torch.linalg.matrix_norm(matrix, 2)

@@ -1,0 +1,151 @@
+"""FixResult: a model before and after its remedies, in every form people use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from firstlight.auditing.audit import AuditResult
+from firstlight.errors import DomainError
+from firstlight.files import plain, write_whole, written
+from firstlight.fixing.remedies import Attempt, Course
+from firstlight.probe.trace.calling import unwrap
+
+
+@dataclass(frozen=True)
+class FixResult:
+    """A model before and after its remedies.
+
+    Attributes
+    ----------
+    model
+        A repaired copy; the model that was given is as it was.
+    before, after
+        The same audit of both.
+    attempts
+        Every remedy tried, kept or not, with what the audit then said.
+    left
+        Weights that no remedy may write, with the reason.
+    structural
+        Whether a remedy that was kept replaced modules.
+    structural_help
+        Names of remedies for what remains that may replace modules, and were not tried for want of leave.
+    courses
+        How the model trained as it came, where copies were trained.
+    """
+
+    model: nn.Module
+    before: AuditResult
+    after: AuditResult
+    attempts: tuple[Attempt, ...]
+    left: tuple[str, ...]
+    structural: bool = False
+    structural_help: tuple[str, ...] = ()
+    courses: tuple[Course, ...] = ()
+
+    def __repr__(self) -> str:
+        from firstlight.render.brief import one_line
+
+        kept = " and ".join(a.remedy for a in self.kept) or "none"
+        return one_line("FixResult", remedies=kept, healthy=self.healthy, tried=len(self.attempts))
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the audit finds the repaired model healthy."""
+        return self.after.healthy
+
+    @property
+    def changed(self) -> bool:
+        """Whether any remedy was kept."""
+        return any(a.kept for a in self.attempts)
+
+    @property
+    def kept(self) -> tuple[Attempt, ...]:
+        """The remedies that were kept, in order."""
+        return tuple(a for a in self.attempts if a.kept)
+
+    def apply_(self, model: nn.Module) -> nn.Module:
+        """Copy the repaired parameters into a model of the same shape, all of them or none.
+
+        Raises
+        ------
+        DomainError
+            If modules were replaced (use ``.model`` then), or a parameter is missing or of another shape.
+        """
+        if self.structural:
+            raise DomainError(
+                "while applying a fix: expected remedies that write parameters alone, got one that replaced "
+                "modules; use the repaired copy in .model"
+            )
+        source = dict(self.model.named_parameters())
+        target = dict(unwrap(model).named_parameters())
+        wrong = [n for n in source if n not in target or target[n].shape != source[n].shape]
+        wrong += [n for n in target if n not in source]
+        if wrong:
+            raise DomainError(
+                f"while applying a fix: expected the parameters of the audited model, got others at "
+                f"{', '.join(wrong[:4])}; nothing was written"
+            )
+        with torch.no_grad():
+            for name, value in source.items():
+                target[name].copy_(value)
+        return model
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the model, in a structure that JSON holds."""
+        return {
+            "format": "firstlight-fix/1",
+            "healthy": self.healthy,
+            "structural": self.structural,
+            "structural_help": list(self.structural_help),
+            "courses": [plain(c.to_dict()) for c in self.courses],
+            "attempts": [plain(a.to_dict()) for a in self.attempts],
+            "left": plain(self.left),
+            "before": self.before.to_dict(),
+            "after": self.after.to_dict(),
+        }
+
+    def to_json(self, path: str | Path | None = None) -> str:
+        """The result as JSON; with a path it is also written there, whole or not at all."""
+        text = written(self.to_dict())
+        if path is not None:
+            write_whole(path, text + "\n")
+        return text
+
+    def to_html(self, path: str | Path | None = None) -> str:
+        """One page: what was done, both audits side by side, and what is left; with a path also written there."""
+        from firstlight.fixing.page import repair_html
+
+        before, after = self.before, self.after
+        text = repair_html(
+            (before.measurement, before.verdicts),
+            (after.measurement, after.verdicts),
+            self.attempts,
+            self.left,
+        )
+        if path is not None:
+            write_whole(path, text)
+        return text
+
+    def to_text(self) -> str:
+        """The result as plain text."""
+        from firstlight.fixing.page import repair_text
+
+        return repair_text(
+            self.before.verdicts, self.after.verdicts, self.attempts, self.left, self.structural_help
+        )
+
+    def __str__(self) -> str:
+        return self.to_text()
+
+    def _repr_html_(self) -> str:
+        from firstlight.fixing.page import repair_fragment
+
+        before, after = self.before, self.after
+        return repair_fragment(
+            (before.measurement, before.verdicts), (after.measurement, after.verdicts), self.attempts
+        )
