@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from firstlight.cli import main
+from firstlight.experiments.studies import STUDIES
 
 
 @pytest.mark.slow
@@ -62,3 +63,11 @@ def test_correlations_of_digits(tmp_path: Path) -> None:
 def test_refusals(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["reproduce", "E2", "--nets", "10", *arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_without_a_study_the_studies_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["reproduce"]) == 0
+    out = capsys.readouterr().out
+    for study in STUDIES:
+        assert study.name in out
+        assert study.cost in out

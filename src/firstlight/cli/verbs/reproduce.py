@@ -15,8 +15,12 @@ SUMMARY = "reproduce an experiment of a paper: E1, correlations of images; E2, d
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``firstlight reproduce``."""
     from firstlight.cli.verbs.simulate import add_engine_arguments
+    from firstlight.experiments.studies import STUDIES
 
-    parser.add_argument("experiment", choices=["E1", "E2"], help="of Wolinski & Arbel, TMLR 2025")
+    names = [study.name for study in STUDIES]
+    parser.add_argument(
+        "study", nargs="?", choices=names, help="without a study: list the studies and their cost"
+    )
     parser.add_argument("--networks", metavar="N;N;…", help="such as 'tanh;relu;odd(3);positive(3)'")
     parser.add_argument("--widths", metavar="N,N,…", help="default: 10,100 for E1, 3,10,30,100,1000 for E2")
     parser.add_argument("--nets", type=int, help="random networks (default: 1000 for E1, 10000 for E2)")
@@ -34,12 +38,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Compute, print and write; 0."""
+    """Compute, print and write, or list the studies; 0."""
+    if args.study is None:
+        from firstlight.experiments.studies import study_table
+
+        print(study_table())
+        return 0
     from firstlight.experiments import page as experiments
     from firstlight.files import to_json, write_whole
     from firstlight.render.page import page
 
-    first = args.experiment == "E1"
+    first = args.study == "E1"
     rows, sections = _correlations(args) if first else _deep_ks(args)
     if args.json is not None:
         write_whole(args.json, to_json(rows, indent=1))
