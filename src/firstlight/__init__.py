@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from firstlight.auditing.audit import AuditResult as AuditResult
     from firstlight.auditing.audit import audit as audit
     from firstlight.ensemble.simulate import simulate as simulate
-    from firstlight.fixing.fix import FixResult as FixResult
     from firstlight.fixing.fix import fix as fix
+    from firstlight.fixing.result import FixResult as FixResult
     from firstlight.network import RandomNetwork as RandomNetwork
     from firstlight.profile import Profile as Profile
     from firstlight.theory import edge_of_chaos as edge_of_chaos

@@ -66,7 +66,7 @@ def log_periodic(delta: float | int = 0.99, omega: float | int = 6.0) -> Activat
 
 
 def snake(a: float | int = 1.0) -> Activation:
-    """Z + sin²(a z)/a (Ziyin et al., 2020)."""
+    """z + sin²(a z)/a (Ziyin et al., 2020)."""
     if a <= 0:
         raise DomainError(f"while making snake: expected a > 0, got {a}; it is a frequency")
     name, parameters = _named("snake", a=a)

@@ -82,7 +82,7 @@ _SHRINK = (
 
 
 def _tanhshrink(x: Tensor) -> Tensor:
-    """Z − tanh z, without the cancellation that leaves nothing of it near zero."""
+    """z − tanh z, without the cancellation that leaves nothing of it near zero."""
     square = x * x
     series = torch.full_like(x, _SHRINK[-1])
     for c in reversed(_SHRINK[:-1]):

@@ -275,7 +275,7 @@ def _gelu() -> ClosedForm:
 
 @_form("snake")
 def _snake(a: float = 1.0) -> ClosedForm:
-    """Z + (1 − cos 2az)/2a: a line, a constant and a cosine; E u cos(2av) is zero by parity."""
+    """z + (1 − cos 2az)/2a: a line, a constant and a cosine; E u cos(2av) is zero by parity."""
     w = 4 * a * a
 
     def dual(xp: Any, q1: Any, q2: Any, k: Any, rest: Any) -> Any:

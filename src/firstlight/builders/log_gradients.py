@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -237,9 +237,11 @@ def _backward(pieces: list[_Piece], value: Tensor, keep: bool) -> Iterator[tuple
         wanted = [*targets, piece.input] if piece.input.requires_grad else targets
         if not wanted:
             continue
-        found = torch.autograd.grad(piece.output, wanted, grad, allow_unused=True)
+        found: Sequence[Tensor | None] = torch.autograd.grad(piece.output, wanted, grad, allow_unused=True)
         present = [(n, p, g) for (n, p), g in zip(piece.weights, found) if g is not None]
         if not present:
+            if found[-1] is None:
+                return
             grad = found[-1]
             continue
         for (name, p, g), norm in zip(present, torch._foreach_norm([g for _, _, g in present])):

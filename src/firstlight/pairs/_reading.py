@@ -57,7 +57,7 @@ class Reading:
         return -1 / max(1.0, float(self.powers[:, 2].max())) if len(self.powers) else -1.0
 
     def log_moments(self) -> Callable[[Any], Any]:
-        """Log E|φ(X)|^s as a function of s."""
+        """log E|φ(X)|^s as a function of s."""
         rates = np.log(np.maximum(np.abs(self.value), 1e-300))
         blocks = range(0, len(rates), _BLOCK)
 

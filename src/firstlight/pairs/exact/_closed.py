@@ -40,7 +40,7 @@ class ArcsineMagnitude(Magnitude):
         return np.arcsin(np.minimum(_real(y) / _ROOT2, 1.0)) * (2 / math.pi)
 
     def log_sf(self, y: Any) -> Array:
-        """Log (2/π) arccos(y/√2)."""
+        """log (2/π) arccos(y/√2)."""
         with np.errstate(divide="ignore"):
             return np.log(np.arccos(np.minimum(_real(y) / _ROOT2, 1.0)) * (2 / math.pi))
 
@@ -82,7 +82,7 @@ class HalfNormalMagnitude(Magnitude):
         return erf(_real(y) / _ROOT2)
 
     def log_sf(self, y: Any) -> Array:
-        """Log erfc(y/√2)."""
+        """log erfc(y/√2)."""
         from scipy.special import log_ndtr
 
         return log_ndtr(-_real(y)) + math.log(2)

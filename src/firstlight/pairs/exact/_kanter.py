@@ -47,12 +47,12 @@ class KanterIntegral:
 
     @cached_property
     def log_edge(self) -> float:
-        """Log A(0) = (a/e) log a + log e, written so that neither end of θ loses digits."""
+        """log A(0) = (a/e) log a + log e, written so that neither end of θ loses digits."""
         log_a = math.log1p(-self.e) if self.e < 0.5 else math.log(self.a)
         return self.a / self.e * log_a + math.log(self.e)
 
     def exponent_and_density(self, u: Array, v: Array) -> tuple[Array, Array]:
-        """Log A(u) and q(u), given u and v = π − u, each to full relative precision."""
+        """log A(u) and q(u), given u and v = π − u, each to full relative precision."""
         a, e = self.a, self.e
         sin_u = np.sin(np.minimum(u, v))
         cot_u = np.where(u < v, np.cos(u), -np.cos(v)) / sin_u
@@ -69,7 +69,7 @@ class KanterIntegral:
         return log_a, q * (np.cos(a * u / 2) + np.sin(a * u / 2) * slope)
 
     def _rise(self, u: Array) -> Array:
-        """Log A(u) − log A(0) for small u, from log(sin t / t) = −t²/6 − t⁴/180 − t⁶/2835 − …."""
+        """log A(u) − log A(0) for small u, from log(sin t / t) = −t²/6 − t⁴/180 − t⁶/2835 − …."""
         a, e, square = self.a, self.e, u * u
         total = np.zeros_like(u)
         for power, divisor in ((6, 2835.0), (4, 180.0), (2, 6.0)):

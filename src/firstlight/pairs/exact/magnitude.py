@@ -46,7 +46,7 @@ class Magnitude(ABC):
 
     @abstractmethod
     def log_sf(self, y: Any) -> Array:
-        """Log P(|Y| > y)."""
+        """log P(|Y| > y)."""
 
     @abstractmethod
     def quantile(self, p: Array, log_sf: Array) -> Array:

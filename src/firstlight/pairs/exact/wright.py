@@ -113,7 +113,7 @@ class WrightMagnitude(Magnitude):
         return out.reshape(shape)
 
     def log_sf(self, y: Any) -> Array:
-        """Log P(|Y| > y), to relative precision however small the probability."""
+        """log P(|Y| > y), to relative precision however small the probability."""
         shape = np.shape(y)
         y, low = self._split(y)
         out = np.empty_like(y)
@@ -125,7 +125,7 @@ class WrightMagnitude(Magnitude):
 
     @cached_property
     def _table_end(self) -> float:
-        """Log Z where −log survival passes the end of the table."""
+        """log z where −log survival passes the end of the table."""
         return 0.5 * (math.log(_DEEP) - self._kanter.log_edge)
 
     @cached_property
@@ -179,7 +179,7 @@ class WrightMagnitude(Magnitude):
         return y.reshape(shape), log_pdf.reshape(shape), score.reshape(shape)
 
     def _log_z_at(self, level: Array) -> Array:
-        """Log Z where −log survival is ``level``."""
+        """log z where −log survival is ``level``."""
         out = np.empty_like(level)
         covered = level <= self._high_table[0][-1]
         far = ~covered & (level < math.inf)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -147,7 +147,7 @@ class Ledger:
         own = tuple(dict.fromkeys(name for name in held if name is not None))
         if not sites:
             origin = Origin(parameters=names)
-        elif own and isinstance(root, BackwardCFunction):
+        elif own and isinstance(cast(object, root), BackwardCFunction):
             self.used.update(own)
             kind = "weight" if any(self.parameters[n].dim() > 1 for n in own) else "affine"
             label, op = self.holder(own, ""), type(root).__name__.removesuffix("Backward")
