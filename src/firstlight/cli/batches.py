@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from firstlight.data import Dataset, load
+from firstlight.data import Dataset, load, mapped
 
 DEFAULT_BATCH = 256
 
@@ -65,21 +64,13 @@ def beside(model: nn.Module, value: Any, *, device: bool = True) -> Any:
         return value
     target: dict[str, Any] = {"device": parameter.device} if device and not parameter.is_meta else {}
 
-    def move(tensor: Tensor) -> Tensor:
+    def move(tensor: Any) -> Any:
+        if not isinstance(tensor, Tensor):
+            return tensor
         # a complex input stays complex: only real numbers have a type to agree on
         return tensor.to(dtype=parameter.dtype if tensor.is_floating_point() else tensor.dtype, **target)
 
-    return _mapped(value, move)
-
-
-def _mapped(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
-    if isinstance(value, Tensor):
-        return function(value)
-    if isinstance(value, Mapping):
-        return {key: _mapped(part, function) for key, part in value.items()}
-    if isinstance(value, (tuple, list)):
-        return tuple(_mapped(part, function) for part in value)
-    return value
+    return mapped(value, move)
 
 
 def to_device(model: nn.Module, targets: Tensor | None) -> Tensor | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from firstlight.data._limits import mapped as mapped
 from firstlight.data.arrays import read_arrays as read_arrays
 from firstlight.data.dataset import Dataset as Dataset
 from firstlight.data.dataset import first_tensor as first_tensor

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from firstlight.data._limits import leaves, mapped
 from firstlight.data._scaling import Normalise
 from firstlight.errors import LoadError
 
@@ -71,9 +71,9 @@ def choose(available: int, count: int | None, *, seed: int, name: str) -> Tensor
     """Numbers of the samples to take: all in order, or ``count`` drawn without replacement."""
     if count is None:
         return torch.arange(available)
-    if count < 1:
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
         raise LoadError(
-            f"while taking samples of {name}: expected a count ≥ 1, got {count}; ask for at least one"
+            f"while taking samples of {name}: expected a count ≥ 1, got {count!r}; ask for at least one"
         )
     if count > available:
         raise LoadError(
@@ -86,7 +86,7 @@ def choose(available: int, count: int | None, *, seed: int, name: str) -> Tensor
 
 def first_tensor(inputs: Any, name: str) -> Tensor:
     """The first tensor with a sample dimension in nested tuples, lists and dicts."""
-    for leaf in _leaves(inputs):
+    for leaf in leaves(inputs, name):
         if isinstance(leaf, Tensor) and leaf.ndim > 0:
             return leaf
     raise LoadError(
@@ -96,20 +96,11 @@ def first_tensor(inputs: Any, name: str) -> Tensor:
     )
 
 
-def _leaves(value: Any) -> list[Any]:
-    if isinstance(value, Mapping):
-        return [leaf for part in value.values() for leaf in _leaves(part)]
-    if isinstance(value, (tuple, list)):
-        return [leaf for part in value for leaf in _leaves(part)]
-    return [value]
-
-
 def _rows(value: Any, rows: Tensor, samples: int) -> Any:
     """The chosen rows of every tensor that has one row per sample; anything else is left as it is."""
-    if isinstance(value, Tensor):
-        return value[rows] if value.ndim > 0 and value.shape[0] == samples else value
-    if isinstance(value, Mapping):
-        return {key: _rows(part, rows, samples) for key, part in value.items()}
-    if isinstance(value, (tuple, list)):
-        return tuple(_rows(part, rows, samples) for part in value)
-    return value
+
+    def chosen(leaf: Any) -> Any:
+        fits = isinstance(leaf, Tensor) and leaf.ndim > 0 and leaf.shape[0] == samples
+        return leaf[rows] if fits else leaf
+
+    return mapped(value, chosen)

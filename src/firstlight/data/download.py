@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import os
 import tarfile
 import tempfile
+import urllib.parse
 import urllib.request
+import zlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from firstlight.errors import LoadError
+from firstlight.files import expanded
 
 _CHUNK = 1 << 20
 
@@ -29,12 +33,15 @@ class RemoteFile:
         ``"md5:…"`` or ``"sha256:…"`` of the bytes served, in hexadecimal.
     archive
         Whether it is a tar archive to unpack.
+    limit
+        Bytes at most, served and unpacked each; a server that sends more is left.
     """
 
     url: str
     path: str
     digest: str
     archive: bool = False
+    limit: int = 1 << 30
 
 
 def fetch(file: RemoteFile, directory: str | Path, *, timeout: float = 30.0) -> Path:
@@ -60,7 +67,8 @@ def fetch(file: RemoteFile, directory: str | Path, *, timeout: float = 30.0) -> 
     Raises
     ------
     LoadError
-        If the server cannot be reached or refuses, the digest is wrong, the archive holds anything outside
+        If the address is not one with https (files and this machine's own server aside), the server cannot be reached
+        or refuses, sends more than the limit, the digest is wrong, the archive holds anything outside
         its folder, or the directory cannot be written.
 
     Examples
@@ -73,7 +81,8 @@ def fetch(file: RemoteFile, directory: str | Path, *, timeout: float = 30.0) -> 
     >>> fetch(RemoteFile((there / "a.bin").as_uri(), "set/a.bin", digest), here).read_bytes()
     b'light'
     """
-    target = Path(directory) / file.path
+    _check(file)
+    target = expanded(directory) / file.path
     if target.exists():
         return target
     try:
@@ -82,7 +91,9 @@ def fetch(file: RemoteFile, directory: str | Path, *, timeout: float = 30.0) -> 
             part = Path(folder) / "part"
             _download(file, part, timeout)
             os.replace(_unpack(file, part, target.name) if file.archive else part, target)
-    except (OSError, tarfile.TarError, EOFError) as error:
+    except (OSError, tarfile.TarError, EOFError, ValueError, zlib.error, http.client.HTTPException) as error:
+        if isinstance(error, LoadError):
+            raise
         raise LoadError(
             f"while downloading {file.url}: expected to write {target}, got {type(error).__name__}: {error}; "
             f"check the network and the folder, or put the file there yourself"
@@ -90,11 +101,43 @@ def fetch(file: RemoteFile, directory: str | Path, *, timeout: float = 30.0) -> 
     return target
 
 
+def _check(file: RemoteFile) -> None:
+    """Refuse an address that anybody on the way could change, a digest that is none, and a path that leads out."""
+    _check_address(file.url, file.url)
+    algorithm, _, number = file.digest.partition(":")
+    if algorithm not in ("sha256", "md5") or not number:
+        raise LoadError(
+            f"while downloading {file.url}: expected a digest such as sha256:…, got {file.digest!r}"
+        )
+    parts = PurePosixPath(file.path).parts
+    if not parts or ".." in parts or PurePosixPath(file.path).is_absolute():
+        raise LoadError(
+            f"while downloading {file.url}: expected a path inside the data folder, got {file.path!r}; give such a path"
+        )
+
+
+def _check_address(asked: str, address: str) -> None:
+    parts = urllib.parse.urlsplit(address)
+    here = parts.scheme == "http" and parts.hostname in ("localhost", "127.0.0.1", "::1")
+    if parts.scheme not in ("https", "file") and not here:
+        raise LoadError(
+            f"while downloading {asked}: expected an address with https, got {address!r}; give such an address, or put "
+            "the file there yourself"
+        )
+
+
 def _download(file: RemoteFile, part: Path, timeout: float) -> None:
     algorithm, expected = file.digest.split(":")
     digest = hashlib.new(algorithm, usedforsecurity=False)
     with urllib.request.urlopen(file.url, timeout=timeout) as answer, part.open("wb") as out:
+        _check_address(file.url, answer.geturl())  # a server may have sent us elsewhere
+        got = 0
         while chunk := answer.read(_CHUNK):
+            got += len(chunk)
+            if got > file.limit:
+                raise LoadError(
+                    f"while downloading {file.url}: expected at most {file.limit} bytes, got more; nothing was kept"
+                )
             digest.update(chunk)
             out.write(chunk)
     if digest.hexdigest() != expected:
@@ -107,7 +150,13 @@ def _download(file: RemoteFile, part: Path, timeout: float) -> None:
 def _unpack(file: RemoteFile, part: Path, name: str) -> Path:
     """Unpack an archive next to itself; everything in it must lie in the folder ``name``."""
     with tarfile.open(part) as archive:
-        for member in archive.getmembers():
+        size = 0
+        for member in archive:  # one after another: what is too large is not unpacked to find that out
+            size += member.size
+            if size > file.limit:
+                raise LoadError(
+                    f"while unpacking {file.url}: expected at most {file.limit} bytes, got more; nothing was kept"
+                )
             if PurePosixPath(member.name).parts[:1] != (name,):
                 raise LoadError(
                     f"while unpacking {file.url}: expected everything in {name}/, got {member.name!r}; "

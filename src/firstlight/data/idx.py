@@ -7,13 +7,17 @@ import math
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from firstlight.data._limits import check_size
 from firstlight.errors import LoadError
+from firstlight.files import expanded
 
 # the third byte of an IDX file names the type of its entries
 DTYPES: dict[int, str] = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+_DIMENSIONS = 32  # what every numpy can hold
 _GZIP = b"\x1f\x8b"
 
 
@@ -43,37 +47,50 @@ def read_idx(path: str | Path) -> np.ndarray:
     >>> read_idx(path)
     array([7, 2, 1], dtype=uint8)
     """
-    path = Path(path)
-    raw = _contents(path)
-    if len(raw) < 4 or raw[:2] != b"\0\0" or raw[2] not in DTYPES or raw[3] == 0:
-        raise LoadError(
-            f"while reading {path}: expected an IDX file, which starts with two zero bytes, a type and a "
-            "number of "
-            f"dimensions, got {raw[:4].hex(' ') or 'an empty file'}; is it another format, or damaged?"
-        )
-    dimensions, start = raw[3], 4 + 4 * raw[3]
-    if len(raw) < start:
-        raise LoadError(
-            f"while reading {path}: expected a header of {start} bytes, got {len(raw)}; the file is truncated"
-        )
-    shape = struct.unpack(f">{dimensions}I", raw[4:start])
-    dtype = np.dtype(DTYPES[raw[2]])
-    expected = math.prod(shape) * dtype.itemsize
-    if len(raw) - start != expected:
-        raise LoadError(
-            f"while reading {path}: expected {expected} bytes for shape {shape} of {dtype.name}, "
-            f"got {len(raw) - start}; the file is {'truncated' if len(raw) - start < expected else 'damaged'}"
-        )
-    return np.frombuffer(raw, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="))
-
-
-def _contents(path: Path) -> bytes:
+    path = expanded(path)
     try:
-        raw = path.read_bytes()
-        return gzip.decompress(raw) if raw[:2] == _GZIP else raw
-    except (OSError, EOFError, zlib.error) as error:
+        with _opened(path) as file:
+            shape, dtype = _header(path, file)
+            expected = math.prod(shape) * dtype.itemsize
+            unpacked = isinstance(file, gzip.GzipFile)
+            held = expected if unpacked else path.stat().st_size - file.tell()
+            if held == expected:
+                check_size(path, expected)
+                # a byte more than there should be: a file that goes on is not unpacked to its end
+                body = file.read(expected + 1)
+                held = len(body)
+    except (OSError, EOFError, zlib.error, MemoryError) as error:
         raise LoadError(
-            f"while reading {path}: expected a readable IDX file, plain or gzipped, got "
-            f"{type(error).__name__}: "
+            f"while reading {path}: expected a readable IDX file, plain or gzipped, got {type(error).__name__}: "
             f"{error}; fetch the file again"
         ) from error
+    if held != expected:
+        raise LoadError(
+            f"while reading {path}: expected {expected} bytes for shape {shape} of {dtype.name}, got {held}"
+            f"{' or more' if unpacked and held == expected + 1 else ''}; the file is "
+            f"{'truncated' if held < expected else 'damaged'}"
+        )
+    return np.frombuffer(body, dtype).reshape(shape).astype(dtype.newbyteorder("="))
+
+
+def _opened(path: Path) -> Any:
+    """The file, unpacked as it is read if it is gzipped."""
+    with open(path, "rb") as file:
+        packed = file.read(2) == _GZIP
+    return gzip.open(path, "rb") if packed else open(path, "rb")
+
+
+def _header(path: Path, file: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    first = file.read(4)
+    if len(first) < 4 or first[:2] != b"\0\0" or first[2] not in DTYPES or not 0 < first[3] <= _DIMENSIONS:
+        raise LoadError(
+            f"while reading {path}: expected an IDX file, which starts with two zero bytes, a type and a number of "
+            f"dimensions up to {_DIMENSIONS}, got {first.hex(' ') or 'an empty file'}; is it of another format?"
+        )
+    rest = file.read(4 * first[3])
+    if len(rest) < 4 * first[3]:
+        raise LoadError(
+            f"while reading {path}: expected a header of {4 + 4 * first[3]} bytes, got {4 + len(rest)}; the file is "
+            "truncated"
+        )
+    return struct.unpack(f">{first[3]}I", rest), np.dtype(DTYPES[first[2]])

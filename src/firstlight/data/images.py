@@ -10,7 +10,8 @@ import numpy as np
 from firstlight.data.download import RemoteFile, fetch
 from firstlight.data.idx import read_idx
 from firstlight.data.unpickle import read_pickle
-from firstlight.errors import LoadError
+from firstlight.errors import LoadError, did_you_mean
+from firstlight.files import expanded
 
 
 @dataclass(frozen=True)
@@ -26,33 +27,34 @@ class ImageSet:
 
 def _idx_set(title: str, folder: str, base: str, digests: dict[str, str]) -> ImageSet:
     remote = tuple(
-        RemoteFile(f"{base}{name}.gz", f"{folder}/{name}.gz", f"md5:{md5}") for name, md5 in digests.items()
+        RemoteFile(f"{base}{name}.gz", f"{folder}/{name}.gz", f"sha256:{digest}")
+        for name, digest in digests.items()
     )
     return ImageSet(title, folder, (1, 28, 28), remote)
 
 
-# digests of the files as their authors publish them; torchvision checks the same
+# digests of the files that their authors serve
 IMAGE_SETS: dict[str, ImageSet] = {
     "mnist": _idx_set(
         "MNIST",
         "MNIST/raw",
         "https://ossci-datasets.s3.amazonaws.com/mnist/",
         {
-            "train-images-idx3-ubyte": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
-            "train-labels-idx1-ubyte": "d53e105ee54ea40749a09fcbcd1e9432",
-            "t10k-images-idx3-ubyte": "9fb629c4189551a2d022fa330f9573f3",
-            "t10k-labels-idx1-ubyte": "ec29112dd5afa0611ce80d1b7f02629c",
+            "train-images-idx3-ubyte": "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+            "train-labels-idx1-ubyte": "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+            "t10k-images-idx3-ubyte": "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+            "t10k-labels-idx1-ubyte": "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
         },
     ),
     "fashion-mnist": _idx_set(
         "Fashion-MNIST",
         "FashionMNIST/raw",
-        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+        "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
         {
-            "train-images-idx3-ubyte": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
-            "train-labels-idx1-ubyte": "25c81989df183df01b3e8a0aad5dffbe",
-            "t10k-images-idx3-ubyte": "bef4ecab320f06d8554ea6380940ec79",
-            "t10k-labels-idx1-ubyte": "bb300cfdad3c16e7a12a480ee83cd310",
+            "train-images-idx3-ubyte": "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+            "train-labels-idx1-ubyte": "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
+            "t10k-images-idx3-ubyte": "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
+            "t10k-labels-idx1-ubyte": "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
         },
     ),
     "cifar10": ImageSet(
@@ -63,7 +65,7 @@ IMAGE_SETS: dict[str, ImageSet] = {
             RemoteFile(
                 "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
                 "cifar-10-batches-py",
-                "md5:c58f30108f718f92721af3b95e74349a",
+                "sha256:6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
                 archive=True,
             ),
         ),
@@ -97,7 +99,12 @@ def read_images(
     LoadError
         If a file is missing, damaged, or does not hold what its set must hold.
     """
+    if name not in IMAGE_SETS:
+        raise LoadError(
+            f"while reading images: expected {', '.join(IMAGE_SETS)}, got {name!r}{did_you_mean(str(name), IMAGE_SETS)}"
+        )
     images = IMAGE_SETS[name]
+    directory = expanded(directory)
     if download:
         for file in images.remote:
             if not _present(Path(directory) / file.path):

@@ -18,6 +18,7 @@ from firstlight.data.arrays import SUFFIXES, read_arrays
 from firstlight.data.dataset import Dataset, choose
 from firstlight.data.images import IMAGE_SETS, read_images
 from firstlight.errors import LoadError, did_you_mean
+from firstlight.files import expanded
 
 NAMES = ("digits", *IMAGE_SETS)
 _SHAPE = re.compile(r"\d+(x\d+)*")
@@ -80,6 +81,7 @@ def load(
     >>> digits.inputs.shape, digits.targets.shape, digits.normalise
     (torch.Size([100, 1, 8, 8]), torch.Size([100]), 'standardise')
     """
+    _check_arguments(spec, count, seed, dtype)
     name = _ALIASES.get(spec.lower(), spec.lower())
     mode = None if normalise is None else check_mode(normalise)
     if name in NAMES:
@@ -98,6 +100,28 @@ def load(
     return _scaled(kept, made, mode or made.normalise, dtype)
 
 
+def _check_arguments(spec: object, count: object, seed: object, dtype: object) -> None:
+    """Refuse what is of another kind than ``load`` takes."""
+    wanted = (
+        ("spec", spec, isinstance(spec, str), "a text such as 'digits'"),
+        ("count", count, count is None or _whole(count), "a whole number of samples, or None for all"),
+        ("seed", seed, _whole(seed) and -(2**63) <= int(str(seed)) < 2**64, "a whole number below 2⁶⁴"),
+        (
+            "dtype",
+            dtype,
+            isinstance(dtype, torch.dtype) and dtype.is_floating_point,
+            "a torch dtype of real numbers",
+        ),
+    )
+    for argument, value, fits, expected in wanted:
+        if not fits:
+            raise LoadError(f"while loading data: expected {argument} to be {expected}, got {value!r:.80}")
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def data_directory(directory: str | Path | None, name: str) -> Path:
     """The folder of the image sets: the argument, else ``FIRSTLIGHT_DATA``."""
     chosen = directory if directory is not None else os.environ.get("FIRSTLIGHT_DATA")
@@ -106,7 +130,7 @@ def data_directory(directory: str | Path | None, name: str) -> Path:
             f"while loading {name}: expected the folder that holds torchvision's data sets, got none; "
             "give it (--data-dir DIR, or directory=…) or set FIRSTLIGHT_DATA"
         )
-    return Path(chosen).expanduser()
+    return expanded(chosen)
 
 
 def _named(
@@ -167,9 +191,9 @@ def _noise(spec: str, count: int, seed: int, dtype: torch.dtype) -> Dataset:
             "samples of "
             f"shape {shape}"
         )
-    if count * math.prod(shape) > 2**31:
+    if count * math.prod(shape) > 2**31 or len(shape) > 24:
         raise LoadError(
-            f"while making Gaussian noise {spec}: expected at most 2³¹ numbers, got {count} samples of "
+            f"while making Gaussian noise {spec:.80}: expected at most 2³¹ numbers in 24 axes, got {count} samples of "
             f"shape {shape}; "
             "ask for fewer or smaller samples"
         )

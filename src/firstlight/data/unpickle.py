@@ -5,15 +5,19 @@ from __future__ import annotations
 import io
 import math
 import pickle
+import pickletools
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 
+from firstlight.data._limits import check_size
 from firstlight.errors import LoadError
+from firstlight.files import expanded
 
 _MODULES = ("numpy", "numpy.core.multiarray", "numpy._core.multiarray")
 _KINDS = "biuf"
+_NESTED = 64
 
 
 class _Dtype:
@@ -49,11 +53,7 @@ class _Array:
         self.value = entries.reshape(shape, order="F" if fortran else "C")
 
 
-def _reconstruct(*_: object) -> _Array:
-    return _Array()
-
-
-def _encode(text: str, encoding: str = "latin1") -> bytes:
+def _encode(text: str, encoding: str) -> bytes:
     if encoding not in ("latin1", "latin-1"):
         raise pickle.UnpicklingError(f"bytes in the encoding {encoding!r}")
     return text.encode("latin1")
@@ -62,13 +62,14 @@ def _encode(text: str, encoding: str = "latin1") -> bytes:
 class _Reader(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if module == "_codecs" and name == "encode":  # how Python 3 writes bytes in an old protocol
-            return _encode
+            # one of its own for each time: a file may write attributes on what it names
+            return lambda text, encoding="latin1": _encode(text, encoding)
         if module in _MODULES and name == "_reconstruct":
-            return _reconstruct
+            return lambda *_: _Array()
         if module == "numpy" and name == "ndarray":
-            return _Array
+            return type("_Array", (_Array,), {})
         if module == "numpy" and name == "dtype":
-            return _Dtype
+            return type("_Dtype", (_Dtype,), {})
         raise pickle.UnpicklingError(f"it names {module}.{name}, which could run code")
 
     def persistent_load(self, pid: Any) -> NoReturn:
@@ -103,9 +104,14 @@ def read_pickle(path: str | Path) -> Any:
     >>> read_pickle(path)
     {b'data': array([0, 1, 2], dtype=uint8)}
     """
-    path = Path(path)
+    path = expanded(path)
     try:
-        return _resolve(_Reader(io.BytesIO(path.read_bytes()), encoding="bytes").load())
+        check_size(path, path.stat().st_size)
+        raw = path.read_bytes()
+        _scan(raw)
+        return _resolve(_Reader(io.BytesIO(raw), encoding="bytes").load(), {}, 0)
+    except LoadError:
+        raise
     except OSError as error:
         raise LoadError(
             f"while reading {path}: expected a readable file, got {error}; check the path"
@@ -117,15 +123,35 @@ def read_pickle(path: str | Path) -> Any:
         ) from error
 
 
-def _resolve(value: Any) -> Any:
+def _scan(raw: bytes) -> None:
+    """Refuse what asks for more than the file holds, before the reader makes room for it."""
+    held = len(raw)
+    for operation, argument, _ in pickletools.genops(raw):
+        if (
+            operation.name in ("PUT", "BINPUT", "LONG_BINPUT")
+            and isinstance(argument, int)
+            and argument > held
+        ):
+            raise pickle.UnpicklingError(f"a number {argument} in a file of {held} bytes")
+        if operation.name in ("EXT1", "EXT2", "EXT4"):
+            raise pickle.UnpicklingError("a name by its number")
+
+
+def _resolve(value: Any, done: dict[int, Any], depth: int) -> Any:
+    """The plain data; what stands in many places is made once, and what holds itself is refused."""
     if isinstance(value, _Array):
         if value.value is None:
             raise pickle.UnpicklingError("an array without contents")
         return value.value
-    if isinstance(value, dict):
-        return {key: _resolve(part) for key, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(_resolve(part) for part in value)
-    if isinstance(value, _Dtype) or callable(value):
-        raise pickle.UnpicklingError("something that is no plain data")
-    return value
+    if not isinstance(value, (dict, list, tuple)):
+        if isinstance(value, _Dtype) or callable(value):
+            raise pickle.UnpicklingError("something that is no plain data")
+        return value
+    if depth > _NESTED:
+        raise pickle.UnpicklingError(f"more than {_NESTED} levels of lists, or a list that holds itself")
+    if id(value) not in done:
+        if isinstance(value, dict):
+            done[id(value)] = {key: _resolve(part, done, depth + 1) for key, part in value.items()}
+        else:
+            done[id(value)] = type(value)(_resolve(part, done, depth + 1) for part in value)
+    return done[id(value)]
