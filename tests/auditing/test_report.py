@@ -2,7 +2,6 @@ import io
 import json
 import math
 import re
-import time
 from dataclasses import replace
 from html.parser import HTMLParser
 
@@ -151,7 +150,7 @@ def test_every_filled_column_stands_in_the_table_with_its_meaning(deep_tanh, ver
     assert any(value.startswith(COLUMNS["q"].meaning) for value in meanings)
 
 
-def test_a_hundred_layers_are_small_and_quick(thousand_rows, verdicts):
+def test_a_hundred_layers_are_small(thousand_rows, verdicts):
     # linear, norm and activation: three rows for each of a hundred layers
     profile = Profile({n: c[:300] for n, c in thousand_rows.profile.columns.items()}, "audit")
     measurement = replace(
@@ -159,10 +158,6 @@ def test_a_hundred_layers_are_small_and_quick(thousand_rows, verdicts):
     )
     html = audit_html(measurement, verdicts)
     assert len(html.encode()) < 300_000
-    start = time.process_time()
-    audit_html(measurement, verdicts)
-    # runtime type checks are on in this run and cost several times the work itself, which takes 0.3 s
-    assert time.process_time() - start < 4.0
 
 
 def test_a_thousand_rows_have_thinned_charts_and_a_whole_table(thousand_rows, verdicts):
@@ -196,7 +191,7 @@ def test_plain_text_fits_and_has_no_control_characters(any_audit):
     text = audit_plain(*any_audit)
     assert max(map(len, text.splitlines())) <= 100
     assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f]", text)
-    assert "hidden" in text or len(any_audit[0].profile) <= 60
+    assert ("hidden" in text) == (len(any_audit[0].profile) > 60)
 
 
 def test_the_terminal_report_has_table_verdicts_and_what_was_left_out(deep_tanh, verdicts):

@@ -165,7 +165,7 @@ def test_reference_gaps(d):
         mean, se = log[:, depth].mean().item(), log[:, depth].std().item() / math.sqrt(3)
         assert abs(mean - math.log(value)) < 4 * se + 0.15
     gaussian = features(batch(d, d), depth=20, weights="normal")
-    assert gaussian[-1] == math.inf or gaussian[-1] > 10
+    assert gaussian[-1] > 10  # infinite where rank is lost
 
 
 @pytest.mark.slow

@@ -88,7 +88,8 @@ def test_monotone_odd_and_special_values(kind):
         assert float(y[3]) == pytest.approx(math.gamma(2 / 3) * 1e-40, rel=1e-4)  # a denormal's own digits
         assert y[4:].tolist() == [0.0, 0.0]
         assert float(phi(torch.tensor([-INF]))) == -INF
-    assert phi(torch.tensor([-INF])) == phi(torch.tensor([-3e38])) or kind != "positive"
+    if kind == "positive":
+        assert phi(torch.tensor([-INF])) == phi(torch.tensor([-3e38]))
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,5 +1,4 @@
 import math
-import time
 
 import numpy as np
 import pytest
@@ -85,11 +84,9 @@ def test_wide_networks_approach_mean_field():
     assert laws.ks_standardised.max() < 1e-3
 
 
-def test_predict_at_this_level_and_its_time():
+def test_predict_at_this_level():
     net = RandomNetwork(depth=100, width=10, activation="tanh", sigma_w=1.2, sigma_b=0.1)
-    start = time.process_time()
     profile = firstlight.predict(net, level="density")
-    assert time.process_time() - start < 5.0
     assert np.isfinite(profile["ks"]).all()
     assert profile["ks_standardised"][-1] < profile["ks"][-1]
 
