@@ -69,7 +69,11 @@ COLUMNS: Mapping[str, Column] = _columns(
     Column("weight_kurtosis", "excess kurtosis of the weight entries; 0 Gaussian, −1.2 uniform"),
     Column("sigma_w", "weight scale √(fan-in · E w²)"),
     Column("sigma_b", "bias scale √(E b²)"),
-    Column("weight_flags", "faults of the weight: zero, constant, cloned, non-finite, meta", text=True),
+    Column(
+        "weight_flags",
+        "faults of the weight: zero, constant (parting: its units get different gradients), cloned, non-finite, meta",
+        text=True,
+    ),
     Column("q_theory", "second moment that Gaussian theory gives here from the row before", "z²"),
     Column("correlation_theory", "correlation that Gaussian theory gives here from the row before"),
     Column("log_grad_theory", "log rms gradient that Gaussian theory gives here from the rows after", "nat"),

@@ -176,6 +176,7 @@ def audit(
     seed: int = 0,
     budget: Budget | None = None,
     name: str | None = None,
+    optimiser: str | None = None,
 ) -> AuditResult:
     """Audit any model: what signals and gradients do in it, what theory expects, and what is wrong.
 
@@ -199,6 +200,9 @@ def audit(
         How much of each tensor is read.
     name
         What reports call the model; its class if not given.
+    optimiser
+        Whom the verdicts are for: ``"sgd"`` (plain gradient descent), ``"adam"`` (any adaptive optimiser), or None
+        for both; then the graver one counts, and the evidence says for whom.
 
     Returns
     -------
@@ -220,7 +224,7 @@ def audit(
     >>> [str(kind) for kind in result.profile["kind"]]
     ['input', 'weight', 'activation', 'weight']
     """
-    return examine(model, batch, Protocol(targets, loss, training, seed, budget), name=name)
+    return examine(model, batch, Protocol(targets, loss, training, seed, budget, optimiser), name=name)
 
 
 def examine(model: nn.Module, batch: Any, protocol: Protocol, *, name: str | None = None) -> AuditResult:
@@ -232,4 +236,4 @@ def examine(model: nn.Module, batch: Any, protocol: Protocol, *, name: str | Non
         As `audit` does.
     """
     measurement = measure(model, batch, protocol, name=name)
-    return AuditResult(measurement, diagnose(measurement))
+    return AuditResult(measurement, diagnose(measurement, optimiser=protocol.optimiser))

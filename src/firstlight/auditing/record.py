@@ -10,7 +10,7 @@ from firstlight.diagnosis.verdict import Verdict
 from firstlight.errors import LoadError
 from firstlight.files import plain, restored
 from firstlight.probe.coverage import Coverage
-from firstlight.probe.measurement import LayerSample, Measurement, Skipped
+from firstlight.probe.measurement import LayerSample, Measurement, ParameterGradient, Skipped
 from firstlight.profile import Profile
 
 FORMAT = "firstlight-audit/1"
@@ -20,7 +20,7 @@ def audit_dict(measurement: Measurement, verdicts: Sequence[Verdict]) -> dict[st
     """An audit as a plain structure for ``json.dumps``.
 
     Keys: ``format``, ``healthy``, ``verdicts``, ``meta``, ``profile`` (as ``Profile.to_dict``), ``samples``
-    (by row number), ``skipped``, ``notes`` and ``coverage``. NaN and ±∞, which JSON lacks, are texts as
+    (by row number), ``skipped``, ``notes``, ``coverage``, ``gradients`` (by parameter) and ``links``. NaN and ±∞, which JSON lacks, are texts as
     ``firstlight.files.plain`` says.
 
     Examples
@@ -40,6 +40,8 @@ def audit_dict(measurement: Measurement, verdicts: Sequence[Verdict]) -> dict[st
             "skipped": [{"name": s.name, "reason": s.reason} for s in measurement.skipped],
             "notes": list(measurement.notes),
             "coverage": measurement.coverage.to_dict(),
+            "gradients": {name: asdict(g) for name, g in measurement.gradients.items()},
+            "links": [list(sources) for sources in measurement.links],
         }
     )
     return data | {"profile": measurement.profile.to_dict()}
@@ -75,7 +77,14 @@ def audit_from_dict(data: Any) -> tuple[Measurement, tuple[Verdict, ...]]:
         skipped = tuple(Skipped(**s) for s in rest["skipped"])
         coverage = Coverage.from_dict(rest.get("coverage", {}))
         measurement = Measurement(
-            profile, samples, skipped, tuple(rest["notes"]), dict(rest["meta"]), coverage
+            profile,
+            samples,
+            skipped,
+            tuple(rest["notes"]),
+            dict(rest["meta"]),
+            coverage,
+            {name: ParameterGradient(**g) for name, g in rest.get("gradients", {}).items()},
+            tuple(tuple(map(int, sources)) for sources in rest.get("links", ())),
         )
         return measurement, tuple(Verdict(**v | {"layers": tuple(v["layers"])}) for v in rest["verdicts"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 
-from firstlight.diagnosis._gradients import gradient_verdicts
-from firstlight.diagnosis._propagation import propagation_verdicts
-from firstlight.diagnosis._seen import not_judged
-from firstlight.diagnosis._structure import structure_verdicts
-from firstlight.diagnosis._units import unit_verdicts
 from firstlight.diagnosis.catalogue import verdict
 from firstlight.diagnosis.findings import Findings, factor
+from firstlight.diagnosis.rules._gradients import OPTIMISERS, WARNING, gradient_verdicts
+from firstlight.diagnosis.rules._parameters import parameter_verdicts
+from firstlight.diagnosis.rules._propagation import propagation_verdicts
+from firstlight.diagnosis.rules._seen import not_judged
+from firstlight.diagnosis.rules._structure import structure_verdicts
+from firstlight.diagnosis.rules._units import unit_verdicts
 from firstlight.diagnosis.verdict import Verdict
+from firstlight.errors import DomainError
 from firstlight.probe.measurement import Measurement
 
 _ORDER = {"unhealthy": 0, "not judged": 1, "warning": 2, "note": 3, "healthy": 4}
 
 
-def diagnose(measurement: Measurement) -> tuple[Verdict, ...]:
+def diagnose(measurement: Measurement, *, optimiser: str | None = None) -> tuple[Verdict, ...]:
     """The verdicts on a measured model, the gravest first.
 
     A model of which enough was seen, with nothing unhealthy and no warning, gets one verdict of severity
@@ -27,11 +29,19 @@ def diagnose(measurement: Measurement) -> tuple[Verdict, ...]:
     ----------
     measurement
         What ``firstlight.probe.probe`` gave.
+    optimiser
+        Whom the verdicts are for: ``"sgd"`` (plain gradient descent), ``"adam"`` (adaptive optimisers), or None for
+        both; then the graver one counts, and the evidence says for whom.
 
     Returns
     -------
     tuple of Verdict
         Never empty.
+
+    Raises
+    ------
+    DomainError
+        If the optimiser is not one of these.
 
     Examples
     --------
@@ -43,9 +53,14 @@ def diagnose(measurement: Measurement) -> tuple[Verdict, ...]:
     >>> [v.code for v in diagnose(probe(net, torch.randn(16, 8)))][0]
     'constant-weights'
     """
-    findings = Findings(measurement)
+    if optimiser is not None and optimiser not in OPTIMISERS:
+        raise DomainError(
+            f"while diagnosing: expected optimiser {' or '.join(map(repr, OPTIMISERS))} or None, got {optimiser!r}"
+        )
+    findings = Findings(measurement, optimiser)
     verdicts = [
         *not_judged(measurement),
+        *parameter_verdicts(findings),
         *gradient_verdicts(findings),
         *propagation_verdicts(findings),
         *unit_verdicts(findings),
@@ -59,7 +74,8 @@ def diagnose(measurement: Measurement) -> tuple[Verdict, ...]:
 
 def _healthy(f: Findings) -> Verdict:
     parts = []
-    if f.gradient is not None:
+    # a change beyond the line that chance may have made is no finding, and no figure for a healthy network either
+    if f.gradient is not None and abs(f.gradient.total) <= WARNING:
         parts.append(f"the gradient norm changes by a factor {factor(abs(f.gradient.total))} over the depth")
     q = f.weights["q"]
     q = q[np.isfinite(q)]

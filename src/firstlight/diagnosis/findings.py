@@ -13,12 +13,16 @@ from firstlight.diagnosis.trend import Trend, fit
 from firstlight.probe.measurement import Measurement
 from firstlight.profile import Profile
 
+# Kinds of rows that mix units, tokens or time: what stands between two of them is one layer's affair.
+MIXES = ("weight", "recurrent", "attention")
+
 
 @dataclass(frozen=True)
 class Findings:
     """A measurement, and the views of it that several rules share."""
 
     measurement: Measurement
+    optimiser: str | None = None
 
     @property
     def profile(self) -> Profile:
@@ -39,6 +43,61 @@ class Findings:
     def norms(self) -> Profile:
         """Rows of normalisers."""
         return self.profile.select("norm")
+
+    def at(self, *kinds: str) -> np.ndarray:
+        """Numbers of the rows of these kinds."""
+        return np.flatnonzero(np.isin(self.profile["kind"].astype(str), kinds))
+
+    def rows(self, index: np.ndarray) -> Profile:
+        """The rows with these numbers (or at the places of a mask)."""
+        return Profile(
+            {n: c[index] for n, c in self.profile.columns.items()}, self.profile.source, self.profile.meta
+        )
+
+    def extra(self, rows: Profile, column: str) -> np.ndarray:
+        """A column that not every profile has, NaN where it is missing."""
+        return rows[column] if column in rows.columns else np.full(len(rows), math.nan)
+
+    @cached_property
+    def kinds(self) -> tuple[str, ...]:
+        """The kind of every row."""
+        return tuple(str(kind) for kind in self.profile["kind"])
+
+    @cached_property
+    def feeds(self) -> tuple[tuple[int, ...], ...]:
+        """For every row the numbers of the rows that read it."""
+        found: list[list[int]] = [[] for _ in range(len(self.profile))]
+        for row, sources in enumerate(self.measurement.links):
+            for source in sources:
+                found[source].append(row)
+        return tuple(map(tuple, found))
+
+    def next_rows(self, row: int, *kinds: str) -> list[int]:
+        """The nearest rows of these kinds below a row, on every way down; other kinds are passed through."""
+        found, seen, stack = [], {row}, [row]
+        while stack:
+            for child in self.feeds[stack.pop()] if self.feeds else ():
+                if child in seen:
+                    continue
+                seen.add(child)
+                if self.kinds[child] in kinds:
+                    found.append(child)
+                else:
+                    stack.append(child)
+        return found
+
+    def joins(self, row: int) -> bool:
+        """Whether a row goes into a residual sum with no layer in between."""
+        ends = self.next_rows(row, "residual", *MIXES)
+        return any(self.kinds[end] == "residual" for end in ends)
+
+    @cached_property
+    def readout(self) -> np.ndarray:
+        """Whether a row is read by no further layer."""
+        if not self.measurement.links:
+            depth = self.profile["depth"]
+            return np.asarray(depth == np.nanmax(depth, initial=-math.inf), bool)
+        return np.array([not self.next_rows(row, *MIXES) for row in range(len(self.profile))], bool)
 
     @cached_property
     def log_gradient_norms(self) -> np.ndarray:
@@ -63,11 +122,49 @@ class Findings:
         return bool(uses_batch) and count * 2 >= max(len(self.weights), 1)
 
     @cached_property
+    def data(self) -> np.ndarray:
+        """Numbers of the inputs that hold data: not those of zeros and ones, or of one value, beside others."""
+        index = self.at("input")
+        rows = self.rows(index)
+        flat = rows["var"] <= 1e-12 * rows["q"]
+        binary = np.abs(rows["q"] - rows["mean"]) <= 1e-6 * np.abs(rows["q"])
+        masks = flat | binary
+        return index[~masks] if (~masks).any() else index
+
+    @cached_property
     def one_sample(self) -> bool:
         """Whether the batch repeats one sample, or is one."""
-        inputs = self.profile.select("input")
-        c = inputs["correlation"]
+        c = self.profile["correlation"][self.data]
         return bool(len(c)) and bool(((c > 1.0 - 1e-6) | np.isnan(c)).all())
+
+    @cached_property
+    def first(self) -> np.ndarray:
+        """Numbers of the rows of layers that no other layer stands before, an embedding excepted."""
+        index = self.at("weight", "recurrent")
+        if not self.measurement.links:
+            return index[self.profile["depth"][index] <= 1]
+        below: set[int] = set()
+        for row, sources in enumerate(self.measurement.links):
+            if any(source in below or self.kinds[source] in MIXES for source in sources):
+                below.add(row)
+        return np.array([row for row in index if row not in below], int)
+
+    def read(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Second moment and mean of what rows read; of their input's row where the reading was not measured."""
+        q, mean = (self.extra(self.profile, name)[index].copy() for name in ("read_q", "read_mean"))
+        for place, row in enumerate(index):
+            sources = self.measurement.links[row] if self.measurement.links else ()
+            inputs = [s for s in sources if self.kinds[s] == "input"]
+            if math.isnan(q[place]) and inputs:
+                q[place], mean[place] = (self.profile[name][inputs[0]] for name in ("q", "mean"))
+        return q, mean
+
+    def stops(self, row: int) -> bool:
+        """Whether nothing but this row carries the signal on: the next layers then give one output for all samples."""
+        flags = self.profile["weight_flags"]
+        below = [i for i in self.next_rows(row, *MIXES) if "zero" not in str(flags[i])]
+        q, c = self.profile["q"], self.profile["correlation"]
+        return any(q[i] == 0.0 or c[i] > 1.0 - 1e-6 for i in below) and not self.one_sample
 
     @cached_property
     def normalised(self) -> bool:
@@ -81,22 +178,42 @@ class Findings:
 
     @cached_property
     def theory_growth(self) -> float:
-        """Theory's log growth of the squared gradient per weight layer; NaN where paths branch and rejoin."""
-        if self.residual:
+        """Theory's log growth of the squared gradient per weight layer; NaN where a factor on the way is unknown."""
+        inner = self.at("weight", "norm", "residual")
+        if self.residual or len(inner) < 2 or self.gradient is None or not self.measurement.links:
             return math.nan
-        growth = self.profile["growth_theory"]
-        inner = np.isin(self.profile["kind"].astype(str), ("weight", "norm", "residual"))
-        values = growth[inner & np.isfinite(growth)]
-        depth = self.gradient.span if self.gradient is not None else 0.0
-        return float(values.sum() / depth) if depth > 0 and len(values) else math.nan
+        below = [self.next_rows(row, "weight", "norm", "residual", *MIXES) for row in inner[:-1]]
+        values = self.profile["growth_theory"][inner[:-1]]
+        chain = all(rows == [after] for rows, after in zip(below, inner[1:]))
+        if not chain or not np.isfinite(values).all() or not self.gradient.span > 0:
+            return math.nan
+        return float(values.sum() / self.gradient.span)
+
+    @cached_property
+    def streams(self) -> tuple[np.ndarray, ...]:
+        """Residual sums in chains: each sum of a chain has the one before it as its stream, normalised at most."""
+        chains: dict[int, list[int]] = {}
+        for row in self.at("residual"):
+            before = self._stream_before(int(row))
+            chain = chains.pop(before, []) if before is not None else []
+            chains[int(row)] = [*chain, int(row)]
+        return tuple(np.array(chain) for chain in chains.values())
+
+    def _stream_before(self, row: int) -> int | None:
+        """The residual sum that a sum's stream comes from with no layer in between."""
+        links = self.measurement.links
+        while links and links[row]:
+            row = links[row][0]
+            if self.kinds[row] == "residual":
+                return row
+            if self.kinds[row] not in ("norm", "activation", "affine"):
+                return None
+        return None
 
     def hidden(self) -> Profile:
-        """Weight rows without the last one, whose few outputs say little about propagation."""
-        rows = self.weights
-        if len(rows) < 2:
-            return rows
-        keep = rows["depth"] < rows["depth"].max()
-        return Profile({n: c[keep] for n, c in rows.columns.items()}, rows.source, rows.meta)
+        """Weight rows that another layer reads: a readout's few outputs say little about propagation."""
+        index = self.at("weight")
+        return self.rows(index[~self.readout[index]])
 
 
 def entries(profile: Profile) -> np.ndarray:

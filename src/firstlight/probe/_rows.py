@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from firstlight.probe.graph._site import Site
+from firstlight.probe.graph._site import Site, Weight, moments_of
 from firstlight.probe.measurement import Skipped
+from firstlight.probe.trace._backward import Backward
 from firstlight.probe.trace._ledger import Ledger
 from firstlight.profile import COLUMNS, Profile
 
-EXTRA = ("stream_q", "branch_q")
+EXTRA = ("stream_q", "branch_q", "norm_left", "gamma_square", "units", "read_q", "read_mean", "read_spread")
 
 
 def to_profile(ledger: Ledger, meta: dict[str, Any], notes: list[str], skipped: list[Skipped]) -> Profile:
     """The profile of a traced pass; what is missing from it is written into notes and skipped."""
-    rows = [_row(site, ledger.backward.log_squares) for site in ledger.sites]
+    rows = [_row(site, ledger.backward) for site in ledger.sites]
     for site in ledger.sites:
         if "fault" in site.values:
             skipped.append(Skipped(site.name, f"no statistics: its output is {site.values['fault']}"))
@@ -40,14 +42,18 @@ def to_profile(ledger: Ledger, meta: dict[str, Any], notes: list[str], skipped: 
     return Profile.from_rows(rows, source="audit", meta=dict(meta))
 
 
-def _row(site: Site, log_squares: dict[str, float]) -> dict[str, Any]:
+def _row(site: Site, backward: Backward) -> dict[str, Any]:
+    log_squares = backward.log_squares
     values = {k: v for k, v in site.values.items() if k in COLUMNS or k in EXTRA}
     row: dict[str, Any] = {"name": site.name, "kind": site.kind, "op": site.op, "depth": site.depth} | values
+    row["units"] = site.shape[site.unit] if site.shape else 1
     row["log_grad"] = 0.5 * (site.log_square - math.log(max(site.entries, 1)))
     if site.weight is not None:
         weight = site.weight
-        row |= weight.values
+        row |= weight.values | {"weight_flags": _flags(weight, backward)}
         row["fan_in"] = weight.fan_in
+        if site.reads and not (isinstance(site.reads[0], Site) and "q" not in site.reads[0].values):
+            row["read_q"], row["read_mean"] = moments_of(site.reads[0])
         row["sigma_w"] = math.sqrt(weight.fan_in * weight.square)
         row["sigma_b"] = math.sqrt(weight.bias_square)
     names = site.weight.names if site.weight is not None else site.learned
@@ -55,6 +61,32 @@ def _row(site: Site, log_squares: dict[str, float]) -> dict[str, Any]:
     if logs and site.kind != "norm":
         row["log_weight_grad"] = 0.5 * float(torch.logsumexp(torch.tensor(logs, dtype=torch.float64), 0))
     return row
+
+
+def _flags(weight: Weight, backward: Backward) -> str:
+    """Flags of a weight; equal units are a fault of a parameter, and stay equal where their gradients are equal."""
+    flags = [f for f in weight.values.get("weight_flags", "").split(", ") if f]
+    if not weight.parameters or weight.shape[0] == 1:
+        return ", ".join(f for f in flags if f not in ("cloned", "constant"))
+    same = [backward.still_clones.get(name) for name in weight.names if name in backward.suspects]
+    if same and not any(answer is not False for answer in same):
+        # without a gradient to ask, equal units are taken for clones
+        flags = [f for f in flags if f != "cloned"] + (["parting"] if "constant" in flags else [])
+    return ", ".join(flags)
+
+
+def sources(site: Site) -> Iterator[Site]:
+    """The rows that a row was computed from; a tensor without a row stands for what it was computed from."""
+    for parent in site.parents:
+        if parent.kind == "base":
+            yield from sources(parent)
+        else:
+            yield parent
+
+
+def links(sites: list[Site]) -> tuple[tuple[int, ...], ...]:
+    """For every row the numbers of the rows it was computed from."""
+    return tuple(tuple(dict.fromkeys(s.index for s in sources(site))) for site in sites)
 
 
 def meta_rows(model: nn.Module) -> Profile | None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from firstlight.probe.coverage import Coverage
 from firstlight.profile import Profile
@@ -39,6 +40,41 @@ QUANTILE_LEVELS: tuple[float, ...] = (
 )  # fmt: skip
 
 
+GradientState = Literal["finite", "zero", "non-finite", "absent", "frozen", "unused"]
+
+
+@dataclass(frozen=True)
+class ParameterGradient:
+    """What one parameter received in the backward pass.
+
+    Attributes
+    ----------
+    state
+        ``"finite"``, ``"zero"`` (exactly, in every entry), ``"non-finite"``, ``"absent"`` (it took part in the
+        forward, and the backward never came to it), ``"frozen"`` (it takes no gradient) or ``"unused"``.
+    entries
+        Its number of entries.
+    log_norm
+        Natural log of the Frobenius norm of its gradient; NaN where there is none or it is not finite.
+    zero
+        Whether the parameter itself is exactly zero, and a factor.
+    bias
+        Whether it is a bias, by its name.
+    cause
+        Of a zero: ``"meant"`` (a zero factor that moves on the first step stands before it), ``"two-zeros"``
+        (both factors of a product are zero), ``"constant"``, ``"flat"``, ``"step"``, ``"softmax"``,
+        ``"underflow"``, ``"empty"`` (no entry of the batch came there) or the name of a step of the backward. Of
+        an absent gradient: ``"cut"`` where what it feeds reaches the loss. Empty where it is not known.
+    """
+
+    state: GradientState
+    entries: int
+    log_norm: float = math.nan
+    zero: bool = False
+    bias: bool = False
+    cause: str = ""
+
+
 @dataclass(frozen=True)
 class Measurement:
     """One traced forward and backward of a model.
@@ -58,6 +94,10 @@ class Measurement:
         ``torch`` and ``seconds``; JSON can hold it.
     coverage
         How many of the used parameters have a row and a gradient, and what was called without a row.
+    gradients
+        What every parameter received, by its name; empty where there was no backward pass.
+    links
+        For every row the numbers of the rows that it was computed from, a sum's stream first.
     """
 
     profile: Profile
@@ -66,6 +106,8 @@ class Measurement:
     notes: tuple[str, ...] = ()
     meta: Mapping[str, Any] = field(default_factory=dict)
     coverage: Coverage = field(default_factory=Coverage)
+    gradients: Mapping[str, ParameterGradient] = field(default_factory=dict)
+    links: tuple[tuple[int, ...], ...] = ()
 
     def __repr__(self) -> str:
         from firstlight.render.brief import one_line

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import sys
 import time
 import traceback
-from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any
 
@@ -14,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from firstlight.errors import AuditError
-from firstlight.probe._covered import coverage_of, used_in_graph
-from firstlight.probe._rows import meta_rows, to_profile
+from firstlight.probe._covered import coverage_of
+from firstlight.probe._gradients import copies, differentiate, parameter_gradients
+from firstlight.probe._rows import links, meta_rows, to_profile
 from firstlight.probe.coverage import Coverage
 from firstlight.probe.graph._site import Origin
 from firstlight.probe.local._theory import add_theory
@@ -23,7 +22,7 @@ from firstlight.probe.measurement import Measurement, Skipped
 from firstlight.probe.protocol import Protocol
 from firstlight.probe.read._whole import carries
 from firstlight.probe.read.reader import Budget, Reader
-from firstlight.probe.trace._backward import Backward, narrow_nodes
+from firstlight.probe.trace._backward import Backward
 from firstlight.probe.trace._call import Call
 from firstlight.probe.trace._checkpoint import unrolled
 from firstlight.probe.trace._ledger import Ledger
@@ -120,20 +119,33 @@ def measure(model: nn.Module, batch: Any, protocol: Protocol, *, name: str | Non
         ledger = Ledger(net, reader, Backward())
         output, refused = _traced(ledger, guard, net, batch, given)
         value, meta["loss"] = _differentiable(output, protocol)
-        blocked = _DETACHED if value is None else _backward(ledger, value)
-        if value is not None and math.isnan(float(value.detach())):
-            notes.append("the loss is NaN, so the gradients are")
+        reader.finish()
+        blocked = _DETACHED if value is None else differentiate(ledger, value)
+        if value is not None:
+            meta["loss_value"] = float(value.detach())
+            if math.isnan(meta["loss_value"]):
+                notes.append("the loss is NaN, so the gradients are")
         if blocked:
             notes.append(blocked)
-        reader.finish()
         # replayed functions may be anybody's: they too run where everything is put back
         theory = add_theory(ledger.sites, ledger.bases)
+    gradients = parameter_gradients(ledger)
+    meta["copies"] = copies(ledger)
     skipped = [Skipped(path or given, "scripted: its inner calls cannot be followed") for path in refused]
     skipped += theory
     profile = to_profile(ledger, meta, notes, skipped)
     coverage = coverage_of(ledger, net, blocked, tuple(refused))
     meta["seconds"] = time.perf_counter() - start
-    return Measurement(profile, reader.samples, tuple(skipped), tuple(notes), meta, coverage)
+    return Measurement(
+        profile,
+        reader.samples,
+        tuple(skipped),
+        tuple(notes),
+        meta,
+        coverage,
+        gradients,
+        links(ledger.sites),
+    )
 
 
 def _traced(ledger: Ledger, guard: Guard, model: nn.Module, batch: Any, given: str) -> tuple[Any, list[str]]:
@@ -244,26 +256,3 @@ _DETACHED = (
     "no backward pass: the output does not depend on anything that takes a gradient "
     "(detached, no_grad, integer or inference-mode output)"
 )
-
-
-def _backward(ledger: Ledger, value: Tensor) -> str:
-    """Run the backward pass; returns why there is none, or an empty text."""
-    ledger.used |= used_in_graph(value, ledger.parameter_names)
-    named = [(n, p) for n, p in ledger.parameters.items() if p.requires_grad]
-    wanted = [p for _, p in named] + ledger.leaves
-    if not wanted:
-        return "no backward pass: no parameter takes a gradient"
-    removers: list[Callable[[], None]] = []
-    try:
-        removers += [ledger.backward.watch_parameter(n, p) for n, p in named]
-        # half precision has no room for four nodes between two looks
-        step = 1 if any(p.dtype.itemsize < 4 for p in wanted) else 4
-        removers += [ledger.backward.guard(node) for node in narrow_nodes(value.grad_fn)[::step]]
-        torch.autograd.grad(value, wanted, allow_unused=True)
-    except RuntimeError as error:
-        first_line = str(error).strip().split("\n")[0]
-        return f"the backward pass failed ({first_line}); gradients below it are missing"
-    finally:
-        for remove in removers:
-            remove()
-    return ""

@@ -27,6 +27,8 @@ class Protocol:
         Seeds dropout and the random direction.
     budget
         How many entries, samples and units are read of each tensor; None for the default.
+    optimiser
+        Whom the verdicts are for: ``"sgd"``, ``"adam"``, or None for both.
 
     Examples
     --------
@@ -42,6 +44,7 @@ class Protocol:
     training: bool | None = True
     seed: int = 0
     budget: Budget | None = None
+    optimiser: str | None = None
 
     def objective(self, output: Any) -> tuple[Tensor, str]:
         """The number that is differentiated at an output of the model, and its name.

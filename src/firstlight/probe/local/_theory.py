@@ -25,6 +25,7 @@ from firstlight import activations, gauss
 from firstlight.errors import FirstlightError
 from firstlight.probe.graph._site import Link, Site, moments_of
 from firstlight.probe.local._expansion import expansion, power_series
+from firstlight.probe.local._slopes import judge_slopes, without_slopes
 from firstlight.probe.measurement import Skipped
 from firstlight.probe.read._statistics import alike
 
@@ -57,6 +58,7 @@ def add_theory(rows: list[Site], bases: list[Site]) -> list[Skipped]:
     skipped: list[Skipped] = []
     sites = rows + bases
     laws = _laws(sites, skipped)
+    without_slopes(sites)
     for site in sites:
         _forward(site, laws)
     for site in sites:
@@ -142,63 +144,12 @@ def _integrate(found: list[tuple[Link, tuple[Tensor, Tensor]]]) -> dict[tuple[in
         for i, (link, (shift, _)) in enumerate(found)
     }
     links = [link for link, _ in found]
-    _saturate(phi, links)
+    judge_slopes(phi, links)
     for group in alike(links, lambda link: _cosines(link.source).shape):
         crossed = _crossed([laws[_key(link)] for link in group], [link.source for link in group])
         for link, cross in zip(group, crossed):
             laws[_key(link)].crossed.append(cross)
     return laws
-
-
-def _saturate(phi: activations.Activation, links: list[Link]) -> None:
-    """Fill in the share of saturated entries of every row that holds φ."""
-    steepest = _steepest_if_bounded(phi) if links[0].expression.sloped else None
-    if steepest is None:
-        return
-    off = _off(phi, steepest)
-    thin = []
-    for link in links:
-        row = link.target if link.target.echo else link.via
-        if row is not None and link.source.rows is not None:
-            thin.append((row, link.source.rows[::2, ::2]))
-    for group in alike(thin, lambda pair: (pair[1].shape, pair[1].device)):
-        shares = _saturated(phi, torch.stack([z for _, z in group]), steepest, off)
-        for (row, _), share in zip(group, shares):
-            row.values["saturated"] = share
-
-
-def _off(phi: activations.Activation, steepest: float) -> tuple[bool, bool]:
-    """Whether φ is flat from the origin on, to the left and to the right.
-
-    The negative side of ReLU6 is as off as that of ReLU; saturated is what lies beyond 6.
-    """
-    slopes = phi.derivative(torch.tensor([-1e-3, 1e-3], dtype=torch.float64)).abs()
-    left, right = (slopes < 0.05 * steepest).tolist()
-    return left, right
-
-
-def _saturated(
-    phi: activations.Activation, z: Tensor, steepest: float, off: tuple[bool, bool]
-) -> list[float]:
-    """Share of each layer's entries on a flat part of φ, without a side that is off."""
-    flat = phi.derivative(z).abs() < 0.05 * steepest
-    if off[0]:
-        flat &= z >= 0
-    if off[1]:
-        flat &= z <= 0
-    shares: list[float] = flat.flatten(1).double().mean(dim=1).tolist()
-    return shares
-
-
-def _steepest_if_bounded(phi: activations.Activation) -> float | None:
-    """The largest slope of an activation that flattens on both sides, None for the others.
-
-    A unit on the flat side of ReLU is off, not saturated: the word is for tanh, sigmoid and their kin.
-    """
-    near = phi.derivative(torch.linspace(-6.0, 6.0, 1201, dtype=torch.float64)).abs()
-    far = phi.derivative(torch.tensor([-40.0, -33.3, -21.7, 21.7, 33.3, 40.0], dtype=torch.float64)).abs()
-    largest = float(near.max())
-    return largest if largest > 0 and float(far.max()) < 0.01 * largest else None
 
 
 def _moments(link: Link, laws: dict[tuple[int, str], Law]) -> tuple[float, float, float]:

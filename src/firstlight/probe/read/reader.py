@@ -22,6 +22,8 @@ from firstlight.probe.read._whole import carries, whole
 
 # Bytes that wait to be measured together.
 PENDING = 1 << 23
+# Rows that the deviation of a column is read from.
+COLUMN_ROWS = 512
 
 
 @dataclass(frozen=True)
@@ -161,6 +163,26 @@ class Reader:
             site.weight.idle_taps |= idle
         site.weight.coverage = share
 
+    def columns(self, site: Site, source: Tensor, unit: int) -> None:
+        """How far the deviations of the columns that a first layer reads are apart; constant columns do not count.
+
+        The larger of two ratios: the largest over the median, and the upper over the lower quartile.
+        """
+        t = source.detach()
+        if not t.is_floating_point() or t.layout != torch.strided or t.dim() < -unit or t.numel() == 0:
+            return
+        rows = t.movedim(unit, -1)
+        if rows.shape[-1] < 2:
+            return
+        rows = rows.reshape(-1, rows.shape[-1])
+        deviation = rows[:: -(-len(rows) // COLUMN_ROWS)].double().std(dim=0, correction=0)
+        deviation = deviation[deviation > 0].sort().values
+        count = len(deviation)
+        if count < 2:
+            return
+        middle, low, high = (float(deviation[int(share * (count - 1))]) for share in (0.5, 0.25, 0.75))
+        site.values["read_spread"] = max(float(deviation[-1]) / middle, high / low)
+
     def norm_gain(self, site: Site, source: Tensor, result: Tensor, facts: dict[str, Any]) -> None:
         """Squared gradient factor of a normaliser: mean γ²/σ² over what it normalises.
 
@@ -179,6 +201,7 @@ class Reader:
         else:
             count = t.numel() // inverse.numel()
         lost = 1 if kind == "rms" else 2
+        site.values["norm_left"] = float(count - lost)
         gain = float(inverse.mean()) * max(1.0 - lost / count, 0.0)
         site.values["norm_gain"] = facts["gamma_square"] * gain
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from firstlight.probe.graph._site import Site
+from firstlight.probe.trace._cuts import Cuts
 
 # Rescale when the size leaves [2^-16, 2^16]: float16 underflows at 2^-24, float32 at 2^-126.
 WINDOW = 16.0
@@ -70,12 +71,17 @@ def _order(node: Any) -> int:
 class Backward:
     """Collects log gradient norms of sites and parameters during one backward pass.
 
-    ``log_scale`` is the log of the factor by which the gradients now flowing were multiplied.
+    ``log_scale`` is the log of the factor by which the gradients now flowing were multiplied. ``suspects`` are
+    weights with equal units; ``still_clones`` tells which of them have units that get equal gradients too.
     """
 
     log_scale: float = 0.0
     rescaled: int = 0
     log_squares: dict[str, float] = field(default_factory=dict)
+    suspects: dict[str, Tensor] = field(default_factory=dict)
+    still_clones: dict[str, bool] = field(default_factory=dict)
+    cuts: Cuts = field(default_factory=Cuts)
+    done: bool = False
 
     def watch(self, site: Site, output: Tensor) -> None:
         """Record ‖∂L/∂z‖² of this output when its gradient arrives."""
@@ -90,6 +96,8 @@ class Backward:
 
         def hook(gradient: Tensor) -> None:
             self.log_squares[name] = self._log_square(gradient)
+            if name in self.suspects:
+                self.still_clones[name] = clones(self.suspects[name], gradient)
 
         return parameter.register_hook(hook).remove
 
@@ -124,6 +132,29 @@ def _size(gradient: Tensor) -> float:
         if 1e-15 < norm < math.inf:
             return norm / math.sqrt(gradient.numel())
     return float(gradient.abs().amax())
+
+
+def clones(weight: Tensor, gradient: Tensor) -> bool:
+    """Whether two units (rows, or columns, of a weight) that are equal also get the same gradient.
+
+    Copies that are used differently get different gradients, and part on the first step.
+
+    Examples
+    --------
+    >>> w = torch.ones(3, 2)
+    >>> clones(w, torch.tensor([[1.0, 2.0], [1.0, 2.0], [0.0, 3.0]])), clones(w, torch.randn(3, 2))
+    (True, False)
+    """
+    if weight.dim() < 2 or gradient.shape != weight.shape or gradient.layout != torch.strided:
+        return False
+    w, g = weight.detach().flatten(1), gradient.detach().flatten(1).float()
+    size = g.norm(dim=1)
+    _, group = w.unique(dim=0, return_inverse=True)
+    order = group.argsort(stable=True)
+    first, second = order[:-1], order[1:]
+    same = (group[first] == group[second]) & (size[first] > 0) & w[first].any(dim=1)
+    apart = (g[first] - g[second]).norm(dim=1)
+    return bool((same & (apart <= 1e-4 * size[first])).any())
 
 
 def log_square(gradient: Tensor) -> float:

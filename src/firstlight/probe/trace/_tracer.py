@@ -137,6 +137,8 @@ class Tracer(TorchFunctionMode):
         site.learned = tuple(dict.fromkeys((*call.parameters, *weight.names)))
         self.ledger.used.update(site.learned)
         self.ledger.reader.coverage(site, source, call.name, call.args, call.kwargs)
+        if site.depth == 1:
+            self.ledger.reader.columns(site, source, unit)
         self.ledger.reader.weigh(site, matrix)
         return out
 

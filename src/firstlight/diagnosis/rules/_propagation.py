@@ -10,6 +10,7 @@ from firstlight.diagnosis.catalogue import verdict
 from firstlight.diagnosis.findings import Findings, factor, log, names, number
 from firstlight.diagnosis.trend import fit
 from firstlight.diagnosis.verdict import Severity, Verdict
+from firstlight.profile import Profile
 
 # Chaos counts once χ₁ has multiplied small differences by this much over the depth (squared distance).
 CHAOS = math.log(100.0)
@@ -17,11 +18,13 @@ CHAOS = math.log(100.0)
 SIGNAL_WARNING, SIGNAL_UNHEALTHY = math.log(1e3), math.log(1e6)
 STREAM_WARNING, STREAM_UNHEALTHY = math.log(100.0), math.log(1e4)
 DECADE = math.log(10.0)
+# Units from which a rank says something of the signal and not of the layer's width.
+WIDE = 8
 
 
 def propagation_verdicts(f: Findings) -> list[Verdict]:
     """What happens to signals and to the differences between them."""
-    stream = _stream(f)
+    stream = _streams(f)
     return [
         *_non_finite(f),
         *stream,
@@ -34,7 +37,7 @@ def propagation_verdicts(f: Findings) -> list[Verdict]:
 
 def _start(f: Findings, column: str, default: float) -> float:
     """The first input's value of a column, else the default."""
-    values = f.profile.select("input")[column]
+    values = f.profile[column][f.data]
     return float(values[0]) if len(values) and math.isfinite(values[0]) else default
 
 
@@ -57,8 +60,8 @@ def _chaotic(f: Findings) -> list[Verdict]:
     rate = math.exp(mean)
     evidence = (
         f"The correlation between inputs falls from {start:.2f} to {end:.2f} ± {number(end_error, 2)}, and the "
-        f"slope χ₁ at the measured q is {rate:.3f} ± {rate * error:.3f} per layer: small differences grow by "
-        f"{factor(mean * span)} (squared) over {span:.0f} layers."
+        f"slope χ₁ at the measured q is {number(rate)} ± {number(rate * error, 2)} per layer: small differences "
+        f"grow by {factor(mean * span)} (squared) over {span:.0f} layers."
     )
     return [
         verdict(
@@ -112,9 +115,13 @@ def _ordered(f: Findings) -> list[Verdict]:
 
 
 def _rank(f: Findings) -> list[Verdict]:
-    rows = f.hidden()
+    """Rank of the rows that have units enough for it and that another layer reads."""
+    index = f.at("weight", "recurrent", "residual")
+    index = index[~f.readout[index]]
+    rows = f.rows(index)
     rank = rows["effective_rank"]
-    known = np.isfinite(rank)
+    # a bottleneck of a few units has a low rank by design, and a branch that starts at zero has none yet
+    known = np.isfinite(rank) & (f.extra(rows, "units") >= WIDE) & (rows["q"] > 0)
     start = _start(f, "effective_rank", math.nan)
     if not known.any() or not start > 3.0:
         return []
@@ -125,7 +132,10 @@ def _rank(f: Findings) -> list[Verdict]:
     gaps = (
         f" The isometry gap ends at {number(float(gap[-1]))}." if len(gap) and not math.isnan(gap[-1]) else ""
     )
-    evidence = f"The effective rank of the features falls from {start:.1f} at the input to {end:.2f}.{gaps}"
+    evidence = (
+        f"The effective rank of the features falls from {number(start)} at the input to {number(end)} in the last "
+        f"layers before the output.{gaps}"
+    )
     severity: Severity = "unhealthy" if end < 1.02 else "warning"
     return [
         verdict(
@@ -147,7 +157,7 @@ def _signal(f: Findings) -> list[Verdict]:
     up = trend.slope > 0
     rate, q = math.exp(trend.slope), f.weights["q"]
     evidence = (
-        f"The second moment q changes by a factor {rate:.3f} ± {rate * trend.se:.3f} per layer, from "
+        f"The second moment q changes by a factor {number(rate)} ± {number(rate * trend.se, 2)} per layer, from "
         f"{number(float(q[0]))} to {number(float(q[-1]))} over {trend.span:.0f} layers (a factor 10 every "
         f"{number(trend.decade)}; median σ_w = {number(float(np.nanmedian(f.weights['sigma_w'])))})."
     )
@@ -164,32 +174,35 @@ def _signal(f: Findings) -> list[Verdict]:
     ]
 
 
-def _stream(f: Findings) -> list[Verdict]:
-    rows = f.profile.select("residual")
+def _streams(f: Findings) -> list[Verdict]:
+    """The worst stream: sums that are linked, so that what one adds the next reads."""
+    found = [v for chain in f.streams if (v := _stream(f.rows(chain))) is not None]
+    return [max(found, key=lambda v: (v.severity == "unhealthy", v.measured or 0.0))] if found else []
+
+
+def _stream(rows: Profile) -> Verdict | None:
     q = rows["q"]
     if len(q) < 4 or not np.isfinite(q).all() or (q <= 0).any():
-        return []
+        return None
     # growth between the two ends of each sum: what a normaliser undoes afterwards does not compound
     steps = log(q / np.maximum(rows["stream_q"], 1e-300))
     total = float(np.log(q.max() / q[0]))
     late = float(np.median(steps[len(steps) // 2 :]))
     if total < STREAM_WARNING or late < math.log(1.3):
-        return []
+        return None
     severity: Severity = "unhealthy" if total > STREAM_UNHEALTHY else "warning"
     evidence = (
-        f"Each residual sum multiplies q by {math.exp(late):.2f} (median of the later half), and the stream "
+        f"Each residual sum multiplies q by {number(math.exp(late))} (median of the later half), and the stream "
         f"grows from {number(float(q[0]))} to {number(float(q.max()))} over {len(q)} sums."
     )
-    return [
-        verdict(
-            "residual-growth",
-            severity,
-            evidence,
-            measured=total / DECADE,
-            threshold=(STREAM_UNHEALTHY if severity == "unhealthy" else STREAM_WARNING) / DECADE,
-            layers=names(rows, np.ones(len(q), bool), q, 3),
-        )
-    ]
+    return verdict(
+        "residual-growth",
+        severity,
+        evidence,
+        measured=total / DECADE,
+        threshold=(STREAM_UNHEALTHY if severity == "unhealthy" else STREAM_WARNING) / DECADE,
+        layers=names(rows, np.ones(len(q), bool), q, 3),
+    )
 
 
 def _non_finite(f: Findings) -> list[Verdict]:

@@ -1,0 +1,173 @@
+"""Rules about gradients over the depth: exploding, vanishing, through batch norm; for which optimiser."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from firstlight import activations, gauss
+from firstlight.diagnosis.catalogue import verdict
+from firstlight.diagnosis.findings import Findings, factor, names, number
+from firstlight.diagnosis.rules._paths import Path, Quantity, paths
+from firstlight.diagnosis.trend import Trend
+from firstlight.diagnosis.verdict import Severity, Verdict
+
+# On the change over the depth. Growth of ∂L/∂z towards the input is a matter of stability for every optimiser. An
+# adaptive one divides each gradient by its own size, so it forgives what has only become small, until information
+# is lost too; plain gradient descent forgives neither.
+UNHEALTHY, WARNING = math.log(100.0), math.log(10.0)
+FORGIVEN = math.log(1e4)
+TORCH_DEFAULT = 1.0 / math.sqrt(3.0)
+_GRAVITY: dict[Severity, int] = {"unhealthy": 3, "warning": 2, "note": 1, "healthy": 0}
+OPTIMISERS = {"sgd": "plain gradient descent", "adam": "adaptive optimisers such as Adam"}
+
+
+def gradient_verdicts(f: Findings) -> list[Verdict]:
+    """Exploding or vanishing gradients, along the depth and along each role, named by their cause."""
+    found: dict[str, Verdict] = {}
+    candidates = [_overall(f), *(_along(f, path) for path in paths(f))]
+    for new in candidates:
+        if new is None:
+            continue
+        old = found.get(new.code)
+        if old is None or _rank(new) > _rank(old):
+            found[new.code] = new
+    grown = "batch-norm-explosion" in found
+    return [v for v in found.values() if not (grown and v.code == "exploding-gradients")]
+
+
+def _rank(v: Verdict) -> tuple[int, float]:
+    return _GRAVITY[v.severity], v.measured or 0.0
+
+
+def judged(f: Findings, change: float, quantity: Quantity) -> tuple[Severity, float, str]:
+    """Severity, line and whom it holds for, of a change of a logarithm towards the output."""
+    size, grows = abs(change), change < 0
+    lines: dict[str, tuple[float, float]] = {"sgd": (WARNING, UNHEALTHY)}
+    if quantity == "∂L/∂W":
+        lines["adam"] = (UNHEALTHY, math.inf)
+    else:
+        lines["adam"] = (WARNING, UNHEALTHY) if grows else (UNHEALTHY, FORGIVEN)
+    asked = [f.optimiser] if f.optimiser else list(lines)
+    each: dict[str, Severity] = {
+        name: "unhealthy" if size > lines[name][1] else "warning" if size > lines[name][0] else "note"
+        for name in asked
+    }
+    worst = max(each.values(), key=_GRAVITY.__getitem__)
+    held = [name for name in asked if each[name] == worst]
+    line = min(lines[name][1 if worst == "unhealthy" else 0] for name in held)
+    text = "" if len(held) == len(lines) else f" This holds for {OPTIMISERS[held[0]]}"
+    if text and len(asked) > 1:
+        others = [name for name in asked if name not in held]
+        text += f"; {OPTIMISERS[others[0]]} forgive it" if others == ["adam"] else ""
+    return worst, line, text + "." if text else ""
+
+
+def _overall(f: Findings) -> Verdict | None:
+    trend = f.gradient
+    if trend is None or not trend.beyond(WARNING):
+        return None
+    severity, line, whom = judged(f, trend.total, "∂L/∂z")
+    code = "exploding-gradients" if trend.slope < 0 else "vanishing-gradients"
+    evidence, specific = _evidence(f, trend), _specific(f, trend)
+    if trend.slope < 0 and f.batch_normed and not f.residual:
+        code, specific = "batch-norm-explosion", {}
+        evidence += _mean_field(f)
+    order = f.log_gradient_norms if trend.slope < 0 else -f.log_gradient_norms
+    return verdict(
+        code,
+        severity,
+        evidence + whom,
+        measured=abs(trend.total) / math.log(10.0),
+        uncertainty=trend.total_se / math.log(10.0),
+        threshold=line / math.log(10.0),
+        layers=names(f.weights, np.isfinite(order), order, limit=3),
+        **specific,
+    )
+
+
+def _along(f: Findings, path: Path) -> Verdict | None:
+    """The worst of a role: its trend, or its worst stretch."""
+    trend = path.trend
+    fitted = trend.total if trend is not None and trend.beyond(WARNING) else 0.0
+    change = path.change if abs(path.change) > abs(fitted) else fitted
+    if abs(change) <= WARNING:
+        return None
+    severity, line, whom = judged(f, change, path.quantity)
+    if severity == "note":
+        return None
+    start, end = path.stretch if change != fitted else (0, len(path.names) - 1)
+    down = "grows" if change < 0 else "falls"
+    what = (
+        "norm of ∂L/∂z (stability)"
+        if path.quantity == "∂L/∂z"
+        else "size of ∂L/∂W relative to the weight (what one learning rate meets)"
+    )
+    evidence = (
+        f"Along {path.role} the {what} {down} towards the input by a factor {factor(abs(change))}, between "
+        f"{path.names[end]} and {path.names[start]}.{whom}"
+    )
+    return verdict(
+        "exploding-gradients" if change < 0 else "vanishing-gradients",
+        severity,
+        evidence,
+        measured=abs(change) / math.log(10.0),
+        threshold=line / math.log(10.0),
+        unit=f"decades of {path.quantity} along the role",
+        layers=path.names[:3],
+    )
+
+
+def _evidence(f: Findings, trend: Trend) -> str:
+    rate = math.exp(-trend.slope)
+    ends = f.log_gradient_norms[np.isfinite(f.log_gradient_norms)]
+    text = (
+        f"The gradient norm changes by a factor {number(rate)} ± {number(rate * trend.se, 2)} per layer towards the "
+        f"input (squared: {number(rate**2)}), a factor 10 every {number(trend.decade)} layers: the first layer's "
+        f"is {factor(float(ends[0] - ends[-1]))} times the last one's, {trend.span:.0f} layers on."
+    )
+    if math.isfinite(f.theory_growth):
+        text += f" Gaussian theory from the measured moments: {number(math.exp(f.theory_growth))} squared per layer."
+    return text
+
+
+def _mean_field(f: Findings) -> str:
+    """The rate of Yang et al. 2019 in wide networks and large batches, where one known activation is used."""
+    used = {str(op) for op in f.profile.select("activation")["op"]}
+    if len(used) != 1 or not used <= set(activations.names()):
+        return ""
+    phi = activations.get(name := used.pop())
+    mean, square, slope = (
+        float(gauss.expect(function, 0.0, 1.0, kinks=phi.kinks))
+        for function in (phi, lambda t: phi(t) ** 2, lambda t: phi.derivative(t) ** 2)
+    )
+    formula = "π/(π−1)" if name == "relu" else "E φ'²/Var φ"
+    rate = slope / (square - mean**2)
+    return f" Mean field for {name}, wide networks and large batches: {formula} = {rate:.3f} (squared, per layer)."
+
+
+def _specific(f: Findings, trend: Trend) -> dict[str, str]:
+    """Cause and remedy in numbers, where the slope χ₁ at the measured q explains the trend."""
+    chi = f.weights["chi"]
+    chi = chi[np.isfinite(chi) & (chi > 0)]
+    if not len(chi):
+        return {}
+    mean = float(np.log(chi).mean())
+    if (mean > 0) != (trend.slope < 0):
+        return {}
+    sigma = float(np.nanmedian(f.weights["sigma_w"]))
+    size = "large" if mean > 0 else "small"
+    default = "; 0.577 is torch's default" if abs(sigma - TORCH_DEFAULT) < 0.03 else ""
+    return {
+        "cause": (
+            f"χ₁ = σ_w² E φ'(z)² is {math.exp(mean):.3f} at the measured q, and every layer multiplies the "
+            f"squared gradient by it: the weights are too {size} for the activation (median "
+            f"σ_w = {number(sigma)}{default})"
+        ),
+        "remedy": (
+            f"bring χ₁ to 1: at these q scale the weights by about {math.exp(-mean / 2):.3f}, or choose "
+            "(σ_w, σ_b) on the edge of chaos of the activation (He, σ_w = √2, for ReLU); q moves with the "
+            "scale, so audit again"
+        ),
+    }

@@ -1,0 +1,173 @@
+"""Rules about the gradient of every parameter: zero, not finite, cut off; a zero that is meant is a note."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from firstlight.diagnosis.catalogue import verdict
+from firstlight.diagnosis.findings import Findings, names
+from firstlight.diagnosis.verdict import Severity, Verdict
+from firstlight.probe.measurement import ParameterGradient
+
+# The verdict that a cause of exact zeros belongs to, how grave it is, and what the evidence says of it.
+_CAUSES: dict[str, tuple[str, Severity, str]] = {
+    "meant": ("zero-gradients", "note", "a zero factor that gets a gradient itself stands before them"),
+    "empty": ("zero-gradients", "note", "no entry of this batch came to them"),
+    "constant": ("zero-gradients", "warning", "a factor that no parameter moves is zero in this pass"),
+    "underflow": ("zero-gradients", "unhealthy", "the gradient falls below the range of its number format"),
+    "flat": ("zero-gradients", "unhealthy", "an activation has no slope on any sample"),
+    "two-zeros": ("two-zeros", "unhealthy", "both factors of a product are zero"),
+    "step": ("step-function", "unhealthy", "a step function stands before them"),
+    "softmax": ("one-unit-softmax", "unhealthy", "a softmax over one unit stands before them"),
+}
+
+
+def parameter_verdicts(f: Findings) -> list[Verdict]:
+    """What the backward pass brought to every parameter."""
+    return [*_non_finite(f), *_all_zero(f), *_zero(f), *_cut(f), *_one_entry(f), *_zero_gains(f)]
+
+
+def _chosen(f: Findings, wanted: Callable[[ParameterGradient], bool]) -> tuple[str, ...]:
+    return tuple(name for name, g in f.measurement.gradients.items() if wanted(g))
+
+
+def _listed(found: tuple[str, ...]) -> str:
+    return ", ".join(found[:4]) + ("…" if len(found) > 4 else "")
+
+
+def _non_finite(f: Findings) -> list[Verdict]:
+    found = _chosen(f, lambda g: g.state == "non-finite")
+    rows = f.profile
+    broken = np.isposinf(rows["log_grad"])
+    if not found and not broken.any():
+        return []
+    count = max(len(found), int(broken.sum()))
+    what = (
+        f"{len(found)} parameters got a gradient with NaN or infinite entries: {_listed(found)}"
+        if found
+        else f"{count} of {len(rows)} rows received an infinite gradient"
+    )
+    loss = f.meta.get("loss_value")
+    finite = loss is not None and np.isfinite(loss)
+    evidence = what + (", though the loss is finite." if finite else ".")
+    layers = found or names(rows, broken)
+    return [
+        verdict(
+            "non-finite-gradients",
+            "unhealthy",
+            evidence,
+            measured=float(count),
+            threshold=0.0,
+            layers=layers[:12],
+        )
+    ]
+
+
+def _stuck(g: ParameterGradient) -> bool:
+    return g.state in ("zero", "absent")
+
+
+def _all_zero(f: Findings) -> list[Verdict]:
+    """Every parameter at rest, for no cause that has a name of its own."""
+    trained = {n: g for n, g in f.measurement.gradients.items() if g.state not in ("frozen", "unused")}
+    if not trained or not all(_stuck(g) for g in trained.values()):
+        return []
+    if any(_CAUSES.get(g.cause, ("",))[0] not in ("", "zero-gradients") for g in trained.values()):
+        return []
+    if any(g.cause == "flat" for g in trained.values()):
+        return []
+    found = tuple(trained)
+    evidence = f"All {len(found)} parameters got a gradient of exactly zero, or none."
+    count = float(len(found))
+    return [verdict("constant-loss", "unhealthy", evidence, measured=count, threshold=0.0, layers=found[:12])]
+
+
+def _zero(f: Findings) -> list[Verdict]:
+    """One verdict for every cause of exact zeros; biases are named only beside other parameters."""
+    groups: dict[str, list[str]] = {}
+    for name, g in f.measurement.gradients.items():
+        if g.state == "zero" and not (g.bias and g.cause in ("", "constant")):
+            groups.setdefault(g.cause, []).append(name)
+    found: dict[str, Verdict] = {}
+    for cause, members in groups.items():
+        code, severity, why = _CAUSES.get(
+            cause, ("zero-gradients", "unhealthy", f"the step {cause} lets nothing through" if cause else "")
+        )
+        attention = f.profile.select("attention")
+        if cause == "softmax" and len(attention):
+            severity = "warning"  # one key to attend to on this batch; the values still pass
+        evidence = f"{len(members)} parameters got a gradient of exactly zero"
+        evidence += f" ({why})" if why else ""
+        evidence += f": {_listed(tuple(members))}."
+        new = verdict(
+            code,
+            severity,
+            evidence,
+            measured=float(len(members)),
+            threshold=0.0,
+            layers=tuple(members[:12]),
+        )
+        old = found.get(code)
+        # the gravest speaks for its code
+        if old is None or _GRAVITY[new.severity] < _GRAVITY[old.severity]:
+            found[code] = new
+    return list(found.values())
+
+
+_GRAVITY = {"unhealthy": 0, "warning": 1, "note": 2}
+
+
+def _cut(f: Findings) -> list[Verdict]:
+    found = _chosen(f, lambda g: g.state == "absent" and g.cause == "cut")
+    if not any(not f.measurement.gradients[name].bias for name in found):
+        return []
+    evidence = (
+        f"{len(found)} parameters take part in what reaches the loss, and got no gradient: {_listed(found)}."
+    )
+    count = float(len(found))
+    return [verdict("cut-gradients", "unhealthy", evidence, measured=count, threshold=0.0, layers=found[:12])]
+
+
+def _one_entry(f: Findings) -> list[Verdict]:
+    """Normalisers whose groups are so small that nothing of the input is left."""
+    rows = f.norms
+    left = f.extra(rows, "norm_left")
+    # the number of entries of a batch norm is the audit's, not the model's
+    few = (left <= 0) & (rows["op"] != "batch_norm")
+    if not few.any():
+        return []
+    least = float(left[few].min())
+    evidence = (
+        f"{int(few.sum())} of {len(rows)} normalisers have groups so small that nothing is left once their mean "
+        f"and scale are taken out: {_listed(names(rows, few))}."
+    )
+    layers = names(rows, few)
+    return [
+        verdict(
+            "one-entry-norm", "unhealthy", evidence, measured=max(least, 0.0), threshold=0.0, layers=layers
+        )
+    ]
+
+
+def _zero_gains(f: Findings) -> list[Verdict]:
+    """Gains of zero that are not at the end of a residual branch."""
+    rows = f.norms
+    zero = f.extra(rows, "gamma_square") == 0.0
+    bad = zero & np.array([not f.joins(i) for i in f.at("norm")], bool)
+    if bad.sum() < 2:
+        return []
+    evidence = (
+        f"The gains of {int(bad.sum())} of {len(rows)} normalisers are zero, and no stream passes them by."
+    )
+    return [
+        verdict(
+            "zero-gains",
+            "unhealthy",
+            evidence,
+            measured=float(bad.sum()),
+            threshold=1.0,
+            layers=names(rows, bad),
+        )
+    ]

@@ -1,0 +1,140 @@
+"""Rules about parameters and inputs: never initialised, constant, cloned, unused, unnormalised data."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from firstlight.diagnosis.catalogue import verdict
+from firstlight.diagnosis.findings import Findings, names, number
+from firstlight.diagnosis.verdict import Severity, Verdict
+
+_FLAGS: dict[str, tuple[str, Severity]] = {
+    "meta": ("never-initialised", "unhealthy"),
+    "non-finite": ("non-finite-weights", "unhealthy"),
+    "cloned": ("cloned-units", "unhealthy"),
+    "constant": ("constant-weights", "unhealthy"),
+    "zero": ("zero-weights", "warning"),
+}
+# Root mean squares of the input outside [0.1, 10] are no longer of order one; past 30, tanh is saturated.
+SMALL, LARGE, GRAVE = 1e-2, 1e2, 1e3
+# Ratio between the deviations of the columns; its square is about the condition number of a regression on them.
+COLUMNS, COLUMNS_GRAVE = 1e2, 1e3
+
+
+def structure_verdicts(f: Findings) -> list[Verdict]:
+    """What can be said of parameters and inputs without a theory."""
+    return [*_flags(f), *_copies(f), *_unused(f), *_input_scale(f), *_same_inputs(f)]
+
+
+def _flags(f: Findings) -> list[Verdict]:
+    found = []
+    flags = [str(text).split(", ") for text in f.profile["weight_flags"]]
+    total = int((f.profile["kind"] == "weight").sum())
+    for flag, (code, severity) in _FLAGS.items():
+        mask = np.array([flag in row for row in flags], bool)
+        if not mask.any():
+            continue
+        chosen, evidence = severity, f"{int(mask.sum())} of {total} weights are {flag}."
+        if flag == "zero" and not any(f.stops(row) for row in np.flatnonzero(mask)):
+            chosen = "note"
+        if flag == "constant" and all("parting" in row for row in flags if flag in row):
+            chosen = "warning"
+            evidence = evidence[:-1] + "; their units get different gradients, so the first step parts them."
+        layers = names(f.profile, mask)
+        found.append(
+            verdict(code, chosen, evidence, measured=float(mask.sum()), threshold=0.0, layers=layers)
+        )
+    return found
+
+
+def _unused(f: Findings) -> list[Verdict]:
+    unused = tuple(f.meta.get("unused", ()))
+    if not unused:
+        return []
+    evidence = f"{len(unused)} parameters were not read in this forward: {', '.join(unused[:4])}"
+    evidence += "…" if len(unused) > 4 else "."
+    count = float(len(unused))
+    return [verdict("unused-parameters", "note", evidence, measured=count, threshold=0.0, layers=unused[:12])]
+
+
+def _copies(f: Findings) -> list[Verdict]:
+    """Parameters that start as copies of others, as where one layer is copied to make a stack."""
+    groups = [tuple(group) for group in f.meta.get("copies", ())]
+    if not groups:
+        return []
+    count = sum(len(group) - 1 for group in groups)
+    first = groups[0]
+    evidence = (
+        f"{count} parameters start as exact copies of others, for example {' = '.join(first[:3])}"
+        f"{' = …' if len(first) > 3 else ''}."
+    )
+    return [
+        verdict(
+            "copied-layers",
+            "warning",
+            evidence,
+            measured=float(count),
+            threshold=0.0,
+            layers=tuple(name for group in groups for name in group)[:12],
+        )
+    ]
+
+
+def _input_scale(f: Findings) -> list[Verdict]:
+    """The scale of what the first layers read, which a standardisation or a normaliser may have mended."""
+    first = f.first
+    rows = f.rows(first)
+    q, mean = f.read(first)
+    spread = f.extra(rows, "read_spread")
+    bad = np.isfinite(q) & ((q > LARGE) | ((q < SMALL) & (q > 0)))
+    uneven = np.isfinite(spread) & (spread > COLUMNS)
+    if not bad.any() and not uneven.any():
+        return []
+    if not bad.any():
+        worst = int(np.argmax(np.where(uneven, spread, -np.inf)))
+        ratio = float(spread[worst])
+        evidence = f"Among the columns that {rows['name'][worst]} reads the deviations are {number(ratio)} times apart."
+        grave = ratio > COLUMNS_GRAVE
+        return [
+            verdict(
+                "input-scale",
+                "unhealthy" if grave else "warning",
+                evidence,
+                measured=ratio,
+                threshold=COLUMNS_GRAVE if grave else COLUMNS,
+                unit="ratio between the deviations of the columns",
+                layers=names(rows, uneven),
+            )
+        ]
+    worst = int(np.argmax(np.where(bad, np.abs(np.log(np.maximum(q, 1e-300))), -np.inf)))
+    value = float(q[worst])
+    evidence = (
+        f"What {rows['name'][worst]} reads has root mean square {number(math.sqrt(value))} and mean "
+        f"{number(float(mean[worst]))}."
+    )
+    return [
+        verdict(
+            "input-scale",
+            "unhealthy" if value > GRAVE else "warning",
+            evidence,
+            measured=math.sqrt(value),
+            threshold=math.sqrt(GRAVE if value > GRAVE else LARGE if value > 1 else SMALL),
+            layers=names(rows, bad),
+        )
+    ]
+
+
+def _same_inputs(f: Findings) -> list[Verdict]:
+    """Only where no input differs from sample to sample: masks, positions and adjacency may be the same."""
+    rows = f.rows(f.data)
+    same = rows["correlation"] > 1.0 - 1e-6
+    if not same.any() or not f.one_sample:
+        return []
+    evidence = f"The samples of {', '.join(names(rows, same))} are copies of one another up to scale."
+    return [
+        verdict(
+            "same-inputs", "warning", evidence, measured=1.0, threshold=1.0 - 1e-6, layers=names(rows, same)
+        )
+    ]

@@ -1,0 +1,1 @@
+"""Texts of the catalogue, by what the verdicts are about."""

@@ -1,0 +1,58 @@
+"""What verdicts about units and their law mean."""
+
+from __future__ import annotations
+
+from firstlight.diagnosis.texts.explanation import LECUN, WOLINSKI, Explanation
+
+UNITS: dict[str, Explanation] = {
+    "dead-units": Explanation(
+        "Dead units",
+        "with symmetric weights a ReLU unit is silent on half of the inputs, and rarely on all of them: over "
+        "half silent on every sample means that the samples look alike, or that pre-activations sit below the "
+        "kink",
+        "inputs that collapse onto one direction, a negative mean of the pre-activations, or zero weights",
+        "check the correlation column first; otherwise centre the pre-activations (zero biases, centred "
+        "inputs), or use an activation with a slope on both sides",
+        "Lu et al., Dying ReLU and Initialization, 2019",
+        "share of units",
+    ),
+    "saturation": Explanation(
+        "Saturated activations",
+        "a saturated unit passes less than 1/400 of the squared gradient; with more than half of them "
+        "saturated the rest must carry it",
+        "pre-activations too large for the activation: weights or inputs on too large a scale",
+        "scale the inputs to unit variance and the weights to the edge of chaos of this activation, or "
+        "normalise before it",
+        "Glorot & Bengio, AISTATS 2010",
+        "share of entries",
+    ),
+    "mean-shift": Explanation(
+        "Pre-activations with a shared mean",
+        "weights and biases of mean zero give pre-activations of mean zero; a shared mean is one direction "
+        "that all units repeat, and it wastes the activation's range",
+        "weights or biases whose mean is not zero, meeting inputs whose mean is not zero",
+        "centre the weights (or standardise them), centre the inputs, or normalise before the activation",
+        LECUN,
+        "share of q that is the squared mean",
+    ),
+    "not-gaussian": Explanation(
+        "Pre-activations that are not Gaussian",
+        "the line allows for the samples' correlation and for the estimated scale: truly Gaussian layers "
+        "cross it at 5 %, so 1.5 times the line in a tenth of the layers is not chance",
+        "heavy-tailed or trained weights, or a few inputs that dominate the fan-in; given its inputs, a layer of "
+        "Gaussian weights is exactly Gaussian at any width, and what depth over width does shows only across networks",
+        "theory that assumes Gaussian pre-activations is off by about this much here; widen the layers, or "
+        "use a weight law and activation that keep them Gaussian",
+        WOLINSKI,
+        "KS distance after standardising each sample",
+    ),
+    "massive-activations": Explanation(
+        "Massive activations",
+        "single entries this large set the scale of quantisation and of low-precision sums",
+        "an outlier in the inputs, a heavy-tailed weight law, or a channel that a trained network uses as a "
+        "bias",
+        "clip or normalise the inputs; keep these layers in higher precision",
+        "Sun et al., Massive Activations in Large Language Models, COLM 2024",
+        "largest entry over the robust deviation",
+    ),
+}

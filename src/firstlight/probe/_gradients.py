@@ -1,0 +1,149 @@
+"""The one backward pass, and what every parameter received in it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from firstlight.probe._covered import used_in_graph
+from firstlight.probe._rows import sources
+from firstlight.probe.graph._site import Site
+from firstlight.probe.measurement import GradientState, ParameterGradient
+from firstlight.probe.trace._backward import narrow_nodes
+from firstlight.probe.trace._cuts import cuts_by_itself, is_zero, steps_of
+from firstlight.probe.trace._ledger import Ledger
+
+
+def differentiate(ledger: Ledger, value: Tensor) -> str:
+    """Run the backward pass of a traced forward; returns why there is none, or an empty text."""
+    ledger.used |= used_in_graph(value, ledger.parameter_names)
+    named = [(n, p) for n, p in ledger.parameters.items() if p.requires_grad]
+    wanted = [p for _, p in named] + ledger.leaves
+    if not wanted:
+        return "no backward pass: no parameter takes a gradient"
+    backward = ledger.backward
+    removers: list[Callable[[], None]] = []
+    try:
+        backward.suspects = _suspects(ledger)
+        removers += [backward.watch_parameter(n, p) for n, p in named]
+        # half precision has no room for four nodes between two looks
+        step = 1 if any(p.dtype.itemsize < 4 for p in wanted) else 4
+        removers += [backward.guard(node) for node in narrow_nodes(value.grad_fn)[::step]]
+        steps = steps_of(value.grad_fn)
+        if _doubtful(ledger, steps):
+            removers += backward.cuts.watch(steps)
+        torch.autograd.grad(value, wanted, allow_unused=True)
+        backward.done = True
+    except RuntimeError as error:
+        first_line = str(error).strip().split("\n")[0]
+        return f"the backward pass failed ({first_line}); gradients below it are missing"
+    finally:
+        for remove in removers:
+            remove()
+    return ""
+
+
+def _suspects(ledger: Ledger) -> dict[str, Tensor]:
+    """Weights with equal units, whose gradients tell whether the units stay equal."""
+    found: dict[str, Tensor] = {}
+    for site in ledger.sites:
+        flags = site.weight.values.get("weight_flags", "") if site.weight is not None else ""
+        if "cloned" in flags or "constant" in flags:
+            assert site.weight is not None
+            found |= {
+                n: p for n, p in ledger.parameters.items() if any(p is q for q in site.weight.parameters)
+            }
+    return found
+
+
+def _doubtful(ledger: Ledger, steps: list[Any]) -> bool:
+    """Whether a zero may stand on the way of the gradient, so that every step is worth a look.
+
+    A zero factor, a row of zeros, units that are the same on every sample, and functions without a slope.
+    """
+    for site in ledger.sites:
+        if site.values.get("q") == 0.0 or site.values.get("dead") == 1.0:
+            return True
+    if any(_factor(n) and n in ledger.used and is_zero(p) for n, p in ledger.parameters.items()):
+        return True
+    return any(cuts_by_itself(node) for node in steps)
+
+
+def _factor(name: str) -> bool:
+    """Whether a parameter multiplies, by its name: a bias of zero stops nothing."""
+    last = name.rpartition(".")[2]
+    return "bias" not in last and last != "beta"
+
+
+def parameter_gradients(ledger: Ledger) -> dict[str, ParameterGradient]:
+    """What every parameter received, by name; empty where no backward pass was made."""
+    backward = ledger.backward
+    if not backward.done:
+        return {}
+    logs = backward.log_squares
+    moving = {name for name, log in logs.items() if log != -math.inf}
+    names = {id(p): name for name, p in ledger.parameters.items()}
+    causes = backward.cuts.explain(names, moving) if backward.cuts.watching else {}
+    rows: dict[str, list[Site]] = {}
+    for site in ledger.sites:
+        for name in site.weight.names if site.weight is not None else ():
+            rows.setdefault(name, []).append(site)
+    reached = _reached(ledger.sites)
+    found: dict[str, ParameterGradient] = {}
+    for name, parameter in ledger.parameters.items():
+        state, cause = _state(name, parameter, ledger), causes.get(name, "")
+        if state == "absent":
+            cause = "cut" if any(site.index in reached for site in rows.get(name, ())) else ""
+        if state == "zero" and rows.get(name) and all("fault" in s.values for s in rows[name]):
+            cause = "empty"
+        found[name] = ParameterGradient(
+            state,
+            parameter.numel(),
+            0.5 * logs.get(name, math.nan),
+            zero=_factor(name) and parameter.dim() > 0 and name in ledger.used and is_zero(parameter),
+            bias=not _factor(name),
+            cause=cause if state in ("zero", "absent") else "",
+        )
+    return found
+
+
+def _state(name: str, parameter: Tensor, ledger: Ledger) -> GradientState:
+    if not parameter.requires_grad:
+        return "frozen"
+    if name not in ledger.backward.log_squares:
+        return "absent" if name in ledger.used else "unused"
+    log = ledger.backward.log_squares[name]
+    if math.isnan(log) or log == math.inf:
+        return "non-finite"
+    return "zero" if log == -math.inf else "finite"
+
+
+def _reached(sites: list[Site]) -> set[int]:
+    """Rows below which some row received a gradient: what they feed matters to the loss."""
+    found: set[int] = set()
+    for site in reversed(sites):
+        if site.index in found or not math.isnan(site.log_square):
+            found.update(source.index for source in sources(site))
+    return found
+
+
+def copies(ledger: Ledger) -> list[list[str]]:
+    """Names of the matrices that are trained and start as exact copies of one another, in groups."""
+    groups: dict[tuple[object, ...], list[tuple[str, Tensor]]] = {}
+    for name, p in ledger.parameters.items():
+        if p.dim() > 1 and p.numel() > 1 and p.requires_grad and name in ledger.used:
+            flat = p.detach().reshape(-1)
+            some = tuple(flat[:: -(-flat.numel() // 8)].tolist())
+            if len(set(some)) > 1:
+                groups.setdefault((p.shape, some), []).append((name, p))
+    found = []
+    for members in groups.values():
+        first = members[0][1]
+        equal = [name for name, p in members if torch.equal(p, first)]
+        if len(equal) > 1:
+            found.append(equal)
+    return found

@@ -1,0 +1,108 @@
+"""Slopes of activations where the signal stands: units without any, and entries on a flat part."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from firstlight import activations
+from firstlight.probe.graph._site import Link, Site
+from firstlight.probe.read._statistics import alike
+
+# Functions with a side on which the slope is exactly zero, by what their names hold.
+FLAT_SIDED = (
+    "relu",
+    "hardtanh",
+    "hardsi",
+    "hardsw",
+    "shrink",
+    "threshold",
+    "clamp",
+    "clip",
+    "maximum",
+    "minimum",
+)
+
+
+def judge_slopes(phi: activations.Activation, links: list[Link]) -> None:
+    """Fill in the share of saturated entries of every row of φ; leave only those units dead whose slope is zero."""
+    for link in links if links[0].expression.sloped else ():
+        row = _row(link)
+        if row is not None and link.source.rows is not None and row.values.get("dead", 0.0) > 0.0:
+            row.values["dead"] = min(row.values["dead"], _flat_units(phi, link.source.rows))
+            row.values["slope_known"] = True
+    _saturate(phi, links)
+
+
+def without_slopes(sites: list[Site]) -> None:
+    """Rows whose function could not be replayed: constant units are dead only where the function has a flat side."""
+    for site in sites:
+        known = site.values.pop("slope_known", False)
+        flat = any(name in site.op.lower() for name in FLAT_SIDED)
+        if site.kind == "activation" and not known and not flat and "dead" in site.values:
+            site.values["dead"] = 0.0
+
+
+def _row(link: Link) -> Site | None:
+    return link.target if link.target.echo else link.via
+
+
+def _flat_units(phi: activations.Activation, z: Tensor) -> float:
+    """Share of the units where φ has no slope on any sample; none where φ is flat everywhere, as behind a gate of 0."""
+    near = phi.derivative(torch.linspace(-6.0, 6.0, 241, dtype=torch.float64)).abs()
+    steepest = float(near[near.isfinite()].amax()) if near.isfinite().any() else 0.0
+    if steepest == 0.0:
+        return 0.0
+    flat = phi.derivative(z.double()).abs() <= 1e-6 * steepest
+    return float(flat.all(dim=0).double().mean())
+
+
+def _saturate(phi: activations.Activation, links: list[Link]) -> None:
+    """Fill in the share of saturated entries of every row that holds φ."""
+    steepest = _steepest_if_bounded(phi) if links[0].expression.sloped else None
+    if steepest is None:
+        return
+    off = _off(phi, steepest)
+    thin = []
+    for link in links if links[0].expression.sloped else ():
+        row = _row(link)
+        if row is not None and link.source.rows is not None:
+            thin.append((row, link.source.rows[::2, ::2]))
+    for group in alike(thin, lambda pair: (pair[1].shape, pair[1].device)):
+        shares = _saturated(phi, torch.stack([z for _, z in group]), steepest, off)
+        for (row, _), share in zip(group, shares):
+            row.values["saturated"] = share
+
+
+def _off(phi: activations.Activation, steepest: float) -> tuple[bool, bool]:
+    """Whether φ is flat from the origin on, to the left and to the right.
+
+    The negative side of ReLU6 is as off as that of ReLU; saturated is what lies beyond 6.
+    """
+    slopes = phi.derivative(torch.tensor([-1e-3, 1e-3], dtype=torch.float64)).abs()
+    left, right = (slopes < 0.05 * steepest).tolist()
+    return left, right
+
+
+def _saturated(
+    phi: activations.Activation, z: Tensor, steepest: float, off: tuple[bool, bool]
+) -> list[float]:
+    """Share of each layer's entries on a flat part of φ, without a side that is off."""
+    flat = phi.derivative(z).abs() < 0.05 * steepest
+    if off[0]:
+        flat &= z >= 0
+    if off[1]:
+        flat &= z <= 0
+    shares: list[float] = flat.flatten(1).double().mean(dim=1).tolist()
+    return shares
+
+
+def _steepest_if_bounded(phi: activations.Activation) -> float | None:
+    """The largest slope of an activation that flattens on both sides, None for the others.
+
+    A unit on the flat side of ReLU is off, not saturated: the word is for tanh, sigmoid and their kin.
+    """
+    near = phi.derivative(torch.linspace(-6.0, 6.0, 1201, dtype=torch.float64)).abs()
+    far = phi.derivative(torch.tensor([-40.0, -33.3, -21.7, 21.7, 33.3, 40.0], dtype=torch.float64)).abs()
+    largest = float(near.max())
+    return largest if largest > 0 and float(far.max()) < 0.01 * largest else None

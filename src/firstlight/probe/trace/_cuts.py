@@ -1,0 +1,195 @@
+"""Cuts: where a gradient becomes exactly zero on its way back, and whether what makes the zero will move."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+# Steps whose result is a product of their operands; the number is the operand that is only added.
+_PRODUCTS: dict[str, int | None] = {
+    **dict.fromkeys(("Mul", "Div", "Mm", "Bmm", "Mv", "Dot", "Prod"), None),
+    **dict.fromkeys(("Addmm", "Baddbmm", "Addmv", "Addbmm", "Addcmul", "Addcdiv"), 0),
+    **dict.fromkeys(("Convolution", "ConvolutionOverrideable", "MkldnnConvolution", "CudnnConvolution"), 2),
+    **dict.fromkeys(("NativeLayerNorm", "NativeBatchNorm", "CudnnBatchNorm", "NativeGroupNorm"), 2),
+    **dict.fromkeys(("FusedRmsNorm", "Linear", "ScaledDotProductFlashAttentionForCpu"), None),
+}
+_STEPS = frozenset("Sign Sgn Round Floor Ceil Trunc Heaviside FloorDivide Fix".split())
+_SOFTMAX = frozenset({"Softmax", "LogSoftmax", "SafeSoftmax"})
+_FLAT = frozenset(
+    """Relu Relu6 Threshold Hardtanh Clamp ClampMin ClampMax Hardswish Hardsigmoid Hardshrink Softshrink
+    Maximum Minimum Where Tanh Sigmoid Elu LeakyRelu Gelu Silu Exp Softplus Erf""".split()
+)
+
+
+def steps_of(root: Any) -> list[Any]:
+    """Every node of an autograd graph but the leaves."""
+    seen, stack = {root}, [root]
+    while stack:
+        for node, _ in stack.pop().next_functions:
+            if node is not None and node not in seen:
+                seen.add(node)
+                stack.append(node)
+    return [node for node in seen if not hasattr(node, "variable")]
+
+
+def kind_of(node: Any) -> str:
+    """The name of a step without the marks that autograd gives it.
+
+    Examples
+    --------
+    >>> kind_of((torch.ones(2, requires_grad=True) * 2).grad_fn)
+    'Mul'
+    """
+    return type(node).__name__.rstrip("0123456789").removesuffix("Backward")
+
+
+def is_zero(value: Tensor) -> bool:
+    """Whether every entry is exactly zero; one look settles nearly every tensor that is not."""
+    t = value.detach()
+    if t.layout != torch.strided:
+        t = t.coalesce().values() if t.layout == torch.sparse_coo else t.to_dense()
+    if t.numel() == 0:
+        return True
+    if bool(t[tuple(size // 2 for size in t.shape)] != 0):
+        return False
+    return not bool((t.abs().amax() != 0).item())
+
+
+def tiny(gradients: Iterable[Tensor | None]) -> bool:
+    """Whether gradients are so small that their products leave the range of their dtype."""
+    return all(
+        g is None
+        or not g.numel()
+        or g.layout != torch.strided
+        or float(g.detach().abs().amax()) < 1e6 * torch.finfo(g.dtype).tiny
+        for g in gradients
+    )
+
+
+def cuts_by_itself(node: Any) -> str:
+    """The cause of a zero that a step gives whatever it is given: a step function, or a softmax over one unit."""
+    kind = kind_of(node)
+    if kind in _STEPS:
+        return "step"
+    if kind in _SOFTMAX:
+        result, dim = getattr(node, "_saved_result", None), getattr(node, "_saved_dim", None)
+        if isinstance(result, Tensor) and isinstance(dim, int) and result.dim():
+            # autograd keeps the axis as an unsigned number
+            axis = dim if dim < result.dim() else dim - 2**64
+            return "softmax" if result.shape[axis] == 1 else ""
+    return ""
+
+
+@dataclass(eq=False)
+class Cuts:
+    """Follows zeros through one backward pass.
+
+    ``cut`` tells for a step which of its edges got exactly zero although it was given something, and which got
+    more; ``dead`` holds the steps that were given exactly zero.
+    """
+
+    cut: dict[Any, tuple[list[int], list[int]]] = field(default_factory=dict)
+    dead: set[Any] = field(default_factory=set)
+    causes: dict[Any, str] = field(default_factory=dict)
+    watching: bool = False
+
+    def watch(self, steps: Iterable[Any]) -> list[Callable[[], None]]:
+        """Look at what enters and leaves every step; returns what removes the hooks."""
+        self.watching = True
+        return [node.register_hook(self._hook(node)).remove for node in steps]
+
+    def _hook(self, node: Any) -> Callable[..., None]:
+        def hook(leaving: tuple[Tensor | None, ...], entering: tuple[Tensor | None, ...]) -> None:
+            if all(g is None or is_zero(g) for g in entering):
+                self.dead.add(node)
+                return
+            known = [(i, is_zero(g)) for i, g in enumerate(leaving) if g is not None]
+            none = [i for i, zero in known if zero]
+            if none:
+                self.cut[node] = (none, [i for i, zero in known if not zero])
+                self.causes[node] = "underflow" if tiny(entering) else cuts_by_itself(node)
+
+        return hook
+
+    def explain(self, names: Mapping[int, str], moving: set[str]) -> dict[str, str]:
+        """For every parameter behind a cut the cause of its zero.
+
+        Parameters
+        ----------
+        names
+            Names of parameters by their identity.
+        moving
+            Names of the parameters whose gradient is not zero.
+
+        Returns
+        -------
+        dict
+            ``"meant"`` where the zero factor gets a gradient and so moves on the first step; ``"two-zeros"``
+            where both factors of a product are zero; ``"constant"`` where a factor is zero that no training step
+            changes; ``"flat"``, ``"step"``, ``"softmax"``, ``"underflow"``; else the name of the step.
+        """
+        found: dict[str, str] = {}
+        for node, (none, live) in self.cut.items():
+            cause = self._cause(node, none, live, names, moving)
+            for name in self._behind(node, none, names):
+                # what is behind a cut for good stays there, whatever else stands before it
+                if name not in found or found[name] == "meant":
+                    found[name] = cause
+        return found
+
+    def _cause(
+        self, node: Any, none: list[int], live: list[int], names: Mapping[int, str], moving: set[str]
+    ) -> str:
+        if self.causes[node]:
+            return self.causes[node]
+        kind = kind_of(node)
+        if kind not in _PRODUCTS:
+            return "flat" if kind in _FLAT else kind
+        factors = [i for i in live if i != _PRODUCTS[kind]]
+        if any(self._moves(node, i, names, moving) for i in factors):
+            return "meant"
+        taken = [i for i, (child, _) in enumerate(node.next_functions) if child is not None]
+        zero = [i for i in none if i in taken and i != _PRODUCTS[kind]]
+        return "two-zeros" if len(zero) > 1 else "constant"
+
+    def _moves(self, node: Any, edge: int, names: Mapping[int, str], moving: set[str]) -> bool:
+        """Whether a parameter that moves stands behind an edge, on a way along which the gradient is not zero."""
+        start = node.next_functions[edge][0]
+        if start is None:
+            return False
+        seen, stack = {start}, [start]
+        while stack:
+            here = stack.pop()
+            if hasattr(here, "variable"):
+                if names.get(id(here.variable)) in moving:
+                    return True
+                continue
+            if here in self.dead:
+                continue
+            closed = self.cut.get(here, ([], []))[0]
+            for i, (child, _) in enumerate(here.next_functions):
+                if child is not None and i not in closed and child not in seen:
+                    seen.add(child)
+                    stack.append(child)
+        return False
+
+    def _behind(self, node: Any, none: list[int], names: Mapping[int, str]) -> list[str]:
+        """Names of the parameters that the closed edges of a step lead to, through dead steps alone."""
+        found: list[str] = []
+        stack = [node.next_functions[i][0] for i in none if node.next_functions[i][0] is not None]
+        seen = set(stack)
+        while stack:
+            here = stack.pop()
+            if hasattr(here, "variable"):
+                if (name := names.get(id(here.variable))) is not None:
+                    found.append(name)
+            elif here in self.dead:
+                for child, _ in here.next_functions:
+                    if child is not None and child not in seen:
+                        seen.add(child)
+                        stack.append(child)
+        return found
