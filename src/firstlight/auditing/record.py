@@ -20,7 +20,8 @@ def audit_dict(measurement: Measurement, verdicts: Sequence[Verdict]) -> dict[st
     """An audit as a plain structure for ``json.dumps``.
 
     Keys: ``format``, ``healthy``, ``verdicts``, ``meta``, ``profile`` (as ``Profile.to_dict``), ``samples``
-    (by row number), ``skipped``, ``notes``, ``coverage``, ``gradients`` (by parameter) and ``links``. NaN and ±∞, which JSON lacks, are texts as
+    (by row number), ``skipped``, ``notes``, ``coverage``, ``gradients`` (by parameter) and ``links``.
+    NaN and ±∞, which JSON lacks, are texts as
     ``firstlight.files.plain`` says.
 
     Examples

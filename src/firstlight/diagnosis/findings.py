@@ -147,12 +147,12 @@ class Findings:
         for row, sources in enumerate(self.measurement.links):
             if any(source in below or self.kinds[source] in MIXES for source in sources):
                 below.add(row)
-        return np.array([row for row in index if row not in below], int)
+        return np.array([row for row in index.tolist() if row not in below], int)
 
     def read(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Second moment and mean of what rows read; of their input's row where the reading was not measured."""
         q, mean = (self.extra(self.profile, name)[index].copy() for name in ("read_q", "read_mean"))
-        for place, row in enumerate(index):
+        for place, row in enumerate(index.tolist()):
             sources = self.measurement.links[row] if self.measurement.links else ()
             inputs = [s for s in sources if self.kinds[s] == "input"]
             if math.isnan(q[place]) and inputs:
@@ -182,9 +182,9 @@ class Findings:
         inner = self.at("weight", "norm", "residual")
         if self.residual or len(inner) < 2 or self.gradient is None or not self.measurement.links:
             return math.nan
-        below = [self.next_rows(row, "weight", "norm", "residual", *MIXES) for row in inner[:-1]]
+        below = [self.next_rows(row, "weight", "norm", "residual", *MIXES) for row in inner[:-1].tolist()]
         values = self.profile["growth_theory"][inner[:-1]]
-        chain = all(rows == [after] for rows, after in zip(below, inner[1:]))
+        chain = all(rows == [after] for rows, after in zip(below, inner[1:].tolist()))
         if not chain or not np.isfinite(values).all() or not self.gradient.span > 0:
             return math.nan
         return float(values.sum() / self.gradient.span)
@@ -193,10 +193,10 @@ class Findings:
     def streams(self) -> tuple[np.ndarray, ...]:
         """Residual sums in chains: each sum of a chain has the one before it as its stream, normalised at most."""
         chains: dict[int, list[int]] = {}
-        for row in self.at("residual"):
-            before = self._stream_before(int(row))
+        for row in self.at("residual").tolist():
+            before = self._stream_before(row)
             chain = chains.pop(before, []) if before is not None else []
-            chains[int(row)] = [*chain, int(row)]
+            chains[row] = [*chain, row]
         return tuple(np.array(chain) for chain in chains.values())
 
     def _stream_before(self, row: int) -> int | None:

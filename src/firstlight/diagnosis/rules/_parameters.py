@@ -20,6 +20,7 @@ _CAUSES: dict[str, tuple[str, Severity, str]] = {
     "flat": ("zero-gradients", "unhealthy", "an activation has no slope on any sample"),
     "two-zeros": ("two-zeros", "unhealthy", "both factors of a product are zero"),
     "step": ("step-function", "unhealthy", "a step function stands before them"),
+    "one-key": ("zero-gradients", "warning", "attention has one key to attend to on this batch"),
     "softmax": ("one-unit-softmax", "unhealthy", "a softmax over one unit stands before them"),
 }
 
@@ -95,9 +96,6 @@ def _zero(f: Findings) -> list[Verdict]:
         code, severity, why = _CAUSES.get(
             cause, ("zero-gradients", "unhealthy", f"the step {cause} lets nothing through" if cause else "")
         )
-        attention = f.profile.select("attention")
-        if cause == "softmax" and len(attention):
-            severity = "warning"  # one key to attend to on this batch; the values still pass
         evidence = f"{len(members)} parameters got a gradient of exactly zero"
         evidence += f" ({why})" if why else ""
         evidence += f": {_listed(tuple(members))}."
@@ -155,7 +153,7 @@ def _zero_gains(f: Findings) -> list[Verdict]:
     """Gains of zero that are not at the end of a residual branch."""
     rows = f.norms
     zero = f.extra(rows, "gamma_square") == 0.0
-    bad = zero & np.array([not f.joins(i) for i in f.at("norm")], bool)
+    bad = zero & np.array([not f.joins(i) for i in f.at("norm").tolist()], bool)
     if bad.sum() < 2:
         return []
     evidence = (

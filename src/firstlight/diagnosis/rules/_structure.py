@@ -37,7 +37,7 @@ def _flags(f: Findings) -> list[Verdict]:
         if not mask.any():
             continue
         chosen, evidence = severity, f"{int(mask.sum())} of {total} weights are {flag}."
-        if flag == "zero" and not any(f.stops(row) for row in np.flatnonzero(mask)):
+        if flag == "zero" and not any(f.stops(int(row)) for row in np.flatnonzero(mask)):
             chosen = "note"
         if flag == "constant" and all("parting" in row for row in flags if flag in row):
             chosen = "warning"

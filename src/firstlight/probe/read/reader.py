@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -17,6 +18,13 @@ from firstlight.probe.graph._operations import WEIGHT_OPERATIONS
 from firstlight.probe.graph._site import Moments, Origin, Site
 from firstlight.probe.measurement import LayerSample
 from firstlight.probe.read._statistics import Taken, measure_sites
+from firstlight.probe.read._tokens import (
+    TakenTokens,
+    measure_tokens,
+    read_attention,
+    take_tokens,
+    weigh_again,
+)
 from firstlight.probe.read._weight import TakenWeight, coverage, measure_weights, take_weight
 from firstlight.probe.read._whole import carries, whole
 
@@ -61,7 +69,10 @@ class Reader:
         self.subsampled = 0
         self._taken: list[Taken] = []
         self._weights: list[TakenWeight] = []
+        self._tokens: list[TakenTokens] = []
         self._waiting = 0
+        # the axis of tokens in tensors of samples × tokens × units
+        self.token_axis = 1
 
     def read(self, site: Site, tensor: Tensor) -> None:
         """Take what a site's forward columns are measured on."""
@@ -80,6 +91,13 @@ class Reader:
             absmax = nonfinite = math.nan
         if site.kind == "activation" and t.dim() > 1 and site.unit >= -t.dim():
             site.values["dead"] = measure.constant_units(t, dim=site.unit)
+        if site.op == "scaled_dot_product_attention" and t.dim() == 4:
+            t = t.transpose(1, 2).flatten(
+                2
+            )  # as the projection reads it: all heads of one token beside each other
+        tokens = take_tokens(site, t, self.token_axis)
+        if tokens is not None:
+            self._tokens.append(tokens)
         images = site.unit < -1 and t.dim() == -site.unit + 1
         taken = Taken(
             site,
@@ -99,6 +117,13 @@ class Reader:
         self._weights.append(taken)
         self._wait(taken.size)
 
+    def attend(self, site: Site, result: Tensor, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """Read how sharply attention picks, of its weights or of what a fused kernel made them from."""
+        fused = site.op == "scaled_dot_product_attention"
+        weights = weigh_again(args, kwargs) if fused else result
+        if weights is not None:
+            read_attention(site, weights)
+
     def _wait(self, size: int) -> None:
         self._waiting += size
         if self._waiting > PENDING:
@@ -108,7 +133,8 @@ class Reader:
         """Measure everything that is waiting."""
         self.samples |= measure_sites(self._taken, self.budget.spectrum)
         measure_weights(self._weights)
-        self._taken, self._weights, self._waiting = [], [], 0
+        measure_tokens(self._tokens)
+        self._taken, self._weights, self._tokens, self._waiting = [], [], [], 0
 
     def drop(self, sites: list[Site]) -> None:
         """Keep no law of the entries of these sites, whose index others will have."""

@@ -19,6 +19,9 @@ _PRODUCTS: dict[str, int | None] = {
 }
 _STEPS = frozenset("Sign Sgn Round Floor Ceil Trunc Heaviside FloorDivide Fix".split())
 _SOFTMAX = frozenset({"Softmax", "LogSoftmax", "SafeSoftmax"})
+_SHAPES = frozenset(
+    "View UnsafeView Expand Clone Reshape ReshapeAlias Transpose Permute Squeeze Unsqueeze Mul".split()
+)
 _FLAT = frozenset(
     """Relu Relu6 Threshold Hardtanh Clamp ClampMin ClampMax Hardswish Hardsigmoid Hardshrink Softshrink
     Maximum Minimum Where Tanh Sigmoid Elu LeakyRelu Gelu Silu Exp Softplus Erf""".split()
@@ -96,10 +99,14 @@ class Cuts:
     dead: set[Any] = field(default_factory=set)
     causes: dict[Any, str] = field(default_factory=dict)
     watching: bool = False
+    weighing: set[Any] = field(default_factory=set)
 
-    def watch(self, steps: Iterable[Any]) -> list[Callable[[], None]]:
+    def watch(self, steps: list[Any]) -> list[Callable[[], None]]:
         """Look at what enters and leaves every step; returns what removes the hooks."""
         self.watching = True
+        for node in steps:
+            if kind_of(node) == "Bmm":
+                self.weighing.update(child for child, _ in node.next_functions if child is not None)
         return [node.register_hook(self._hook(node)).remove for node in steps]
 
     def _hook(self, node: Any) -> Callable[..., None]:
@@ -130,7 +137,8 @@ class Cuts:
         dict
             ``"meant"`` where the zero factor gets a gradient and so moves on the first step; ``"two-zeros"``
             where both factors of a product are zero; ``"constant"`` where a factor is zero that no training step
-            changes; ``"flat"``, ``"step"``, ``"softmax"``, ``"underflow"``; else the name of the step.
+            changes; ``"flat"``, ``"step"``, ``"softmax"``, ``"underflow"``; ``"one-key"`` where the softmax
+            over one unit weighs the values of an attention; else the name of the step.
         """
         found: dict[str, str] = {}
         for node, (none, live) in self.cut.items():
@@ -144,6 +152,8 @@ class Cuts:
     def _cause(
         self, node: Any, none: list[int], live: list[int], names: Mapping[int, str], moving: set[str]
     ) -> str:
+        if self.causes[node] == "softmax" and any(self._only_shapes(top, node) for top in self.weighing):
+            return "one-key"
         if self.causes[node]:
             return self.causes[node]
         kind = kind_of(node)
@@ -155,6 +165,16 @@ class Cuts:
         taken = [i for i, (child, _) in enumerate(node.next_functions) if child is not None]
         zero = [i for i in none if i in taken and i != _PRODUCTS[kind]]
         return "two-zeros" if len(zero) > 1 else "constant"
+
+    def _only_shapes(self, top: Any, bottom: Any) -> bool:
+        """Whether nothing but a change of shape or a dropout stands between two steps."""
+        for _ in range(6):
+            if top is bottom:
+                return True
+            if kind_of(top) not in _SHAPES or top.next_functions[0][0] is None:
+                return False
+            top = top.next_functions[0][0]
+        return False
 
     def _moves(self, node: Any, edge: int, names: Mapping[int, str], moving: set[str]) -> bool:
         """Whether a parameter that moves stands behind an edge, on a way along which the gradient is not zero."""

@@ -1,0 +1,99 @@
+"""Tokens: how alike the tokens of one sample are, and how sharply attention picks among them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from firstlight.probe.graph._site import Site
+from firstlight.probe.read._statistics import alike, spectra
+
+# Samples, tokens and units that are read of each tensor.
+SAMPLES, TOKENS, UNITS = 4, 32, 256
+# Queries whose attention is read, and the least number of keys that attention can be sharp among.
+QUERIES, KEYS = 256, 4
+
+
+@dataclass(eq=False, frozen=True)
+class TakenTokens:
+    """Some samples of a tensor, each with some of its tokens (samples × tokens × units)."""
+
+    site: Site
+    rows: Tensor
+
+
+def take_tokens(site: Site, t: Tensor, axis: int) -> TakenTokens | None:
+    """Some tokens of a tensor of samples × tokens × units (or tokens first), or None for any other tensor."""
+    if t.dim() != 3 or site.unit not in (-1, 2) or t.shape[axis] < 2 or not t.is_floating_point():
+        return None
+    moved = t if axis == 1 else t.transpose(0, 1)
+    samples, tokens, units = (
+        slice(None, None, max(1, -(-size // most)))
+        for size, most in zip(moved.shape, (SAMPLES, TOKENS, UNITS))
+    )
+    return TakenTokens(site, moved[samples, tokens, units].to(torch.float32, copy=True))
+
+
+def measure_tokens(taken: list[TakenTokens]) -> None:
+    """Fill in the mean cosine between the tokens of one sample, and their effective rank, of every site.
+
+    The mean cosine of T unit vectors is (‖Σ x‖² − T) / (T (T − 1)).
+    """
+    for group in alike(taken, lambda t: (t.rows.shape, t.rows.device)):
+        rows = torch.stack([t.rows for t in group])
+        count = rows.shape[2]
+        size = rows.norm(dim=3, keepdim=True)
+        unit = rows / size.clamp_min(1e-30)
+        total = unit.sum(dim=2).square().sum(dim=2)
+        cosine = ((total - count) / (count * (count - 1))).mean(dim=1).tolist()
+        flat = rows.flatten(0, 1).cpu().numpy().astype(np.float64)
+        ranks = np.array([rank for rank, _ in spectra(flat)]).reshape(len(group), -1).mean(axis=1)
+        for t, c, rank, whole in zip(
+            group, cosine, ranks.tolist(), (size > 0).flatten(1).all(dim=1).tolist()
+        ):
+            if whole and math.isfinite(c):
+                t.site.values |= {"token_correlation": c, "token_rank": rank}
+
+
+def read_attention(site: Site, weights: Tensor) -> None:
+    """Fill in the mean of the largest weight, and of the entropy over its largest value, of rows of attention.
+
+    Rows are read from the later half of the queries: under a causal mask the first ones have few keys.
+    """
+    if weights.dim() < 2 or weights.shape[-1] < KEYS or not weights.numel():
+        return
+    later = weights.detach()[..., weights.shape[-2] // 2 :, :].reshape(-1, weights.shape[-1])
+    p = later[:: max(1, -(-len(later) // QUERIES))].float()
+    entropy = -(p * p.clamp_min(1e-30).log()).sum(dim=1).mean() / math.log(p.shape[1])
+    site.values |= {"attention_max": float(p.amax(dim=1).mean()), "attention_entropy": float(entropy)}
+
+
+def weigh_again(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor | None:
+    """The attention weights that a fused kernel does not show, for some samples and queries of its arguments."""
+    names = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
+    given = {**dict(zip(names, args)), **kwargs}
+    query, key, mask = given["query"], given["key"], given.get("attn_mask")
+    if query.dim() < 3 or query.shape[-2] < 1 or key.shape[-2] < KEYS:
+        return None
+    queries = torch.arange(query.shape[-2] // 2, query.shape[-2], device=query.device)[:TOKENS]
+    q = query.detach()[:SAMPLES][..., queries, :].float()
+    k = key.detach()[:SAMPLES].float()
+    if q.dim() == 4 and k.shape[1] != q.shape[1]:
+        k = k.repeat_interleave(q.shape[1] // k.shape[1], dim=1)
+    scale = given.get("scale")
+    logits = q @ k.transpose(-2, -1) * (scale if scale is not None else q.shape[-1] ** -0.5)
+    if given.get("is_causal"):
+        later = torch.arange(key.shape[-2], device=key.device) > queries.unsqueeze(1)
+        logits = logits.masked_fill(later, -math.inf)
+    if isinstance(mask, Tensor):
+        whole = mask.detach().expand(*query.shape[:-1], key.shape[-2])[:SAMPLES][..., queries, :]
+        logits = (
+            logits.masked_fill(~whole, -math.inf) if whole.dtype == torch.bool else logits + whole.float()
+        )
+    return logits.softmax(dim=-1).nan_to_num()

@@ -1,0 +1,348 @@
+"""Gradients of parameters: what is exactly zero, not finite or cut is named; a zero that is meant is a note."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import firstlight
+from firstlight.diagnosis import diagnose
+from firstlight.probe import probe
+
+
+def severities(model, batch, **how):
+    return {v.code: v.severity for v in firstlight.audit(model, batch, **how).verdicts}
+
+
+class Forward(nn.Module):
+    """A module of any forward function and parts."""
+
+    def __init__(self, function, **parts):
+        super().__init__()
+        self.function = function
+        for name, part in parts.items():
+            setattr(self, name, part)
+
+    def forward(self, *x):
+        return self.function(self, *x)
+
+
+def zero(layer):
+    for p in layer.parameters():
+        nn.init.zeros_(p)
+    return layer
+
+
+def parameter(*shape):
+    return nn.Parameter(torch.randn(*shape) / math.sqrt(shape[-1]))
+
+
+@pytest.fixture
+def x():
+    return torch.randn(32, 16, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+# ------------------------------------------------------------------ unhealthy and named
+SICK = {
+    "softmax of one": (
+        lambda: nn.Sequential(nn.Linear(16, 1), nn.Softmax(1)), "one-unit-softmax",
+    ),
+    "log-softmax of one": (
+        lambda: nn.Sequential(nn.Linear(16, 8), nn.Tanh(), nn.Linear(8, 1), nn.LogSoftmax(-1)), "one-unit-softmax",
+    ),
+    "softmax over the wrong axis of a map": (
+        lambda: Forward(lambda s, v: s.c(v.view(32, 1, 4, 4)).softmax(1).flatten(1), c=nn.Conv2d(1, 1, 3)),
+        "one-unit-softmax",
+    ),
+    "sign of a weight": (
+        lambda: Forward(lambda s, v: s.b(torch.tanh(F.linear(v, s.w.sign()))), w=parameter(8, 16), b=nn.Linear(8, 1)),
+        "step-function",
+    ),
+    "round of a signal": (
+        lambda: Forward(lambda s, v: s.b(torch.round(4 * s.a(v)) / 4), a=nn.Linear(16, 8), b=nn.Linear(8, 2)),
+        "step-function",
+    ),
+    "sign of a convolution": (
+        lambda: Forward(lambda s, v: s.c(v.view(32, 1, 16)).sign().mean((1, 2)), c=nn.Conv1d(1, 4, 3)),
+        "step-function",
+    ),
+    "detach between layers": (
+        lambda: Forward(lambda s, v: s.b(s.a(v).detach()), a=nn.Linear(16, 8), b=nn.Linear(8, 1)), "cut-gradients",
+    ),
+    "no_grad around a layer": (
+        lambda: Forward(_no_grad, a=nn.Linear(16, 8), b=nn.Linear(8, 1)), "cut-gradients",
+    ),
+    "data of a hidden layer": (
+        lambda: Forward(
+            lambda s, v: s.c(torch.relu(s.b(torch.relu(s.a(v)).data))),
+            a=nn.Linear(16, 8), b=nn.Linear(8, 8), c=nn.Linear(8, 1),
+        ),
+        "cut-gradients",
+    ),
+    "low rank, both factors zero": (
+        lambda: Forward(
+            lambda s, v: s.o(torch.tanh(s.w(v) + v @ s.a @ s.b)),
+            w=nn.Linear(16, 8), o=nn.Linear(8, 2), a=nn.Parameter(torch.zeros(16, 2)),
+            b=nn.Parameter(torch.zeros(2, 8)),
+        ),
+        "two-zeros",
+    ),
+    "two zero convolutions": (
+        lambda: Forward(
+            lambda s, v: s.o((v.view(32, 1, 16) + s.b(s.a(v.view(32, 1, 16)))).flatten(1)),
+            a=zero(nn.Conv1d(1, 4, 1)), b=zero(nn.Conv1d(4, 1, 1)), o=nn.Linear(16, 2),
+        ),
+        "two-zeros",
+    ),
+    "a gate of zero on a branch that ends at zero": (
+        lambda: Forward(
+            lambda s, v: s.o(v + s.g * s.b(torch.tanh(s.a(v)))),
+            a=nn.Linear(16, 16), b=zero(nn.Linear(16, 16)), g=nn.Parameter(torch.zeros(1)), o=nn.Linear(16, 2),
+        ),
+        "two-zeros",
+    ),
+    "every ReLU dead": (
+        lambda: Forward(
+            lambda s, v: s.b(torch.relu(s.a(v) - 100)), a=nn.Linear(16, 8), b=nn.Linear(8, 2, bias=False)
+        ),
+        "zero-gradients",
+    ),
+    "layer norm of one feature": (
+        lambda: nn.Sequential(nn.Linear(16, 1), nn.LayerNorm(1), nn.Linear(1, 2)), "one-entry-norm",
+    ),
+    "one group for each channel": (
+        lambda: nn.Sequential(nn.Linear(16, 8), nn.GroupNorm(8, 8), nn.Linear(8, 2)), "one-entry-norm",
+    ),
+    "zeroed gains": (
+        lambda: nn.Sequential(
+            nn.Linear(16, 16), zero(nn.LayerNorm(16)), nn.Tanh(), nn.Linear(16, 16), zero(nn.LayerNorm(16)), nn.Tanh(),
+            nn.Linear(16, 2),
+        ),
+        "zero-gains",
+    ),
+    "zeroed gains before ReLU": (
+        lambda: nn.Sequential(
+            nn.Linear(16, 16), zero(nn.BatchNorm1d(16)), nn.ReLU(), nn.Linear(16, 16), zero(nn.BatchNorm1d(16)),
+            nn.ReLU(), nn.Linear(16, 2),
+        ),
+        "zero-gains",
+    ),
+}  # fmt: skip
+
+
+def _no_grad(s, v):
+    with torch.no_grad():
+        h = s.a(v)
+    return s.b(h)
+
+
+@pytest.mark.parametrize("name", SICK)
+def test_a_gradient_that_cannot_train_is_named(name, x):
+    build, code = SICK[name]
+    assert severities(build(), x)[code] == "unhealthy"
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [lambda o, t: 0.0 * o.sum(), lambda o, t: o.clamp(50, 60).mean(), lambda o, t: (o.sum() * 0.0).exp()],
+)
+def test_a_loss_that_depends_on_nothing(loss, x):
+    model = nn.Sequential(nn.Linear(16, 8), nn.Tanh(), nn.Linear(8, 4))
+    result = firstlight.audit(model, x, loss=loss)
+    assert not result.healthy
+    assert {v.code for v in result.verdicts} & {"constant-loss", "zero-gradients"}
+
+
+def test_cross_entropy_with_one_class(x):
+    found = severities(nn.Linear(16, 1), x, targets=torch.zeros(32, dtype=torch.long))
+    assert found["one-unit-softmax"] == "unhealthy"
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda h: h.square().sum(1).sqrt(),
+        lambda h: (h.sum(1) - h.sum(1).detach()).square().sum(0).sqrt(),
+        lambda h: h.abs().pow(0.5).sum(1),
+        lambda h: torch.where(h == 0, torch.zeros_like(h), h / h.abs().sqrt() / h.abs().sqrt()).sum(1),
+    ],
+)
+def test_gradients_that_are_not_finite_with_a_finite_loss(end, x):
+    model = Forward(lambda s, a, b: end(s.l(a) - s.l(b)), l=nn.Linear(16, 4))
+    other = x.flip(0).clone()
+    other[3] = x[3]
+    result = firstlight.audit(model, (x, other), loss=lambda o, t: o.mean())
+    by_hand = torch.autograd.grad(model(x, other).mean(), model.l.weight)[0]
+    assert not torch.isfinite(by_hand).all()
+    assert math.isfinite(result.measurement.meta["loss_value"])
+    found = {v.code: v for v in result.verdicts}
+    assert found["non-finite-gradients"].severity == "unhealthy"
+    assert "the loss is finite" in found["non-finite-gradients"].evidence
+
+
+# ------------------------------------------------------------------ sound, with a note at most
+class ZeroBranch(nn.Module):
+    def __init__(self, end):
+        super().__init__()
+        self.body, self.end = nn.Sequential(nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 16)), end
+
+    def forward(self, v):
+        return v + self.end(self.body(v))
+
+
+class Gate(nn.Module):
+    """A tanh gate that starts closed."""
+
+    def __init__(self):
+        super().__init__()
+        self.f, self.g = nn.Linear(16, 16), zero(nn.Linear(16, 16))
+
+    def forward(self, v):
+        return v + torch.tanh(self.g(v)) * self.f(v)
+
+
+class Coupling(nn.Module):
+    """An affine coupling of a flow whose log-scale starts at zero."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), zero(nn.Linear(32, 16)))
+
+    def forward(self, v):
+        a, b = v.chunk(2, 1)
+        s, t = self.net(a).chunk(2, 1)
+        return torch.cat([b * torch.exp(s) + t, a], 1)
+
+
+class Decay(nn.Module):
+    """A learned decay that starts at zero inside an exponential."""
+
+    def __init__(self):
+        super().__init__()
+        self.dt, self.a, self.o = nn.Linear(16, 16), nn.Parameter(torch.zeros(16)), nn.Linear(16, 16)
+
+    def forward(self, v):
+        return v + self.o(torch.exp(self.a * F.softplus(self.dt(v))) * v)
+
+
+class Adapter(nn.Module):
+    """LoRA beside a frozen layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.base, self.a, self.b = nn.Linear(16, 16), parameter(4, 16), nn.Parameter(torch.zeros(16, 4))
+        self.base.requires_grad_(False)
+
+    def forward(self, v):
+        return torch.tanh(self.base(v) + F.linear(F.linear(v, self.a), self.b))
+
+
+def _ended(end):
+    return nn.Sequential(nn.Linear(16, 16), ZeroBranch(end()), ZeroBranch(end()), nn.Linear(16, 4))
+
+
+SOUND = {
+    "softmax regression from zero": lambda: zero(nn.Linear(16, 4)),
+    "head from zero": lambda: nn.Sequential(nn.Linear(16, 32), nn.ReLU(), zero(nn.Linear(32, 4))),
+    "last layer of a branch": lambda: _ended(lambda: zero(nn.Linear(16, 16))),
+    "gain of a branch's last normaliser": lambda: _ended(lambda: zero(nn.BatchNorm1d(16))),
+    "ReZero": lambda: nn.Sequential(
+        *[Forward(lambda s, v: v + s.g * torch.tanh(s.l(v)), l=nn.Linear(16, 16), g=nn.Parameter(torch.zeros(1)))
+          for _ in range(3)], nn.Linear(16, 4),
+    ),
+    "layer scale of zero": lambda: nn.Sequential(
+        *[Forward(lambda s, v: v + s.g * F.gelu(s.l(v)), l=nn.Linear(16, 16), g=nn.Parameter(torch.zeros(16)))
+          for _ in range(3)], nn.Linear(16, 4),
+    ),
+    "tanh gate": lambda: nn.Sequential(nn.Linear(16, 16), Gate(), Gate(), nn.Linear(16, 4)),
+    "coupling": lambda: nn.Sequential(nn.Linear(16, 16), Coupling(), Coupling(), nn.Linear(16, 4)),
+    "decay": lambda: nn.Sequential(nn.Linear(16, 16), Decay(), Decay(), nn.Linear(16, 4)),
+    "LoRA": lambda: nn.Sequential(Adapter(), Adapter(), nn.Linear(16, 4)),
+    "zero end behind a zero output": lambda: nn.Sequential(
+        nn.Linear(16, 16), ZeroBranch(zero(nn.Linear(16, 16))), ZeroBranch(zero(nn.Linear(16, 16))),
+        zero(nn.Linear(16, 4)),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SOUND)
+def test_a_zero_that_is_meant_is_a_note_at_most(name, x):
+    model = SOUND[name]()
+    targets = torch.arange(32) % 4
+    found = severities(model, x, targets=targets)
+    assert set(found.values()) <= {"healthy", "note"}, found
+    # the second way: it trains
+    optimiser = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], 1e-2)
+    losses = []
+    for _ in range(60):
+        loss = F.cross_entropy(model(x), targets)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.95 * losses[0]
+
+
+def test_gradients_are_those_of_plain_autograd(x):
+    model = nn.Sequential(nn.Linear(16, 8), nn.Tanh(), nn.Linear(8, 4))
+    targets = torch.arange(32) % 4
+    got = probe(model, x, targets=targets).gradients
+    F.cross_entropy(model(x), targets).backward()
+    for name, p in model.named_parameters():
+        # float32 sums over 32 samples
+        assert got[name].log_norm == pytest.approx(math.log(p.grad.norm()), abs=1e-5)
+        assert got[name].state == "finite"
+
+
+def test_gradients_of_parameters_without_a_row(x):
+    model = Forward(
+        lambda s, v: s.l(v) * torch.outer(s.u, s.w).sum(), l=nn.Linear(16, 4), u=parameter(3), w=parameter(5)
+    )
+    got = probe(model, x).gradients
+    assert {name: g.state for name, g in got.items()} == dict.fromkeys(
+        ["u", "w", "l.weight", "l.bias"], "finite"
+    )
+
+
+def test_attention_to_one_key_is_no_fault_of_the_model(x):
+    model = Forward(lambda s, v: s.o(s.a(v.view(32, 1, 16), v.view(32, 1, 16), v.view(32, 1, 16))[0]),
+                    a=nn.MultiheadAttention(16, 2, batch_first=True), o=nn.Linear(16, 2))  # fmt: skip
+    result = firstlight.audit(model, x)
+    assert result.healthy
+    assert "one-unit-softmax" not in {v.code for v in result.verdicts}
+
+
+def test_frozen_and_unused_parameters_are_not_judged(x):
+    model = Forward(
+        lambda s, v: s.b(torch.relu(s.a(v))), a=nn.Linear(16, 8), b=nn.Linear(8, 4), c=nn.Linear(3, 3)
+    )
+    model.a.requires_grad_(False)
+    got = probe(model, x).gradients
+    assert got["a.weight"].state == "frozen"
+    assert got["c.weight"].state == "unused"
+    assert firstlight.audit(model, x).healthy
+
+
+def test_a_parameter_that_feeds_another_output_is_not_cut(x):
+    model = Forward(
+        lambda s, v: (s.b(s.a(v)), s.c(s.a(v))), a=nn.Linear(16, 8), b=nn.Linear(8, 4), c=nn.Linear(8, 3)
+    )
+    measurement = probe(model, x)
+    assert measurement.gradients["c.weight"].state == "absent"
+    assert "cut-gradients" not in {v.code for v in diagnose(measurement)}
+
+
+def test_the_record_keeps_gradients_and_links(x):
+    from firstlight.auditing.record import audit_dict, audit_from_dict
+
+    result = firstlight.audit(nn.Sequential(nn.Linear(16, 8), nn.ReLU(), zero(nn.Linear(8, 2))), x)
+    again, _ = audit_from_dict(audit_dict(result.measurement, result.verdicts))
+    assert repr(again.gradients) == repr(result.measurement.gradients)  # NaN is not equal to itself
+    assert again.links == result.measurement.links
