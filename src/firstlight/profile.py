@@ -50,6 +50,15 @@ COLUMNS: Mapping[str, Column] = _columns(
     Column("n_eff", "effective number of independent entries behind ks_standardised"),
     Column("correlation", "mean cosine between the rows of different samples"),
     Column("correlation_se", "standard error of correlation over pairs of samples and units"),
+    Column("token_correlation", "mean cosine between the tokens of one sample"),
+    Column("token_rank", "effective rank of the tokens of one sample, mean over samples"),
+    Column("attention_max", "largest attention weight of a query, mean over the later half of the queries"),
+    Column("attention_entropy", "entropy of the attention weights over ln(keys): 1 even, 0 one-hot"),
+    Column(
+        "channel_mean_square", "squared mean of a channel over samples and places, mean over channels", "z²"
+    ),
+    Column("channel_var", "variance of a channel over samples and places, mean over channels", "z²"),
+    Column("branch_var", "channel_var of the branch of a residual sum", "z²"),
     Column("effective_rank", "exp of the entropy of the normalised Gram spectrum of the samples"),
     Column(
         "isometry_gap",

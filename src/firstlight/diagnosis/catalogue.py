@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from firstlight.diagnosis.texts._axes import AXES
 from firstlight.diagnosis.texts._gradients import GRADIENTS
 from firstlight.diagnosis.texts._parameters import PARAMETERS
 from firstlight.diagnosis.texts._signals import SIGNALS
@@ -17,6 +18,7 @@ EXPLANATIONS: dict[str, Explanation] = {
     **PARAMETERS,
     **SIGNALS,
     **UNITS,
+    **AXES,
     **STRUCTURE,
     "healthy": Explanation("Healthy start", "", "", "", ""),
 }

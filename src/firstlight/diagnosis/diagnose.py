@@ -6,10 +6,12 @@ import numpy as np
 
 from firstlight.diagnosis.catalogue import verdict
 from firstlight.diagnosis.findings import Findings, factor
+from firstlight.diagnosis.rules._axes import axis_verdicts
 from firstlight.diagnosis.rules._gradients import OPTIMISERS, WARNING, gradient_verdicts
 from firstlight.diagnosis.rules._parameters import parameter_verdicts
 from firstlight.diagnosis.rules._propagation import propagation_verdicts
 from firstlight.diagnosis.rules._seen import not_judged
+from firstlight.diagnosis.rules._sizes import size_verdicts
 from firstlight.diagnosis.rules._structure import structure_verdicts
 from firstlight.diagnosis.rules._units import unit_verdicts
 from firstlight.diagnosis.verdict import Verdict
@@ -63,8 +65,10 @@ def diagnose(measurement: Measurement, *, optimiser: str | None = None) -> tuple
         *parameter_verdicts(findings),
         *gradient_verdicts(findings),
         *propagation_verdicts(findings),
+        *axis_verdicts(findings),
         *unit_verdicts(findings),
         *structure_verdicts(findings),
+        *size_verdicts(findings),
     ]
     verdicts.sort(key=lambda v: _ORDER[v.severity])
     if not any(v.severity in ("unhealthy", "not judged", "warning") for v in verdicts):

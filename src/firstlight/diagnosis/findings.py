@@ -102,7 +102,12 @@ class Findings:
     @cached_property
     def log_gradient_norms(self) -> np.ndarray:
         """Ln ‖∂L/∂z‖ of the weight rows: the norm, not the rms, is what an isometric layer keeps."""
-        return self.weights["log_grad"] + 0.5 * np.log(entries(self.weights))
+        return self.log_norms[self.at("weight")]
+
+    @cached_property
+    def log_norms(self) -> np.ndarray:
+        """Ln ‖∂L/∂z‖ of every row."""
+        return self.profile["log_grad"] + 0.5 * np.log(entries(self.profile))
 
     @cached_property
     def gradient(self) -> Trend | None:

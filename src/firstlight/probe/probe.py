@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from firstlight.errors import AuditError
 from firstlight.probe._covered import coverage_of
 from firstlight.probe._gradients import copies, differentiate, parameter_gradients
+from firstlight.probe._objective import sizes
 from firstlight.probe._rows import links, meta_rows, to_profile
 from firstlight.probe.coverage import Coverage
 from firstlight.probe.graph._site import Origin
@@ -28,6 +29,7 @@ from firstlight.probe.trace._call import Call
 from firstlight.probe.trace._checkpoint import unrolled
 from firstlight.probe.trace._ledger import Ledger
 from firstlight.probe.trace._modules import Modules
+from firstlight.probe.trace._time import measure_time
 from firstlight.probe.trace._tracer import Tracer
 from firstlight.probe.trace.calling import Loss, call, check_batch, named_tensors, unwrap
 from firstlight.probe.trace.guard import Guard, untouched
@@ -113,6 +115,8 @@ def measure(model: nn.Module, batch: Any, protocol: Protocol, *, name: str | Non
             Coverage(blocked="parameters have no data (meta or lazy), so nothing was run"),
         )
     reader = Reader(protocol.budget or Budget())
+    first = [m for m in net.modules() if isinstance(m, nn.MultiheadAttention)]
+    reader.token_axis = 0 if first and not any(m.batch_first for m in first) else 1
     notes: list[str] = []
     with ExitStack() as stack:
         stack.enter_context(_eager())
@@ -124,12 +128,14 @@ def measure(model: nn.Module, batch: Any, protocol: Protocol, *, name: str | Non
         blocked = _DETACHED if value is None else differentiate(ledger, value)
         if value is not None:
             meta["loss_value"] = float(value.detach())
+            meta |= sizes(output, protocol.targets, value)
             if math.isnan(meta["loss_value"]):
                 notes.append("the loss is NaN, so the gradients are")
         if blocked:
             notes.append(blocked)
         # replayed functions may be anybody's: they too run where everything is put back
         theory = add_theory(ledger.sites, ledger.bases)
+        meta["time"] = _times(ledger, protocol.seed)
     gradients = parameter_gradients(ledger)
     meta["copies"] = copies(ledger)
     skipped = [Skipped(path or given, "scripted: its inner calls cannot be followed") for path in refused]
@@ -147,6 +153,19 @@ def measure(model: nn.Module, batch: Any, protocol: Protocol, *, name: str | Non
         gradients,
         links(ledger.sites),
     )
+
+
+def _times(ledger: Ledger, seed: int) -> dict[str, dict[str, Any]]:
+    """What each recurrent layer remembers of its inputs; a layer that cannot run again is left out."""
+    found = {}
+    for layer in ledger.recurrent:
+        try:
+            logs = measure_time(layer, seed)
+        except (RuntimeError, TypeError, ValueError):
+            continue
+        if logs:
+            found[layer.site.name] = {"steps": layer.steps, "logs": logs}
+    return found
 
 
 def _traced(ledger: Ledger, guard: Guard, model: nn.Module, batch: Any, given: str) -> tuple[Any, list[str]]:

@@ -31,14 +31,20 @@ def gradient_verdicts(f: Findings) -> list[Verdict]:
         if new is None:
             continue
         old = found.get(new.code)
-        if old is None or _rank(new) > _rank(old):
+        # the whole depth is told rather than a part of it, where both are as grave
+        whole = old is not None and old is candidates[0]
+        if old is None or (_gravity(new) > _gravity(old) if whole else _rank(new) > _rank(old)):
             found[new.code] = new
     grown = "batch-norm-explosion" in found
     return [v for v in found.values() if not (grown and v.code == "exploding-gradients")]
 
 
+def _gravity(v: Verdict) -> int:
+    return _GRAVITY[v.severity]
+
+
 def _rank(v: Verdict) -> tuple[int, float]:
-    return _GRAVITY[v.severity], v.measured or 0.0
+    return _gravity(v), v.measured or 0.0
 
 
 def judged(f: Findings, change: float, quantity: Quantity) -> tuple[Severity, float, str]:
@@ -116,6 +122,7 @@ def _along(f: Findings, path: Path) -> Verdict | None:
         threshold=line / math.log(10.0),
         unit=f"decades of {path.quantity} along the role",
         layers=path.names[:3],
+        **(_specific(f, trend) if trend is not None and trend.total * change > 0 else {}),
     )
 
 

@@ -196,6 +196,9 @@ def _forward(site: Site, laws: dict[tuple[int, str], Law]) -> None:
     elif site.kind == "residual":
         values["stream_q"], values["branch_q"] = (moments_of(source)[0] for source in site.reads)
         values["q_theory"] = values["stream_q"] + values["branch_q"]
+        branch = site.reads[1]
+        if isinstance(branch, Site):
+            values["branch_var"] = branch.values.get("channel_var", math.nan)
     if "q_theory" in values and values.get("q") is not None and values["q_theory"] > 0:
         values["q_ratio"] = values["q"] / values["q_theory"]
 

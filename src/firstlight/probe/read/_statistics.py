@@ -134,6 +134,19 @@ def keep_rows(sites: list[Site], rows: Rows) -> None:
     squares, means = (t.cpu().double().numpy() for t in (z.square().mean(dim=2), z.mean(dim=2)))
     for i, site in enumerate(sites):
         site.rows, site.row_squares, site.row_means = rows[i], squares[i], means[i]
+    _channels(sites, z)
+
+
+def _channels(sites: list[Site], z: Rows) -> None:
+    """Squared mean and variance of every channel over samples and places, both without bias, mean over channels."""
+    count = z.shape[1]
+    if count < 2 or z.shape[2] == 0 or sites[0].kind not in ("input", "weight", "norm", "residual"):
+        return
+    variance = z.var(dim=1)
+    mean_square = z.mean(dim=1).square() - variance / count
+    both = torch.stack([mean_square.mean(dim=1), variance.mean(dim=1)]).double().tolist()
+    for site, square, spread in zip(sites, *both):
+        site.values |= {"channel_mean_square": max(square, 0.0), "channel_var": spread}
 
 
 def _laws(sites: list[Site], stack: LayerStack | StandardRows) -> dict[int, LayerSample]:

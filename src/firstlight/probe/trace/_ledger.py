@@ -16,6 +16,7 @@ from firstlight.probe.read._whole import carries
 from firstlight.probe.read.reader import Reader
 from firstlight.probe.trace._backward import Backward
 from firstlight.probe.trace._origins import Origins, upstream
+from firstlight.probe.trace._time import Recurrent
 
 # Index of the first tensor that is measured without a row: beyond every row.
 BASES = 1 << 40
@@ -104,6 +105,7 @@ class Ledger:
         self.parameter_names = {id(p): name for name, p in self.parameters.items()}
         self.sites: list[Site] = []
         self.bases: list[Site] = []
+        self.recurrent: list[Recurrent] = []
         self.used: set[str] = set()
         self.leaves: list[Tensor] = []
         self.frames = [Frame("", model, 0, None, None)]

@@ -13,6 +13,7 @@ from firstlight.probe.graph._expression import agrees, follows, from_module
 from firstlight.probe.graph._site import Origin
 from firstlight.probe.read._weight import normaliser
 from firstlight.probe.trace._ledger import Frame, Ledger, tensors_in
+from firstlight.probe.trace._time import recurrent
 
 
 def add_norm(
@@ -92,6 +93,10 @@ class Modules:
         try:
             if not self._recognised(frame, module, output):
                 self.ledger.frames[-1].opaque += frame.opaque
+            inner = [s for s in self.ledger.sites[frame.sites :] if s.kind == "recurrent"]
+            call = recurrent(inner[-1] if inner else None, module, args)
+            if call is not None:
+                self.ledger.recurrent.append(call)
         finally:
             self.paused = False
 

@@ -196,6 +196,8 @@ class Tracer(TorchFunctionMode):
             first, label, kind, call.name, -1, *sources, weighs=kind != "attention"
         )
         site.learned = call.parameters
+        if kind == "attention":
+            self.ledger.reader.attend(site, first, call.args, call.kwargs)
         rest = Origin(ancestors=(site,))
         for tensor in tensors_in(out):
             if tensor is not first and carries(tensor):

@@ -55,6 +55,21 @@ def named_tensors(batch: Any, name: str = "input") -> Iterator[tuple[str, Tensor
             yield from named_tensors(value, f"{name}{i}" if len(batch) > 1 else name)
 
 
+def stored(tensor: Tensor) -> Tensor:
+    """The entries that a tensor of any layout stores, as a plain tensor.
+
+    Examples
+    --------
+    >>> stored(torch.eye(3).to_sparse()).tolist()
+    [1.0, 1.0, 1.0]
+    """
+    if tensor.layout == torch.strided:
+        return tensor
+    return (
+        tensor.detach().coalesce().values() if tensor.layout == torch.sparse_coo else tensor.detach().values()
+    )
+
+
 def check_batch(batch: Any) -> None:
     """Refuse a batch that can only give wrong numbers."""
     tensors = list(named_tensors(batch))
@@ -70,7 +85,7 @@ def check_batch(batch: Any) -> None:
                 "pass a batch with at least one sample"
             )
         if tensor.is_floating_point() and not tensor.is_meta:
-            bad = int((~torch.isfinite(tensor)).sum())
+            bad = int((~torch.isfinite(stored(tensor))).sum())
             if bad:
                 raise AuditError(
                     f"while auditing: input {name!r} of shape {tuple(tensor.shape)} has {bad} NaN or infinite "

@@ -1,0 +1,213 @@
+"""Rules along axes other than depth: time, the tokens of a sample, attention, channels."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from firstlight.diagnosis.catalogue import verdict
+from firstlight.diagnosis.findings import MIXES, Findings, factor, names, number
+from firstlight.diagnosis.trend import Trend, fit
+from firstlight.diagnosis.verdict import Severity, Verdict
+
+DECADE = math.log(10.0)
+# Backwards in time: below float32's rounding of the sum over steps, an early step has no part in ∂L/∂W.
+FORGOTTEN, FADING = math.log(2.0**23), math.log(1e3)
+GROWN, GROWING = math.log(100.0), math.log(10.0)
+# Calls of one layer in a row that make a path through time.
+CALLS = 5
+# 1 − c between the tokens of one sample.
+COLLAPSED, COLLAPSING = 100.0, 10.0
+ONE_HOT, SHARP = 0.9, 0.7
+# Channel mean² over its sum with the variance, and its growth along the stream.
+MEAN_SHARE, MEAN_GROWTH = 0.4, 3.0
+
+
+def axis_verdicts(f: Findings) -> list[Verdict]:
+    """What happens along time, among tokens and in channels."""
+    return [*_time(f), *_tokens(f), *_attention(f), *_channels(f)]
+
+
+# -------------------------------------------------------------------------------------------------------- time
+def _time(f: Findings) -> list[Verdict]:
+    """The gravest of forgetting and of exploding, over all recurrent layers."""
+    paths = [*_fused(f), *_unrolled(f)]
+    found: dict[str, Verdict] = {}
+    for name, trend, steps, calls in paths:
+        new = _through_time(name, trend, steps, calls)
+        if new is None:
+            continue
+        old = found.get(new.code)
+        if old is None or (new.measured or 0.0) > (old.measured or 0.0):
+            found[new.code] = new
+    return list(found.values())
+
+
+def _fused(f: Findings) -> list[tuple[str, Trend, float, bool]]:
+    """Ln ‖∂(v·h_T)/∂x_t‖ against t of every fused layer."""
+    found = []
+    times: dict[str, Any] = dict(f.meta.get("time", {}))
+    for name, each in times.items():
+        logs = np.array([float(v) for v in each["logs"]])
+        # far back the gradient leaves the range of float32: the rate is read where it does not
+        kept = np.isfinite(logs) & (logs > logs[np.isfinite(logs)].max(initial=-math.inf) - 60.0)
+        trend = fit(np.flatnonzero(kept).astype(float), logs[kept])
+        if trend is not None:
+            found.append((name, trend, float(each["steps"]), False))
+    return found
+
+
+def _unrolled(f: Findings) -> list[tuple[str, Trend, float, bool]]:
+    """Ln ‖∂L/∂h_t‖ against t of every layer that is called again on what it gave."""
+    index = f.at("weight", "recurrent")
+    groups: dict[str, list[int]] = {}
+    for row in index.tolist():
+        groups.setdefault(str(f.profile["name"][row]).split("#")[0], []).append(row)
+    logs = f.log_norms
+    found = []
+    for name, rows in groups.items():
+        depth = f.profile["depth"][rows]
+        if len(rows) < CALLS or not (np.diff(depth) > 0).all():
+            continue
+        kept = np.isfinite(logs[rows])
+        trend = fit(np.flatnonzero(kept).astype(float), logs[rows][kept])
+        if trend is not None:
+            found.append((name, trend, float(len(rows)), True))
+    return found
+
+
+def _through_time(name: str, trend: Trend, steps: float, calls: bool) -> Verdict | None:
+    total, error = trend.slope * (steps - 1), trend.se * (steps - 1)
+    if abs(trend.slope) <= 3.0 * trend.se:
+        return None
+    forgets = trend.slope > 0
+    lines = (FADING, FORGOTTEN) if forgets else (GROWING, GROWN)
+    if abs(total) <= lines[0]:
+        return None
+    severity: Severity = "unhealthy" if abs(total) > lines[1] else "warning"
+    rate = math.exp(-trend.slope)
+    what = (
+        f"the gradient at each call of {name}" if calls else f"what the last output of {name} tells of a step"
+    )
+    evidence = (
+        f"Backwards in time {what} changes by a factor {number(rate)} ± {number(rate * trend.se, 2)} a step, "
+        f"{factor(-total)} over {steps:.0f} steps."
+    )
+    return verdict(
+        "vanishing-through-time" if forgets else "exploding-through-time",
+        severity,
+        evidence,
+        measured=abs(total) / DECADE,
+        uncertainty=error / DECADE,
+        threshold=lines[1 if severity == "unhealthy" else 0] / DECADE,
+        layers=(name,),
+    )
+
+
+# ------------------------------------------------------------------------------------------------------ tokens
+def _tokens(f: Findings) -> list[Verdict]:
+    """Tokens of one sample that become alike on the way."""
+    c = f.profile["token_correlation"]
+    begin = np.flatnonzero(
+        np.isfinite(c) & np.isin(f.profile["kind"].astype(str), ("input", "embedding", *MIXES))
+    )
+    index = f.at("weight", "norm", "residual", "recurrent")
+    index = index[np.isfinite(c[index])]
+    if len(index) < 4 or not len(begin):
+        return []
+    start = float(c[begin[0]])
+    tail = index[-max(len(index) // 10, 1) :]
+    end = float(np.median(c[tail]))
+    left, before = max(1.0 - end, 1e-9), 1.0 - start
+    shrink = before / left
+    if shrink < COLLAPSING or end < 0.95:
+        return []
+    severity: Severity = "unhealthy" if shrink > COLLAPSED and left < 0.01 else "warning"
+    rank = f.profile["token_rank"]
+    evidence = (
+        f"The mean cosine between the tokens of one sample rises from {start:.3f} to {end:.5f}: what tells them apart "
+        f"(1 − c) shrinks by a factor {number(shrink)}. Their effective rank ends at "
+        f"{number(float(np.median(rank[tail])))}."
+    )
+    return [
+        verdict(
+            "token-collapse",
+            severity,
+            evidence,
+            measured=math.log10(shrink),
+            threshold=math.log10(COLLAPSED if severity == "unhealthy" else COLLAPSING),
+            layers=names(f.profile, np.isin(np.arange(len(c)), index), c, 3),
+        )
+    ]
+
+
+def _attention(f: Findings) -> list[Verdict]:
+    """Attention that has picked one key before it learnt anything."""
+    rows = f.profile.select("attention")
+    sharpest = rows["attention_max"]
+    known = np.isfinite(sharpest)
+    bad = known & (sharpest > SHARP)
+    if not bad.any():
+        return []
+    worst = float(sharpest[bad].max())
+    # a few sharp layers are what training makes, all of them what a start gives
+    grave = int((sharpest[known] > ONE_HOT).sum()) * 2 >= int(known.sum())
+    at = int(np.argmax(np.where(bad, sharpest, -np.inf)))
+    evidence = (
+        f"In {int(bad.sum())} of {int(known.sum())} attention layers the largest weight of a query exceeds {SHARP:.0%} "
+        f"on average; the sharpest, {rows['name'][at]}, has {worst:.1%} and an entropy of "
+        f"{number(float(rows['attention_entropy'][at]))} of its largest value."
+    )
+    return [
+        verdict(
+            "one-hot-attention",
+            "unhealthy" if grave else "warning",
+            evidence,
+            measured=worst,
+            threshold=ONE_HOT if grave else SHARP,
+            layers=names(rows, bad, sharpest),
+        )
+    ]
+
+
+# ---------------------------------------------------------------------------------------------------- channels
+def _channels(f: Findings) -> list[Verdict]:
+    """Streams in which the channels' means outgrow their deviations, with no normaliser to take them out."""
+    if f.normalised:
+        return []
+    worst: tuple[float, np.ndarray] | None = None
+    for chain in f.streams:
+        square, spread = (f.profile[n][chain] for n in ("channel_mean_square", "channel_var"))
+        if len(chain) < 4 or not np.isfinite(square).all() or square[0] <= 0:
+            continue
+        share = float(square[-1] / (square[-1] + spread[-1]))
+        if (
+            share > MEAN_SHARE
+            and square[-1] > MEAN_GROWTH * square[0]
+            and (worst is None or share > worst[0])
+        ):
+            worst = (share, chain)
+    if worst is None:
+        return []
+    share, chain = worst
+    square, spread = (f.profile[n][chain] for n in ("channel_mean_square", "channel_var"))
+    branch = f.profile["branch_var"][chain]
+    told = (
+        f", branches deviate by {number(float(branch[-1]))} (variance)" if math.isfinite(branch[-1]) else ""
+    )
+    evidence = (
+        f"Along {len(chain)} residual sums the channels' squared mean grows from {number(float(square[0]))} to "
+        f"{number(float(square[-1]))}, beside a variance of {number(float(spread[-1]))}{told}."
+    )
+    return [
+        verdict(
+            "channel-means",
+            "warning",
+            evidence,
+            measured=share,
+            threshold=MEAN_SHARE,
+            layers=names(f.rows(chain), np.ones(len(chain), bool), square, 3),
+        )
+    ]

@@ -1,0 +1,160 @@
+"""Rules about absolute sizes: the first loss, targets, logits, embeddings, and the range of number formats."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from firstlight.diagnosis.catalogue import verdict
+from firstlight.diagnosis.findings import MIXES, Findings, names, number
+from firstlight.diagnosis.verdict import Severity, Verdict
+
+# First loss over that of a guess. Logits of deviation s cost about s²/2 nats, a regression as many variances as its
+# outputs and targets lie apart.
+CLASSES = (3.0, 10.0)
+REALS = (10.0, 1e3)
+# Deviation of the logits over classes from which a softmax is nearly one-hot.
+LOGITS = (5.0, 15.0)
+TARGETS = (30.0, 1e3)
+# Root mean square of an embedding that is read without a normaliser.
+EMBEDDING = (1e-3, 10.0)
+# The largest number of float16, and the smallest.
+HALF, HALF_SMALLEST = 65504.0, math.log(2.0**-24)
+
+
+def size_verdicts(f: Findings) -> list[Verdict]:
+    """What can be said of sizes alone."""
+    loss = _first_loss(f)
+    return [*loss, *([] if loss else [*_targets(f), *_logits(f)]), *_embeddings(f), *_range(f)]
+
+
+def _fact(f: Findings, name: str) -> float:
+    value: Any = f.meta.get(name)
+    return float(value) if isinstance(value, (int, float)) else math.nan
+
+
+def _graded(value: float, lines: tuple[float, float]) -> tuple[Severity, float] | None:
+    if not value > lines[0]:
+        return None
+    return ("unhealthy", lines[1]) if value > lines[1] else ("warning", lines[0])
+
+
+def _first_loss(f: Findings) -> list[Verdict]:
+    loss, guess = _fact(f, "loss_mean"), _fact(f, "guess")
+    if not loss > 0 or not guess > 0:
+        return []
+    kind = str(f.meta.get("loss_kind", ""))
+    classes = "entropy" in kind
+    graded = _graded(loss / guess, CLASSES if classes else REALS)
+    if graded is None:
+        return []
+    severity, line = graded
+    evidence = f"The first loss ({kind}) is {number(loss)}; the best constant output has {number(guess)}."
+    target, output = _fact(f, "target_rms"), _fact(f, "output_rms")
+    if math.isfinite(target):
+        evidence += f" Targets have root mean square {number(target)}, outputs {number(output)}."
+    spread = _fact(f, "logit_std")
+    if math.isfinite(spread):
+        evidence += f" Logits deviate by {number(spread)} over the classes."
+    cause = {}
+    if target > output:
+        cause = {
+            "cause": "the targets were not standardised: the output must first grow to their size and mean",
+            "remedy": "subtract the targets' mean and divide by their deviation, or start the last bias at the mean",
+        }
+    last = names(f.profile, f.readout & (f.profile["kind"] == "weight"))
+    return [
+        verdict(
+            "first-loss",
+            severity,
+            evidence,
+            measured=loss / guess,
+            threshold=line,
+            layers=last[-3:],
+            **cause,
+        )
+    ]
+
+
+def _targets(f: Findings) -> list[Verdict]:
+    size = _fact(f, "target_rms")
+    graded = _graded(size, TARGETS)
+    if graded is None:
+        return []
+    severity, line = graded
+    output = _fact(f, "output_rms")
+    if output > size / 10:
+        return []  # the model is scaled to its targets
+    evidence = f"The targets have root mean square {number(size)}, the outputs {number(output)}."
+    return [verdict("target-scale", severity, evidence, measured=size, threshold=line)]
+
+
+def _logits(f: Findings) -> list[Verdict]:
+    size = _fact(f, "logit_std")
+    graded = _graded(size, LOGITS)
+    if graded is None:
+        return []
+    severity, line = graded
+    evidence = f"The outputs deviate by {number(size)} over the classes of one sample."
+    return [verdict("logit-scale", severity, evidence, measured=size, threshold=line)]
+
+
+def _embeddings(f: Findings) -> list[Verdict]:
+    """Embeddings off order one that a layer reads with no normaliser in between."""
+    bad = []
+    for i in f.at("embedding").tolist():
+        size = math.sqrt(max(float(f.profile["q"][i]), 0.0))
+        readers = f.next_rows(i, "norm", *MIXES)
+        plain = [r for r in readers if f.kinds[r] != "norm"]
+        if plain and math.isfinite(size) and size > 0 and not EMBEDDING[0] <= size <= EMBEDDING[1]:
+            bad.append((i, size))
+    if not bad:
+        return []
+    worst, size = max(bad, key=lambda pair: abs(math.log(pair[1])))
+    evidence = (
+        f"The entries of {f.profile['name'][worst]} have root mean square {number(size)}, and "
+        "a layer reads them without a normaliser."
+    )
+    return [
+        verdict(
+            "embedding-scale",
+            "warning",
+            evidence,
+            measured=size,
+            threshold=EMBEDDING[0] if size < 1 else EMBEDDING[1],
+            layers=tuple(str(f.profile["name"][i]) for i, _ in bad[:12]),
+        )
+    ]
+
+
+def _range(f: Findings) -> list[Verdict]:
+    """Entries beyond the range of float16, and gradients below it where the model is in float16."""
+    rows = f.profile
+    half = str(f.meta.get("dtype", "")) == "float16"
+    inner = rows["kind"] != "input"
+    large = np.isfinite(rows["absmax"]) & (rows["absmax"] > HALF) & inner
+    small = np.isfinite(rows["log_grad"]) & (rows["log_grad"] < HALF_SMALLEST) & inner & half
+    if not large.any() and not small.any():
+        return []
+    parts = []
+    if large.any():
+        parts.append(
+            f"{int(large.sum())} of {len(rows)} rows have entries beyond 65504, the largest number of float16 "
+            f"(largest {number(float(rows['absmax'][large].max()))})"
+        )
+    if small.any():
+        parts.append(
+            f"at {int(small.sum())} rows the gradients' root mean square is below 6×10⁻⁸, the smallest of float16"
+        )
+    return [
+        verdict(
+            "number-range",
+            "warning" if half else "note",
+            "; ".join(parts)[0].upper() + "; ".join(parts)[1:] + ".",
+            measured=float((large | small).sum()),
+            threshold=0.0,
+            layers=names(rows, large | small),
+        )
+    ]

@@ -1,0 +1,102 @@
+"""The sizes a loss meets at the start: outputs, targets, the first loss, and the loss of a guess."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from firstlight.probe.trace.calling import primary_output
+
+# A loss is recognised by its value, to this relative error.
+SAME = 1e-3
+
+
+def sizes(output: Any, targets: Any, value: Tensor) -> dict[str, Any]:
+    """What can be said of the first loss where there are targets; empty where there are none.
+
+    ``loss_kind`` names the loss that gives the value, ``loss_mean`` its mean over entries, ``guess`` the same for
+    the best constant output (ln C for C classes), ``logit_std`` the deviation of the outputs over classes, and
+    ``target_rms`` and ``output_rms`` the sizes of real targets and of the output.
+    """
+    main = primary_output(output)
+    if main is None or not isinstance(targets, Tensor) or not main.numel() or not targets.numel():
+        return {}
+    o, t, loss = main.detach().double(), targets.detach().to(main.device), float(value.detach())
+    if not torch.isfinite(o).all():
+        return {}
+    if not t.is_floating_point():
+        return _classes(o, t, loss)
+    return _reals(o, t.double(), loss) if t.numel() == o.numel() else {}
+
+
+def _classes(o: Tensor, t: Tensor, loss: float) -> dict[str, Any]:
+    """Logits over classes and integer targets."""
+    if o.dim() != t.dim() + 1 or t.dtype == torch.bool:
+        return {}
+    axis = -1 if o.shape[:-1] == t.shape else 1
+    logits = o.movedim(axis, -1).reshape(-1, o.shape[axis])
+    if logits.shape[1] < 2:
+        return {}
+    labels = t.reshape(-1).long()
+    kept = (labels >= 0) & (labels < logits.shape[1])
+    found: dict[str, Any] = {"logit_std": float(logits.std(dim=1, correction=0).mean())}
+    if kept.any():
+        kind = _recognised(
+            loss, {"cross-entropy": F.cross_entropy(logits[kept], labels[kept], reduction="none")}
+        )
+        if kind:
+            mean = F.cross_entropy(logits[kept], labels[kept])
+            found |= {"loss_kind": kind, "guess": math.log(logits.shape[1]), "loss_mean": float(mean)}
+    return found
+
+
+def _reals(o: Tensor, t: Tensor, loss: float) -> dict[str, Any]:
+    """Real outputs and targets: squared, absolute and smooth errors, and logits of probabilities."""
+    flat = t.reshape(len(t), -1) if t.dim() else t.reshape(1, 1)
+    o, t = o.reshape(flat.shape), flat
+    rest, far = o - t, t - t.mean(dim=0)
+    near = t - t.median(dim=0).values
+    found: dict[str, Any] = {
+        "target_rms": float(t.square().mean().sqrt()),
+        "output_rms": float(o.square().mean().sqrt()),
+    }
+    losses = {
+        "squared error": (rest.square(), far.square()),
+        "absolute error": (rest.abs(), near.abs()),
+        "smooth absolute error": (
+            F.smooth_l1_loss(o, t, reduction="none"),
+            F.smooth_l1_loss(near, 0 * near, reduction="none"),
+        ),
+    }
+    if bool(((t >= 0) & (t <= 1)).all()):
+        share = t.mean(dim=0).clamp(1e-6, 1 - 1e-6).expand_as(t)
+        losses["binary cross-entropy"] = (
+            F.binary_cross_entropy_with_logits(o, t, reduction="none"),
+            F.binary_cross_entropy(share, t, reduction="none"),
+        )
+    kind = _recognised(loss, {name: each for name, (each, _) in losses.items()})
+    if kind:
+        found |= {
+            "loss_kind": kind,
+            "guess": float(losses[kind][1].mean()),
+            "loss_mean": float(losses[kind][0].mean()),
+        }
+    return found
+
+
+def _smooth(rest: Tensor) -> Tensor:
+    return F.smooth_l1_loss(rest, torch.zeros_like(rest), reduction="none")
+
+
+def _recognised(loss: float, losses: dict[str, Tensor]) -> str:
+    """The name of the loss whose mean or sum is the value."""
+    for name, each in losses.items():
+        mean, total = float(each.mean()), float(each.sum())
+        by_sample = total / max(len(each), 1)
+        if any(math.isclose(loss, v, rel_tol=SAME) for v in (mean, total, by_sample, mean / 2)):
+            return name
+    return ""
