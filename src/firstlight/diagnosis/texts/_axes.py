@@ -57,8 +57,8 @@ AXES: dict[str, Explanation] = {
     ),
     "first-loss": Explanation(
         "The first loss is far above that of a guess",
-        "a sound start knows nothing and says so: its loss is near ln C for C classes, near the targets' variance for a "
-        "regression; a loss of ten guesses is confidence without knowledge, and the first steps go into undoing it",
+        "a sound start knows nothing and says so: its loss is near ln C for C classes, near the targets' variance for "
+        "a regression; a loss of ten guesses is confidence without knowledge, and the first steps go into undoing it",
         "a last layer on too large a scale",
         "scale the last layer down, or start it at zero",
         "Karpathy, A Recipe for Training Neural Networks, 2019",
