@@ -18,10 +18,23 @@ from firstlight.fixing.remedies.scales import centred, critical, measured_slope,
 from firstlight.fixing.remedies.sites import sites
 from firstlight.profile import Profile
 
-FAULTS = frozenset({"non-finite-weights", "cloned-units", "constant-weights", "zero-weights"})
+FAULTS = frozenset({"non-finite-weights", "cloned-units", "constant-weights", "zero-weights", "two-zeros"})
 # what the model's user changes, not its weights: inputs, code, coverage
 OUTSIDE = frozenset(
-    {"healthy", "input-scale", "never-initialised", "not-judged", "same-inputs", "unused-parameters"}
+    {
+        "constant-loss",
+        "cut-gradients",
+        "healthy",
+        "input-scale",
+        "never-initialised",
+        "not-judged",
+        "one-entry-norm",
+        "one-unit-softmax",
+        "same-inputs",
+        "step-function",
+        "target-scale",
+        "unused-parameters",
+    }
 )
 SIGNALS = frozenset(EXPLANATIONS) - FAULTS - OUTSIDE
 
