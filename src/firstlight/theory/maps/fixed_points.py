@@ -11,6 +11,8 @@ import numpy as np
 import torch
 
 from firstlight.errors import DomainError
+from firstlight.theory.maps._basins import basins
+from firstlight.theory.maps._scan import scan
 from firstlight.theory.maps.dual_map import DualMap
 from firstlight.theory.maps.layer import LayerMap
 
@@ -19,9 +21,6 @@ Convergence = Literal["exponential", "power law", "none"]
 
 _RANGE = (1e-12, 1e12)
 _PER_DECADE = 40
-# Where |log V(q)/q| is below this at one end of a step it may reach zero inside; such steps are cut in so many.
-_CLOSE, _FINER = 0.05, 4
-_HALVINGS = 30
 # A slope this close to 1 is not told from 1 by quadrature of relative accuracy 1e-13.
 _MARGIN = 1e-9
 
@@ -39,9 +38,10 @@ class FixedPoint:
     chi
         χ₁ at q: gradients of stationary signals grow by it (squared) per layer.
     stability
-        ``"stable"`` if |V'| < 1, ``"marginal"`` if |V'| = 1 to 1e-9.
+        ``"stable"`` if |V'| < 1, ``"marginal"`` if |V'| = 1 to 1e-9 or log V(q)/q only touches zero.
     basin
-        Interval of starting variances around q that iterate to it; empty, (q, q), if unstable.
+        Interval of starting variances around q that iterate to it; empty, (q, q), if unstable. A point that holds
+        from one side only (marginal, where log V(q)/q touches zero) is an end of its basin.
     depth_scale
         ξ_q = −1/log|V'| layers: infinite at a marginal point, NaN at an unstable one.
     """
@@ -100,8 +100,9 @@ def variance_fixed_points(
     """All fixed points of V in an interval, and q = 0 if it is one.
 
     log V(q)/q is scanned on a logarithmic grid to which the points where it turns near zero are added, so that two
-    fixed points of any distance part; every change of sign is refined to full precision. Basins come from
-    iterating the map.
+    fixed points between two grid points part; every change of sign is refined until V(q) = q holds to 1e-8 at
+    least (1e-13 where V is exact). A turn that touches zero to 1e-12 is one marginal fixed point, also where there
+    are two less than about 1e-6 of their variance apart. Basins come from iterating the map.
 
     Parameters
     ----------
@@ -118,6 +119,11 @@ def variance_fixed_points(
         In increasing order; empty when there is none. A map with V(q) = q for all q (ReLU at σ_w² = 2) gives
         only q = 0, marginal: ``is_scale_invariant`` tells.
 
+    Raises
+    ------
+    DomainError
+        An interval that is not 0 < low < high, or a second moment that is too rough for V(q) = q to 1e-8.
+
     Examples
     --------
     >>> from firstlight.theory import LayerMap, variance_fixed_points
@@ -127,170 +133,37 @@ def variance_fixed_points(
     low, high = within
     if not 0 < low < high or per_decade < 2:
         raise DomainError(f"while looking for fixed points: expected 0 < low < high, got {within}")
-    grid = np.geomspace(low, high, max(3, round(per_decade * math.log10(high / low)) + 1))
-    values = _finite_variance(layer, grid)
-    points: list[float] = []
-    if float(layer.variance(0.0)) == 0.0 if layer.norm is None else False:
-        points.append(0.0)
-    if not is_scale_invariant(layer):
-        fine = _with_turns(layer, grid, values)
-        excess = np.log(np.maximum(_finite_variance(layer, fine), 1e-320) / fine)
-        sign = np.sign(np.where(np.abs(excess) < 1e-14, 0.0, excess))
-        cross = np.nonzero(sign[:-1] * sign[1:] < 0)[0]
-        points += _refine(layer, fine[cross], fine[cross + 1])
-        points += [float(fine[i]) for i in np.nonzero(sign == 0)[0] if _isolated(sign, int(i))]
-    points = sorted(set(points))
-    if not points:
-        return ()
-    _, slopes, chis = (v.tolist() for v in layer.moments(torch.tensor(points, dtype=torch.float64)))
-    basins = _basins(points, slopes, grid, values)
-    return tuple(
-        FixedPoint(q, slope, chi, _stability(slope), basin, _scale(slope))
-        for q, slope, chi, basin in zip(points, slopes, chis, basins)
-    )
+    zero = layer.norm is None and float(layer.variance(0.0)) == 0.0
+    if is_scale_invariant(layer):
+        return _of_a_line(layer) if zero else ()
+    nodes = scan(layer, low, high, per_decade)
+    points = [math.exp(nodes.t[i]) for i in nodes.zeros]
+    found = layer.moments(torch.tensor([*points, *([0.0] if zero else [])], dtype=torch.float64))
+    slopes, chis = found[1].tolist(), found[2].tolist()
+    kinds = ["marginal" if i in nodes.touched else _stability(slope) for i, slope in zip(nodes.zeros, slopes)]
+    around, own = basins(nodes, [kind != "unstable" for kind in kinds], zero=zero)
+    result = [
+        FixedPoint(q, slope, chi, kind, basin, math.inf if kind == "marginal" else _scale(slope))
+        for q, slope, chi, kind, basin in zip(points, slopes, chis, kinds, around)
+    ]
+    if zero:
+        result.insert(
+            0, FixedPoint(0.0, slopes[-1], chis[-1], _stability(slopes[-1]), own, _scale(slopes[-1]))
+        )
+    return tuple(result)
 
 
-def _with_turns(layer: LayerMap, grid: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """The grid, finer where log V(q)/q is small, and with the points where it turns: it may cross zero twice there.
-
-    Between two neighbours of this grid it is monotone, for V is analytic in log q in a strip of width π/2.
-    """
-    with np.errstate(divide="ignore", invalid="ignore"):
-        excess = np.abs(np.log(np.maximum(values, 1e-320) / grid))
-    close = np.nonzero(np.minimum(excess[:-1], excess[1:]) < _CLOSE)[0]
-    inside = np.arange(1, _FINER) / _FINER
-    logs = np.log(grid)
-    extra = logs[close, None] + (logs[close + 1] - logs[close])[:, None] * inside
-    t = np.unique(np.concatenate([logs, extra.reshape(-1)]))
-    near = np.zeros(len(t), bool)
-    for i in close:
-        near |= (t >= logs[i]) & (t <= logs[i + 1])
-
-    def turn(t: np.ndarray) -> np.ndarray:
-        q = np.exp(t)
-        v, slope = _finite(layer, q)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return slope * q / v - 1
-
-    slopes = np.full(len(t), math.nan)
-    slopes[near] = turn(t[near]) if near.any() else 0.0
-    with np.errstate(invalid="ignore"):
-        at = np.nonzero((slopes[:-1] * slopes[1:] < 0) & near[:-1] & near[1:])[0]
-    a, b, fa = t[at], t[at + 1], slopes[at]
-    for _ in range(_HALVINGS if len(at) else 0):
-        m = (a + b) / 2
-        fm = turn(m)
-        same = fm * fa > 0
-        a, b = np.where(same, m, a), np.where(same, b, m)
-    return np.unique(np.concatenate([grid, np.exp(np.concatenate([extra.reshape(-1), (a + b) / 2]))]))
-
-
-def _isolated(sign: np.ndarray, i: int) -> bool:
-    return bool(0 < i < len(sign) - 1 and sign[i - 1] != 0 and sign[i + 1] != 0)
+def _of_a_line(layer: LayerMap) -> tuple[FixedPoint, ...]:
+    """The point 0 of a map with V(q) = slope·q: every variance tends to it, or none does."""
+    _, slope, chi = (float(v) for v in layer.moments(0.0))
+    kind = _stability(slope)
+    return (FixedPoint(0.0, slope, chi, kind, (0.0, math.inf if kind == "stable" else 0.0), _scale(slope)),)
 
 
 def is_scale_invariant(layer: LayerMap) -> bool:
     """Whether V(q) is proportional to q: then each variance is kept (slope 1), or none but zero."""
     plain = layer.sigma_b2 == 0 or layer.branch == 0
     return layer.norm is None and plain and (layer.phi.degree == 1 or layer.branch * layer.sigma_w2 == 0)
-
-
-def _finite_variance(layer: LayerMap, q: np.ndarray) -> np.ndarray:
-    """V on a grid, infinite where a moment diverges or overflows."""
-    try:
-        return layer.variance(torch.from_numpy(q)).numpy()
-    except DomainError:
-        if len(q) == 1:
-            return np.array([math.inf])
-        half = len(q) // 2
-        return np.concatenate([_finite_variance(layer, q[:half]), _finite_variance(layer, q[half:])])
-
-
-def _finite(layer: LayerMap, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """V and V' on a grid; infinite and NaN where a moment diverges or overflows."""
-    try:
-        v, slope, _ = layer.moments(torch.from_numpy(q))
-        return v.numpy(), slope.numpy()
-    except DomainError:
-        if len(q) == 1:
-            return np.array([math.inf]), np.array([math.nan])
-        half = len(q) // 2
-        parts = _finite(layer, q[:half]), _finite(layer, q[half:])
-        return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
-
-
-def _refine(layer: LayerMap, low: np.ndarray, high: np.ndarray) -> list[float]:
-    """Roots of log V(q)/q in brackets, all at once: bisection steps with a secant candidate (ITP-free)."""
-    if len(low) == 0:
-        return []
-    a, b = np.log(low), np.log(high)
-    f = lambda t: np.log(_finite_variance(layer, np.exp(t))) - t  # noqa: E731
-    fa, fb = f(a), f(b)
-    for _ in range(60):
-        with np.errstate(invalid="ignore", divide="ignore"):
-            t = (a * fb - b * fa) / (fb - fa)
-        bad = ~np.isfinite(t) | (t <= np.minimum(a, b)) | (t >= np.maximum(a, b))
-        t = np.where(bad, (a + b) / 2, t)
-        ft = f(t)
-        same = np.sign(ft) == np.sign(fb)
-        # Illinois: halve the value at the end that stayed, so that it moves next time.
-        a, fa = np.where(same, a, b), np.where(same, fa * 0.5, fb)
-        b, fb = t, ft
-        if np.all(
-            (np.abs(ft) < 2e-16 * np.maximum(1, np.abs(t)))
-            | (np.abs(b - a) < 4e-16 * np.maximum(1, np.abs(t)))
-        ):
-            break
-    return [float(v) for v in np.exp(b)]
-
-
-def _basins(
-    points: list[float], slopes: list[float], grid: np.ndarray, values: np.ndarray
-) -> list[tuple[float, float]]:
-    """The interval around each attracting point whose grid values iterate to it."""
-    log_grid = np.log(grid)
-    with np.errstate(divide="ignore"):
-        log_values = np.log(np.maximum(values, 1e-320))
-    t = np.minimum(log_values, 1e3)
-    for _ in range(22):
-        # The map composed with itself: 2²² layers in 22 steps.
-        left = -1e3 if 0 in points else t[0]
-        t = np.interp(t, log_grid, t, left=left, right=1e3 if t[-1] > log_grid[-1] else t[-1])
-    targets = np.array([math.log(q) if q > 0 else -1e3 for q in points])
-    attracting = [abs(s) < 1 + _MARGIN for s in slopes]
-    label = np.full(len(grid), -1)
-    step = log_grid[1] - log_grid[0]
-    for i, target in enumerate(targets):
-        if attracting[i]:
-            # At a marginal zero the variance falls as 1/l only.
-            zero = -4.0 if abs(abs(slopes[i]) - 1) < 1e-6 else log_grid[0] + 1e-9
-            label[(t < zero) if target == -1e3 else (np.abs(t - target) < 2 * step)] = i
-    basins = []
-    for i, q in enumerate(points):
-        if not attracting[i]:
-            basins.append((q, q))
-            continue
-        at = int(np.searchsorted(grid, q))
-        lo = hi = min(at, len(grid) - 1)
-        if q == 0:
-            own = np.nonzero(label != i)[0]
-            end = grid[own[0]] if len(own) else math.inf
-            basins.append((0.0, _edge(float(end), points) if math.isfinite(end) else end))
-            continue
-        while lo > 0 and label[lo - 1] == i:
-            lo -= 1
-        while hi < len(grid) - 1 and label[hi + 1] == i:
-            hi += 1
-        low = 0.0 if lo == 0 else _edge(float(grid[lo]), points)
-        high = math.inf if hi == len(grid) - 1 else _edge(float(grid[hi]), points)
-        basins.append((min(low, q), max(high, q)))
-    return basins
-
-
-def _edge(q: float, points: list[float]) -> float:
-    """The end of a basin is an unstable point when one is within two grid steps."""
-    near = [p for p in points if p > 0 and q > 0 and abs(math.log(p / q)) < 2.5 * math.log(10) / _PER_DECADE]
-    return min(near, key=lambda p: abs(math.log(p / q))) if near else q
 
 
 def correlation_fixed_points(layer: LayerMap, q: float | int) -> tuple[CorrelationPoint, ...]:
