@@ -139,3 +139,35 @@ def test_tanhshrink_near_zero():
         assert float(activations.dual(phi, q, q, 0.0)) == pytest.approx(0.0, abs=1e-12 * q**3)
     z = torch.tensor([0.2499, 0.2501], dtype=torch.float64)
     torch.testing.assert_close(phi(z), z - torch.tanh(z), rtol=1e-14, atol=0)
+
+
+JUMPY = {
+    "step": "step",
+    "sign": "sign",
+    "hardshrink": "hardshrink(0.5)",
+    "threshold": "threshold(0.1, 2)",
+    "quantised tanh": lambda x: torch.round(4 * torch.tanh(x)) / 4,
+    "steps on a slope": lambda x: torch.floor(2 * x).clamp(-3, 3) + x.sin(),
+    "shifted step": lambda x: (x > 0.7).double(),
+}
+
+
+@pytest.mark.parametrize("name", JUMPY)
+@pytest.mark.parametrize("c", [-0.7, 0.0, 0.3, 0.9, 0.99])
+def test_covariance_slope_is_the_slope_of_the_dual_with_jumps(name, c):
+    phi = activations.get(JUMPY[name])
+    q1, q2, h = 1.3, 0.8, 1e-3 * (1 - abs(c))
+    root = math.sqrt(q1 * q2)
+    at = torch.tensor([c - 2 * h, c - h, c + h, c + 2 * h], dtype=torch.float64)
+    far, near, up, top = activations.dual(phi, q1, q2, at, closed=False).tolist()
+    expected = (8 * (up - near) - (top - far)) / (12 * h * root)
+    # the differences err by h⁴ of the fifth derivative, h below 1e-3 of the distance to 1
+    found = float(activations.covariance_slope(phi, q1, q2, c))
+    assert found == pytest.approx(expected, rel=1e-8, abs=1e-9)
+
+
+def test_two_jumps_at_the_same_place_part_equal_inputs_at_an_infinite_rate():
+    assert math.isinf(float(activations.covariance_slope(activations.get("step"), 1.0, 1.0, 1.0)))
+    # with other variances a jump away from zero is not reached by both at once
+    phi = activations.get(lambda x: (x > 0.7).double())
+    assert float(activations.covariance_slope(phi, 1.0, 2.0, 1.0)) == 0.0

@@ -60,3 +60,18 @@ def test_predict_takes_a_batch(capsys):
     profile = Profile.from_json(capsys.readouterr().out)
     assert profile["chi"][1] == pytest.approx(8 / 7)
     assert main(["predict", "--batch", "8"]) == 2
+
+
+def test_the_heading_names_the_norm_and_reads_the_phase_from_the_growth(capsys):
+    def heading(text):
+        assert main(f"predict --depth 20 {text}".split()) == 0
+        return capsys.readouterr().out.splitlines()[0]
+
+    found = heading("--activation relu --norm batch --batch 8")
+    assert found == "norm batch over 8 samples: q* = 0.5 (ξ_q = 0 layers), χ₁ = 1.78819: gradients explode"
+    assert heading("--activation relu --norm batch").startswith(
+        "norm batch over infinitely many samples: q* = 0.5"
+    )
+    assert heading("--activation relu --norm layer").endswith("χ₁ = 1: critical")
+    assert "multiplies squared gradients by" in heading("--activation relu --norm batch --skip 1")
+    assert heading("--activation relu --sigma-w 1e14").endswith("by 5e27; χ₁ = 5e27: scale-invariant")

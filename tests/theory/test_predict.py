@@ -255,3 +255,18 @@ def test_batch_norm_grows_by_the_rate_of_yang_et_al():
 def test_batches_theory_cannot_follow_are_refused(kw, batch, match):
     with pytest.raises(DomainError, match=match):
         firstlight.predict(RandomNetwork(depth=3, width=8, **kw), batch=batch)
+
+
+def test_the_stationary_growth_of_batch_norm_is_that_of_its_rows():
+    net = RandomNetwork(depth=30, width=100, activation="relu", sigma_w=1.2, norm="batch")
+    meta = firstlight.predict(net, batch=8).meta
+    assert round(meta["chi_star"], 3) == 1.788
+    assert meta["chi_star"] == pytest.approx(batchnorm.gradient_rate("relu", 8))
+    assert {point["chi"] for point in meta["fixed_points"]} == {meta["chi_star"]}
+    assert firstlight.predict(net).meta["chi_star"] == pytest.approx(math.pi / (math.pi - 1))
+    for change in ({"skip": 0.8}, {"skip": 0.5, "dropout": 0.3, "sigma_b": 0.4}, {"sigma_b": 1.0}):
+        profile = firstlight.predict(net.with_(**change, depth=60), batch=8)
+        assert profile.meta["chi_star"] == pytest.approx(float(profile["chi"][-1]), rel=1e-6)
+    odd = net.with_(activation="sin", norm="batch-uncentred", skip=0.5, sigma_b=0.3, depth=60)
+    profile = firstlight.predict(odd, batch=8)
+    assert profile.meta["chi_star"] == pytest.approx(float(profile["chi"][-1]), rel=1e-6)

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from firstlight.activations.activation import Activation, from_callable
 from firstlight.activations.closed_forms import ClosedForm, closed_form, closed_form_names
-from firstlight.activations.moments import GaussianMoments, dual, dual_slope, fourth, gain, moments, second
+from firstlight.activations.moments import (
+    GaussianMoments,
+    covariance_slope,
+    dual,
+    dual_slope,
+    fourth,
+    gain,
+    moments,
+    second,
+)
 from firstlight.activations.registry import get, names, register
 
 __all__ = [
@@ -13,6 +22,7 @@ __all__ = [
     "GaussianMoments",
     "closed_form",
     "closed_form_names",
+    "covariance_slope",
     "dual",
     "dual_slope",
     "fourth",

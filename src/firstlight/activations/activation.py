@@ -116,6 +116,18 @@ class Activation:
         return total / step
 
     @cached_property
+    def heights(self) -> tuple[float, ...]:
+        """How much φ rises at each of its jumps: the limit from the right minus that from the left."""
+        if not self.jumps:
+            return ()
+        at = torch.tensor(self.jumps, dtype=torch.float64)
+        step = 1e-9 * at.abs().clamp_min(1.0)
+        with torch.no_grad():
+            # two steps of either side, by which the slope beside the jump is taken off
+            right, left = (2 * self(at + s * step) - self(at + 2 * s * step) for s in (1.0, -1.0))
+        return tuple((right - left).tolist())
+
+    @cached_property
     def continuous(self) -> bool:
         """Whether φ has no jump; with one, correlations leave 1 with infinite slope."""
         return not self.jumps
@@ -147,7 +159,7 @@ def from_callable(f: Any, name: str | None = None) -> Activation:
     parity = parity_of(function, places)
     if parity is not None:
         # what was found on one side is there on the other
-        places, jumps = (tuple(sorted({*at, *(0.0 - k for k in at)})) for at in (places, jumps))
+        places, jumps = _mirrored(places), _mirrored(jumps)
     return Activation(
         name=name or _name_of(f),
         function=function if not differentiable or isinstance(f, torch.nn.Module) else f,
@@ -157,6 +169,17 @@ def from_callable(f: Any, name: str | None = None) -> Activation:
         degree=degree_of(function, places),
         differentiable=differentiable,
     )
+
+
+def _mirrored(points: tuple[float, ...]) -> tuple[float, ...]:
+    """The points and their mirror images; of two that rounding parts, the one with fewer digits."""
+    kept: list[float] = []
+    for at in sorted(abs(p) for p in points):
+        if not kept or at - kept[-1] > 1e-9 * max(at, 1.0):
+            kept.append(at)
+        else:
+            kept[-1] = min(kept[-1], at, key=lambda k: len(repr(k)))
+    return tuple(sorted({*kept, *(0.0 - k for k in kept)}))
 
 
 def _name_of(f: Callable[..., Any]) -> str:

@@ -231,6 +231,54 @@ def dual_slope(phi: Activation, q1: Scalars, q2: Scalars, c: Scalars, *, closed:
     return _pair(phi, q1, q2, c, closed, slope=True)
 
 
+def covariance_slope(
+    phi: Activation, q1: Scalars, q2: Scalars, c: Scalars, *, closed: bool = True
+) -> Float64[Tensor, "*shape"]:
+    r"""The derivative of ``dual`` by the covariance, jumps of φ included.
+
+    .. math:: \frac{d}{dk} E φ(u)φ(v) = E Dφ(u)\, Dφ(v), \qquad Dφ = φ' + \sum_i J_i\, δ(z - t_i)
+
+    for jumps J_i at t_i: a jump adds the density of u there times the mean of φ'(v) given u = t_i, and two of them
+    the density of both. Without jumps this is ``dual_slope``. Infinite at c = ±1 where two jumps meet.
+
+    Notes
+    -----
+    Price's theorem (1958), for φ' as a distribution.
+
+    Examples
+    --------
+    >>> import math
+    >>> from firstlight import activations
+    >>> step = activations.get("step")
+    >>> round(float(activations.covariance_slope(step, 1.0, 1.0, 0.6)) * 2 * math.pi * 0.8, 12)  # 1/2π√(1 − c²)
+    1.0
+    """
+    smooth = dual_slope(phi, q1, q2, c, closed=closed)
+    if not phi.jumps:
+        return smooth
+    a, b, rho = torch.broadcast_tensors(*(torch.as_tensor(v, dtype=torch.float64) for v in (q1, q2, c)))
+    s1, s2, rest = a.sqrt(), b.sqrt(), torch.sqrt((1 - rho) * (1 + rho))
+    heights = phi.heights
+    total = smooth.clone()
+    flat = phi.slope is torch.zeros_like
+    for t, height in zip(phi.jumps, heights):
+        for one, other in ((s1, s2), (s2, s1)) if not flat else ():
+            given = gauss.expect(phi.derivative, rho * other * t / one, other * rest, kinks=phi.kinks)
+            total = total + height * _normal(t / one) / one * given
+        for r, jump in zip(phi.jumps, heights):
+            x, y = t / s1, r / s2
+            # (x² − 2cxy + y²)/(1 − c²) without the cancellation near c = ±1
+            apart = ((y - rho * x) / rest).nan_to_num(0.0)
+            both = _normal(x) / s1 * torch.exp(-0.5 * apart**2) / (math.sqrt(2 * math.pi) * s2 * rest)
+            far = (rest == 0) & ((y - rho * x).abs() > 1e-12 * (1 + x.abs()))
+            total = total + height * jump * torch.where(far, 0.0, both)
+    return total
+
+
+def _normal(x: Tensor) -> Tensor:
+    return torch.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)
+
+
 def _pair(phi: Activation, q1: Scalars, q2: Scalars, c: Scalars, closed: bool, *, slope: bool) -> Tensor:
     a, b = (_variances(q, f"a pair moment of {phi.name!r}") for q in (q1, q2))
     rho = torch.as_tensor(c, dtype=torch.float64)

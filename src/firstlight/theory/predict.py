@@ -11,7 +11,7 @@ from firstlight.errors import DomainError
 from firstlight.network import RandomNetwork, expected_network
 from firstlight.profile import Profile
 from firstlight.theory.finite.finite_width import finite_width
-from firstlight.theory.maps._batch_path import batch_path
+from firstlight.theory.maps._batch_path import batch_path, stationary_chi
 from firstlight.theory.maps._trajectory import Path, correlations, variances
 from firstlight.theory.maps.fixed_points import (
     correlation_fixed_points,
@@ -117,8 +117,15 @@ def predict(
         columns |= {"q": laws.q, "var": laws.q, "kurtosis": laws.kurtosis}
         columns |= {"ks": laws.ks, "ks_standardised": laws.ks_standardised, "lost": laws.lost}
     meta = _meta(network, layer, path.q, level, float(q0), float(c0))
+    if layer.norm is not None:
+        meta["norm"] = layer.norm
     if layer.norm in ("batch", "batch-uncentred"):
         meta |= {"batch": batch, "assumptions": meta["assumptions"] | {"growth": BATCH_ASSUMPTION}}
+        if _over_the_batch(layer, batch) and "q_star" in meta:
+            # the map of one sample does not know what the batch shares
+            chi = stationary_chi(layer, math.inf if batch is None else batch)
+            meta["chi_star"] = chi
+            meta["fixed_points"] = [point | {"chi": chi} for point in meta["fixed_points"]]
     return Profile(columns, "predict", meta)
 
 
@@ -133,11 +140,15 @@ def _gradients(network: RandomNetwork, path: Path) -> tuple[np.ndarray, np.ndarr
 
 
 def _path(layer: LayerMap, q1: float, c1: float, depth: int, batch: int | None) -> tuple[Path, np.ndarray]:
-    # over uncorrelated samples without end, uncentred batch norm is a division by √q
-    if layer.norm == "batch" or (layer.norm == "batch-uncentred" and batch is not None):
+    if _over_the_batch(layer, batch):
         return batch_path(layer, q1, c1, depth, math.inf if batch is None else batch)
     path = variances(layer, q1, depth)
     return path, correlations(layer, path.q, c1)
+
+
+def _over_the_batch(layer: LayerMap, batch: int | None) -> bool:
+    """Whether the samples of a batch meet: over uncorrelated ones without end, uncentred batch norm divides by √q."""
+    return layer.norm == "batch" or (layer.norm == "batch-uncentred" and batch is not None)
 
 
 def _check(q0: float | int, c0: float | int, level: str, batch: int | None, layer: LayerMap) -> None:
@@ -213,4 +224,5 @@ def depth_scales(network: RandomNetwork | LayerMap) -> dict[str, float]:
     point = stable[-1]
     towards = [p for p in correlation_fixed_points(layer, point.q) if p.stability != "unstable"]
     end = towards[-1]
-    return {"q": point.q, "xi_q": point.depth_scale, "c": end.c, "xi_c": end.depth_scale, "chi": point.chi}
+    chi = stationary_chi(layer, math.inf) if layer.norm == "batch" else point.chi
+    return {"q": point.q, "xi_q": point.depth_scale, "c": end.c, "xi_c": end.depth_scale, "chi": chi}

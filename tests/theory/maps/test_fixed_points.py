@@ -9,7 +9,7 @@ import torch
 
 from firstlight import RandomNetwork, predict
 from firstlight.theory import LayerMap, criticality, is_scale_invariant, sparse_tuning, variance_fixed_points
-from firstlight.theory.maps._scan import _roots
+from firstlight.theory.maps._fixed._scan import _roots
 
 
 def by_sum(layer, q):

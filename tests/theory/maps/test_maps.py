@@ -235,6 +235,31 @@ def test_jumps_part_equal_inputs_at_an_infinite_rate():
     assert correlation_fixed_points(layer, 1.25)[-1].slope == math.inf
 
 
+@pytest.mark.parametrize(
+    ("activation", "scales", "slope", "reach"),
+    [
+        ("step", (1.5, 0.5), 0.512, 1.49),
+        ("sign", (1.5, 0.5), 0.590, 1.89),
+        (lambda x: torch.round(2 * torch.tanh(x)) / 2, (1.5, 0.5), 0.838, 5.67),
+        ("threshold(0.5, 0)", (0.9, 0.3), 0.585, 1.87),
+    ],
+)
+def test_jumps_count_in_the_slope_and_the_depth_scale(activation, scales, slope, reach):
+    layer = LayerMap.of(activation, sigma_w=scales[0], sigma_b=scales[1])
+    found = depth_scales(layer)
+    assert found["xi_c"] == pytest.approx(reach, rel=5e-3)
+    assert float(layer.correlation_slope(found["q"], found["c"])) == pytest.approx(slope, rel=2e-3)
+    one = correlation_fixed_points(layer, found["q"])[-1]
+    assert (one.c, one.slope, one.stability) == (1.0, math.inf, "unstable")
+    # a second way: the distance to the fixed point falls by the slope in every layer
+    c = torch.tensor(found["c"] - 1e-3, dtype=torch.float64)
+    distances = []
+    for _ in range(4):
+        distances.append(found["c"] - float(c))
+        c = layer.correlation(found["q"], c)
+    assert distances[3] / distances[2] == pytest.approx(slope, rel=0.02)
+
+
 def test_no_fixed_point_and_bad_input():
     assert variance_fixed_points(LayerMap.of("exp", sigma_w=0.9)) == ()
     with pytest.raises(DomainError, match="none"):

@@ -118,17 +118,36 @@ def _verdict(rows: Sequence[UnitsBeside]) -> str:
 
 
 def _heading(profile: Profile) -> str:
+    """The normaliser, the stationary variance, and the phase by the growth of gradients that the table shows."""
+    from firstlight.render import number
+
     meta: dict[str, Any] = dict(profile.meta)
+    norm = _normaliser(meta)
     if "q_ratio" in meta:
         word = "keeps" if abs(meta["q_ratio"] - 1) < 1e-9 else "multiplies"
-        by = "" if word == "keeps" else f" by {meta['q_ratio']:.6g}"
-        return f"A layer {word} every variance{by}; χ₁ = {meta['chi_star']:.6g}: scale-invariant"
+        by = "" if word == "keeps" else f" by {number(meta['q_ratio'], digits=6)}"
+        return f"{norm}A layer {word} every variance{by}; χ₁ = {number(meta['chi_star'], digits=6)}: scale-invariant"
     if "q_star" not in meta:
-        return "No stationary variance holds the last layer's: it is still moving, vanishes or explodes."
+        last = profile["chi"][-2] if len(profile) > 1 else profile["chi"][-1]
+        return (
+            f"{norm}No stationary variance holds the last layer's: the variance is still moving, vanishes or explodes. "
+            f"The last layer multiplies squared gradients by {number(last)}."
+        )
     chi, scale = meta["chi_star"], meta["xi_q"]
     phase = "critical" if abs(chi - 1) < 1e-6 else "chaotic" if chi > 1 else "ordered"
-    reach = "∞" if math.isinf(scale) else f"{scale:.3g}"
-    return f"q* = {meta['q_star']:.6g} (ξ_q = {reach} layers), χ₁ = {chi:.6g}: {phase}"
+    if norm and phase != "critical":
+        phase = "gradients explode" if chi > 1 else "gradients vanish"
+    star = f"q* = {number(meta['q_star'], digits=6)} (ξ_q = {number(scale)} layers)"
+    return f"{norm}{star}, χ₁ = {number(chi, digits=6)}: {phase}"
+
+
+def _normaliser(meta: dict[str, Any]) -> str:
+    """The normaliser in words, with the samples that it sees; empty without one."""
+    if "norm" not in meta:
+        return ""
+    batch = meta.get("batch")
+    over = f" over {batch} samples" if batch is not None else " over infinitely many samples"
+    return f"norm {meta['norm']}{over if meta['norm'].startswith('batch') else ''}: "
 
 
 def _shown(profile: Profile) -> list[str]:
@@ -188,6 +207,7 @@ def _page(profile: Profile, heading: str, network: RandomNetwork, rows: Sequence
         subtitle=heading,
         facts={
             "activation": network.phi.name,
+            **({"norm": network.norm, "batch": profile.meta.get("batch")} if network.norm else {}),
             "depth": network.depth,
             "width": max(network.widths),
             "σ_w": network.sigma_w,

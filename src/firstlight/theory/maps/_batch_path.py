@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from firstlight.theory.batchnorm.mean_field import batch_moments
@@ -41,3 +43,24 @@ def batch_path(
     with np.errstate(divide="ignore"):
         chi[:] = own + scale / keep * m.rate * (m.second - m.cross) / spread
     return Path(q, np.full(depth, own), chi), c
+
+
+def stationary_chi(layer: LayerMap, batch: float | int) -> float:
+    r"""χ of a network with batch norm whose second moments and correlations have become stationary.
+
+    .. math:: χ = s^2 + (1 - s^2)\, λ_B \frac{E φ(y_1)^2 - E φ(y_1)φ(y_2)}{E φ(y_1)^2 - (1-p)\, E φ(y_1)φ(y_2)}
+
+    for a dropout of p, with centring; NaN if s ≥ 1, where they grow for ever. Without skip and dropout χ = λ_B.
+
+    Raises
+    ------
+    DomainError
+        As ``batch_path``.
+    """
+    own, scale, bias = layer.skip**2, layer.branch**2 * layer.sigma_w2, layer.branch**2 * layer.sigma_b2
+    centred, keep = layer.norm == "batch", 1 - layer.dropout
+    if own >= 1:
+        return math.nan
+    m = batch_moments(layer.phi, batch, centred=centred)
+    spread = scale * (m.second / keep - m.cross) if centred else scale * m.second / keep + bias
+    return own + (1 - own) * scale / keep * m.rate * (m.second - m.cross) / spread

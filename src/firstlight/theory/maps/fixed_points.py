@@ -11,8 +11,7 @@ import numpy as np
 import torch
 
 from firstlight.errors import DomainError
-from firstlight.theory.maps._basins import basins
-from firstlight.theory.maps._scan import scan
+from firstlight.theory.maps._fixed import basins, scan
 from firstlight.theory.maps.dual_map import DualMap
 from firstlight.theory.maps.layer import LayerMap
 
@@ -199,7 +198,8 @@ def correlation_fixed_points(layer: LayerMap, q: float | int) -> tuple[Correlati
 
     theta = np.linspace(0.0, math.pi, 801)[1:]
     points = _correlation_roots(step, theta)
-    if abs(float(step(np.array([1.0]))[0]) - 1) < 1e-9:
+    shared = layer.norm != "batch" and layer.dropout * layer.branch * layer.sigma_w2 == 0
+    if shared or abs(float(step(np.array([1.0]))[0]) - 1) < 1e-9:
         points.append(1.0)
     slopes = [float(layer.correlation_slope(at, c)) for c in points]
     return tuple(_correlation_point(layer, c, s) for c, s in zip(points, slopes))

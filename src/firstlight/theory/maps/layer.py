@@ -140,12 +140,18 @@ class LayerMap:
         return (self.covariance(q, q, c) / self.variance(q)).clamp(-1.0, 1.0)
 
     def correlation_slope(self, q: Scalars, c: Scalars) -> Float64[Tensor, "*shape"]:
-        """C'(c) = (q/V(q)) [s² + a²σ_w² E φ'(u)φ'(v)], with the pointwise φ'."""
+        """C'(c) = (q/V(q)) [s² + a²σ_w² d E φ(u)φ(v)/dk]: E φ'(u)φ'(v) without jumps, and their densities with them."""
         values, rho = torch.as_tensor(q, dtype=torch.float64), torch.as_tensor(c, dtype=torch.float64)
         if self.norm == "batch":
             return torch.zeros_like(rho)
         seen = torch.ones_like(values) if self.norm else values
-        inner = self._in * activations.dual_slope(self.phi, seen, seen, rho) * seen / values
+        inner = (
+            self.branch**2
+            * self.sigma_w2
+            * activations.covariance_slope(self.phi, seen, seen, rho)
+            * seen
+            / values
+        )
         return (self.skip**2 + inner) * values / self.variance(values)
 
     def curvature(self, q: Scalars) -> Float64[Tensor, "*shape"]:

@@ -15,6 +15,8 @@ from firstlight.activations import Activation
 _NODES = 64
 # Nodes gather towards the correlation that is asked for, where two close kinks meet in a thin layer.
 _POWER = 4
+# The cost grows with the square of the kinks.
+_MOST_KINKS = 40
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +58,7 @@ class PiecewiseLinear:
     @classmethod
     def of(cls, phi: Activation) -> PiecewiseLinear | None:
         """The lines of φ, or None if it is not continuous and linear between its kinks."""
-        if not phi.kinks or phi.jumps:
+        if not 0 < len(phi.kinks) <= _MOST_KINKS or phi.jumps:
             return None
         ends = [phi.kinks[0] - 3.0, *phi.kinks, phi.kinks[-1] + 3.0]
         inner = torch.tensor([0.11, 0.37, 0.5, 0.83], dtype=torch.float64)

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from firstlight.theory.maps._scan import Scan
+from firstlight.theory.maps._fixed._scan import Scan
 
 # The map is composed with itself so many times: 2⁶⁰ layers.
 _DOUBLINGS = 60
