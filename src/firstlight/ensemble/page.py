@@ -10,8 +10,8 @@ from firstlight.profile import Profile
 from firstlight.render.axis import Axis
 from firstlight.render.chart import Rule, Series, line_chart
 from firstlight.render.markup import Markup
-from firstlight.render.numbers import measured
-from firstlight.render.page import grid, page, section
+from firstlight.render.numbers import measured, number
+from firstlight.render.page import card, cards, grid, page, paragraph, section
 from firstlight.render.table import Head, table
 
 _TABLE = (
@@ -95,11 +95,30 @@ def simulation_page(title: str, profile: Profile, notes: Sequence[str] = ()) -> 
     facts = {k: v for k, v in profile.meta.items() if k in ("nets", "seed", "inputs", "features", "dtype")}
     return page(
         title,
+        cards(_gaussianity_card(profile)),
         section("Against depth", grid(*charts), intro="Bars are standard errors over networks."),
         section("Layers", table(heads, rows)),
         *([section("Notes", *(f"{note}. " for note in notes))] if notes else []),
         subtitle=str(profile.meta.get("network", "")),
         facts=facts,
+    )
+
+
+def _gaussianity_card(profile: Profile) -> Markup:
+    """Whether the deepest reported layer is told from N(0, σ²), and by how much."""
+    ks, line = float(profile["ks_standardised"][-1]), float(_column(profile, "ks_critical")[-1])
+    layer = int(profile["depth"][-1])
+    if not math.isfinite(line):
+        words = f"KS distance {number(ks)} at layer {layer}, after dividing by the standard deviation."
+        return card("Distance from a Gaussian", paragraph(words))
+    told = ks > line
+    words = f"KS distance {number(ks)} at layer {layer}, after dividing by the standard deviation."
+    words += f" The 5 % line is {number(line)}."
+    return card(
+        "Not Gaussian" if told else "Gaussian as far as this sample can tell",
+        paragraph(words),
+        tone="note" if told else "healthy",
+        label=f"layer {layer}",
     )
 
 
