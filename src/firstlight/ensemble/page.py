@@ -30,6 +30,10 @@ _TABLE = (
 )
 
 
+# a kurtosis this many standard errors from 0 is no chance
+_SIGMAS = 4
+
+
 def simulation_text(profile: Profile) -> str:
     """A table of a simulated profile, each number with its standard error.
 
@@ -66,13 +70,14 @@ def simulation_page(title: str, profile: Profile, notes: Sequence[str] = ()) -> 
         _chart(profile, depth, "Second moment", [("q", "simulated", "both")], "q_theory", "q", "log"),
         line_chart(
             [
-                Series("raw", depth, profile["ks"], "both", error=profile["ks_se"]),
+                Series("raw", depth, profile["ks"], "both", error=profile["ks_se"], colour=2),
                 Series(
                     "standardised",
                     depth,
                     profile["ks_standardised"],
                     "both",
                     error=_column(profile, "ks_standardised_se"),
+                    colour=1,
                 ),
             ],
             title="Distance to N(0,1)",
@@ -105,17 +110,15 @@ def simulation_page(title: str, profile: Profile, notes: Sequence[str] = ()) -> 
 
 
 def _gaussianity_card(profile: Profile) -> Markup:
-    """Whether the deepest reported layer is told from N(0, σ²), and by how much."""
-    ks, line = float(profile["ks_standardised"][-1]), float(_column(profile, "ks_critical")[-1])
-    layer = int(profile["depth"][-1])
-    if not math.isfinite(line):
-        words = f"KS distance {number(ks)} at layer {layer}, after dividing by the standard deviation."
-        return card("Distance from a Gaussian", paragraph(words))
-    told = ks > line
-    words = f"KS distance {number(ks)} at layer {layer}, after dividing by the standard deviation."
-    words += f" The 5 % line is {number(line)}."
+    """Whether the deepest reported layer is told from a normal law, by its kurtosis or its KS distance."""
+    layer, last = int(profile["depth"][-1]), dict(list(profile)[-1])
+    kurtosis, error = float(last["kurtosis"]), float(last.get("kurtosis_se", math.nan))
+    ks, line = float(last["ks_standardised"]), float(last.get("ks_critical", math.nan))
+    words = f"Layer {layer}: excess kurtosis {measured(kurtosis, error)}, KS distance {number(ks)} after "
+    words += f"dividing by the standard deviation (5 % line of one unit per network: {number(line)})."
+    told = abs(kurtosis) > _SIGMAS * error or ks > line
     return card(
-        "Not Gaussian" if told else "Gaussian as far as this sample can tell",
+        "Not Gaussian" if told else "No departure from a Gaussian was seen",
         paragraph(words),
         tone="note" if told else "healthy",
         label=f"layer {layer}",
@@ -126,17 +129,17 @@ def _chart(
     profile: Profile,
     depth: Any,
     title: str,
-    measured: Sequence[tuple[str, str, Any]],
+    columns: Sequence[tuple[str, str, Any]],
     theory: str,
     label: str,
     scale: Any = "linear",
 ) -> Markup:
     series = [
-        Series(text, depth, profile[name], style, error=_column(profile, f"{name}_se"))
-        for name, text, style in measured
+        Series(text, depth, profile[name], style, error=_column(profile, f"{name}_se"), colour=index)
+        for index, (name, text, style) in enumerate(columns, start=1)
     ]
     if theory in profile.columns:
-        series.insert(0, Series("infinite width", depth, profile[theory], "dashed"))
+        series.insert(0, Series("infinite width", depth, profile[theory], "dashed", colour=0))
     return line_chart(series, title=title, x=Axis("layer"), y=Axis(label, scale=scale))
 
 
