@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 ORDERS = 8
+# Most blocks that are kept, and the fewest that a jackknife takes.
+_BLOCKS, _ENOUGH = 64, 8
 _GAUSSIAN = np.array([0.0, 1.0, 0.0, 3.0, 0.0, 15.0, 0.0, 105.0])
 
 
@@ -34,12 +36,15 @@ class PowerSums:
         Σ a_p, one entry per order.
     products
         Σ a_p a_q.
+    blocks
+        (blocks, 1 + orders): networks and Σ a_p of each block of the jackknife; None for one block.
     """
 
     nets: int
     exponent: int
     total: NDArray[np.float64]
     products: NDArray[np.float64]
+    blocks: NDArray[np.float64] | None = None
 
     @classmethod
     def of_values(cls, z: Float[Tensor, "nets units inputs"]) -> PowerSums:
@@ -70,21 +75,50 @@ class PowerSums:
         table = means.cpu().numpy()
         return cls(len(table), exponent, table.sum(axis=0), table.T @ table)
 
-    def merge(self, other: PowerSums) -> PowerSums:
-        """The sums over both sets of networks."""
+    def add(self, other: PowerSums) -> PowerSums:
+        """The sums over both sets of networks as one block: for chunks of one shard."""
         exponent = max(self.exponent, other.exponent)
         a, b = self._at(exponent), other._at(exponent)
         return PowerSums(self.nets + other.nets, exponent, a.total + b.total, a.products + b.products)
 
+    def merge(self, other: PowerSums) -> PowerSums:
+        """The sums over both sets of networks, with the blocks of both; too many blocks are joined by twos."""
+        both = self.add(other)
+        parts = [one._at(both.exponent)._parts() for one in (self, other)]
+        blocks = np.concatenate(parts)
+        if len(blocks) > _BLOCKS:
+            blocks = np.add.reduceat(blocks, np.arange(0, len(blocks), 2), axis=0)
+        return PowerSums(both.nets, both.exponent, both.total, both.products, blocks)
+
+    def _parts(self) -> NDArray[np.float64]:
+        return np.append(float(self.nets), self.total)[None] if self.blocks is None else self.blocks
+
     def _at(self, exponent: int) -> PowerSums:
         orders = np.arange(1, ORDERS + 1) * (self.exponent - exponent)
-        total = np.ldexp(self.total, orders)
-        return PowerSums(self.nets, exponent, total, np.ldexp(self.products, orders[:, None] + orders))
+        total, blocks = np.ldexp(self.total, orders), self.blocks
+        if blocks is not None:
+            blocks = np.concatenate([blocks[:, :1], np.ldexp(blocks[:, 1:], orders)], axis=1)
+        products = np.ldexp(self.products, orders[:, None] + orders)
+        return PowerSums(self.nets, exponent, total, products, blocks)
+
+    def _jackknife(self, half: int) -> float:
+        """Standard error of mean(a_{2·half})/mean(a_2)^half when each block is left out in turn; 0 with few blocks."""
+        parts = self._parts()
+        if len(parts) < _ENOUGH:
+            return 0.0
+        left = parts.sum(axis=0) - parts
+        second, moment = left[:, 2] / left[:, 0], left[:, 2 * half] / left[:, 0]
+        if not (second > 0).all():
+            return 0.0
+        values = moment / second**half
+        return math.sqrt((len(parts) - 1) * float(values.var()))
 
     def summary(self) -> Mapping[str, float]:
         """Mean, q, variance, excess kurtosis and standardised sixth and eighth moments, each with its error.
 
-        Standard errors follow from the covariance of the networks' mean powers (delta method).
+        Standard errors follow from the covariance of the networks' mean powers (delta method). Where few networks
+        carry the moments, this linear estimate of a ratio is too small; the jackknife over blocks follows the ratio
+        itself, and the larger of both is stated.
         """
         mean = self.total / self.nets
         free = max(self.nets - 1, 1)
@@ -108,7 +142,8 @@ class PowerSums:
             slope[order - 1] = 1 / q**half
             slope[1] = -half * value / q
             result[name] = value - shift
-            result[f"{name}_se"] = math.sqrt(max(float(slope @ covariance @ slope), 0.0))
+            linear = math.sqrt(max(float(slope @ covariance @ slope), 0.0))
+            result[f"{name}_se"] = max(linear, self._jackknife(half))
         if self.nets < 2:
             return {k: math.nan if k.endswith("_se") else v for k, v in result.items()}
         return result

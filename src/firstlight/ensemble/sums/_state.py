@@ -48,8 +48,9 @@ class LayerState:
         if self.correlations is not None and other.correlations is not None:
             join = self.correlations.add if same_shard else self.correlations.merge
             both = join(other.correlations)
+        powers = self.powers.add(other.powers) if same_shard else self.powers.merge(other.powers)
         return LayerState(
-            self.powers.merge(other.powers),
+            powers,
             self.law.merge(other.law),
             self.conditional,
             {name: sums.merge(other.means[name]) for name, sums in self.means.items()},
