@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class FirstlightError(Exception):
@@ -66,6 +67,54 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     plain = {_plain(other): other for other in known}
     near = difflib.get_close_matches(_plain(name), plain, n=1, cutoff=0.6)
     return f"; did you mean {plain[near[0]]!r}?" if near else ""
+
+
+@contextmanager
+def user_code(
+    doing: str, todo: str, *, expected: str = "no error", error: type[FirstlightError] = AuditError
+) -> Iterator[None]:
+    """Around a call of the caller's own code: what that code raises comes out as one error of ours.
+
+    Errors of ours pass as they are, and so does what is no error: Ctrl-C, the end of the program.
+
+    Parameters
+    ----------
+    doing
+        What was being done, behind "while".
+    todo
+        What the caller can do about an error.
+    expected
+        What the call was expected to give.
+    error
+        The class of the error.
+
+    Raises
+    ------
+    FirstlightError
+        Of the class ``error``, from the caller's error.
+
+    Examples
+    --------
+    >>> from firstlight.errors import AuditError, user_code
+    >>> try:
+    ...     with user_code("calling the loss", "call the loss alone to see where"):
+    ...         [].pop()
+    ... except AuditError as error:
+    ...     print(error)
+    while calling the loss: expected no error, got IndexError: pop from empty list; call the loss alone to see where
+    """
+    try:
+        yield
+    except FirstlightError:
+        raise
+    except Exception as caught:
+        raise error(f"while {doing}: expected {expected}, got {in_one_line(caught)}; {todo}") from caught
+
+
+def in_one_line(error: BaseException) -> str:
+    """The class of an error and the first line of its message."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 def _plain(name: str) -> str:

@@ -12,8 +12,8 @@ from torch import nn
 from firstlight.errors import AuditError
 from firstlight.probe import probe
 from firstlight.probe.graph._site import Origin
+from firstlight.probe.guard import random_state
 from firstlight.probe.trace._ledger import Origins
-from firstlight.probe.trace.guard import random_state
 
 
 class Restless(nn.Module):

@@ -7,16 +7,18 @@ import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
+from firstlight.clean_room import outside
 from firstlight.errors import AuditError, DomainError
 from firstlight.fixing.remedies import Course
 from firstlight.probe import Protocol
 from firstlight.probe.trace.calling import call
-from firstlight.probe.trace.guard import random_state
+from firstlight.probe.guard import fresh, untouched
 
 # what candidates are trained with: two rates each, as people begin with
 PLANS: Mapping[str, tuple[float, ...]] = {"sgd": (0.01, 0.1), "adam": (0.001, 0.01)}
@@ -55,8 +57,10 @@ def trainable(model: nn.Module, batch: Any, protocol: Protocol) -> bool:
         return True
     clone = copy.deepcopy(model)
     try:
-        with torch.no_grad(), random_state(protocol.seed):
-            _, what = protocol.objective(call(clone, batch))
+        with untouched(clone, training=None, seed=protocol.seed, parameters=False), torch.no_grad():
+            with outside():
+                output = call(clone, fresh(batch))
+            _, what = protocol.objective(output)
     except (AuditError, RuntimeError):
         return False
     return what == "the model's own loss"
@@ -76,22 +80,31 @@ def courses(
 def _course(
     model: nn.Module, batches: Batches, protocol: Protocol, steps: int, name: str, rate: float
 ) -> Course:
+    others = {"the batches": batches, "the loss": protocol.loss}
+    with untouched(
+        model, training=protocol.training, seed=protocol.seed, others=others, parameters=False
+    ) as held:
+        return held.shield.run(partial(_trained, model, batches, protocol, steps, name, rate))
+
+
+def _trained(
+    model: nn.Module, batches: Batches, protocol: Protocol, steps: int, name: str, rate: float
+) -> Course:
     weights = [p for p in model.parameters() if p.requires_grad]
     optimiser = torch.optim.Adam(weights, lr=rate) if name == "adam" else torch.optim.SGD(weights, lr=rate)
-    if protocol.training is not None:
-        model.train(protocol.training)
     losses: list[float] = []
-    with random_state(protocol.seed), torch.enable_grad():
-        for step in range(steps + 1):
-            inputs, targets = batches[step % len(batches)]
-            value, _ = replace(protocol, targets=targets).objective(call(model, inputs))
-            losses.append(float(value.detach()))
-            if not math.isfinite(losses[-1]):
-                return Course(name, rate, losses[0], math.inf)
-            if step < steps:
-                optimiser.zero_grad()
-                value.backward()
-                optimiser.step()
+    for step in range(steps + 1):
+        inputs, targets = fresh(batches[step % len(batches)])
+        with outside():
+            output = call(model, inputs)
+        value, _ = replace(protocol, targets=targets).objective(output)
+        losses.append(float(value.detach()))
+        if not math.isfinite(losses[-1]):
+            return Course(name, rate, losses[0], math.inf)
+        if step < steps:
+            optimiser.zero_grad()
+            value.backward()
+            optimiser.step()
     tail = losses[-max(steps // 5, 1) :]
     return Course(name, rate, losses[0], math.fsum(tail) / len(tail))
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
 from firstlight.auditing.audit import AuditResult, examine
-from firstlight.errors import AuditError, DomainError
+from firstlight.clean_room import clean, outside
+from firstlight.errors import AuditError, DomainError, user_code
 from firstlight.fixing._comparison import codes, enough, good, score, unimproved
 from firstlight.fixing._training import (
     PLANS,
@@ -26,12 +28,13 @@ from firstlight.fixing._training import (
 from firstlight.fixing.remedies import REMEDIES, Attempt, Course, Remedy, sites
 from firstlight.fixing.result import FixResult
 from firstlight.probe import Budget, Loss, Protocol
+from firstlight.probe.guard import fresh, untouched
 from firstlight.probe.trace.calling import call, unwrap
-from firstlight.probe.trace.guard import untouched
 
 _SPOKEN = {"sgd": "SGD", "adam": "Adam"}
 
 
+@clean
 def fix(
     model: nn.Module,
     batch: Any,
@@ -150,6 +153,15 @@ def _structural_help(result: AuditResult) -> tuple[str, ...]:
     return tuple(remedy.name for remedy in REMEDIES if remedy.structural and remedy.codes & grave)
 
 
+def _forward(net: nn.Module, batch: Any) -> None:
+    what, todo = (
+        f"running the forward of {type(net).__name__}",
+        "call the model on the batch alone to see where",
+    )
+    with outside(), torch.no_grad(), user_code(what, todo):
+        call(net, fresh(batch))
+
+
 @dataclass(frozen=True)
 class _Trial:
     """A remedy on a copy, what the audit said, and how the copy trained."""
@@ -235,8 +247,9 @@ class _Search:
     def forward(self, net: nn.Module) -> None:
         """Run a copy on the batch, for a remedy that reads what it writes."""
         protocol = self.protocol
-        with untouched(net, training=protocol.training, seed=protocol.seed), torch.no_grad():
-            call(net, self.batch)
+        # a remedy's hooks write parameters of the copy in this pass, and what they write stays
+        with untouched(net, training=protocol.training, seed=protocol.seed, parameters=False) as guard:
+            guard.shield.run(partial(_forward, net, self.batch))
 
     def trained(self, trial: _Trial) -> _Trial:
         """The trial with its training, where training was asked for and the audit finds the copy better."""

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from firstlight.errors import in_one_line
 from firstlight.probe._covered import used_in_graph
 from firstlight.probe._rows import sources
 from firstlight.probe.graph._site import Site
@@ -39,8 +40,7 @@ def differentiate(ledger: Ledger, value: Tensor) -> str:
         torch.autograd.grad(value, wanted, allow_unused=True)
         backward.done = True
     except RuntimeError as error:
-        first_line = str(error).strip().split("\n")[0]
-        return f"the backward pass failed ({first_line}); gradients below it are missing"
+        return f"the backward pass failed ({in_one_line(error)}); gradients below it are missing"
     finally:
         for remove in removers:
             remove()

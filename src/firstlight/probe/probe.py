@@ -5,34 +5,36 @@ from __future__ import annotations
 import math
 import sys
 import time
-import traceback
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from firstlight.clean_room import clean, outside
 from firstlight.errors import AuditError
+from firstlight.probe._blame import failed
 from firstlight.probe._covered import coverage_of
 from firstlight.probe._gradients import copies, differentiate, parameter_gradients
 from firstlight.probe._objective import sizes
 from firstlight.probe._rows import links, meta_rows, to_profile
 from firstlight.probe.coverage import Coverage
 from firstlight.probe.graph._site import Origin
+from firstlight.probe.guard import LIMIT, Guard, fresh, untouched
 from firstlight.probe.local._theory import add_theory
 from firstlight.probe.measurement import Measurement, Skipped
 from firstlight.probe.protocol import Protocol
 from firstlight.probe.read._whole import carries
 from firstlight.probe.read.reader import Budget, Reader
 from firstlight.probe.trace._backward import Backward
-from firstlight.probe.trace._call import Call
 from firstlight.probe.trace._checkpoint import unrolled
 from firstlight.probe.trace._ledger import Ledger
 from firstlight.probe.trace._modules import Modules
 from firstlight.probe.trace._time import measure_time
 from firstlight.probe.trace._tracer import Tracer
 from firstlight.probe.trace.calling import Loss, call, check_batch, named_tensors, unwrap
-from firstlight.probe.trace.guard import Guard, untouched
 
 
 def probe(
@@ -89,6 +91,7 @@ def probe(
     return measure(model, batch, Protocol(targets, loss, training, seed, budget), name=name)
 
 
+@clean
 def measure(model: nn.Module, batch: Any, protocol: Protocol, *, name: str | None = None) -> Measurement:
     """The measurement of `probe`, with the protocol as one object.
 
@@ -114,35 +117,46 @@ def measure(model: nn.Module, batch: Any, protocol: Protocol, *, name: str | Non
             meta,
             Coverage(blocked="parameters have no data (meta or lazy), so nothing was run"),
         )
+    others = {"the batch": batch, "the targets": protocol.targets, "the loss": protocol.loss}
+    with untouched(net, training=protocol.training, seed=protocol.seed, others=others) as guard, _eager():
+        found = guard.shield.run(partial(_measured, guard, net, batch, protocol, meta))
+    meta["seconds"] = time.perf_counter() - start
+    return found
+
+
+def _measured(
+    guard: Guard, net: nn.Module, batch: Any, protocol: Protocol, meta: dict[str, Any]
+) -> Measurement:
+    """What is measured while a guard holds the model: forward, loss, backward, statistics, theory."""
+    given = meta["model"]
     reader = Reader(protocol.budget or Budget())
     first = [m for m in net.modules() if isinstance(m, nn.MultiheadAttention)]
     reader.token_axis = 0 if first and not any(m.batch_first for m in first) else 1
     notes: list[str] = []
-    with ExitStack() as stack:
-        stack.enter_context(_eager())
-        guard = stack.enter_context(untouched(net, training=protocol.training, seed=protocol.seed))
-        ledger = Ledger(net, reader, Backward())
-        output, refused = _traced(ledger, guard, net, batch, given)
-        value, meta["loss"] = _differentiable(output, protocol)
-        reader.finish()
-        blocked = _DETACHED if value is None else differentiate(ledger, value)
-        if value is not None:
-            meta["loss_value"] = float(value.detach())
-            meta |= sizes(output, protocol.targets, value)
-            if math.isnan(meta["loss_value"]):
-                notes.append("the loss is NaN, so the gradients are")
-        if blocked:
-            notes.append(blocked)
-        # replayed functions may be anybody's: they too run where everything is put back
-        theory = add_theory(ledger.sites, ledger.bases)
-        meta["time"] = _times(ledger, protocol.seed)
+    ledger = Ledger(net, reader, Backward())
+    output, refused = _traced(ledger, guard, net, fresh(batch), given)
+    protocol = replace(protocol, targets=fresh(protocol.targets))
+    value, meta["loss"] = _differentiable(output, protocol, guard)
+    reader.finish()
+    blocked = _DETACHED if value is None else _backward(ledger, value, guard, net, batch)
+    if value is not None:
+        meta["loss_value"] = float(value.detach())
+        meta |= sizes(output, protocol.targets, value)
+        if math.isnan(meta["loss_value"]):
+            notes.append("the loss is NaN, so the gradients are")
+    if blocked:
+        notes.append(blocked)
+    if guard.walk.cut:
+        notes.append(f"the model leads to more than {LIMIT} objects: those beyond are not guarded")
+    # replayed functions may be anybody's: they too run where everything is put back
+    theory = add_theory(ledger.sites, ledger.bases)
+    meta["time"] = _times(ledger, protocol.seed)
     gradients = parameter_gradients(ledger)
     meta["copies"] = copies(ledger)
     skipped = [Skipped(path or given, "scripted: its inner calls cannot be followed") for path in refused]
     skipped += theory
     profile = to_profile(ledger, meta, notes, skipped)
     coverage = coverage_of(ledger, net, blocked, tuple(refused))
-    meta["seconds"] = time.perf_counter() - start
     return Measurement(
         profile,
         reader.samples,
@@ -172,7 +186,7 @@ def _traced(ledger: Ledger, guard: Guard, model: nn.Module, batch: Any, given: s
     """The model's output, and the paths of the modules that could not be followed."""
     modules = Modules(ledger)
     refused = modules.hook(model)
-    output = _forward(Tracer(ledger, modules, guard), model, batch)
+    output = _forward(Tracer(ledger, modules), guard, model, batch)
     modules.close()
     _scripted(refused, ledger, given)
     return output, refused
@@ -216,57 +230,26 @@ def _eager() -> AbstractContextManager[Any]:
     return torch.compiler.set_stance("force_eager")
 
 
-def _forward(tracer: Tracer, model: nn.Module, batch: Any) -> Any:
+def _forward(tracer: Tracer, guard: Guard, model: nn.Module, batch: Any) -> Any:
     try:
         for name, tensor in named_tensors(batch):
             if carries(tensor):
                 tracer.ledger.enter_input(tensor, name)
             else:
                 tracer.ledger.origins.put(tensor, Origin(quiet=True, pending=name))
-        with unrolled(), tracer:
+        with outside(), guard.watching(), unrolled(), tracer:
             output = call(model, batch)
         tracer.ledger.leave_output(output)
         return output
     except AuditError:
         raise
     except Exception as error:
-        raise AuditError(_failed(error, tracer.ledger.place, model, batch)) from error
+        raise AuditError(failed(error, tracer.ledger.place, model, batch)) from error
 
 
-def _failed(error: Exception, place: str, model: nn.Module, batch: Any) -> str:
-    shapes = ", ".join(f"{n} {tuple(t.shape)} {t.dtype} on {t.device}" for n, t in named_tensors(batch))
-    parameter = next(model.parameters(), None)
-    hint = "check that the batch is what the model takes"
-    if parameter is not None:
-        floats = [t for _, t in named_tensors(batch) if t.is_floating_point()]
-        if any(t.dtype != parameter.dtype for t in floats):
-            hint = f"the parameters are {parameter.dtype}: cast the batch, for example batch.to({parameter.dtype})"
-        elif any(t.device != parameter.device for _, t in named_tensors(batch)):
-            hint = f"the parameters are on {parameter.device}: move the batch there"
-        elif "more than 1 value per channel" in str(error):
-            hint = "batch norm needs at least two samples in training mode: pass a larger batch"
-    if _ours(error):
-        hint = "this is a fault of firstlight, not of the model: please report it with the line above"
-    first_line = str(error).strip().split("\n")[0]
-    return (
-        f"while auditing {type(model).__name__}, in {place or 'its forward'}: "
-        f"{type(error).__name__}: {first_line} (input: {shapes}); {hint}"
-    )
-
-
-def _ours(error: Exception) -> bool:
-    """Whether an error began in what the audit computes, and not in what the tracer runs for the model."""
-    innermost = ""
-    for frame, _ in traceback.walk_tb(error.__traceback__):
-        innermost = frame.f_globals.get("__name__", "")
-    return innermost.startswith(("firstlight.probe.", "firstlight.measure.")) and innermost not in (
-        Tracer.__module__,
-        Call.__module__,
-    )
-
-
-def _differentiable(output: Any, protocol: Protocol) -> tuple[Tensor | None, str]:
-    value, description = protocol.objective(output)
+def _differentiable(output: Any, protocol: Protocol, guard: Guard) -> tuple[Tensor | None, str]:
+    with guard.watching():
+        value, description = protocol.objective(output)
     if value.requires_grad:
         return value, description
     return None, f"{description} (not differentiable)"
@@ -276,3 +259,14 @@ _DETACHED = (
     "no backward pass: the output does not depend on anything that takes a gradient "
     "(detached, no_grad, integer or inference-mode output)"
 )
+
+
+def _backward(ledger: Ledger, value: Tensor, guard: Guard, model: nn.Module, batch: Any) -> str:
+    """Run the backward pass; returns why there is none, or an empty text."""
+    try:
+        with guard.watching(value.grad_fn):
+            return differentiate(ledger, value)
+    except AuditError:
+        raise
+    except Exception as error:
+        raise AuditError(failed(error, "the backward pass", model, batch)) from error

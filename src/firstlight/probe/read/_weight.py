@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from firstlight.clean_room import apart
 from firstlight.measure import WeightSummary, weight_summaries
 from firstlight.probe.graph._operations import WEIGHT_OPERATIONS
 from firstlight.probe.graph._site import Origin, Site, Weight
@@ -22,6 +23,7 @@ FindOrigin = Callable[[Tensor], Origin | None]
 SAMPLE = 2**15
 
 
+@apart
 def read_weight(
     name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], origin: FindOrigin, names: Mapping[int, str]
 ) -> tuple[Tensor, Tensor, Weight, int] | None:

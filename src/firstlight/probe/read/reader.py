@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from firstlight import measure
+from firstlight.clean_room import apart
 from firstlight.measure.moments import work_dtype
 from firstlight.probe.graph._operations import WEIGHT_OPERATIONS
 from firstlight.probe.graph._site import Moments, Origin, Site
@@ -74,6 +75,7 @@ class Reader:
         # the axis of tokens in tensors of samples × tokens × units
         self.token_axis = 1
 
+    @apart
     def read(self, site: Site, tensor: Tensor) -> None:
         """Take what a site's forward columns are measured on."""
         t = whole(tensor.detach(), site.unit)
@@ -111,6 +113,7 @@ class Reader:
         self._taken.append(taken)
         self._wait(taken.size)
 
+    @apart
     def weigh(self, site: Site, matrix: Tensor) -> None:
         """Take what the law of a site's weight is measured on."""
         taken = take_weight(site, whole(matrix.detach()))
@@ -156,6 +159,7 @@ class Reader:
         flat = t[: self.budget.samples].flatten(1)
         return flat[:, :: -(-flat.shape[1] // (4 * self.budget.units))].to(torch.float32, copy=True)
 
+    @apart
     def input_moments(self, tensor: Tensor, origin: Origin | None) -> Moments:
         """Second moment and mean of what an operation reads: those of its row, once measured, where it has one."""
         known = origin.row if origin is not None else None
@@ -168,6 +172,7 @@ class Reader:
         m = measure.second_moments(strided(whole(tensor.detach()), self.budget.entries))
         return m.q, m.mean
 
+    @apart
     def coverage(self, site: Site, source: Tensor, name: str, args: Any, kwargs: Any) -> None:
         """The share of a convolution's taps that do not fall on its zero padding."""
         operation = WEIGHT_OPERATIONS.get(name)
@@ -209,6 +214,7 @@ class Reader:
         middle, low, high = (float(deviation[int(share * (count - 1))]) for share in (0.5, 0.25, 0.75))
         site.values["read_spread"] = max(float(deviation[-1]) / middle, high / low)
 
+    @apart
     def norm_gain(self, site: Site, source: Tensor, result: Tensor, facts: dict[str, Any]) -> None:
         """Squared gradient factor of a normaliser: mean γ²/σ² over what it normalises.
 
@@ -231,6 +237,7 @@ class Reader:
         gain = float(inverse.mean()) * max(1.0 - lost / count, 0.0)
         site.values["norm_gain"] = facts["gamma_square"] * gain
 
+    @apart
     def follow_axis(self, source: Tensor, result: Tensor, name: str, args: Any, unit: int) -> int:
         """Where the axis of units is after a rearrangement, counted from the end."""
         dims = source.dim()

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from firstlight.clean_room import apart
 from firstlight.probe.graph._site import Site
 from firstlight.probe.trace._cuts import Cuts
 
@@ -104,6 +105,7 @@ class Backward:
     def guard(self, node: Any) -> Callable[[], None]:
         """Bring the gradient that enters a narrow node back to order one; returns what removes the hook."""
 
+        @apart
         def hook(gradients: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...] | None:
             sizes = [_size(g.detach()) for g in gradients if g is not None and g.numel()]
             largest = max(sizes, default=0.0)
@@ -118,6 +120,7 @@ class Backward:
 
         return node.register_prehook(hook).remove
 
+    @apart
     def _log_square(self, gradient: Tensor) -> float:
         return log_square(gradient) - 2.0 * self.log_scale
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from firstlight.probe.graph import _operations as ops
@@ -19,32 +19,25 @@ from firstlight.probe.trace._call import Call
 from firstlight.probe.trace._elementwise import Elementwise
 from firstlight.probe.trace._ledger import Ledger, owner, tensors_in
 from firstlight.probe.trace._modules import Modules, add_norm
-from firstlight.probe.trace.guard import Guard
 
 
 class Tracer(TorchFunctionMode):
     """Intercepts every torch function of a forward pass and writes what it does into a ledger."""
 
-    def __init__(self, ledger: Ledger, modules: Modules, guard: Guard) -> None:
+    def __init__(self, ledger: Ledger, modules: Modules) -> None:
         super().__init__()
-        self.ledger, self.modules, self.guard = ledger, modules, guard
+        self.ledger, self.modules = ledger, modules
         self.elementwise = Elementwise(ledger, self._opaque)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         name = ops.plain_name(func)
         if name.startswith("get_"):
-            if name == "get_data":
-                self.guard.before_write(args[0])
             if name not in ops.GETTERS:
                 return func(*args, **kwargs)
             name = name[4:]
         if self.modules.paused or name in ops.IGNORED:
             return func(*args, **kwargs)
-        if args and isinstance(args[0], nn.Parameter) and ops.writes(func):
-            self.guard.before_write(args[0])
-        if isinstance(kwargs.get("out"), nn.Parameter):
-            self.guard.before_write(kwargs["out"])
         if name == "multi_head_attention_forward":
             with self:
                 return _opened_attention(*args, **kwargs)

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from firstlight.errors import AuditError
+from firstlight.clean_room import outside
+from firstlight.errors import AuditError, user_code
 
 Loss = Callable[[Any, Any], Tensor]
 # Where a structured output keeps the tensor that a head would be trained on, best first.
@@ -138,13 +139,18 @@ def scalar_loss(
     gradient at the output has root mean square 1 whatever the output is.
     """
     if loss is not None:
-        value = loss(output, targets) if targets is not None else loss(output, None)
+        name = getattr(loss, "__name__", type(loss).__name__)
+        with (
+            outside(),
+            user_code(f"calling the loss {name}", "call loss(output, targets) alone to see where"),
+        ):
+            value = loss(output, targets)
         if not isinstance(value, Tensor) or value.numel() != 1:
             raise AuditError(
                 f"while auditing: expected the loss to return one number as a tensor, got {_describe(value)}; "
                 "reduce it with .mean() or .sum()"
             )
-        return value.reshape(()), getattr(loss, "__name__", type(loss).__name__)
+        return value.reshape(()), name
     own = fields(output).get("loss")
     if isinstance(own, Tensor) and own.numel() == 1:
         return own.reshape(()), "the model's own loss"

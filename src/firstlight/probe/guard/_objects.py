@@ -1,0 +1,391 @@
+"""Objects: what a model keeps beside its tensors, found by walking from it, and put back in place."""
+
+from __future__ import annotations
+
+import array
+import enum
+import functools
+import logging
+import random
+import threading
+import types
+import weakref
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+# Where a tensor keeps the hooks on its gradient.
+HOOKS = ("_backward_hooks", "_post_accumulate_grad_hooks")
+# Walking further than this finds a program's data, not a model's state.
+LIMIT = 200_000
+# Arrays are copied up to this many bytes together; of larger ones a checksum tells that they were written.
+ARRAYS = 24 << 20
+
+
+@dataclass(eq=False)
+class Held:
+    """One object as it was found: how to see its state now, the state then, and how to write that state."""
+
+    name: str
+    get: Callable[[], Any]
+    then: Any
+    put: Callable[[Any], object]
+    same: Callable[[Any, Any], bool]
+
+    def changed(self) -> bool:
+        """Whether the state is another one now."""
+        return not self.same(self.get(), self.then)
+
+    def put_back(self) -> None:
+        """Give the object its old state, if it has another one."""
+        if self.changed():
+            self.put(self.then)
+
+
+def _identical(now: Any, then: Any) -> bool:
+    return len(now) == len(then) and all(a is b for a, b in zip(now, then))
+
+
+def _equal(now: Any, then: Any) -> bool:
+    return bool(now == then)
+
+
+def _entries(value: dict[Any, Any]) -> tuple[Any, ...]:
+    return (*dict.keys(value), *dict.values(value))
+
+
+def _refill(value: dict[Any, Any], then: tuple[Any, ...]) -> None:
+    """Empty a dictionary and fill it again, past what a subclass makes of that."""
+    kind: Any = OrderedDict if isinstance(value, OrderedDict) else dict
+    kind.clear(value)
+    half = len(then) // 2
+    for key, item in zip(then[:half], then[half:]):
+        kind.__setitem__(value, key, item)
+
+
+def _refill_set(value: set[Any], then: tuple[Any, ...]) -> None:
+    set.clear(value)
+    set.update(value, then)
+
+
+def _refill_deque(value: deque[Any], then: tuple[Any, ...]) -> None:
+    deque.clear(value)
+    deque.extend(value, then)
+
+
+def _same_array(now: Any, then: Any) -> bool:
+    return now.shape == then.shape and now.dtype == then.dtype and now.tobytes() == then.tobytes()
+
+
+def _fill_array(value: Any, then: Any) -> None:
+    np.copyto(value, then)
+
+
+class Walk:
+    """Everything that can be reached from some roots: tensors, and other objects with a state.
+
+    ``tensors`` are all tensors by name, ``held`` the state of the rest, ``empty`` the containers with nothing in
+    them (most of what modules have), ``cut`` tells that the limit was met.
+    """
+
+    def __init__(self) -> None:
+        self.tensors: dict[int, tuple[str, Tensor]] = {}
+        self.held: list[Held] = []
+        self.empty: list[tuple[str, Any]] = []
+        self.cut = False
+        self._seen: dict[int, Any] = {}
+        self._arrays = ARRAYS
+
+    def go(self, name: str, root: Any) -> None:
+        """Walk from a root."""
+        waiting: list[tuple[str, Any]] = [(name, root)]
+        while waiting:
+            where, value = waiting.pop()
+            kind = type(value)
+            if kind in _ATOMS or id(value) in self._seen:
+                continue
+            if len(self._seen) >= LIMIT:
+                self.cut = True
+                return
+            self._seen[id(value)] = value
+            waiting.extend((n, v) for n, v in self._visit(where, value) if type(v) not in _ATOMS)
+
+    def _hold(
+        self,
+        name: str,
+        get: Callable[[], Any],
+        put: Callable[[Any], object],
+        same: Callable[[Any, Any], bool],
+    ) -> Any:
+        then = get()
+        self.held.append(Held(name, get, then, put, same))
+        return then
+
+    def _visit(self, name: str, value: Any) -> Iterable[tuple[str, Any]]:
+        """Hold the state of one object; what it leads to."""
+        if isinstance(value, Tensor):
+            self.tensors[id(value)] = (name, value)
+            gradient = value.grad if value.is_leaf else None
+            hooks = [(f"the hooks on {name}", getattr(value, hooks, None)) for hooks in HOOKS]
+            return [*self._attributes(name, value), (f"the gradient of {name}", gradient), *hooks]
+        for kinds, visit in _VISITS:
+            if isinstance(value, kinds):
+                return [*visit(self, name, value), *self._attributes(name, value)]
+        if isinstance(value, _STRANGERS) or _ours(value):
+            return ()
+        return [*self._attributes(name, value), *self._slots(name, value), *self._class(value)]
+
+    def _attributes(self, name: str, value: Any) -> Iterator[tuple[str, Any]]:
+        own = getattr(value, "__dict__", None)
+        if type(own) is dict:
+            self._hold(name, lambda: _entries(own), lambda then: _refill(own, then), _identical)
+            for key, item in own.items():
+                kind = type(item)
+                if kind in _CONTAINERS and not item:
+                    if id(item) not in self._seen:
+                        self._seen[id(item)] = item
+                        self.empty.append((key, item))
+                elif kind not in _ATOMS:
+                    yield f"{name}.{key}", item
+        if isinstance(value, torch.nn.Module):
+            was = type(value)
+            self._hold(name, lambda: (type(value),), lambda _: setattr(value, "__class__", was), _identical)
+
+    def _slots(self, name: str, value: Any) -> Iterator[tuple[str, Any]]:
+        for kind in type(value).__mro__:
+            slots = vars(kind).get("__slots__", ())
+            for slot in (slots,) if isinstance(slots, str) else slots:
+                member = vars(kind).get(slot)
+                if isinstance(member, types.MemberDescriptorType):
+                    yield from self._slot(f"{name}.{slot}", value, slot)
+
+    def _slot(self, name: str, value: Any, slot: str) -> Iterator[tuple[str, Any]]:
+        def get() -> tuple[Any, ...]:
+            return (getattr(value, slot),) if hasattr(value, slot) else ()
+
+        def put(then: tuple[Any, ...]) -> None:
+            if then:
+                object.__setattr__(value, slot, then[0])
+            else:
+                object.__delattr__(value, slot)
+
+        for item in self._hold(name, get, put, _identical):
+            yield name, item
+
+    def _class(self, value: Any) -> Iterator[tuple[str, Any]]:
+        """State that a class keeps for all its objects: counters, registries, caches."""
+        for kind in type(value).__mro__:
+            if kind.__module__.partition(".")[0] not in _LIBRARIES and id(kind) not in self._seen:
+                self._seen[id(kind)] = kind
+                yield from self._one_class(kind)
+
+    def _one_class(self, kind: type) -> Iterator[tuple[str, Any]]:
+        def get() -> tuple[Any, ...]:
+            return _entries({n: v for n, v in vars(kind).items() if n not in _CLASS_OWN})
+
+        def put(then: tuple[Any, ...]) -> None:
+            half = len(then) // 2
+            old, now = dict(zip(then[:half], then[half:])), dict(vars(kind))
+            for name in now.keys() - old.keys() - _CLASS_OWN:
+                type.__delattr__(kind, name)
+            for name, item in old.items():
+                if now.get(name) is not item:
+                    type.__setattr__(kind, name, item)
+
+        self._hold(f"the class {kind.__name__}", get, put, _identical)
+        for name, item in vars(kind).items():
+            if not isinstance(item, (types.FunctionType, classmethod, staticmethod, property)):
+                yield f"{kind.__name__}.{name}", item
+
+    def _dict(self, name: str, value: Any) -> Iterator[tuple[str, Any]]:
+        self._hold(name, lambda: _entries(value), lambda then: _refill(value, then), _identical)
+        for key, item in list(dict.items(value)):
+            if type(item) not in _ATOMS:
+                yield _inner(name, key), item
+            if type(key) not in _ATOMS:
+                yield f"a key of {name}", key
+
+    def _list(self, name: str, value: Any) -> Iterator[tuple[str, Any]]:
+        self._hold(
+            name,
+            lambda: tuple(list.__iter__(value)),
+            lambda then: list.__setitem__(value, slice(None), then),
+            _identical,
+        )
+        for i, item in enumerate(list.__iter__(value)):
+            if type(item) not in _ATOMS:
+                yield f"{name}[{i}]", item
+
+    def _set(self, name: str, value: Any) -> Iterator[tuple[str, Any]]:
+        then = self._hold(
+            name, lambda: tuple(set.__iter__(value)), lambda old: _refill_set(value, old), _same_set
+        )
+        for item in then:
+            yield f"an entry of {name}", item
+
+    def _deque(self, name: str, value: Any) -> Iterator[tuple[str, Any]]:
+        then = self._hold(name, lambda: tuple(value), lambda old: _refill_deque(value, old), _identical)
+        for item in then:
+            yield f"an entry of {name}", item
+
+    def _tuple(self, name: str, value: Any) -> Iterator[tuple[str, Any]]:
+        for i, item in enumerate(value):
+            if type(item) not in _ATOMS:
+                yield f"{name}[{i}]", item
+
+    def _buffer(self, name: str, value: Any) -> Iterator[tuple[str, Any]]:
+        self._hold(name, lambda: value[:], lambda then: value.__setitem__(slice(None), then), _equal)
+        yield from ()
+
+    def _array(self, name: str, value: Any) -> Iterator[tuple[str, Any]]:
+        if value.dtype == object:
+            self._hold(name, lambda: tuple(value.flat), lambda old: _fill_objects(value, old), _identical)
+            for item in value.flat:
+                yield f"an entry of {name}", item
+            return
+        self._arrays -= value.nbytes
+        if self._arrays >= 0:
+            self._hold(name, value.copy, lambda then: _fill_array(value, then), _same_array)
+        else:
+            self._hold(name, lambda: hash(value.tobytes()), _impossible, _equal)
+
+    def _torch_generator(self, name: str, value: Any) -> Iterator[tuple[str, Any]]:
+        self._hold(name, value.get_state, value.set_state, torch.equal)
+        yield from ()
+
+    def _numpy_generator(self, name: str, value: Any) -> Iterator[tuple[str, Any]]:
+        bits = value.bit_generator if isinstance(value, np.random.Generator) else value
+        self._hold(name, lambda: bits.state, lambda then: setattr(bits, "state", then), _same_state)
+        yield from ()
+
+    def _legacy_generator(self, name: str, value: Any) -> Iterator[tuple[str, Any]]:
+        self._hold(name, value.get_state, value.set_state, _same_state)
+        yield from ()
+
+    def _python_generator(self, name: str, value: Any) -> Iterator[tuple[str, Any]]:
+        self._hold(name, value.getstate, value.setstate, _equal)
+        yield from ()
+
+    def _function(self, name: str, value: Any) -> Iterator[tuple[str, Any]]:
+        if (value.__module__ or "").startswith("firstlight."):
+            return
+        for cell_name, cell in zip(value.__code__.co_freevars, value.__closure__ or ()):
+            yield f"{cell_name} of {name}", cell
+        yield f"the defaults of {name}", value.__defaults__
+        yield f"the defaults of {name}", value.__kwdefaults__
+
+    def _cell(self, name: str, value: Any) -> Iterator[tuple[str, Any]]:
+        def get() -> tuple[Any, ...]:
+            try:
+                return (value.cell_contents,)
+            except ValueError:  # empty
+                return ()
+
+        def put(then: tuple[Any, ...]) -> None:
+            if then:
+                value.cell_contents = then[0]
+            else:
+                del value.cell_contents
+
+        for item in self._hold(name, get, put, _identical):
+            yield name, item
+
+    def _method(self, name: str, value: Any) -> Iterator[tuple[str, Any]]:
+        yield name, value.__self__
+        yield name, value.__func__
+
+    def _partial(self, name: str, value: Any) -> Iterator[tuple[str, Any]]:
+        yield name, value.func
+        yield name, value.args
+        yield name, value.keywords
+
+
+def _ours(value: Any) -> bool:
+    """Whether an object is a part of firstlight at work, an audit around this one for instance."""
+    return type(value).__module__.startswith("firstlight.") and not isinstance(value, torch.nn.Module)
+
+
+def _inner(name: str, key: Any) -> str:
+    return f"{name}.{key}" if isinstance(key, str) and key.isidentifier() else f"{name}[{key!r:.40}]"
+
+
+def _same_set(now: Any, then: Any) -> bool:
+    return len(now) == len(then) and {id(x) for x in now} == {id(x) for x in then}
+
+
+def _same_state(now: Any, then: Any) -> bool:
+    if isinstance(now, dict):
+        return now.keys() == then.keys() and all(_same_state(now[k], then[k]) for k in now)
+    if isinstance(now, (tuple, list)):
+        return len(now) == len(then) and all(map(_same_state, now, then))
+    return bool(np.array_equal(now, then))
+
+
+def _fill_objects(value: Any, then: tuple[Any, ...]) -> None:
+    for i, item in enumerate(then):
+        value.flat[i] = item
+
+
+def _impossible(then: Any) -> None:
+    del then
+    raise RuntimeError("the array is too large to be copied beforehand")
+
+
+_ATOMS = frozenset(
+    (
+        *(
+            int,
+            float,
+            complex,
+            str,
+            bytes,
+            bool,
+            type(None),
+            type(...),
+            type(NotImplemented),
+            range,
+            slice,
+            type,
+        ),
+        *(types.BuiltinFunctionType, types.ModuleType, types.CodeType, types.GetSetDescriptorType),
+        *(torch.dtype, torch.device, torch.Size, torch.layout, torch.memory_format, np.dtype, weakref.ref),
+    )
+)
+_CONTAINERS = frozenset((dict, OrderedDict, list, set, deque))
+# Things of the program, not of the model: what is inside them is not walked.
+_STRANGERS = (
+    *(
+        type,
+        types.ModuleType,
+        types.FrameType,
+        types.TracebackType,
+        enum.Enum,
+        logging.Logger,
+        threading.Thread,
+    ),
+    *(np.generic, weakref.ref, torch.ScriptObject, torch.fx.Graph, torch.autograd.graph.Node),
+)
+_LIBRARIES = frozenset("builtins torch numpy abc typing collections firstlight enum functools".split())
+_CLASS_OWN = frozenset("__dict__ __weakref__ __abstractmethods__ _abc_impl __doc__ __annotations__".split())
+_VISITS: tuple[tuple[Any, Callable[[Walk, str, Any], Iterator[tuple[str, Any]]]], ...] = (
+    (dict, Walk._dict),
+    (list, Walk._list),
+    ((tuple, frozenset), Walk._tuple),
+    (set, Walk._set),
+    (deque, Walk._deque),
+    ((bytearray, array.array), Walk._buffer),
+    (np.ndarray, Walk._array),
+    (torch.Generator, Walk._torch_generator),
+    ((np.random.Generator, np.random.BitGenerator), Walk._numpy_generator),
+    (np.random.RandomState, Walk._legacy_generator),
+    (random.Random, Walk._python_generator),
+    (types.FunctionType, Walk._function),
+    (types.CellType, Walk._cell),
+    (types.MethodType, Walk._method),
+    (functools.partial, Walk._partial),
+)
