@@ -17,7 +17,7 @@ from firstlight.probe.guard._shield import Shield, shield
 from firstlight.probe.guard._storages import Storages
 from firstlight.probe.guard._tensors import Known
 from firstlight.probe.guard._writes import Doors, Writes
-from firstlight.probe.guard.process import Setting, same, seed_all, settings
+from firstlight.probe.guard.process import Setting, random_state, same, settings
 
 
 class Guard:
@@ -190,11 +190,10 @@ def untouched(
     AuditError
         If something could not be put back; the message names it.
     """
-    with shield() as held:
+    with shield() as held, random_state(seed):
         guard = Guard(model, others or {}, held, parameters=parameters)
         failure: BaseException | None = None
         try:
-            seed_all(seed)
             if training is not None:
                 held.run(partial(_set_mode, model, training))
             yield guard

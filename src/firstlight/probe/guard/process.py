@@ -84,9 +84,9 @@ def _of(owner: Any, name: str, label: str) -> Setting:
 
 
 def settings() -> list[Setting]:
-    """Every setting that is watched, the generators last, since putting back another one may draw."""
+    """Every setting that is watched, but for the generators."""
     backends: Any = torch.backends
-    found = [
+    return [
         _stack("function"),
         _stack("dispatch"),
         Setting("grad mode", torch.is_grad_enabled, torch.set_grad_enabled),
@@ -126,25 +126,19 @@ def settings() -> list[Setting]:
         _of(sys, "excepthook", "sys.excepthook"),
         Setting("the limit of recursion", sys.getrecursionlimit, sys.setrecursionlimit),
     ]
-    return found + generators()
 
 
-def generators() -> list[Setting]:
-    """Python's, numpy's and torch's generators, on every device that has one."""
-    found = [
-        Setting("Python's random generator", random.getstate, random.setstate),
-        # the legacy generator is what a forward may draw from
-        Setting("numpy's random generator", np.random.get_state, np.random.set_state),
-        Setting("torch's random generator", torch.get_rng_state, torch.set_rng_state),
-    ]
+def generators() -> Iterator[Setting]:
+    """Python's, numpy's and torch's generators, on every device that has one; to be put back from the last on."""
+    yield Setting("Python's random generator", random.getstate, random.setstate)
+    # the legacy generator is what a forward may draw from
+    yield Setting("numpy's random generator", np.random.get_state, np.random.set_state)  # noqa: NPY002
+    yield Setting("torch's random generator", torch.get_rng_state, torch.set_rng_state)
     if torch.cuda.is_available():
         cuda = torch.cuda
-        found.append(
-            Setting("the generators of cuda", cuda.get_rng_state_all, cuda.set_rng_state_all),
-        )
+        yield Setting("the generators of cuda", cuda.get_rng_state_all, cuda.set_rng_state_all)
     if torch.backends.mps.is_available():
-        found.append(Setting("the generator of mps", torch.mps.get_rng_state, torch.mps.set_rng_state))
-    return found
+        yield Setting("the generator of mps", torch.mps.get_rng_state, torch.mps.set_rng_state)
 
 
 def same(first: Any, second: Any) -> bool:
@@ -173,5 +167,5 @@ def random_state(seed: int) -> Iterator[None]:
         seed_all(seed)
         yield
     finally:
-        for setting, state in found:
+        for setting, state in reversed(found):
             setting.set(state)
