@@ -17,8 +17,8 @@ from firstlight.clean_room import outside
 from firstlight.errors import AuditError, DomainError
 from firstlight.fixing.remedies import Course
 from firstlight.probe import Protocol
-from firstlight.probe.trace.calling import call
 from firstlight.probe.guard import fresh, untouched
+from firstlight.probe.trace.calling import call
 
 # what candidates are trained with: two rates each, as people begin with
 PLANS: Mapping[str, tuple[float, ...]] = {"sgd": (0.01, 0.1), "adam": (0.001, 0.01)}

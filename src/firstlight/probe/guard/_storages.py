@@ -66,10 +66,16 @@ def _words(flat: Tensor) -> tuple[Tensor, Tensor]:
     return flat[:even].view(torch.int64), flat[even:]
 
 
+def is_wrapper(tensor: Any) -> bool:
+    """Whether a tensor is a shell around others, as distributed and quantised ones are."""
+    return torch.utils._python_dispatch.is_traceable_wrapper_subclass(tensor)
+
+
 def parts(tensor: Tensor) -> Iterator[Tensor]:
     """The plain tensors that hold what a tensor shows: itself, or the parts of a sparse or wrapping one."""
-    if torch.utils._python_dispatch.is_traceable_wrapper_subclass(tensor):
-        for name in tensor.__tensor_flatten__()[0]:
+    if is_wrapper(tensor):
+        wrapped: Any = tensor
+        for name in wrapped.__tensor_flatten__()[0]:
             yield from parts(getattr(tensor, name))
     elif tensor.layout == torch.sparse_coo:
         yield from (tensor._indices(), tensor._values())

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from firstlight.probe.guard._objects import HOOKS
+from firstlight.probe.guard._storages import is_wrapper
 
 Step = tuple[str, Callable[[], object]]
 
@@ -100,7 +101,7 @@ def _one_place(first: Tensor, second: Tensor) -> bool:
     """Whether two tensors show the same memory in the same way."""
     if first.shape != second.shape or first.dtype != second.dtype or first.layout != second.layout:
         return False
-    if first.layout != torch.strided or torch.utils._python_dispatch.is_traceable_wrapper_subclass(first):
+    if first.layout != torch.strided or is_wrapper(first):
         return True
     try:
         return (

@@ -132,7 +132,7 @@ def generators() -> Iterator[Setting]:
     """Python's, numpy's and torch's generators, on every device that has one; to be put back from the last on."""
     yield Setting("Python's random generator", random.getstate, random.setstate)
     # the legacy generator is what a forward may draw from
-    yield Setting("numpy's random generator", np.random.get_state, np.random.set_state)  # noqa: NPY002
+    yield Setting("numpy's random generator", np.random.get_state, np.random.set_state)
     yield Setting("torch's random generator", torch.get_rng_state, torch.set_rng_state)
     if torch.cuda.is_available():
         cuda = torch.cuda
