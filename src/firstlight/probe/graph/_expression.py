@@ -175,7 +175,7 @@ def _entry_by_entry(expression: Expression) -> bool:
                 return False
     except _ERRORS:
         return False
-    if not isinstance(whole, Tensor) or whole.shape != probe.shape:
+    if not isinstance(whole, Tensor) or whole.shape != probe.shape or whole.is_complex():
         return False
     whole, mixed, single = (t.float() for t in (whole, mixed, single))
     return all(

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from firstlight.clean_room import apart
 from firstlight.probe.graph._site import Site
+from firstlight.probe.read._whole import whole
 from firstlight.probe.trace._cuts import Cuts
 
 # Rescale when the size leaves [2^-16, 2^16]: float16 underflows at 2^-24, float32 at 2^-126.
@@ -163,8 +164,8 @@ def clones(weight: Tensor, gradient: Tensor) -> bool:
 def log_square(gradient: Tensor) -> float:
     """Natural log of the sum of squares, safe for entries whose squares leave the dtype's range."""
     g = gradient.detach()
-    if g.layout != torch.strided:
-        g = g.coalesce().values() if g.layout == torch.sparse_coo else g.to_dense()
+    # what is not stored of a sparse gradient is zero
+    g = g.coalesce().values() if g.layout == torch.sparse_coo else whole(g)
     if g.numel() == 0:
         return -math.inf
     norm = float(torch.linalg.vector_norm(g, dtype=torch.float32 if g.dtype.itemsize < 4 else None))

@@ -48,7 +48,13 @@ class Elementwise:
         origin = call.flowing[0][1]
         known = type(call.func).__name__ in ("builtin_function_or_method", "method_descriptor")
         known |= getattr(call.func, "__module__", "") == "torch.nn.functional"
-        alone = len(call.read) == 1 and origin.site is not None and call.name not in self._mixing
+        source = call.flowing[0][0]
+        alone = (
+            len(call.read) == 1
+            and not (source.is_complex() or source.is_nested)
+            and origin.site is not None
+            and call.name not in self._mixing
+        )
         if not (known and alone) or any(e != 1.0 for e in (origin.expression.gain, origin.expression.noise)):
             return self.opaque(call)
         expression = from_function(call.func, call.name, self._symbolic(call.args), dict(call.kwargs))
@@ -116,7 +122,10 @@ class Elementwise:
         shape = source.shape
         out = call.run()
         if isinstance(out, Tensor) and out.shape == shape:
-            self.ledger.mark([out, *call.results(out)], self.ledger.like(origin, expression, label, path))
+            like = self.ledger.like(origin, expression, label, path)
+            self.ledger.express(out, like)
+            if call.in_place:
+                self.ledger.mark(call.results(out), like)
             return out
         for _, used in call.flowing:
             self.ledger.use_opaquely(used)
@@ -170,7 +179,7 @@ class Elementwise:
         out = call.run()
         site, out = self.ledger.site(
             out,
-            self.ledger.path("add"),
+            f"{self.ledger.frames[-1].path}.add".lstrip("."),
             "residual",
             "add",
             stream.unit,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
@@ -93,6 +94,8 @@ class Ledger:
         Where tensors came from.
     nodes
         The same by node of the autograd graph, for tensors that come out of code nobody can follow.
+    made
+        The tensors of nodes that are functions of a site and have no row yet.
     module_calls
         How often each module was called, by path.
     unmeasured
@@ -112,6 +115,7 @@ class Ledger:
         self.place = ""
         self.origins = Origins()
         self.nodes: dict[Any, Origin] = {}
+        self.made: dict[Any, weakref.ref[Tensor]] = {}
         self.module_calls: dict[str, int] = {}
         self.unmeasured: dict[str, set[str]] = {}
         self.grads = torch.is_grad_enabled()
@@ -141,7 +145,11 @@ class Ledger:
         root = tensor.grad_fn
         if root is None:
             return None
-        sites, names = upstream(root, self.nodes, self.parameter_names)
+        sites, names, met = upstream(root, self.nodes, self.parameter_names)
+        for node in met:  # an activation that unseen code read has not got its row yet
+            made = self.made[node]() if node in self.made else None
+            if made is not None:
+                self.realise([(made, self.origins.get(made) or self.nodes[node])])
         if not sites and not names:
             return None
         origin = Origin(ancestors=sites[-8:], arrangement=object())
@@ -219,6 +227,13 @@ class Ledger:
             label,
             call=call or origin.call,
         )
+
+    def express(self, out: Tensor, origin: Origin) -> None:
+        """Note a tensor that is a function of a site, by its node too."""
+        self.mark(out, origin)
+        if out.grad_fn is not None and not origin.expression.scaled:
+            self.nodes[out.grad_fn] = origin
+            self.made[out.grad_fn] = weakref.ref(out)
 
     def mark(self, out: Any, origin: Origin) -> Any:
         """Note the origin of every tensor of a result."""

@@ -69,16 +69,18 @@ class Origins:
 
 def upstream(
     root: Any, nodes: Mapping[Any, Origin], names: Mapping[int, str]
-) -> tuple[tuple[Site, ...], tuple[str, ...]]:
-    """The nearest measured sites below a node of the autograd graph, and the parameters that stand before them."""
+) -> tuple[tuple[Site, ...], tuple[str, ...], list[Any]]:
+    """The nearest measured sites below a node of the autograd graph, the parameters before them, and their nodes."""
     sites: dict[int, Site] = {}
     found: dict[str, None] = {}
+    met: list[Any] = []
     seen, stack = {root}, [root]
     while stack and len(seen) < _REACH:
         node = stack.pop()
         known = nodes.get(node)
         if known is not None:
             sites.update({site.index: site for site in known.sites})
+            met.append(node)
             continue
         name = names.get(id(getattr(node, "variable", None)))
         if name is not None:
@@ -87,4 +89,4 @@ def upstream(
             if child is not None and child not in seen:
                 seen.add(child)
                 stack.append(child)
-    return tuple(sites[i] for i in sorted(sites)), tuple(found)
+    return tuple(sites[i] for i in sorted(sites)), tuple(found), met

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from firstlight.clean_room import outside
 from firstlight.errors import AuditError, user_code
+from firstlight.probe.read._whole import carries, whole
 
 Loss = Callable[[Any, Any], Tensor]
 # Where a structured output keeps the tensor that a head would be trained on, best first.
@@ -56,21 +57,6 @@ def named_tensors(batch: Any, name: str = "input") -> Iterator[tuple[str, Tensor
             yield from named_tensors(value, f"{name}{i}" if len(batch) > 1 else name)
 
 
-def stored(tensor: Tensor) -> Tensor:
-    """The entries that a tensor of any layout stores, as a plain tensor.
-
-    Examples
-    --------
-    >>> stored(torch.eye(3).to_sparse()).tolist()
-    [1.0, 1.0, 1.0]
-    """
-    if tensor.layout == torch.strided:
-        return tensor
-    return (
-        tensor.detach().coalesce().values() if tensor.layout == torch.sparse_coo else tensor.detach().values()
-    )
-
-
 def check_batch(batch: Any) -> None:
     """Refuse a batch that can only give wrong numbers."""
     tensors = list(named_tensors(batch))
@@ -85,8 +71,8 @@ def check_batch(batch: Any) -> None:
                 f"while auditing: input {name!r} of shape {tuple(tensor.shape)} is empty; "
                 "pass a batch with at least one sample"
             )
-        if tensor.is_floating_point() and not tensor.is_meta:
-            bad = int((~torch.isfinite(stored(tensor))).sum())
+        if carries(tensor) and not tensor.is_meta:
+            bad = int((~torch.isfinite(whole(tensor.detach()))).sum())
             if bad:
                 raise AuditError(
                     f"while auditing: input {name!r} of shape {tuple(tensor.shape)} has {bad} NaN or infinite "
@@ -98,7 +84,7 @@ def call(model: nn.Module, batch: Any) -> Any:
     """``model(batch)``, ``model(*batch)`` for tuples and lists, ``model(**batch)`` for mappings."""
     if isinstance(batch, Mapping):
         return model(**batch)
-    if isinstance(batch, (tuple, list)):
+    if isinstance(batch, (tuple, list)) and not isinstance(batch, nn.utils.rnn.PackedSequence):
         return model(*batch)
     return model(batch)
 
@@ -117,7 +103,7 @@ def fields(output: Any) -> dict[str, Any]:
 def primary_output(output: Any) -> Tensor | None:
     """The floating tensor that the model is about: the named logits, else the first one found."""
     if isinstance(output, Tensor):
-        return output if output.is_floating_point() else None
+        return output if carries(output) else None
     parts = fields(output)
     for name in _PRIMARY:
         if isinstance(parts.get(name), Tensor):
@@ -155,6 +141,7 @@ def scalar_loss(
     if isinstance(own, Tensor) and own.numel() == 1:
         return own.reshape(()), "the model's own loss"
     main = primary_output(output)
+    main = main if main is None else whole(main)
     if main is None:
         raise AuditError(
             f"while auditing: expected the model to return a floating-point tensor (alone or in a tuple, list, "
