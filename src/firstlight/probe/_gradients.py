@@ -68,7 +68,7 @@ def _doubtful(ledger: Ledger, steps: list[Any]) -> bool:
     for site in ledger.sites:
         if site.values.get("q") == 0.0 or site.values.get("dead") == 1.0:
             return True
-    if any(_factor(n) and n in ledger.used and is_zero(p) for n, p in ledger.parameters.items()):
+    if any(_factor(n) and n in ledger.used and is_zero(ledger.value(n)) for n in ledger.parameters):
         return True
     return any(cuts_by_itself(node) for node in steps)
 
@@ -104,7 +104,10 @@ def parameter_gradients(ledger: Ledger) -> dict[str, ParameterGradient]:
             state,
             parameter.numel(),
             0.5 * logs.get(name, math.nan),
-            zero=_factor(name) and parameter.dim() > 0 and name in ledger.used and is_zero(parameter),
+            zero=_factor(name)
+            and parameter.dim() > 0
+            and name in ledger.used
+            and is_zero(ledger.value(name)),
             bias=not _factor(name),
             cause=cause if state in ("zero", "absent") else "",
         )
@@ -136,10 +139,11 @@ def copies(ledger: Ledger) -> list[list[str]]:
     groups: dict[tuple[object, ...], list[tuple[str, Tensor]]] = {}
     for name, p in ledger.parameters.items():
         if p.dim() > 1 and p.numel() > 1 and p.requires_grad and name in ledger.used:
-            flat = p.detach().reshape(-1)
+            entries = ledger.value(name)
+            flat = entries.reshape(-1)
             some = tuple(flat[:: -(-flat.numel() // 8)].tolist())
             if len(set(some)) > 1:
-                groups.setdefault((p.shape, some), []).append((name, p))
+                groups.setdefault((p.shape, some), []).append((name, entries))
     found = []
     for members in groups.values():
         first = members[0][1]

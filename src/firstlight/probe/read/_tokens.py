@@ -13,6 +13,7 @@ from torch import Tensor
 
 from firstlight.probe.graph._site import Site
 from firstlight.probe.read._statistics import alike, spectra
+from firstlight.probe.read._whole import whole
 
 # Samples, tokens and units that are read of each tensor.
 SAMPLES, TOKENS, UNITS = 4, 32, 256
@@ -54,10 +55,8 @@ def measure_tokens(taken: list[TakenTokens]) -> None:
         cosine = ((total - count) / (count * (count - 1))).mean(dim=1).tolist()
         flat = rows.flatten(0, 1).cpu().numpy().astype(np.float64)
         ranks = np.array([rank for rank, _ in spectra(flat)]).reshape(len(group), -1).mean(axis=1)
-        for t, c, rank, whole in zip(
-            group, cosine, ranks.tolist(), (size > 0).flatten(1).all(dim=1).tolist()
-        ):
-            if whole and math.isfinite(c):
+        for t, c, rank, full in zip(group, cosine, ranks.tolist(), (size > 0).flatten(1).all(dim=1).tolist()):
+            if full and math.isfinite(c):
                 t.site.values |= {"token_correlation": c, "token_rank": rank}
 
 
@@ -68,7 +67,7 @@ def read_attention(site: Site, weights: Tensor) -> None:
     """
     if weights.dim() < 2 or weights.shape[-1] < KEYS or not weights.numel():
         return
-    later = weights.detach()[..., weights.shape[-2] // 2 :, :].reshape(-1, weights.shape[-1])
+    later = whole(weights.detach())[..., weights.shape[-2] // 2 :, :].reshape(-1, weights.shape[-1])
     p = later[:: max(1, -(-len(later) // QUERIES))].float()
     entropy = -(p * p.clamp_min(1e-30).log()).sum(dim=1).mean() / math.log(p.shape[1])
     site.values |= {"attention_max": float(p.amax(dim=1).mean()), "attention_entropy": float(entropy)}
@@ -79,11 +78,11 @@ def weigh_again(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor | No
     names = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
     given = {**dict(zip(names, args)), **kwargs}
     query, key, mask = given["query"], given["key"], given.get("attn_mask")
-    if query.dim() < 3 or query.shape[-2] < 1 or key.shape[-2] < KEYS:
+    if query.is_nested or query.dim() < 3 or query.shape[-2] < 1 or key.shape[-2] < KEYS:
         return None
     queries = torch.arange(query.shape[-2] // 2, query.shape[-2], device=query.device)[:TOKENS]
-    q = query.detach()[:SAMPLES][..., queries, :].float()
-    k = key.detach()[:SAMPLES].float()
+    q = whole(query.detach())[:SAMPLES][..., queries, :].float()
+    k = whole(key.detach())[:SAMPLES].float()
     if q.dim() == 4 and k.shape[1] != q.shape[1]:
         k = k.repeat_interleave(q.shape[1] // k.shape[1], dim=1)
     scale = given.get("scale")
@@ -92,8 +91,8 @@ def weigh_again(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor | No
         later = torch.arange(key.shape[-2], device=key.device) > queries.unsqueeze(1)
         logits = logits.masked_fill(later, -math.inf)
     if isinstance(mask, Tensor):
-        whole = mask.detach().expand(*query.shape[:-1], key.shape[-2])[:SAMPLES][..., queries, :]
+        shown = mask.detach().expand(*query.shape[:-1], key.shape[-2])[:SAMPLES][..., queries, :]
         logits = (
-            logits.masked_fill(~whole, -math.inf) if whole.dtype == torch.bool else logits + whole.float()
+            logits.masked_fill(~shown, -math.inf) if shown.dtype == torch.bool else logits + shown.float()
         )
     return logits.softmax(dim=-1).nan_to_num()

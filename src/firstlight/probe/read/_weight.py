@@ -16,7 +16,7 @@ from firstlight.measure import WeightSummary, weight_summaries
 from firstlight.probe.graph._operations import WEIGHT_OPERATIONS
 from firstlight.probe.graph._site import Origin, Site, Weight
 from firstlight.probe.read._statistics import alike
-from firstlight.probe.read._whole import carries
+from firstlight.probe.read._whole import carries, whole
 
 FindOrigin = Callable[[Tensor], Origin | None]
 # Entries of a weight that its law is read from: the scale is then known to 1/√(2·2¹⁵) = 0.4 %.
@@ -135,7 +135,7 @@ def _square(bias: Any) -> float:
     """Mean square of a vector of parameters, 0 where there is none."""
     if not isinstance(bias, Tensor) or not bias.numel():
         return 0.0
-    return torch.linalg.vector_norm(bias.detach().float()).item() ** 2 / bias.numel()
+    return torch.linalg.vector_norm(whole(bias.detach()).float()).item() ** 2 / bias.numel()
 
 
 @dataclass(eq=False, frozen=True)

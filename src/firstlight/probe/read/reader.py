@@ -199,7 +199,7 @@ class Reader:
 
         The larger of two ratios: the largest over the median, and the upper over the lower quartile.
         """
-        t = source.detach()
+        t = whole(source.detach(), unit)
         if not t.is_floating_point() or t.layout != torch.strided or t.dim() < -unit or t.numel() == 0:
             return
         rows = t.movedim(unit, -1)

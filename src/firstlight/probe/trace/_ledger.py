@@ -13,7 +13,7 @@ from torch.autograd.function import BackwardCFunction
 
 from firstlight.probe.graph._expression import Expression
 from firstlight.probe.graph._site import Origin, Site
-from firstlight.probe.read._whole import carries
+from firstlight.probe.read._whole import carries, whole
 from firstlight.probe.read.reader import Reader
 from firstlight.probe.trace._backward import Backward
 from firstlight.probe.trace._origins import Origins, upstream
@@ -104,7 +104,8 @@ class Ledger:
 
     def __init__(self, model: nn.Module, reader: Reader, backward: Backward) -> None:
         self.reader, self.backward = reader, backward
-        self.parameters = dict(model.named_parameters())
+        self._given = dict(model.named_parameters())
+        self.parameters = dict(self._given)
         self.parameter_names = {id(p): name for name, p in self.parameters.items()}
         self.sites: list[Site] = []
         self.bases: list[Site] = []
@@ -121,6 +122,13 @@ class Ledger:
         self.grads = torch.is_grad_enabled()
         self._calls: dict[str, int] = {}
         self._labels: set[str] = set()
+
+    def value(self, name: str) -> Tensor:
+        """The entries of a parameter; those of the model's own where a stand-in has given its memory back."""
+        parameter = self.parameters[name].detach()
+        if not hasattr(parameter, "full_tensor") and parameter.untyped_storage().size() == 0:
+            parameter = self._given[name].detach()
+        return whole(parameter)
 
     def adopt(self, path: str, module: nn.Module) -> None:
         """Know the tensors that stand in for a module's parameters during its call, as sharding puts them there."""
