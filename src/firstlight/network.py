@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from firstlight.clean_room import clean
 from firstlight.errors import DomainError
 
 if TYPE_CHECKING:
@@ -232,6 +233,7 @@ class RandomNetwork:
         return _law_as_object(self.first_layer)
 
     @cached_property
+    @clean
     def phi(self) -> Activation:
         """The activation as an object, made once."""
         from firstlight import activations, pairs

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from firstlight.activations._known import found
 from firstlight.activations._symmetry import Function, Parity, degree_of, parity_of
+from firstlight.clean_room import clean
 from firstlight.errors import DomainError
 from firstlight.gauss import as_float64, find_kinks
 
@@ -116,6 +117,7 @@ class Activation:
         return total / step
 
     @cached_property
+    @clean
     def heights(self) -> tuple[float, ...]:
         """How much φ rises at each of its jumps: the limit from the right minus that from the left."""
         if not self.jumps:
@@ -128,11 +130,13 @@ class Activation:
         return tuple((right - left).tolist())
 
     @cached_property
+    @clean
     def continuous(self) -> bool:
         """Whether φ has no jump; with one, correlations leave 1 with infinite slope."""
         return not self.jumps
 
 
+@clean
 def from_callable(f: Any, name: str | None = None) -> Activation:
     """Make an activation of an ``nn.Module`` or of a callable of one tensor, array or float.
 

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from firstlight.activations.activation import Activation
+from firstlight.clean_room import clean
 
 _PI = math.pi
 
@@ -54,6 +55,7 @@ def _form(name: str) -> Callable[[Maker], Maker]:
     return add
 
 
+@clean
 def closed_form(activation: Activation) -> ClosedForm | None:
     """The closed form of a registered activation, of any one of degree 1, or None.
 
@@ -72,6 +74,7 @@ def closed_form(activation: Activation) -> ClosedForm | None:
     return _degree_one(activation) if activation.degree == 1.0 else None
 
 
+@clean
 def closed_form_names() -> tuple[str, ...]:
     """Names of the activations and families that have a closed form."""
     return tuple(sorted(_FORMS))
@@ -103,6 +106,7 @@ def _bent(a: float, b: float) -> ClosedForm:
 
 
 @lru_cache(maxsize=64)
+@clean
 def _degree_one(activation: Activation) -> ClosedForm:
     """Whatever is homogeneous of degree one is two half lines."""
     right, left = activation(torch.tensor([1.0, -1.0], dtype=torch.float64)).tolist()

@@ -15,6 +15,7 @@ from torch import Tensor
 from firstlight import gauss
 from firstlight.activations.activation import Activation
 from firstlight.activations.closed_forms import ClosedForm, closed_form
+from firstlight.clean_room import clean
 from firstlight.errors import DomainError
 from firstlight.gauss.windows import interpolated
 
@@ -73,6 +74,7 @@ def _named(what: str, phi: Activation) -> Iterator[None]:
         raise DomainError(f"while computing {what} of {phi.name!r}: {reason}") from error
 
 
+@clean
 def moments(phi: Activation, q: Scalars, *, closed: bool = True) -> GaussianMoments:
     r"""Moments of φ at variances q: closed forms where there are (and ``closed`` is true), else quadrature.
 
@@ -147,6 +149,7 @@ def _closed(form: ClosedForm, q: Tensor) -> GaussianMoments:
 
 
 @lru_cache(maxsize=256)
+@clean
 def _at_one(phi: Activation) -> GaussianMoments:
     return moments(phi, 1.0)
 
@@ -161,6 +164,7 @@ def _homogeneous(phi: Activation, q: Tensor, degree: float) -> GaussianMoments:
     )
 
 
+@clean
 def second(phi: Activation, q: Scalars, *, closed: bool = True) -> Tensor:
     """E φ(√q G)², float64, of the shape of q: closed form where there is one, else quadrature.
 
@@ -195,6 +199,7 @@ def _growth_at_zero(phi: Activation) -> Tensor:
     return (small / tiny)[0]
 
 
+@clean
 def fourth(phi: Activation, q: Scalars) -> Tensor:
     """E φ(√q G)⁴, float64, of the shape of q."""
     variances = _variances(q, f"the fourth moment of {phi.name!r}")
@@ -205,6 +210,7 @@ def fourth(phi: Activation, q: Scalars) -> Tensor:
         return gauss.integrate(lambda x: phi(x) ** 4, 0.0, variances.sqrt(), kinks=phi.kinks, even=even).value
 
 
+@clean
 def dual(phi: Activation, q1: Scalars, q2: Scalars, c: Scalars, *, closed: bool = True) -> Tensor:
     r"""E φ(u)φ(v) for Gaussians of variances q₁, q₂ and correlation c.
 
@@ -219,6 +225,7 @@ def dual(phi: Activation, q1: Scalars, q2: Scalars, c: Scalars, *, closed: bool 
     return _pair(phi, q1, q2, c, closed, slope=False)
 
 
+@clean
 def dual_slope(phi: Activation, q1: Scalars, q2: Scalars, c: Scalars, *, closed: bool = True) -> Tensor:
     r"""E φ'(u)φ'(v): the derivative of ``dual`` by the covariance, with the pointwise φ'.
 
@@ -231,6 +238,7 @@ def dual_slope(phi: Activation, q1: Scalars, q2: Scalars, c: Scalars, *, closed:
     return _pair(phi, q1, q2, c, closed, slope=True)
 
 
+@clean
 def covariance_slope(
     phi: Activation, q1: Scalars, q2: Scalars, c: Scalars, *, closed: bool = True
 ) -> Float64[Tensor, "*shape"]:
@@ -296,6 +304,7 @@ def _pair(phi: Activation, q1: Scalars, q2: Scalars, c: Scalars, closed: bool, *
         return gauss.expect2(f, f, rho, std=(a.sqrt(), b.sqrt()), kinks=(phi.kinks, phi.kinks))
 
 
+@clean
 def gain(activation: object, *, q: float | int = 1.0, centred: bool = False) -> float:
     r"""The weight scale that keeps the second moment q through φ, for any activation.
 

@@ -14,6 +14,7 @@ from firstlight.activations._catalogue import CATALOGUE
 from firstlight.activations._known import look_up_with
 from firstlight.activations._library import ALIASES, FAMILIES, FIXED
 from firstlight.activations.activation import Activation, from_callable
+from firstlight.clean_room import clean
 from firstlight.errors import DomainError
 
 _CALL = re.compile(r"([a-z_0-9]+)\s*(?:\((.*)\))?", re.IGNORECASE)
@@ -46,6 +47,7 @@ _MODULES: dict[type[nn.Module], Callable[[Any], str]] = {
 }
 
 
+@clean
 def names() -> tuple[str, ...]:
     """Names that ``get`` knows; those of families take parameters, as in ``"leaky_relu(0.2)"``.
 
@@ -58,6 +60,7 @@ def names() -> tuple[str, ...]:
     return tuple(sorted({*FIXED, *FAMILIES, *CATALOGUE, *_REGISTERED}))
 
 
+@clean
 def register(activation: Activation, *, replace: bool = False) -> Activation:
     """Make an activation known by its name, and return it.
 
@@ -75,6 +78,7 @@ def register(activation: Activation, *, replace: bool = False) -> Activation:
     return activation
 
 
+@clean
 def get(x: Any) -> Activation:
     """The activation that ``x`` names or is.
 
@@ -162,6 +166,7 @@ look_up_with(_by_name)
 
 
 @lru_cache(maxsize=1024)
+@clean
 def _made(base: str, arguments: str) -> Activation:
     maker = FAMILIES.get(base) or CATALOGUE[base]
     positional, named = [], {}

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from firstlight.clean_room import clean
 from firstlight.ensemble.beside import with_theory
 from firstlight.ensemble.plan import Plan, columns
 from firstlight.ensemble.runs.engines import Local
@@ -18,6 +19,7 @@ from firstlight.network import RandomNetwork, expected_network
 from firstlight.profile import Profile
 
 
+@clean
 def simulate(
     net: RandomNetwork,
     inputs: Tensor | None = None,

@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from firstlight.clean_room import clean
+
 ORDER = 24
 
 
@@ -23,6 +25,7 @@ class LegendreRule:
 
 
 @lru_cache(maxsize=8)
+@clean
 def rule(order: int = ORDER) -> LegendreRule:
     """The rule with ``order`` nodes.
 

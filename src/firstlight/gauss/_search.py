@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from firstlight.clean_room import clean
 from firstlight.gauss._rules import ORDER, rule
 
 # A function that is still unresolved on a panel this narrow is called not smooth there; relative to the distance
@@ -57,6 +58,7 @@ class Search:
     eps: float
 
     @cached_property
+    @clean
     def near(self) -> float:
         """The size of f near zero."""
         y = self.f(torch.linspace(-4.1, 3.9, 97, dtype=torch.float64)).abs()
@@ -170,6 +172,7 @@ def _local(low: Tensor, high: Tensor, root: Tensor) -> Spans:
 
 
 @lru_cache(maxsize=8)
+@clean
 def _interpolation(count: int) -> tuple[Tensor, Tensor]:
     """Points between the nodes, and the matrix from values at the nodes to the series' values there."""
     at = np.linspace(-1, 1, count + 2)[1:-1]

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from firstlight.clean_room import clean
 from firstlight.gauss._rules import rule
 
 # Panel edges of one Gaussian in units of its standard deviation; past 9 it leaves 2e-18 of a fourth power.
@@ -95,6 +96,7 @@ def _merged(edges: np.ndarray, kinks: tuple[float, ...], mean: float, even: bool
 
 
 @lru_cache(maxsize=256)
+@clean
 def _nodes(
     mean: float, low: float, high: float, kinks: tuple[float, ...], even: bool, widest: float = math.inf
 ) -> SharedNodes:
@@ -132,6 +134,7 @@ def _product(offset: np.ndarray, half: np.ndarray, std: float) -> tuple[np.ndarr
 
 
 @lru_cache(maxsize=1)
+@clean
 def _columns() -> tuple[np.ndarray, np.ndarray]:
     """(24, 4): the rule's weights and the projections on its last Legendre coefficients; and the weights alone."""
     r = rule()

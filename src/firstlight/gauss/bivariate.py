@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from firstlight.clean_room import clean
 from firstlight.errors import DomainError
 from firstlight.gauss.integral import Integral, Scalars, edges_of, integrate, integrate_panels
 
@@ -19,6 +20,7 @@ _CHUNK = 128
 _MOST_OUTER = 1000
 
 
+@clean
 def integrate2(
     f: Function,
     g: Function,
@@ -149,6 +151,7 @@ def _squared(h: Function) -> Function:
     return lambda x: h(x) ** 2
 
 
+@clean
 def expect2(
     f: Function,
     g: Function,

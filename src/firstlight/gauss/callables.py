@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from firstlight.clean_room import clean
 from firstlight.errors import DomainError
 
 _PROBE = (-1.25, -0.5, 0.0, 0.375, 2.0)
@@ -30,6 +31,7 @@ def _scalar_call(f: Callable[..., object]) -> Callable[[Tensor], Tensor]:
     return call
 
 
+@clean
 def as_float64(f: Any) -> tuple[Callable[[Tensor], Tensor], bool]:
     """Make ``f`` a function of float64 tensors, and say whether autograd can see through it.
 

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from firstlight.clean_room import clean
 from firstlight.errors import DomainError
 from firstlight.gauss._rules import rule
 from firstlight.gauss.integral import Scalars, edges_of
@@ -17,6 +18,7 @@ _REACH = 13.0
 _ROUNDS = 40
 
 
+@clean
 def hermite_coefficients(
     f: Callable[[Tensor], Tensor], q: Scalars, order: int, *, kinks: Sequence[float] = ()
 ) -> Float64[Tensor, "*shape k"]:

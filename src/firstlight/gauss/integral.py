@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from firstlight.clean_room import clean
 from firstlight.errors import DomainError
 from firstlight.gauss._rules import rule
 from firstlight.gauss._shared import EDGE_SHARE, many_gaussians, one_gaussian, one_value
@@ -122,6 +123,7 @@ class _Work:
             sums.index_add_(-1, owner, part)
 
 
+@clean
 def integrate(
     f: Callable[[Tensor], Tensor],
     mean: Scalars,
@@ -316,6 +318,7 @@ def _extend(
     return parts
 
 
+@clean
 def expect(
     f: Callable[[Tensor], Tensor], mean: Scalars, std: Scalars, *, kinks: Sequence[float] = ()
 ) -> Tensor:

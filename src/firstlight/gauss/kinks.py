@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from firstlight.clean_room import clean
 from firstlight.gauss._search import NARROW, Search, precision
 
 _FURTHEST = 1e9
@@ -30,6 +31,7 @@ class Kink(NamedTuple):
     order: int
 
 
+@clean
 def find_kinks(f: Callable[[Tensor], Tensor], *, reach: float | int | None = None) -> tuple[Kink, ...]:
     """Find the points where f is not smooth, from 1e-9 to 1e9 on both sides of zero.
 

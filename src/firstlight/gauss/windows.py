@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from firstlight.clean_room import clean
 from firstlight.errors import DomainError
 
 Rows = Callable[[Tensor], Tensor]
@@ -26,6 +27,7 @@ _MANY = 96
 
 
 @lru_cache(maxsize=2)
+@clean
 def _chebyshev(count: int) -> tuple[Tensor, Tensor, Tensor]:
     """Nodes on [0, 1], the matrix from values there to coefficients, and the degrees."""
     degrees = torch.arange(count, dtype=torch.float64)

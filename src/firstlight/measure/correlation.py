@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from firstlight.clean_room import clean
 from firstlight.measure.subset import LayerStack, StandardRows, matrix, standardise
 
 _DOING = "measuring the correlation between samples"
@@ -46,6 +47,7 @@ class SampleCorrelation:
         return math.hypot(self.se_units, self.se_samples)
 
 
+@clean
 def sample_correlation(
     z: Float[Tensor, "samples units"] | StandardRows, *, max_samples: int = 64, max_units: int = 16_384
 ) -> SampleCorrelation:
@@ -82,6 +84,7 @@ def sample_correlation(
     return sample_correlations(LayerStack(z.unit[None], z.unit[None], z.cosine[None]))[0]
 
 
+@clean
 def sample_correlations(stack: LayerStack) -> list[SampleCorrelation]:
     """``sample_correlation`` of every layer of a stack of two samples or more.
 

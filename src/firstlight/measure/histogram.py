@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from firstlight.clean_room import clean
 from firstlight.errors import DomainError
 from firstlight.measure._blocks import floating, strided_sample
 
@@ -68,6 +69,7 @@ class Histogram:
         )
 
 
+@clean
 def histogram(
     x: Tensor,
     bins: int = 48,
@@ -125,6 +127,7 @@ def histogram(
     return Histogram(float(low), float(high), tuple(counts.tolist()), below, above, nan)
 
 
+@clean
 def quantiles(
     x: Tensor, levels: Sequence[float], *, max_entries: int | None = _MAX_ENTRIES
 ) -> tuple[float, ...]:

@@ -13,12 +13,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from firstlight.clean_room import clean
 from firstlight.errors import DomainError
 
 Gram = Literal["smaller", "rows", "columns"]
 Method = Literal["svd", "fast"]
 
 
+@clean
 def isometry_gap(
     x: Float[Tensor, "*batch m n"],
     *,
@@ -97,6 +99,7 @@ def isometry_gap(
     return torch.where(finite, gap, torch.full_like(gap, torch.nan))
 
 
+@clean
 def isometry(
     x: Float[Tensor, "*batch m n"], *, gram: Gram = "smaller", rtol: float | int | None = None
 ) -> Float[Tensor, "*batch"]:
@@ -114,6 +117,7 @@ def isometry(
     return torch.exp(-isometry_gap(x, gram=gram, rtol=rtol))
 
 
+@clean
 def orthogonality_gap(x: Float[Tensor, "*batch m n"], *, gram: Gram = "smaller") -> Float[Tensor, "*batch"]:
     r"""Distance of the trace-normalised Gram matrix from the identity over its size.
 

@@ -10,16 +10,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from firstlight.clean_room import clean
 from firstlight.measure._blocks import floating
 
 
 @lru_cache(maxsize=8)
+@clean
 def _steps(n: int) -> NDArray[np.float32]:
     """Midpoints (i − ½)/n of the steps of an empirical cdf of ``n`` entries."""
     steps = (np.arange(n, dtype=np.float64) + 0.5) / n
     return steps.astype(np.float32)
 
 
+@clean
 def ks_to_normal(x: Tensor) -> float:
     """Exact sup over t of |F̂(t) − Φ(t)|, F̂ the empirical cdf of all entries of ``x``.
 

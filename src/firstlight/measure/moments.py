@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from firstlight.clean_room import clean
 from firstlight.measure._blocks import CPU_BLOCK, blocks, floating, strided_sample, to_floats
 
 _PILOT = 512
@@ -230,6 +231,7 @@ def _centre(sums: _Sums) -> tuple[float, float]:
     return mean, max(sums.powers[1] / sums.finite - mean * mean, 0.0)
 
 
+@clean
 def moments(x: Tensor) -> Moments:
     """Count, mean, second moment, variance, skewness, excess kurtosis and largest entry of a tensor.
 
@@ -287,6 +289,7 @@ def _from_sums(sums: _Sums, count: int, shift: float, exponent: int) -> Moments:
     return Moments(count, mean, q, var, m3 / m2**1.5, m4 / (m2 * m2) - 3.0, absmax, nonfinite)
 
 
+@clean
 def moments_of_each(rows: Float[Tensor, "rows entries"]) -> list[Moments]:
     """``moments`` of every row of a matrix, in far fewer calls.
 
@@ -322,6 +325,7 @@ def moments_of_each(rows: Float[Tensor, "rows entries"]) -> list[Moments]:
     return result
 
 
+@clean
 def second_moments(x: Tensor) -> SecondMoments:
     """Mean, second moment, largest entry and share of non-finite entries: ``moments`` at half its cost.
 
@@ -341,6 +345,7 @@ def second_moments(x: Tensor) -> SecondMoments:
     return SecondMoments(count, mean, q, max(abs(sums.low), abs(sums.high)), (count - n) / count)
 
 
+@clean
 def log_rms(x: Tensor) -> float:
     """Natural log of the root mean square of the finite entries, exact where x² would overflow or vanish.
 

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from firstlight.clean_room import clean
 from firstlight.errors import DomainError
 from firstlight.measure._blocks import floating
 
@@ -39,6 +40,7 @@ class Ranks:
     numerical: float
 
 
+@clean
 def ranks(x: Float[Tensor, "rows columns"], *, gram: bool = False) -> Ranks:
     """Effective, participation, stable and numerical rank of a matrix, from one spectrum.
 
@@ -92,6 +94,7 @@ def ranks(x: Float[Tensor, "rows columns"], *, gram: bool = False) -> Ranks:
     )
 
 
+@clean
 def effective_rank(x: Float[Tensor, "rows columns"], *, gram: bool = False) -> float:
     """Exponential of the entropy of the normalised spectrum of x xᵀ, between 1 and min(shape).
 

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from firstlight.clean_room import clean
 from firstlight.errors import DomainError
 from firstlight.measure._blocks import floating
 from firstlight.measure.ks import sorted_entries
@@ -90,6 +91,7 @@ class StandardRows:
         return StandardRows(self.values[:, ::step], self.unit[:, ::step], self.cosine)
 
 
+@clean
 def standardise(
     z: Float[Tensor, "samples units"], *, max_samples: int = 64, max_units: int = 256
 ) -> StandardRows:
@@ -136,11 +138,13 @@ class LayerStack:
         return LayerStack(self.values[:, :, ::step], self.unit[:, :, ::step], self.cosine)
 
     @cached_property
+    @clean
     def sorted_values(self) -> Float[np.ndarray, "layers entries"]:
         """All entries of each layer in increasing order, float32."""
         return sorted_entries(self.values)
 
 
+@clean
 def stackable(rows: Float[Tensor, "layers samples units"]) -> list[bool]:
     """For each layer, whether all its rows are finite and of a size whose square float32 holds."""
     if rows.numel() == 0:
@@ -149,6 +153,7 @@ def stackable(rows: Float[Tensor, "layers samples units"]) -> list[bool]:
     return ((norms > 1e-15) & (norms < 1e15)).all(dim=1).tolist()
 
 
+@clean
 def stack_layers(rows: Float[Tensor, "layers samples units"]) -> LayerStack:
     """Standardise layers of one shape together: what ``standardise`` makes of each, without its subsetting.
 

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from firstlight.clean_room import clean
 from firstlight.errors import DomainError
 from firstlight.measure._blocks import blocks, floating
 
@@ -39,6 +40,7 @@ def _few_entries(x: Tensor, dim: int, count: int) -> Tensor:
     return x
 
 
+@clean
 def dead_units(x: Tensor, *, dim: int = -1, tolerance: float = 0.0) -> float:
     """Share of units whose entries are all zero, over every sample and position.
 
@@ -75,6 +77,7 @@ def dead_units(x: Tensor, *, dim: int = -1, tolerance: float = 0.0) -> float:
     return dead.float().mean().item()
 
 
+@clean
 def constant_units(x: Tensor, *, dim: int = -1) -> float:
     """Share of units with the same value, zero or not, on every sample and position.
 
@@ -105,6 +108,7 @@ def constant_units(x: Tensor, *, dim: int = -1) -> float:
     return (low == high).sum().item() / x.shape[dim]
 
 
+@clean
 def saturation(slope: Tensor, *, largest: float | None = None, fraction: float = 0.05) -> float:
     """Share of entries where an activation's slope is below a fraction of its largest slope.
 

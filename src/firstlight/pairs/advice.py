@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from firstlight.clean_room import clean
 from firstlight.errors import DomainError
 from firstlight.pairs.pair import weibull
 
@@ -37,6 +38,7 @@ class Recommendation:
         return "\n".join([f"Weibull θ = {self.theta:g}, {self.kind}", *self.reasons])
 
 
+@clean
 def recommend(depth: int, width: int) -> Recommendation:
     """The pair for a network of this depth and width that is meant to be trained.
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 
+from firstlight.clean_room import clean
 from firstlight.errors import DomainError
 from firstlight.weights import WeightLaw, get
 
@@ -34,6 +35,7 @@ class Initialised:
         return "\n".join([*lines, *(f"left {name}: {reason}" for name, reason in self.left)])
 
 
+@clean
 def initialise_(
     model: nn.Module,
     law: WeightLaw,

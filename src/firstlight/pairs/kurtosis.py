@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from firstlight.clean_room import clean
 from firstlight.errors import DomainError
 from firstlight.pairs._reading import ActivationLike, read
 from firstlight.weights import GeneralisedGamma, PowerUniform, Rademacher, WeightLaw
@@ -36,6 +37,7 @@ class KurtosisMatch:
     remaining: float
 
 
+@clean
 def match_kurtosis(activation: ActivationLike) -> KurtosisMatch:
     r"""The law whose fourth moment kills κ₄ = (k_w ρ₄ − 3)/n for an activation.
 

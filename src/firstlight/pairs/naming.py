@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from firstlight.clean_room import clean
 from firstlight.errors import DomainError
 from firstlight.pairs.pair import Pair, weibull
 from firstlight.pairs.partner import partner
@@ -14,6 +15,7 @@ _WEIBULL = re.compile(r"\s*weibull-(odd|positive|critical)\(([^()]*)\)\s*")
 _PARTNER = re.compile(r"\s*partner\((.+)\)\s*")
 
 
+@clean
 def is_pair_name(name: str) -> bool:
     """Whether a text is written as the name of a pair; its parameters are checked here, and nothing is built.
 
@@ -38,6 +40,7 @@ def is_pair_name(name: str) -> bool:
     return law is not None
 
 
+@clean
 def by_name(name: str) -> Pair:
     """The pair that a name such as ``"weibull-odd(3)"`` or ``"partner(uniform)"`` stands for.
 

@@ -9,6 +9,7 @@ from functools import partial
 import torch
 from torch import nn
 
+from firstlight.clean_room import clean
 from firstlight.errors import DomainError
 from firstlight.pairs.exact.check import PairCheck, check
 from firstlight.pairs.exact.function import ExactActivation
@@ -111,6 +112,7 @@ class Pair:
         return initialise_(model, self.weights, first_layer=first_layer, generator=generator)
 
 
+@clean
 def weibull(theta: float | int, *, kind: str = "odd", split: float | None = None) -> Pair:
     """The pair of symmetric Weibull(θ) weights, exact for every θ in [2, ∞].
 
@@ -173,6 +175,7 @@ def _module(exact: ExactActivation, theta: float, label: str) -> nn.Module:
     return module
 
 
+@clean
 def from_exact(name: str, law: WeightLaw, exact: ExactActivation, *, spelling: str | None = None) -> Pair:
     """A pair from its parts, with the slow exact module; ``spelling`` is the text that ``pairs.by_name`` reads."""
     return Pair(name, law, exact, ExactModule(exact, spelling))

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from firstlight.clean_room import clean
 from firstlight.pairs._reading import REACH_OF_MOMENTS, ActivationLike, Reading, read
 from firstlight.pairs.exact._families import PointMagnitude, ScaledMagnitude, closed_partner
 from firstlight.pairs.exact.function import ExactActivation
@@ -19,6 +20,7 @@ from firstlight.weights import Discrete, Normal, ScaledLaw, WeightLaw, get
 _GAUSS = Normal()
 
 
+@clean
 def partner(law: WeightLaw | str, *, split: float = 0.5, numerical: bool = False) -> Pair:
     """The pair of a symmetric weight law: the φ for which W φ(X) ~ N(0,1).
 
@@ -118,6 +120,7 @@ def _written(s: complex) -> str:
     return f"{s.real:.4g} ± {s.imag:.4g}i"
 
 
+@clean
 def weights_for(activation: ActivationLike) -> Magnitude:
     """The law of |W| that makes W φ(X) ~ N(0,1) for a given activation, by numerical inversion.
 
@@ -170,6 +173,7 @@ def _solve(seen: Reading) -> Magnitude:
     return MellinMagnitude("weights of the activation", log_quotient)
 
 
+@clean
 def why_not(activation: ActivationLike, *, solve: bool = True) -> list[str]:
     """Which constraints of a pair an activation breaks; empty when weights for it exist.
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from firstlight.clean_room import clean
 from firstlight.errors import DomainError
 from firstlight.network import RandomNetwork, expected_network
 from firstlight.profile import Profile
@@ -40,6 +41,7 @@ BATCH_ASSUMPTION = (
 )
 
 
+@clean
 def predict(
     network: RandomNetwork,
     *,
@@ -198,6 +200,7 @@ def _meta(
     return meta
 
 
+@clean
 def depth_scales(network: RandomNetwork | LayerMap) -> dict[str, float]:
     """ξ_q and ξ_c at each stable stationary variance, and the correlation inputs tend to.
 

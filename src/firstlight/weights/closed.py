@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from firstlight.clean_room import clean
 from firstlight.weights.law import WeightLaw, written
 
 
@@ -180,6 +181,7 @@ class Rademacher(WeightLaw):
         return torch.where(t == 1, 0.0, -math.inf).to(t.dtype)
 
 
+@clean
 def weibull(theta: float | int) -> WeightLaw:
     """The symmetric Weibull law; θ = ∞ is its limit, Rademacher.
 
@@ -192,6 +194,7 @@ def weibull(theta: float | int) -> WeightLaw:
     return Rademacher() if theta == math.inf else SymmetricWeibull(float(theta))
 
 
+@clean
 def uniform() -> WeightLaw:
     """The uniform law on [−1, 1] (variance 1/3; ``uniform().standardised()`` is U(±√3)).
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from firstlight.clean_room import clean
 from firstlight.errors import DomainError
 from firstlight.weights.closed import log_gamma
 from firstlight.weights.law import ScaledLaw, WeightLaw
@@ -175,6 +176,7 @@ class Student(WeightLaw):
         return math.log(2) + constant - (nu + 1) / 2 * torch.log1p(t * t / nu)
 
 
+@clean
 def sphere_marginal(d: float | int) -> WeightLaw:
     """One coordinate of a uniform point on the unit sphere of ℝ^d, d ≥ 2; variance 1/d.
 
@@ -197,6 +199,7 @@ def sphere_marginal(d: float | int) -> WeightLaw:
     return SquaredBeta(0.5, (int(d) - 1) / 2)
 
 
+@clean
 def arcsine() -> WeightLaw:
     """The arcsine law on [−1, 1], the sphere marginal in two dimensions.
 
@@ -209,6 +212,7 @@ def arcsine() -> WeightLaw:
     return sphere_marginal(2)
 
 
+@clean
 def generalised_normal(beta: float | int) -> WeightLaw:
     """The law with density ∝ exp(−|w|^β): β = 1 Laplace, 2 a normal of variance ½, ∞ uniform.
 
@@ -221,6 +225,7 @@ def generalised_normal(beta: float | int) -> WeightLaw:
     return GeneralisedGamma(1 / beta, float(beta))
 
 
+@clean
 def symmetric_gamma(alpha: float | int) -> WeightLaw:
     """|W| ~ Gamma(α) with a random sign.
 
@@ -233,6 +238,7 @@ def symmetric_gamma(alpha: float | int) -> WeightLaw:
     return GeneralisedGamma(float(alpha), 1.0)
 
 
+@clean
 def chi(nu: float | int) -> ScaledLaw:
     """W = ±χ_ν/√ν, unit variance: ν = 1 normal, 2 Rayleigh (Weibull θ = 2), 3 Maxwell.
 

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from firstlight.clean_room import clean
 from firstlight.errors import DomainError
 
 Determinant = Literal[1, -1]
@@ -15,6 +16,7 @@ Determinant = Literal[1, -1]
 _CHUNK = 64  # matrices factorised at a time, so that a thousand of them need no thousand in float64
 
 
+@clean
 def haar(
     rows: int,
     columns: int | None = None,

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 
+from firstlight.clean_room import clean
 from firstlight.errors import DomainError
 from firstlight.weights.haar import Determinant, haar
 
@@ -46,6 +47,7 @@ class _Slot:
         middle.copy_(matrices.reshape(middle.shape))
 
 
+@clean
 @torch.no_grad()
 def orthogonal_(
     target: Tensor | nn.Module,
@@ -134,6 +136,7 @@ def orthogonal_(
     return target
 
 
+@clean
 def delta_orthogonal_(
     weight: Tensor, *, gain: float | int = 1.0, generator: torch.Generator | None = None
 ) -> Tensor:

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from firstlight.clean_room import clean
 from firstlight.errors import DomainError
 from firstlight.weights.law import WeightLaw
 
@@ -57,6 +58,7 @@ class QuantileLaw(WeightLaw):
         return self._isf(torch.sigmoid(-x))
 
     @cached_property
+    @clean
     def depth(self) -> float:
         """The largest −log P(|W| > t) up to which the quantile function is finite and rises."""
         for depth in _DEPTHS:
@@ -67,12 +69,14 @@ class QuantileLaw(WeightLaw):
         return 0.0  # refused by the check
 
     @cached_property
+    @clean
     def edge(self) -> float:
         """The end of the support: the quantile at 0, if the function has one, else infinity."""
         value = float(self._isf(torch.zeros(1, dtype=torch.float64))[0])
         return value if value > 0 else math.inf
 
     @cached_property
+    @clean
     def _nodes(self) -> tuple[Any, Any]:
         """Log |W| and log(v(1 − v)·step) at the nodes."""
         x = np.arange(-_FAR / _STEP, math.floor(self.depth / _STEP) + 1) * _STEP
@@ -94,6 +98,7 @@ class QuantileLaw(WeightLaw):
         return size, log_weight
 
     @cached_property
+    @clean
     def _origin(self) -> tuple[float, float]:
         """Log |W| at the bend, and the power of 1 − v that |W| is below it."""
         x = torch.tensor([_BEND, _BEND + 2], dtype=torch.float64)
@@ -113,6 +118,7 @@ class QuantileLaw(WeightLaw):
         return torch.where(t >= min(self.edge, self._deepest), 0.0, v)
 
     @cached_property
+    @clean
     def _deepest(self) -> float:
         return float(self._of_odds(torch.tensor([self.depth], dtype=torch.float64))[0])
 
@@ -142,6 +148,7 @@ class QuantileLaw(WeightLaw):
         return (8 * f1 - f2) / (12 * h)
 
     @cached_property
+    @clean
     def strip(self) -> tuple[float, float]:
         """Where moments are finite, read off the quantile's two ends: the power of |W| at 0, and that of its tail."""
         power = self._origin[1]
@@ -191,6 +198,7 @@ def evaluate(function: Quantile, p: Tensor, label: str) -> Tensor:
     return value.to(p.device, torch.float64)
 
 
+@clean
 def from_icdf(icdf: Quantile, *, name: str = "law of an icdf") -> WeightLaw:
     r"""The symmetric weight law with a given quantile function, as a law like every other.
 

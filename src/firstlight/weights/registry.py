@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from firstlight.clean_room import clean
 from firstlight.errors import DomainError, did_you_mean
 from firstlight.weights.closed import Normal, PowerUniform, Rademacher, uniform, weibull
 from firstlight.weights.discrete import Discrete
@@ -43,6 +44,7 @@ _CALL = re.compile(r"\s*([A-Za-z_-]+)\s*(?:\(([^()]*)\))?\s*")
 _SCALED = re.compile(r"\s*([0-9.eE+-]+)\s*\*\s*(.+)")
 
 
+@clean
 def get(law: str | WeightLaw) -> WeightLaw:
     """A law from itself or from its name, with parameters in brackets.
 

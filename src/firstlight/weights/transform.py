@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from firstlight.clean_room import clean
 from firstlight.errors import DomainError
 from firstlight.weights.inversion import MellinInversion, NoLawError
 from firstlight.weights.law import WeightLaw
@@ -60,6 +61,7 @@ class MellinLaw(WeightLaw):
         return np.asarray(self.log_transform(np.asarray(s, dtype=np.complex128)), dtype=np.complex128)
 
     @cached_property
+    @clean
     def _scale(self) -> float:
         """What |W| is divided by before it is inverted: its edge, or its size in the mean."""
         if math.isfinite(self.edge):
@@ -68,6 +70,7 @@ class MellinLaw(WeightLaw):
         return math.exp(float(np.real(self.log_mellin(np.array([order]))[0])) / order)
 
     @cached_property
+    @clean
     def _inverse(self) -> Any:
         def scaled(s: Any) -> Any:
             return self.log_mellin(s) - np.asarray(s) * math.log(self._scale)
@@ -182,6 +185,7 @@ def _with_numpy(function: Callable[[Any], Any], value: Tensor) -> Tensor:
     return torch.from_numpy(np.asarray(made, dtype=np.float64)).to(value.device)
 
 
+@clean
 def from_mellin(
     log_mellin: Callable[[Any], Any],
     *,

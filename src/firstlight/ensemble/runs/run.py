@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from torch import Tensor
 
+from firstlight.clean_room import clean
 from firstlight.ensemble.plan import Plan, check_memory, columns, digest
 from firstlight.ensemble.result import Ensemble
 from firstlight.ensemble.runs._folder import Folder
@@ -17,6 +18,7 @@ from firstlight.errors import DomainError
 from firstlight.files import expanded
 
 
+@clean
 def run(
     plan: Plan,
     inputs: Tensor,

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from firstlight.clean_room import clean
 from firstlight.ensemble.beside import with_theory
 from firstlight.ensemble.plan import Plan, check_memory, columns, digest
 from firstlight.ensemble.result import Ensemble
@@ -171,6 +172,7 @@ class Sweep:
         return (made_inputs[:, :count] @ torch.linalg.qr(noise).Q.T).view(count, *shape)
 
 
+@clean
 def correlated_inputs(
     features: int, *, count: int = 1, correlation: float | int = 0.0, q: float | int = 1.0
 ) -> Tensor:
@@ -213,6 +215,7 @@ def _values(name: str, key: str, value: Any) -> tuple[Any, ...]:
     return tuple(tuple(v) if isinstance(v, list) else v for v in value)
 
 
+@clean
 def run_sweep(
     sweep: Sweep,
     *,

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from firstlight.clean_room import clean
 from firstlight.weights import WeightLaw
 
 TERMS = 14
@@ -50,6 +51,7 @@ class Table:
 
 
 @lru_cache(maxsize=32)
+@clean
 def table(law: WeightLaw, *, reach: float = 8.0) -> Table:
     """The table of a law up to t = ``reach`` over its standard deviation."""
     magnitude, weight = _quadrature(law)
@@ -65,6 +67,7 @@ def table(law: WeightLaw, *, reach: float = 8.0) -> Table:
 
 
 @lru_cache(maxsize=32)
+@clean
 def log_characteristic(law: WeightLaw) -> tuple[float, tuple[float, ...], float]:
     """Reach, coefficients and variance: log ψ_W(t) = Σ c_m (t/reach)^{2m}, m = 1…14, for |t| ≤ reach.
 
@@ -95,6 +98,7 @@ def log_characteristic(law: WeightLaw) -> tuple[float, tuple[float, ...], float]
 
 
 @lru_cache(maxsize=32)
+@clean
 def _quadrature(law: WeightLaw) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Nodes and weights for expectations over |W|: double-exponential quadrature of the quantile."""
     u = np.linspace(-4.2, 4.2, 1201)

@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from firstlight.clean_room import clean
 from firstlight.ensemble.samplers._characteristic import log_characteristic, table
 from firstlight.ensemble.samplers.base import Sampler, normals
 from firstlight.ensemble.samplers.streamed import StreamedWeights
@@ -170,6 +171,7 @@ def _halley(z: Tensor, g: Tensor, tail: Tensor, density: Tensor, slope: Tensor) 
 
 
 @lru_cache(maxsize=1)
+@clean
 def _constants() -> tuple[Tensor, Tensor, Tensor]:
     """sin(gt)/t, then cos(gt) and −t sin(gt) at the nodes; and the matrix from z/g to a polynomial in g²."""
     angle = _T[:, None] * _NODES

@@ -12,6 +12,8 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from firstlight.clean_room import clean
+
 _BLOCKS = 64  # sums are kept for at most this many groups of networks, for the jackknife
 
 
@@ -115,6 +117,7 @@ class CorrelationSums:
         return result
 
 
+@clean
 def class_means(
     matrix: Float[np.ndarray, "inputs inputs"], labels: NDArray[np.int64]
 ) -> Float[np.ndarray, "classes classes"]:

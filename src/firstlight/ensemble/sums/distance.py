@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from firstlight.clean_room import clean
 from firstlight.ensemble.sums.sketch import RELATIVE_WIDTH, Sketch
 
 
@@ -37,6 +38,7 @@ class Distance:
 _MISSING = Distance(math.nan, math.nan, math.nan, math.nan)
 
 
+@clean
 def ks_of_values(
     sketch: Sketch, *, scale: float = 1.0, nets: int | None = None, own_scale: bool = False
 ) -> Distance:
@@ -75,6 +77,7 @@ def ks_of_values(
     return Distance(0.5 * (lower + upper), 0.5 * (upper - lower), se, x)
 
 
+@clean
 def ks_of_deviations(
     sketch: Sketch, *, scale: float = 1.0, nets: int | None = None, own_scale: bool = False
 ) -> Distance:

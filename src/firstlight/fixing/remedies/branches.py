@@ -7,10 +7,12 @@ import math
 import torch
 from torch import nn
 
+from firstlight.clean_room import clean
 from firstlight.fixing.remedies.sites import sites
 from firstlight.profile import Profile
 
 
+@clean
 @torch.no_grad()
 def scaled_branches(model: nn.Module, profile: Profile, generator: torch.Generator) -> list[str]:
     """Multiply the last weight or normaliser of each residual branch by 1/√L, L being the number of branches.

@@ -8,6 +8,7 @@ from statistics import median
 import torch
 from torch import nn
 
+from firstlight.clean_room import clean
 from firstlight.fixing.remedies.scales import critical_scales
 from firstlight.fixing.remedies.sites import WeightSite, sites
 from firstlight.profile import Profile
@@ -17,6 +18,7 @@ _OUT_OF_LINE = math.log(3.0)
 _SHIFT = 1.0
 
 
+@clean
 @torch.no_grad()
 def in_line(model: nn.Module, profile: Profile, generator: torch.Generator) -> list[str]:
     """Bring weights whose scale is 3 times off the others' to the scale of the others; the others stay.
@@ -41,6 +43,7 @@ def in_line(model: nn.Module, profile: Profile, generator: torch.Generator) -> l
     return changes
 
 
+@clean
 @torch.no_grad()
 def without_shift(model: nn.Module, profile: Profile, generator: torch.Generator) -> list[str]:
     """Zero the biases whose mean shifts the pre-activations of a layer by σ_w or more; the weights stay."""

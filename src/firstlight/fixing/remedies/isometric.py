@@ -9,6 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from firstlight.builders.batch_norm import BatchNorm
 from firstlight.builders.dense import activation_module
 from firstlight.builders.shaping import ShapedActivation, power_gains
+from firstlight.clean_room import clean
 from firstlight.errors import DomainError
 from firstlight.weights.orthogonal import orthogonal_
 
@@ -17,6 +18,7 @@ _KINKED = (nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.ReLU6, nn.ELU, nn.SELU,
 _SMOOTH = (nn.Tanh, nn.Softsign, nn.GELU, nn.SiLU, nn.Mish, nn.Tanhshrink, nn.Sigmoid, nn.Softplus)
 
 
+@clean
 @torch.no_grad()
 def make_isometric_(
     model: nn.Module,

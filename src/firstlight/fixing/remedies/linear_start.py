@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from firstlight import activations
+from firstlight.clean_room import clean
 from firstlight.fixing.remedies._writing import write_bias, write_orthogonal
 from firstlight.fixing.remedies.scales import input_moment
 from firstlight.fixing.remedies.sites import WeightSite, sites
@@ -18,6 +19,7 @@ from firstlight.profile import Profile
 PLAIN = frozenset({"input", "weight", "activation"})
 
 
+@clean
 @torch.no_grad()
 def looks_linear(model: nn.Module, profile: Profile, generator: torch.Generator) -> list[str]:
     r"""Weights [[A, −A], [−A, A]] with A Haar-orthogonal, in a chain of ReLU layers with even widths.
@@ -51,6 +53,7 @@ def looks_linear(model: nn.Module, profile: Profile, generator: torch.Generator)
     return changes
 
 
+@clean
 @torch.no_grad()
 def small_signals(model: nn.Module, profile: Profile, generator: torch.Generator) -> list[str]:
     r"""Orthogonal weights over φ'(0), and signals so small that a chain of smooth activations is nearly linear.

@@ -9,12 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from firstlight.clean_room import clean
 from firstlight.fixing.remedies.sites import WeightSite, sites
 from firstlight.profile import Profile
 
 Forward = Callable[[nn.Module], object]
 
 
+@clean
 @torch.no_grad()
 def layer_sequential(
     model: nn.Module, profile: Profile, generator: torch.Generator, forward: Forward

@@ -11,6 +11,7 @@ from torch import nn
 
 from firstlight import activations
 from firstlight.activations import Activation
+from firstlight.clean_room import clean
 from firstlight.errors import DomainError
 from firstlight.fixing.remedies._writing import write_bias, write_normal, write_orthogonal
 from firstlight.fixing.remedies.sites import WeightSite, sites
@@ -22,6 +23,7 @@ _USUAL = 100.0
 _HALF_WIDTH = math.log(1.02)  # a scale within 2 % of the wanted one is left as it is
 
 
+@clean
 def critical_scales(phi: Activation | None, depth: int = 1) -> tuple[float, float, float]:
     """(σ_w, σ_b, q) on the edge of chaos of φ, at a stable q of about 3/depth where the edge is a curve.
 
@@ -55,6 +57,7 @@ class _Shape:
 
 
 @lru_cache(maxsize=256)
+@clean
 def _critical(shape: _Shape, depth: int) -> tuple[float, float, float]:
     phi = shape.phi
     try:
@@ -71,6 +74,7 @@ def _critical(shape: _Shape, depth: int) -> tuple[float, float, float]:
     return float(edge.sigma_w[best]), float(edge.sigma_b[best]), q
 
 
+@clean
 @torch.no_grad()
 def redraw(model: nn.Module, profile: Profile, generator: torch.Generator) -> list[str]:
     """Draw every faulty weight again, normal on the edge of chaos; zeros that are meant stay.
@@ -98,6 +102,7 @@ def redraw(model: nn.Module, profile: Profile, generator: torch.Generator) -> li
     return changes
 
 
+@clean
 @torch.no_grad()
 def critical(model: nn.Module, profile: Profile, generator: torch.Generator) -> list[str]:
     """Scale every weight to the edge of chaos of the activation it reads; faulty ones are drawn again."""
@@ -115,6 +120,7 @@ def critical(model: nn.Module, profile: Profile, generator: torch.Generator) -> 
     return changes
 
 
+@clean
 @torch.no_grad()
 def orthogonal(model: nn.Module, profile: Profile, generator: torch.Generator) -> list[str]:
     """Haar-orthogonal weights (delta-orthogonal kernels) at the scale of the edge of chaos."""
@@ -135,6 +141,7 @@ def orthogonal(model: nn.Module, profile: Profile, generator: torch.Generator) -
     return changes
 
 
+@clean
 @torch.no_grad()
 def measured_slope(model: nn.Module, profile: Profile, generator: torch.Generator) -> list[str]:
     """Divide every weight by √χ₁ of the layer before it, as the audit measured it; a step towards χ₁ = 1."""
@@ -152,6 +159,7 @@ def measured_slope(model: nn.Module, profile: Profile, generator: torch.Generato
     return changes
 
 
+@clean
 @torch.no_grad()
 def centred(model: nn.Module, profile: Profile, generator: torch.Generator) -> list[str]:
     """Take the mean of every unit's weights out, and its bias to zero, so that no unit starts with a shift."""

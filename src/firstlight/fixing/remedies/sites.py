@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from firstlight import activations
 from firstlight.activations import Activation
+from firstlight.clean_room import clean
 from firstlight.errors import DomainError
 from firstlight.fixing.remedies.trained import learnt_direction
 from firstlight.profile import Profile
@@ -94,6 +95,7 @@ class Sites:
     trained: bool = False
 
 
+@clean
 def sites(model: nn.Module, profile: Profile) -> Sites:
     """The weights of a model that its audit saw and that may be written.
 

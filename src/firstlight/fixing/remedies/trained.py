@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from firstlight.clean_room import clean
+
 _SHUFFLES = 8
 _SMALLEST = 128  # entries below which a spectrum says too little
 _LARGEST = 256  # rows and columns that are looked at
@@ -12,6 +14,7 @@ _LARGEST = 256  # rows and columns that are looked at
 _RATIO, _DEVIATIONS = 1.12, 6.0
 
 
+@clean
 @torch.no_grad()
 def learnt_direction(weight: Tensor) -> float:
     r"""How far the largest singular value stands above that of the same entries in a random order.

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from firstlight.clean_room import clean
 from firstlight.pairs.exact._closed import BetaMagnitude, GammaMagnitude, HalfNormalMagnitude
 from firstlight.pairs.exact.magnitude import Magnitude
 from firstlight.pairs.exact.wright import weibull_partner
@@ -134,6 +135,7 @@ class MixtureMagnitude(Magnitude):
         return np.asarray(y)
 
     @cached_property
+    @clean
     def _table(self) -> tuple[Array, Array, Array]:
         """Y, P(|Y| ≤ y) and log P(|Y| > y), at steps in log y below 0.1: coefficients may differ at every scale."""
         y = np.concatenate([np.geomspace(1e-18, 0.1, 300)[:-1], np.linspace(0.1, 30 / self._b.min(), 600)])

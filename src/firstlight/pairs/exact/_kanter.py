@@ -20,6 +20,8 @@ from itertools import pairwise
 
 import numpy as np
 
+from firstlight.clean_room import clean
+
 Array = np.ndarray
 
 
@@ -46,6 +48,7 @@ class KanterIntegral:
         return (self.theta - 2) / self.theta
 
     @cached_property
+    @clean
     def log_edge(self) -> float:
         """log A(0) = (a/e) log a + log e, written so that neither end of θ loses digits."""
         log_a = math.log1p(-self.e) if self.e < 0.5 else math.log(self.a)
@@ -78,6 +81,7 @@ class KanterIntegral:
         return total
 
     @cached_property
+    @clean
     def nodes(self) -> tuple[Array, Array]:
         """√A(u) and the weight q(u) du at the nodes of this θ."""
         u, v, du = _nodes(self.theta)

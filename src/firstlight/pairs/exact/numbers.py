@@ -9,6 +9,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from firstlight.clean_room import clean
 from firstlight.pairs.exact.function import ExactActivation
 from firstlight.pairs.exact.magnitude import Magnitude
 
@@ -30,6 +31,7 @@ class Nodes:
 
 
 @lru_cache(maxsize=64)
+@clean
 def nodes(kink: float) -> Nodes:
     """Panels of length about 1.5, and panels that shrink towards the kink, where φ may be a fractional power."""
     t, w = np.polynomial.legendre.leggauss(_PANEL)
@@ -89,6 +91,7 @@ def correlation_map(exact: ExactActivation, variance: float, *, order: int = 80)
 
 
 @lru_cache(maxsize=256)
+@clean
 def critical_split(magnitude: Magnitude, variance: float) -> float:
     """p* in (0, ½] where χ₁ = 1: the share of X on which φ is negative in the pair that is also critical.
 

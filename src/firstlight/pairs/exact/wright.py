@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from firstlight.clean_room import clean
 from firstlight.errors import DomainError
 from firstlight.pairs.exact._body import body
 from firstlight.pairs.exact._closed import ArcsineMagnitude, HalfNormalMagnitude
@@ -124,23 +125,27 @@ class WrightMagnitude(Magnitude):
     # ---- quantile: cubic Hermite table, then one Newton step (the table is right to about 1e-9)
 
     @cached_property
+    @clean
     def _table_end(self) -> float:
         """log z where −log survival passes the end of the table."""
         return 0.5 * (math.log(_DEEP) - self._kanter.log_edge)
 
     @cached_property
+    @clean
     def _low_table(self) -> tuple[Array, Array, Array]:
         y = _ROOT2 * np.sin(np.linspace(0, math.pi / 2, 257))
         y[-1] = _ROOT2
         return self._body.cdf(y), y, 1 / self._body.pdf(y)
 
     @cached_property
+    @clean
     def _high_table(self) -> tuple[Array, Array, Array]:
         log_z = np.linspace(0, self._table_end, 513)
         log_sf, slope, _ = self._kanter.tail(log_z)
         return -log_sf, log_z, 1 / slope
 
     @cached_property
+    @clean
     def _join(self) -> float:
         """P(|Y| ≤ √2), where the two halves meet."""
         return float(self._low_table[0][-1])
@@ -200,6 +205,7 @@ class WrightMagnitude(Magnitude):
 
 
 @lru_cache(maxsize=64)
+@clean
 def weibull_partner(theta: float) -> Magnitude:
     """The law of |Y| for any θ in [2, ∞]: arcsine at 2, half-normal at ∞, a Wright function between.
 

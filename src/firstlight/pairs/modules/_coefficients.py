@@ -12,6 +12,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from firstlight.clean_room import clean
 from firstlight.errors import FirstlightError, RunError
 from firstlight.files import (
     TrustError,
@@ -70,6 +71,7 @@ def locked_cache() -> Iterator[None]:
 
 
 @lru_cache(maxsize=1)
+@clean
 def _shipped() -> dict[str, Any]:
     place = resources.files("firstlight.pairs.modules").joinpath("coefficients.json")
     return dict(from_json(place.read_text(encoding="utf-8"), what="the shipped coefficients"))
@@ -81,6 +83,7 @@ def key(theta: float, split: float, precise: bool) -> str:
 
 
 @lru_cache(maxsize=256)
+@clean
 def weibull_fit(exact: ExactActivation, theta: float, *, precise: bool) -> RationalFit:
     """The fit of a Weibull pair's activation, from the package, the cache or made now (a few seconds).
 

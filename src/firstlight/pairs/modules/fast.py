@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from firstlight.clean_room import clean
 from firstlight.pairs.modules._rational import RationalFit
 
 _CHUNK = 1 << 15
@@ -165,8 +166,12 @@ def program(fit: RationalFit, dtype: torch.dtype) -> _Program:
     """The program of a fit, found by the fit's identity: hashing its coefficients at every call would cost more."""
     found = fit.programs.get(dtype)
     if found is None:
-        found = fit.programs[dtype] = _Program(fit, dtype)
+        found = fit.programs[dtype] = _new_program(fit, dtype)
     return found
+
+
+# What is kept is made in a clean room: the first caller may be in inference mode, or have another default device.
+_new_program = clean(_Program)
 
 
 class _Room:
@@ -196,11 +201,14 @@ class _Room:
         )
 
 
+_new_room = clean(_Room)
+
+
 def _room(made: _Program, count: int, dtype: torch.dtype) -> _Room:
     """The thread's room for this program and size, kept until another one is asked for."""
     key = (made.degree, len(made.table), count, dtype)
     if getattr(_BUFFERS, "key", None) != key:
-        _BUFFERS.room = _Room(made, count, dtype)
+        _BUFFERS.room = _new_room(made, count, dtype)
         _BUFFERS.key = key
     room: _Room = _BUFFERS.room
     return room

@@ -13,6 +13,7 @@ from functools import cache
 from importlib import resources
 from pathlib import Path
 
+from firstlight.clean_room import clean
 from firstlight.errors import FirstlightError, LoadError, RunError
 from firstlight.files import TrustError, read_sealed, versions, write_sealed
 from firstlight.pairs.modules._coefficients import cache_folder, locked_cache, open_cache
@@ -115,12 +116,14 @@ def _identity() -> dict[str, str]:
 
 
 @cache
+@clean
 def _name() -> str:
     parts = (_source(), " ".join(_BASE), platform.system(), platform.machine(), _processor())
     return f"pair-kernel-{hashlib.sha256(chr(10).join(parts).encode()).hexdigest()[:20]}.library"
 
 
 @cache
+@clean
 def load() -> ctypes.CDLL:
     """The library in this process, its functions typed; loaded once, so that a call costs a look-up.
 
@@ -184,6 +187,7 @@ def _source() -> str:
 
 
 @cache
+@clean
 def _processor() -> str:
     """What the library may not outlive: the instructions that this processor has."""
     try:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from firstlight import measure
+from firstlight.clean_room import clean
 from firstlight.measure import LayerStack, StandardRows
 from firstlight.measure.ks_null import upper_triangle
 from firstlight.probe.graph._site import Site
@@ -177,6 +178,7 @@ def _laws(sites: list[Site], stack: LayerStack | StandardRows) -> dict[int, Laye
 
 
 @lru_cache(maxsize=8)
+@clean
 def _places(count: int) -> list[int]:
     return [round(p * (count - 1)) for p in QUANTILE_LEVELS]
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from firstlight.clean_room import apart
+from firstlight.clean_room import apart, clean
 from firstlight.measure import WeightSummary, weight_summaries
 from firstlight.probe.graph._operations import WEIGHT_OPERATIONS
 from firstlight.probe.graph._site import Origin, Site, Weight
@@ -192,6 +192,7 @@ def _flags(taken: TakenWeight, summary: WeightSummary) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=256)
+@clean
 def coverage(
     length: int, out: int, kernel: int, stride: int, padding: int, dilation: int
 ) -> tuple[float, bool]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from firstlight import measure
-from firstlight.clean_room import apart
+from firstlight.clean_room import apart, clean
 from firstlight.measure.moments import work_dtype
 from firstlight.probe.graph._operations import WEIGHT_OPERATIONS
 from firstlight.probe.graph._site import Moments, Origin, Site
@@ -313,6 +313,7 @@ def _fewer(t: Tensor, dims: list[int]) -> Tensor:
 
 
 @lru_cache(maxsize=64)
+@clean
 def places(lead: tuple[int, ...], count: int, device: torch.device) -> tuple[Tensor, ...]:
     """Indices of ``count`` rows spread over the leading axes of a tensor."""
     total = math.prod(lead)

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from firstlight.clean_room import clean
 from firstlight.errors import DomainError
 from firstlight.measure.isometry import isometry_gap
 from firstlight.theory.batchnorm.gradients import degenerate_slope, gaussian_slope
@@ -75,6 +76,7 @@ class BatchCheck:
         return "\n".join([head, *(f"- {problem}" for problem in self.problems)])
 
 
+@clean
 def check_batch(
     x: Tensor,
     *,

@@ -12,6 +12,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from firstlight import activations
+from firstlight.clean_room import clean
 from firstlight.errors import DomainError
 
 _NODES = 48  # Gauss–Legendre nodes per panel
@@ -38,6 +39,7 @@ class BatchMoments:
     rate: float
 
 
+@clean
 def gradient_rate(activation: Any, batch: float | int = math.inf, *, centred: bool = True) -> float:
     r"""Growth of the mean squared gradient per layer of a wide batch-normalised network, towards the input.
 
@@ -86,6 +88,7 @@ def gradient_rate(activation: Any, batch: float | int = math.inf, *, centred: bo
     return batch_moments(activation, batch, centred=centred).rate
 
 
+@clean
 def batch_moments(activation: Any, batch: float | int = math.inf, *, centred: bool = True) -> BatchMoments:
     r"""Second moment of φ(y), its product over two samples, and the growth of gradients.
 
@@ -128,6 +131,7 @@ def batch_moments(activation: Any, batch: float | int = math.inf, *, centred: bo
     return BatchMoments(second, cross, top / (second - cross))
 
 
+@clean
 def width_for_mean_field(batch: float | int) -> float | int:
     """Width from which the mean-field rate describes a network, ten times B²: below it, measured rates differ.
 

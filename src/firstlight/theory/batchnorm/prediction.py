@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from firstlight import activations
+from firstlight.clean_room import clean
 from firstlight.errors import DomainError
 from firstlight.profile import Profile
 from firstlight.theory.batchnorm.gap import gap_chain, gap_decay_rate
@@ -59,6 +60,7 @@ class BatchNormPrediction:
         return float(self.profile["log_weight_grad"][0])
 
 
+@clean
 def predict_batchnorm(
     *,
     depth: int,

@@ -12,9 +12,11 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from firstlight import activations, gauss
+from firstlight.clean_room import clean
 from firstlight.errors import DomainError
 
 
+@clean
 def shaped_rates(activation: Any, gains: Sequence[float]) -> Float64[Tensor, " layers"]:
     r"""Growth of log ‖∂L/∂z‖ over each layer φ(α BN(z)), beyond that of a linear layer.
 
@@ -64,6 +66,7 @@ def shaped_rates(activation: Any, gains: Sequence[float]) -> Float64[Tensor, " l
     return 0.5 * torch.log(alpha.square() * slope / variance).clamp(min=0)
 
 
+@clean
 def shaped_growth(activation: Any, gains: Sequence[float]) -> float:
     """Total growth of the log gradient norm from the output to the input, beyond a linear network, in nats.
 
@@ -105,6 +108,7 @@ class GammaChoice:
     depth: int | None
 
 
+@clean
 def choose_gamma(
     activation: Any,
     *,

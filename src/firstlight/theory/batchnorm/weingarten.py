@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from functools import lru_cache
 
+from firstlight.clean_room import clean
 from firstlight.errors import DomainError
 
 Pairing = tuple[tuple[int, int], ...]
@@ -13,6 +14,7 @@ Pairing = tuple[tuple[int, int], ...]
 _LARGEST = 10  # a moment of order 10 needs the 945 × 945 pairings; order 12 would need 10395 × 10395
 
 
+@clean
 def pairings(order: int) -> list[Pairing]:
     """All ways to split 0 … order−1 into pairs; (order − 1)!! of them.
 
@@ -36,6 +38,7 @@ def _split(items: tuple[int, ...]) -> list[Pairing]:
     ]
 
 
+@clean
 def loop_type(one: Pairing, other: Pairing) -> tuple[int, ...]:
     """Half lengths of the loops that two pairings form together, in decreasing order.
 
@@ -62,6 +65,7 @@ def loop_type(one: Pairing, other: Pairing) -> tuple[int, ...]:
 
 
 @lru_cache(maxsize=256)
+@clean
 def weingarten(order: int, d: int) -> dict[tuple[int, ...], Fraction]:
     r"""The orthogonal Weingarten function of a loop type, for Haar O(d).
 
@@ -119,6 +123,7 @@ def weingarten(order: int, d: int) -> dict[tuple[int, ...], Fraction]:
 
 
 @lru_cache(maxsize=8)
+@clean
 def _types(order: int) -> tuple[list[tuple[int, ...]], list[Pairing]]:
     """Loop type of every pairing with the first one, and the pairings."""
     everything = pairings(order)
@@ -168,6 +173,7 @@ def _any_solution(matrix: list[list[Fraction]], right: list[Fraction]) -> list[F
     return solution
 
 
+@clean
 def haar_moment(rows: Sequence[int], columns: Sequence[int], d: int) -> Fraction:
     r"""Expectation of a product of entries of a Haar-orthogonal matrix, exactly.
 

@@ -11,6 +11,7 @@ import torch
 
 from firstlight import activations
 from firstlight.activations import Activation
+from firstlight.clean_room import clean
 from firstlight.errors import DomainError
 
 UniversalityClass = Literal["scale-invariant", "K*=0", "half-stable", "none"]
@@ -38,6 +39,7 @@ class Criticality:
     decay: float = math.nan
 
 
+@clean
 def criticality(activation: object) -> Criticality:
     r"""The critical tuning of an activation and its universality class.
 

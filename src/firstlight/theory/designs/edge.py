@@ -12,6 +12,7 @@ import torch
 
 from firstlight import activations
 from firstlight.activations import Activation
+from firstlight.clean_room import clean
 from firstlight.errors import DomainError
 from firstlight.theory.designs.criticality import Criticality, criticality
 
@@ -136,6 +137,7 @@ def _bisect(f: Callable[[float], float], low: float, high: float) -> float:
     return float(brentq(f, low, high, xtol=1e-300, rtol=1e-14))
 
 
+@clean
 def edge_of_chaos(
     activation: Any, *, q_range: tuple[float, float] = _Q_RANGE, points: int = 400
 ) -> EdgeOfChaos:

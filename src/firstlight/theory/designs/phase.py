@@ -10,6 +10,7 @@ import torch
 
 from firstlight import activations
 from firstlight.activations import Activation
+from firstlight.clean_room import clean
 from firstlight.errors import DomainError
 
 PHASES = ("ordered", "chaotic", "vanishing", "exploding")
@@ -50,6 +51,7 @@ class PhaseDiagram:
         return one_line("PhaseDiagram", activation=self.phi.name, q0=self.q0, grid=self.q.shape)
 
 
+@clean
 def phase_diagram(
     activation: Any,
     *,

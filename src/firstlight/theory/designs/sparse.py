@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from firstlight import activations
+from firstlight.clean_room import clean
 from firstlight.errors import DomainError
 
 
@@ -33,6 +34,7 @@ class SparseTuning:
     slope: float
 
 
+@clean
 def sparse_tuning(kind: str, *, sparsity: float, slope: float | int | None = None) -> SparseTuning:
     r"""Threshold, clip and scales of a network in which a given share of units is zero.
 

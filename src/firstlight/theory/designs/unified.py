@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from firstlight import activations
+from firstlight.clean_room import clean
 from firstlight.errors import DomainError
 from firstlight.theory.designs.edge import edge_of_chaos
 from firstlight.theory.maps.layer import LayerMap
@@ -47,6 +48,7 @@ class Stationarity:
     reason: str
 
 
+@clean
 def unified_view(activation: Any) -> tuple[Stationarity, ...]:
     """The table of known initialisations for one activation, every number computed.
 
@@ -124,6 +126,7 @@ class Gain:
     reason: str
 
 
+@clean
 def gain(activation: Any) -> Gain:
     """The gain of any activation, with its reason, where ``torch.nn.init.calculate_gain`` raises or guesses.
 

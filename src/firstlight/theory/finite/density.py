@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from firstlight.clean_room import clean
 from firstlight.errors import DomainError
 from firstlight.network import RandomNetwork
 from firstlight.theory.finite._marginal import Marginal
@@ -54,6 +55,7 @@ class Laws:
     cdf: np.ndarray
 
 
+@clean
 def propagate_density(
     network: RandomNetwork, *, q1: float | int, points: int = _POINTS, tolerance: float | int = 0.01
 ) -> Laws:

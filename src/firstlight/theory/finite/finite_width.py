@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from firstlight import activations, gauss, weights
+from firstlight.clean_room import clean
 from firstlight.network import RandomNetwork
 from firstlight.theory.maps.layer import LayerMap
 
@@ -38,6 +39,7 @@ class FiniteWidth:
     exact: bool
 
 
+@clean
 def rho4(activation: Any, q: float | int = 1.0) -> float:
     """ρ₄ = E φ⁴/(E φ²)² at variance q: 6 for ReLU, 3 for a linear unit.
 
@@ -51,6 +53,7 @@ def rho4(activation: Any, q: float | int = 1.0) -> float:
     return float(activations.fourth(phi, q) / activations.second(phi, q) ** 2)
 
 
+@clean
 def edgeworth_kurtosis(activation: Any, *, width: int = 1, weight_kurtosis: float | int = 3.0) -> float:
     r"""Excess kurtosis of the second layer at q = 1: κ₄ = (k_w ρ₄ − 3)/n.
 
@@ -65,6 +68,7 @@ def edgeworth_kurtosis(activation: Any, *, width: int = 1, weight_kurtosis: floa
     return (float(weight_kurtosis) * rho4(activation) - 3) / width
 
 
+@clean
 def matching_weight_kurtosis(activation: Any) -> float | None:
     """k_w = 3/ρ₄, for which the leading correction vanishes, or None where no law has it (k_w < 1).
 
@@ -84,6 +88,7 @@ def weight_kurtosis(law: Any) -> float:
     return float(law.excess_kurtosis) + 3.0
 
 
+@clean
 def finite_width(network: RandomNetwork, q: np.ndarray) -> FiniteWidth:
     r"""Corrections along a network whose layers have variances q (one for each weight layer).
 

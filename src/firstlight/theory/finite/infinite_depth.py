@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from firstlight import activations
+from firstlight.clean_room import clean
 from firstlight.errors import DomainError
 
 
@@ -30,6 +31,7 @@ class LogNormDrift:
     moment: float
 
 
+@clean
 def log_norm_drift(activation: Any, width: int, *, sigma_w: float | int = 1.0) -> LogNormDrift:
     r"""The infinitely deep residual network of finite width, for ReLU and linear units.
 
@@ -79,6 +81,7 @@ def log_norm_drift(activation: Any, width: int, *, sigma_w: float | int = 1.0) -
     return LogNormDrift(drift, variance, 2 * drift + 2 * variance)
 
 
+@clean
 def residual_growth(
     activation: Any,
     times: Any,
@@ -119,6 +122,7 @@ def residual_growth(
     return np.exp(found.y[0])
 
 
+@clean
 def correlator_exponent(*clusters: int) -> float:
     """Exponent s of the width in the mean over networks of a product of outputs and their derivatives: O(n^s).
 

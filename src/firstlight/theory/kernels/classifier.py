@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from firstlight import activations
+from firstlight.clean_room import clean
 from firstlight.errors import DomainError
 
 ClassifierKind = Literal["majority vote", "nearest neighbour", "singular kernel", "none"]
@@ -37,6 +38,7 @@ class DeepClassifier:
     slope_at_one: float
 
 
+@clean
 def deep_classifier(activation: Any, *, q: float | int = 1.0) -> DeepClassifier:
     r"""The limit of depth of a wide network that is trained as a classifier.
 

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from firstlight import activations
+from firstlight.clean_room import clean
 from firstlight.errors import DomainError
 from firstlight.theory.kernels.convolution import ConvolutionalNetwork
 from firstlight.theory.kernels.networks import Kernels
@@ -21,6 +22,7 @@ from firstlight.theory.maps.pair_maps import pair_maps
 _BLOCK = 2_000_000
 
 
+@clean
 def convolutional_kernels(
     network: ConvolutionalNetwork,
     x1: Float[Tensor, "n1 channels *image"],

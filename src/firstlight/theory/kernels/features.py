@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from firstlight import activations, gauss
+from firstlight.clean_room import clean
 from firstlight.errors import DomainError
 
 
@@ -32,6 +33,7 @@ class Features:
     noise: float
 
 
+@clean
 def deep_features(activation: Any, *, depth: int = 1, r: float | int = 1.0) -> tuple[Features, ...]:
     r"""Linearised covariance of deep random features, layer by layer: :math:`κ_1^2 WΩW^T/d + κ_*^2 I`.
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from firstlight import activations
 from firstlight.activations import Activation
+from firstlight.clean_room import clean
 from firstlight.errors import DomainError
 from firstlight.gauss.windows import LogWindows
 from firstlight.network import RandomNetwork
@@ -47,6 +48,7 @@ class Kernels:
         return one_line("Kernels", kinds=kinds, shape=tuple(self.nngp.shape))
 
 
+@clean
 def kernels(
     network: RandomNetwork,
     x1: Float[Tensor, "n1 d"],

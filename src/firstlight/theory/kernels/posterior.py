@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from firstlight.clean_room import clean
 from firstlight.errors import DomainError
 from firstlight.network import RandomNetwork
 from firstlight.theory.kernels.convolution import ConvolutionalNetwork
@@ -57,6 +58,7 @@ class Posterior:
         return self.mean.argmax(-1)
 
 
+@clean
 def posterior(
     network: RandomNetwork | ConvolutionalNetwork,
     x: Float[Tensor, n * d],

@@ -12,6 +12,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from firstlight.activations import Activation
+from firstlight.clean_room import clean
 
 # Nodes of a panel along a radius and an angle, and those of the rule that checks them.
 _RADIAL, _ANGULAR, _FEWER = 16, 12, (12, 9)
@@ -106,6 +107,7 @@ def angle(c: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=64)
+@clean
 def _made(phi: Activation, level: int) -> Polar:
     q = torch.full((6,), _SHRINK ** (2 * level), dtype=torch.float64)
     c = torch.tensor([-0.97, -0.4, 0.3, 0.9, 1 - 1e-6, 1.0], dtype=torch.float64)
@@ -120,6 +122,7 @@ def _made(phi: Activation, level: int) -> Polar:
 
 
 @lru_cache(maxsize=32)
+@clean
 def _radii(levels: int, count: int) -> tuple[Tensor, Tensor]:
     """Radii and weights of ∫ r e^{−r²/2} · dr."""
     edges = [0.0, *(1.6 * _SHRINK ** -float(i) for i in range(levels, -1, -1)), 3.2, 5.5, _REACH]
@@ -128,6 +131,7 @@ def _radii(levels: int, count: int) -> tuple[Tensor, Tensor]:
 
 
 @lru_cache(maxsize=32)
+@clean
 def _sector(levels: int, count: int) -> tuple[Tensor, Tensor]:
     """Places and weights on [0, 1], gathered at both ends."""
     half = [0.5 * _SHRINK ** -float(i) for i in range(levels, -1, -1)]

@@ -11,6 +11,7 @@ import torch
 
 from firstlight import activations, gauss
 from firstlight.activations import Activation
+from firstlight.clean_room import clean
 from firstlight.theory.maps.piecewise_linear import PiecewiseLinear
 
 # A Hermite series that ends this small relative to E φ² is exact for every |c| ≤ 1.
@@ -104,6 +105,7 @@ class Pieces:
 
 
 @lru_cache(maxsize=64)
+@clean
 def _made(phi: Activation, q: float) -> DualMap:
     if activations.closed_form(phi) is not None:
         return DualMap(phi, q, "closed form", np.zeros(1), 1e-15)
@@ -117,6 +119,7 @@ def _made(phi: Activation, q: float) -> DualMap:
 
 
 @lru_cache(maxsize=64)
+@clean
 def _interpolated(phi: Activation, q: float, slope: bool) -> Pieces:
     """Chebyshev series in θ on pieces that are halved until each series ends, or is too narrow to matter.
 

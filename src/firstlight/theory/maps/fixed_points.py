@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 import torch
 
+from firstlight.clean_room import clean
 from firstlight.errors import DomainError
 from firstlight.theory.maps._fixed import basins, scan
 from firstlight.theory.maps.dual_map import DualMap
@@ -93,6 +94,7 @@ def _scale(slope: float) -> float:
     return 0.0 if slope == 0 else -1 / math.log(abs(slope))
 
 
+@clean
 def variance_fixed_points(
     layer: LayerMap, *, within: tuple[float, float] = _RANGE, per_decade: int = _PER_DECADE
 ) -> tuple[FixedPoint, ...]:
@@ -159,12 +161,14 @@ def _of_a_line(layer: LayerMap) -> tuple[FixedPoint, ...]:
     return (FixedPoint(0.0, slope, chi, kind, (0.0, math.inf if kind == "stable" else 0.0), _scale(slope)),)
 
 
+@clean
 def is_scale_invariant(layer: LayerMap) -> bool:
     """Whether V(q) is proportional to q: then each variance is kept (slope 1), or none but zero."""
     plain = layer.sigma_b2 == 0 or layer.branch == 0
     return layer.norm is None and plain and (layer.phi.degree == 1 or layer.branch * layer.sigma_w2 == 0)
 
 
+@clean
 def correlation_fixed_points(layer: LayerMap, q: float | int) -> tuple[CorrelationPoint, ...]:
     """All fixed points of the correlation map at a stationary variance q, from −1 to 1.
 
