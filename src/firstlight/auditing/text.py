@@ -14,6 +14,7 @@ from firstlight.auditing.rows import NOT_GAUSSIAN, WORDS, by_severity, headline,
 from firstlight.diagnosis.verdict import Verdict
 from firstlight.probe.measurement import Measurement
 from firstlight.profile import Profile
+from firstlight.render import kept_random
 from firstlight.render.markup import clean
 from firstlight.render.numbers import from_log, number
 
@@ -99,11 +100,14 @@ def audit_plain(measurement: Measurement, verdicts: Sequence[Verdict], *, width:
     >>> [line.split() for line in audit_plain(Measurement(profile), []).splitlines() if "fc" in line]
     [['fc', 'weight', '1.5']]
     """
-    from rich.console import Console
-
     stream = StringIO()
-    console = Console(file=stream, width=width, color_system=None, force_terminal=False, legacy_windows=False)
-    console.print(audit_text(measurement, verdicts, width=width))
+    with kept_random():
+        from rich.console import Console
+
+        console = Console(
+            file=stream, width=width, color_system=None, force_terminal=False, legacy_windows=False
+        )
+        console.print(audit_text(measurement, verdicts, width=width))
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
 
 
@@ -124,14 +128,15 @@ def print_audit(
     width
         Columns; by default those of the terminal, at most 100, and 100 where there is no terminal.
     """
-    from rich.console import Console
-
     file = sys.stdout if file is None else file
-    console = Console(file=file, highlight=False, soft_wrap=False)
-    if console.is_terminal and _shows_symbols(file):
-        console = _sized(console, width if width is not None else min(console.width, 100))
-        console.print(audit_text(measurement, verdicts, width=console.width))
-        return
+    with kept_random():
+        from rich.console import Console
+
+        console = Console(file=file, highlight=False, soft_wrap=False)
+        if console.is_terminal and _shows_symbols(file):
+            console = _sized(console, width if width is not None else min(console.width, 100))
+            console.print(audit_text(measurement, verdicts, width=console.width))
+            return
     text = audit_plain(measurement, verdicts, width=100 if width is None else width)
     encoding = getattr(file, "encoding", None) or "utf-8"
     file.write(text.encode(encoding, "replace").decode(encoding))

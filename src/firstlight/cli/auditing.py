@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
-import os
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,8 +16,6 @@ from firstlight.cli.batches import beside, load_data, to_device
 from firstlight.cli.models import build_model, describe_model
 from firstlight.data import locate
 from firstlight.errors import LoadError
-
-STDOUT = "-"
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,12 +51,6 @@ def subject(args: argparse.Namespace) -> tuple[nn.Module, Any, dict[str, Any]]:
     return model, beside(model, data.inputs), keywords
 
 
-def encodable(text: str, out: Any) -> str:
-    """A JSON text that survives the stream's encoding: escaped where that is not UTF-8."""
-    encoding = (getattr(out, "encoding", None) or "utf-8").lower().replace("-", "").replace("_", "")
-    return text if encoding == "utf8" else json.dumps(json.loads(text))
-
-
 @contextlib.contextmanager
 def own_output_only() -> Iterator[Any]:
     """Give our own results standard output; what a user's code prints goes to standard error.
@@ -71,33 +60,6 @@ def own_output_only() -> Iterator[Any]:
     out = sys.stdout
     with contextlib.redirect_stdout(sys.stderr):
         yield out
-
-
-def check_paths(paths: dict[str, str | None]) -> None:
-    """Refuse a file that cannot be written before the work is done, not after; keys are the flags."""
-    given = {flag: path for flag, path in paths.items() if path is not None}
-    files: dict[Path, str] = {}
-    for flag, path in given.items():
-        if flag == "--json" and path == STDOUT:
-            continue
-        folder = Path(path).expanduser().resolve().parent
-        reason = None
-        if not path or Path(path).is_dir():
-            reason = "a folder" if path else "an empty path"
-        elif not folder.is_dir():
-            reason = f"no folder {folder}"
-        elif not os.access(folder, os.W_OK) and not os.access(path, os.W_OK):
-            reason = f"no right to write in {folder}"
-        if reason is not None:
-            raise LoadError(
-                f"while checking {flag} {path}: expected a path for a file, in a folder that exists and can "
-                f"be written to, got {reason}; nothing was run"
-            )
-        other = files.setdefault(Path(path).resolve(), flag)
-        if other != flag:
-            raise LoadError(
-                f"while checking {other} and {flag}: expected two files, got {path} twice; nothing was run"
-            )
 
 
 def objective(name: str, targets: Tensor | None) -> tuple[Tensor | None, Callable[[Any, Any], Tensor] | None]:

@@ -9,9 +9,11 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from firstlight._version import __version__
+from firstlight.cli.outputs import checked_outputs
+from firstlight.cli.streams import Kept, kept_output, say
 from firstlight.errors import FirstlightError
 
 HEALTHY, UNHEALTHY, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -106,30 +108,46 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     module.configure(parser)
     args = parser.parse_args(chosen.arguments)
+    with kept_output() as out:
+        status = _attempt(chosen.verb, module, parser, args)
+        out.flush()
+    return _ended(chosen.verb, out, status)
+
+
+def _attempt(verb: str, module: Any, parser: Parser, args: argparse.Namespace) -> int:
+    """Run the verb; its status, with every error said in one line."""
     try:
+        args.files = checked_outputs(parser, args)
         status = int(module.run(args))
-        sys.stdout.flush()
-        return status
     except FirstlightError as error:
-        print(f"firstlight {chosen.verb}: error: {_one_line(error)}", file=sys.stderr)
-        return USAGE
-    except BrokenPipeError:
-        # the reader of our output (`| head`) left; Python would complain again when it flushes at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        say(f"firstlight {verb}: error: {error}")
         return USAGE
     except KeyboardInterrupt:
-        print(f"firstlight {chosen.verb}: interrupted", file=sys.stderr)
+        say(f"firstlight {verb}: interrupted")
         return INTERRUPTED
     except Exception as error:
         if os.environ.get(TRACEBACK):
             raise
-        kind = f"{type(error).__name__}: {_one_line(error)}"
-        print(
-            f"firstlight {chosen.verb}: error: unexpected {kind} (set {TRACEBACK}=1 to see where)",
-            file=sys.stderr,
+        say(
+            f"firstlight {verb}: error: unexpected {type(error).__name__}: {error} (set {TRACEBACK}=1 to see where)"
         )
         return USAGE
+    if args.files.failures:
+        say(f"firstlight {verb}: error: {'; '.join(map(str, args.files.failures))}; all else was written")
+        return USAGE
+    return status
 
 
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
+def _ended(verb: str, out: Kept, status: int) -> int:
+    """The status, or 2 when standard output did not take everything; the files are written all the same."""
+    if out.failure is None:
+        return status
+    out.give_up()
+    # the reader of our output may leave when it has seen enough (`| head`), and knows so
+    if not isinstance(out.failure, BrokenPipeError):
+        reason = getattr(out.failure, "strerror", None) or out.failure
+        say(
+            f"firstlight {verb}: error: while writing to standard output: expected that it takes all, got: {reason}; "
+            "files that were asked for are written"
+        )
+    return USAGE

@@ -5,6 +5,7 @@ from __future__ import annotations
 from firstlight.files._arrays import pack_arrays as pack_arrays
 from firstlight.files._arrays import unpack_arrays as unpack_arrays
 from firstlight.files._folders import TrustError as TrustError
+from firstlight.files._folders import check_folder as check_folder
 from firstlight.files._folders import locked as locked
 from firstlight.files._folders import named_inside as named_inside
 from firstlight.files._folders import own_folder as own_folder

@@ -52,6 +52,17 @@ def own_folder(path: str | os.PathLike[str]) -> Path:
     return folder
 
 
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that others may write in.
+
+    Raises
+    ------
+    TrustError
+        If it is so.
+    """
+    check_trust(folder.stat(), folder)
+
+
 def check_trust(facts: os.stat_result, path: Path) -> None:
     """Refuse what belongs to somebody else, or what others may write.
 

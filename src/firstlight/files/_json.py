@@ -17,7 +17,8 @@ from firstlight.errors import DomainError, LoadError
 _WORDS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 # a text that spells such a number gets a backslash in front, so that the two never meet
 _SPELLS_ONE = re.compile(r"\\*(?:nan|inf|-inf)")
-_SURROGATE = re.compile("[\ud800-\udfff]")
+# half a pair of surrogates, as names of files may hold, has no UTF-8; the others would move a terminal's cursor
+_UNSHOWN = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def plain(value: Any) -> Any:
@@ -94,8 +95,7 @@ def to_json(value: Any, *, indent: int | None = None) -> str:
 def written(data: Any, *, indent: int | None = None) -> str:
     """What ``plain`` gave, as a text."""
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, indent=indent)
-    # half a pair of surrogates, as names of files may hold, has no UTF-8; JSON spells it
-    return _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return _UNSHOWN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def from_json(text: str | bytes, *, what: str = "JSON") -> Any:

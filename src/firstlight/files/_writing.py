@@ -88,7 +88,7 @@ def replace_whole(target: Path, content: str | bytes, *, mode: int | None) -> Pa
             return target
         # a link is followed, so that the file it names is replaced and not the link; but not out of our own folders
         place = target.resolve() if mode is None else target
-        handle, temporary = tempfile.mkstemp(prefix=f".{target.name[:80]}.", suffix=".part", dir=place.parent)
+        handle, temporary = tempfile.mkstemp(prefix=f".{target.name[:40]}.", suffix=".part", dir=place.parent)
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
@@ -119,7 +119,7 @@ def sweep_leftovers(folder: Path, name: str | None = None) -> None:
     """
     for path in folder.glob(".*.part"):
         found = _TEMPORARY.fullmatch(path.name)
-        if found is not None and (name is None or found[1] == name[:80]) and not path.is_dir():
+        if found is not None and (name is None or found[1] == name[:40]) and not path.is_dir():
             with contextlib.suppress(OSError):
                 path.unlink()
 

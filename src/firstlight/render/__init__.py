@@ -19,6 +19,7 @@ Every verb draws its page with the same blocks::
 Every plain ``str`` handed to a block is escaped; the blocks return ``Markup``, which is not escaped again.
 """
 
+from firstlight.render._chance import kept_random as kept_random
 from firstlight.render.axis import Axis as Axis
 from firstlight.render.brief import one_line as one_line
 from firstlight.render.brief import small_table as small_table

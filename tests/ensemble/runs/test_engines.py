@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import signal
+import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,3 +147,39 @@ def test_ray_gives_the_same_bytes_though_a_worker_is_killed(want: str, tmp_path:
     ensemble = run(plan(), X, engine=Killing(Ray("local"), kill), out=tmp_path / "run")
     assert len(died) == 1
     assert ensemble.profile.to_json() == want
+
+
+ORPHANED = """
+import torch
+from firstlight.ensemble import Local, Plan, run
+from firstlight.network import RandomNetwork
+if __name__ == "__main__":
+    plan = Plan(net=RandomNetwork(depth=60, width=100), nets=100_000, shards=200)
+    run(plan, torch.ones(2, 20).tril(), engine=Local(2), out="run")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.path.isdir("/proc"), reason="children are read from /proc")
+def test_workers_end_with_a_parent_that_is_killed(tmp_path):
+    def children(parent: int) -> list[int]:
+        found = []
+        for entry in os.listdir("/proc"):
+            with contextlib.suppress(OSError, IndexError):
+                fields = Path(f"/proc/{entry}/stat").read_text().rpartition(")")[2].split()
+                if int(fields[1]) == parent and fields[0] != "Z":
+                    found.append(int(entry))
+        return found
+
+    (tmp_path / "work.py").write_text(ORPHANED)
+    with subprocess.Popen([sys.executable, "work.py"], cwd=tmp_path) as parent:
+        shards = tmp_path / "run" / "shards"
+        deadline = time.monotonic() + 120
+        while not (shards.is_dir() and any(shards.glob("*.shard"))) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        workers = children(parent.pid)
+        assert len(workers) >= 2
+        parent.kill()
+    while any(os.path.exists(f"/proc/{pid}") for pid in workers) and time.monotonic() < deadline + 20:
+        time.sleep(0.2)
+    assert not [pid for pid in workers if os.path.exists(f"/proc/{pid}")]

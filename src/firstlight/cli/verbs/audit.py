@@ -9,16 +9,14 @@ from typing import Any
 import torch
 
 from firstlight.cli.auditing import (
-    STDOUT,
     add_run_arguments,
-    check_paths,
-    encodable,
     own_output_only,
     subject,
 )
 from firstlight.cli.batches import add_data_arguments
 from firstlight.cli.command import HEALTHY, UNHEALTHY
 from firstlight.cli.models import add_model_arguments
+from firstlight.cli.outputs import STDOUT, output_file, output_json
 
 SUMMARY = "measure how signals and gradients travel through a PyTorch model"
 
@@ -29,9 +27,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_data_arguments(parser)
     add_run_arguments(parser)
     out = parser.add_argument_group("reports")
-    out.add_argument("--html", metavar="PATH", help="write a self-contained HTML report")
+    out.add_argument("--html", type=output_file, metavar="PATH", help="write a self-contained HTML report")
     out.add_argument(
-        "--json", metavar="PATH", help="write the result as JSON; `-` for standard output, alone"
+        "--json",
+        type=output_json,
+        metavar="PATH",
+        help="write the result as JSON; `-` for standard output, alone",
     )
     out.add_argument(
         "--check", action="store_true", help="leave with status 1 if the model is unhealthy, or not judged"
@@ -55,12 +56,11 @@ def run(args: argparse.Namespace) -> int:
     from firstlight import audit
     from firstlight.auditing import print_audit
 
-    check_paths({"--html": args.html, "--json": args.json})
     with own_output_only() as out, torch.random.fork_rng(devices=[]):
         model, batch, keywords = subject(args)
         result = audit(model, batch, **keywords)
         if args.json == STDOUT:
-            print(encodable(result.to_json(), out), file=out)
+            args.files.json(args.json, result.to_json(), out)
         elif not args.quiet:
             print_audit(result.measurement, result.verdicts, file=out)
             if not result.healthy:
@@ -68,10 +68,9 @@ def run(args: argparse.Namespace) -> int:
                     "`firstlight fix`, with the same model and data, tries remedies and audits each.",
                     file=out,
                 )
-        if args.json is not None and args.json != STDOUT:
-            result.to_json(args.json)
-        if args.html is not None:
-            result.to_html(args.html)
+        if args.json != STDOUT:
+            args.files.json(args.json, result.to_json() if args.json is not None else "")
+        args.files.write(args.html, result.to_html)
     return _status(args, result)
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from firstlight.cli.batches import add_data_arguments, load_data
 from firstlight.cli.command import HEALTHY, UNHEALTHY
-from firstlight.files import to_json, write_whole
+from firstlight.cli.outputs import STDOUT, output_file, output_folder, output_json
+from firstlight.files import to_json
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -28,11 +29,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
     train = parser.add_argument_group("training")
     train.add_argument("--epochs", type=int, default=0, help="also train so many epochs by SGD (default: 0)")
     train.add_argument("--learning-rate", type=float, default=None, help="default: 0.001 linear, else 0.01")
-    train.add_argument("--checkpoints", metavar="DIR", help="folder to resume training from and to write to")
+    train.add_argument(
+        "--checkpoints",
+        type=output_folder,
+        metavar="DIR",
+        help="folder to resume training from and to write to",
+    )
     out = parser.add_argument_group("reports")
-    out.add_argument("--html", metavar="PATH", help="write a self-contained HTML report")
+    out.add_argument("--html", type=output_file, metavar="PATH", help="write a self-contained HTML report")
     out.add_argument(
-        "--json", metavar="PATH", help="write the numbers as JSON; `-` for standard output, alone"
+        "--json",
+        type=output_json,
+        metavar="PATH",
+        help="write the numbers as JSON; `-` for standard output, alone",
     )
     out.add_argument(
         "--check", action="store_true", help="leave with status 1 if gradients explode or vanish"
@@ -56,11 +65,10 @@ def run(args: argparse.Namespace) -> int:
     parts = result.to_dict()
     parts["facts"]["data"] = args.data
     text = to_json(parts)
-    print(text if args.json == "-" else depth_text(result))
-    if args.json not in (None, "-"):
-        write_whole(args.json, text + "\n")
-    if args.html is not None:
-        write_whole(args.html, depth_page(result, data=args.data))
+    if args.json != STDOUT:
+        print(depth_text(result))
+    args.files.json(args.json, text)
+    args.files.write(args.html, lambda: depth_page(result, data=args.data))
     return UNHEALTHY if args.check and not result.healthy else HEALTHY
 
 

@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
+
+from firstlight.cli.outputs import STDOUT, output_file, output_json
+
+if TYPE_CHECKING:
+    from firstlight.theory import EdgeOfChaos
 
 _NAMES = ("q", "sigma_w", "sigma_b", "slope")
 
@@ -13,22 +19,32 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sigma-b", type=float, help="only the points with this bias scale")
     parser.add_argument("--sigma-w", type=float, help="only the points with this weight scale")
     out = parser.add_argument_group("reports")
-    out.add_argument("--html", metavar="PATH", help="write a self-contained HTML report")
-    out.add_argument("--json", metavar="PATH", help="write the curve as JSON; `-` for standard output, alone")
+    out.add_argument("--html", type=output_file, metavar="PATH", help="write a self-contained HTML report")
+    out.add_argument(
+        "--json",
+        type=output_json,
+        metavar="PATH",
+        help="write the curve as JSON; `-` for standard output, alone",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Trace the curve, print and write; 0."""
-    from firstlight.files import to_json, write_whole
+    from firstlight.files import to_json
     from firstlight.theory import edge_of_chaos
     from firstlight.theory.designs.edge_page import edge_heading, edge_page
 
     edge = edge_of_chaos(args.activation)
     data = {"activation": edge.phi.name, "kind": edge.kind, **{n: getattr(edge, n).tolist() for n in _NAMES}}
-    if args.json == "-":
-        print(to_json(data))
-        return 0
-    print(edge_heading(edge))
+    if args.json != STDOUT:
+        print(edge_heading(edge))
+        _show(edge, args)
+    args.files.json(args.json, to_json(data, indent=1))
+    args.files.write(args.html, lambda: edge_page(edge))
+    return 0
+
+
+def _show(edge: EdgeOfChaos, args: argparse.Namespace) -> None:
     if args.sigma_b is not None or args.sigma_w is not None:
         points = edge.at(sigma_b=args.sigma_b, sigma_w=args.sigma_w)
         rows: list[tuple[float, ...]] = [(p.q, p.sigma_w, p.sigma_b, p.slope) for p in points]
@@ -42,8 +58,3 @@ def run(args: argparse.Namespace) -> int:
         print(
             "Where |V'| > 1 the stationary variance is unstable: a deep network leaves that part of the edge."
         )
-    if args.json:
-        write_whole(args.json, to_json(data, indent=1))
-    if args.html:
-        write_whole(args.html, edge_page(edge))
-    return 0

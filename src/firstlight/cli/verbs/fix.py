@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import io
 import sys
 from pathlib import Path
@@ -11,16 +12,14 @@ import torch
 from torch import nn
 
 from firstlight.cli.auditing import (
-    STDOUT,
     add_run_arguments,
-    check_paths,
-    encodable,
     own_output_only,
     subject,
 )
 from firstlight.cli.batches import add_data_arguments
 from firstlight.cli.command import HEALTHY, UNHEALTHY
 from firstlight.cli.models import add_model_arguments
+from firstlight.cli.outputs import STDOUT, output_file, output_json
 from firstlight.errors import LoadError
 
 SUMMARY = "mend how a PyTorch model starts, and show by the same audit that it is mended"
@@ -51,12 +50,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
     out = parser.add_argument_group("results")
     out.add_argument(
         "--out",
+        type=output_file,
         metavar="PATH",
         help="write the mended state dict: .safetensors, .pt or .pth",
     )
-    out.add_argument("--html", metavar="PATH", help="write a self-contained page, before and after")
     out.add_argument(
-        "--json", metavar="PATH", help="write the result as JSON; `-` for standard output, alone"
+        "--html", type=output_file, metavar="PATH", help="write a self-contained page, before and after"
+    )
+    out.add_argument(
+        "--json",
+        type=output_json,
+        metavar="PATH",
+        help="write the result as JSON; `-` for standard output, alone",
     )
     out.add_argument("--quiet", action="store_true", help="print nothing")
 
@@ -65,7 +70,6 @@ def run(args: argparse.Namespace) -> int:
     """Fix, print and write; 0 if the model is then healthy, 1 if not."""
     from firstlight import fix
 
-    check_paths({"--out": args.out, "--html": args.html, "--json": args.json})
     _check_suffix(args.out)
     with own_output_only() as out, torch.random.fork_rng(devices=[]):
         model, batch, keywords = subject(args)
@@ -79,15 +83,14 @@ def run(args: argparse.Namespace) -> int:
             **keywords,
         )
         if args.out is not None:
-            _save(result.model, Path(args.out))
+            args.files.write(args.out, _state(result.model, Path(args.out).suffix))
         if args.json == STDOUT:
-            print(encodable(result.to_json(), out), file=out)
+            args.files.json(args.json, result.to_json(), out)
         elif not args.quiet:
             print(result.to_text(), file=out)
-        if args.json is not None and args.json != STDOUT:
-            result.to_json(args.json)
-        if args.html is not None:
-            result.to_html(args.html)
+        if args.json != STDOUT:
+            args.files.json(args.json, result.to_json() if args.json is not None else "")
+        args.files.write(args.html, result.to_html)
     if not result.healthy:
         left = [v.code for v in result.after.verdicts if v.severity == "unhealthy"]
         print(f"firstlight fix: still unhealthy: {', '.join(left)}", file=sys.stderr)
@@ -100,23 +103,20 @@ def _check_suffix(path: str | None) -> None:
             f"while checking --out {path}: expected a file that ends in {', '.join(SUFFIXES)}, got "
             f"{Path(path).suffix or 'no suffix'}; nothing was run"
         )
+    if path is not None and path.endswith(".safetensors") and importlib.util.find_spec("safetensors") is None:
+        raise LoadError(
+            f"while checking --out {path}: safetensors is not installed; `pip install 'firstlight[io]'`, or a .pt path"
+        )
 
 
-def _save(model: nn.Module, path: Path) -> None:
-    """The state dict, on the CPU, whole or not at all."""
-    from firstlight.files import write_whole
-
+def _state(model: nn.Module, suffix: str) -> bytes:
+    """The state dict, on the CPU, as a file holds it."""
     state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    if path.suffix == ".safetensors":
-        try:
-            from safetensors.torch import save
-        except ImportError as error:
-            raise LoadError(
-                f"while writing {path}: safetensors is not installed; `pip install 'firstlight[io]'`, or a .pt path"
-            ) from error
+    if suffix == ".safetensors":
+        from safetensors.torch import save
+
         # tied parameters are one storage, which that format refuses: each name gets its own copy
-        write_whole(path, save({name: value.clone() for name, value in state.items()}))
-        return
+        return save({name: value.clone() for name, value in state.items()})
     buffer = io.BytesIO()
     torch.save(state, buffer)
-    write_whole(path, buffer.getvalue())
+    return buffer.getvalue()

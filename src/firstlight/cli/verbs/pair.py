@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
-from firstlight.files import to_json, write_whole
+from firstlight.cli.outputs import output_file, output_json
+from firstlight.files import to_json
 
 SUMMARY = "an activation and a weight law that keep pre-activations N(0,1), with the proof by numbers"
 
@@ -61,8 +61,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--depths", metavar="N,N", help="depths of --train (default: 30,100)")
     parser.add_argument("--seed", type=int, default=0, help="seed of both (default: 0)")
-    parser.add_argument("--html", metavar="PATH", help="write a self-contained page with charts")
-    parser.add_argument("--json", metavar="PATH", help="write the numbers as JSON; `-` for standard output")
+    parser.add_argument(
+        "--html", type=output_file, metavar="PATH", help="write a self-contained page with charts"
+    )
+    parser.add_argument(
+        "--json", type=output_json, metavar="PATH", help="write the numbers as JSON; `-` for standard output"
+    )
     parser.add_argument(
         "--check", action="store_true", help="exit with status 1 unless every constraint is met"
     )
@@ -92,15 +96,11 @@ def run(args: argparse.Namespace) -> int:
         numbers |= {"two_layer": panels.panels} if panels else {}
         numbers |= {"in_depth": [asdict(row) for row in deep]} if deep else {}
         numbers |= {"training": [asdict(row) for row in trials]} if trials else {}
-        text = to_json(numbers, indent=2)
-        if args.json == "-":
-            print(text)
-        else:
-            write_whole(Path(args.json), text + "\n")
+        args.files.json(args.json, to_json(numbers, indent=2))
     if args.html:
         from firstlight.pairs.page import pair_page
 
-        write_whole(Path(args.html), pair_page(pair, check, facts, panels, deep, trials))
+        args.files.write(args.html, lambda: pair_page(pair, check, facts, panels, deep, trials))
     return 1 if args.check and not check.passed else 0
 
 

@@ -11,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from firstlight.cli.outputs import output_file
 from firstlight.errors import LoadError
 from firstlight.files import from_json
 
@@ -30,12 +31,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--edge", metavar="ACTIVATION", help="draw this activation's edge of chaos over the map"
     )
-    parser.add_argument("--html", metavar="PATH", required=True, help="where the page is written")
+    parser.add_argument(
+        "--html", type=output_file, metavar="PATH", required=True, help="where the page is written"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Draw and write; 0."""
-    from firstlight.files import write_whole
     from firstlight.render.page import grid, page, section
 
     rows = _rows(Path(args.folder) / "results.json")
@@ -44,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
         raise LoadError("while reading the arguments: a heat map needs both --x and --y, got one of them")
     figures = [_lines(rows, args)] if args.x is None else _maps(rows, args)
     title = f"{args.value} of a sweep"
-    write_whole(args.html, page(title, section(title, grid(*figures)), subtitle=args.folder))
+    args.files.write(args.html, page(title, section(title, grid(*figures)), subtitle=args.folder))
     return 0
 
 

@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from firstlight.cli.outputs import STDOUT, output_file, output_json
 from firstlight.errors import DomainError
 from firstlight.network import NORMS, RandomNetwork
 from firstlight.profile import Profile
@@ -59,15 +60,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="with --level density: draw this many networks and say where units stop being independent",
     )
     out = parser.add_argument_group("reports")
-    out.add_argument("--html", metavar="PATH", help="write a self-contained HTML report")
+    out.add_argument("--html", type=output_file, metavar="PATH", help="write a self-contained HTML report")
     out.add_argument(
-        "--json", metavar="PATH", help="write the profile as JSON; `-` for standard output, alone"
+        "--json",
+        type=output_json,
+        metavar="PATH",
+        help="write the profile as JSON; `-` for standard output, alone",
     )
 
 
 def run(args: argparse.Namespace) -> int:
     """Predict, print and write; 0."""
-    from firstlight.files import write_whole
     from firstlight.theory import predict
 
     names = (
@@ -94,18 +97,14 @@ def run(args: argparse.Namespace) -> int:
         from firstlight.experiments import independence
 
         rows = independence.beside_networks(network, nets=args.against, q0=args.q0)
-    if args.json == "-":
-        print(profile.to_json())
-        return 0
-    print(heading)
-    print(_table(profile))
-    if rows:
-        print(_verdict(rows))
-        print(independence.text([rows[i] for i in _thinned(len(rows))]))
-    if args.json:
-        write_whole(args.json, profile.to_json())
-    if args.html:
-        write_whole(args.html, _page(profile, heading, network, rows))
+    if args.json != STDOUT:
+        print(heading)
+        print(_table(profile))
+        if rows:
+            print(_verdict(rows))
+            print(independence.text([rows[i] for i in _thinned(len(rows))]))
+    args.files.json(args.json, profile.to_json())
+    args.files.write(args.html, lambda: _page(profile, heading, network, rows))
     return 0
 
 

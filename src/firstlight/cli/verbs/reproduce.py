@@ -6,6 +6,7 @@ import argparse
 import sys
 from typing import Any
 
+from firstlight.cli.outputs import output_file, output_folder, output_json
 from firstlight.errors import LoadError
 from firstlight.files import named_inside
 
@@ -30,11 +31,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--per-class", type=int, default=10, help="images of each class, for E1 (default: 10)"
     )
-    parser.add_argument("--out", metavar="DIR", help="folder of E2's runs; finished shards are kept there")
+    parser.add_argument(
+        "--out", type=output_folder, metavar="DIR", help="folder of E2's runs; finished shards are kept there"
+    )
     parser.add_argument("--resume", action="store_true", help="finish the runs in --out")
     add_engine_arguments(parser)
-    parser.add_argument("--html", metavar="PATH", help="write a self-contained page with the figure")
-    parser.add_argument("--json", metavar="PATH", help="write the numbers as JSON")
+    parser.add_argument(
+        "--html", type=output_file, metavar="PATH", help="write a self-contained page with the figure"
+    )
+    parser.add_argument("--json", type=output_json, metavar="PATH", help="write the numbers as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -45,17 +50,16 @@ def run(args: argparse.Namespace) -> int:
         print(study_table())
         return 0
     from firstlight.experiments import page as experiments
-    from firstlight.files import to_json, write_whole
+    from firstlight.files import to_json
     from firstlight.render.page import page
 
     first = args.study == "E1"
     rows, sections = _correlations(args) if first else _deep_ks(args)
-    if args.json is not None:
-        write_whole(args.json, to_json(rows, indent=1))
+    args.files.json(args.json, to_json(rows, indent=1))
     if args.html is not None:
         title = "Propagation of correlations" if first else "Deep Kolmogorov–Smirnov distances"
         about = experiments.CORRELATIONS if first else experiments.DEEP_KS
-        write_whole(args.html, page(title, *sections, subtitle=about))
+        args.files.write(args.html, page(title, *sections, subtitle=about))
     return 0
 
 

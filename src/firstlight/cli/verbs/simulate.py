@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from firstlight.cli.outputs import STDOUT, output_file, output_folder, output_json
 from firstlight.errors import LoadError
 
 SUMMARY = "sample thousands of random networks exactly and report their layers"
@@ -57,11 +58,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
     data.add_argument("--batch", type=int, default=10, metavar="N", help="inputs taken (default: 10)")
     data.add_argument("--normalise", choices=("standardise", "unit", "raw"), help="scale of the inputs")
     where = parser.add_argument_group("where it runs and what it leaves")
-    where.add_argument("--out", metavar="DIR", help="folder of the run; finished shards are kept there")
+    where.add_argument(
+        "--out", type=output_folder, metavar="DIR", help="folder of the run; finished shards are kept there"
+    )
     where.add_argument("--resume", action="store_true", help="finish the run in --out")
     add_engine_arguments(where)
-    where.add_argument("--json", metavar="PATH", help="write the profile as JSON; `-` for standard output")
-    where.add_argument("--html", metavar="PATH", help="write a self-contained page with charts")
+    where.add_argument(
+        "--json", type=output_json, metavar="PATH", help="write the profile as JSON; `-` for standard output"
+    )
+    where.add_argument(
+        "--html", type=output_file, metavar="PATH", help="write a self-contained page with charts"
+    )
     where.add_argument("--quiet", action="store_true", help="print no table and no progress")
 
 
@@ -92,7 +99,6 @@ def run(args: argparse.Namespace) -> int:
     from firstlight.ensemble.beside import with_theory
     from firstlight.ensemble.page import simulation_page, simulation_text
     from firstlight.ensemble.plan import columns
-    from firstlight.files import write_whole
 
     plan, inputs = _plan(args)
     ensemble = run_plan(
@@ -101,14 +107,10 @@ def run(args: argparse.Namespace) -> int:
     profile = with_theory(ensemble.profile, plan.net, columns(inputs, plan.net, "float64"))
     for note in ensemble.notes:
         print(f"firstlight simulate: {note}", file=sys.stderr)
-    if args.json == "-":
-        print(profile.to_json())
-    elif not args.quiet:
+    if args.json != STDOUT and not args.quiet:
         print(simulation_text(profile))
-    if args.json not in (None, "-"):
-        write_whole(args.json, profile.to_json())
-    if args.html is not None:
-        write_whole(args.html, simulation_page("Simulated networks", profile, ensemble.notes))
+    args.files.json(args.json, profile.to_json())
+    args.files.write(args.html, lambda: simulation_page("Simulated networks", profile, ensemble.notes))
     return 0
 
 

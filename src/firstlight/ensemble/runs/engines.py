@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
@@ -62,9 +66,14 @@ class Local:
         from joblib import Parallel, delayed
 
         pool = Parallel(
-            n_jobs=self.workers, return_as="generator_unordered", inner_max_num_threads=1, backend="loky"
+            # no worker without a task: each learns from its first one whose process it is
+            n_jobs=min(self.workers, len(tasks)),
+            return_as="generator_unordered",
+            inner_max_num_threads=1,
+            backend="loky",
         )
-        yield from pool(delayed(_numbered)(position, task) for position, task in enumerate(tasks))
+        parent = os.getpid()
+        yield from pool(delayed(_numbered)(position, task, parent) for position, task in enumerate(tasks))
 
 
 @dataclass(frozen=True)
@@ -178,8 +187,26 @@ def _ray_map(ray: Any, tasks: Sequence[Task]) -> Iterator[tuple[int, State]]:
         yield position, state
 
 
-def _numbered(position: int, task: Task) -> tuple[int, State]:
+def _numbered(position: int, task: Task, parent: int) -> tuple[int, State]:
+    _end_with(parent)
     return position, compute_shard(task.plan, task.x, task.index)
+
+
+@cache
+def _end_with(parent: int) -> None:
+    """End this process when the one that started it has gone: killed, it cannot say goodbye."""
+    if os.name == "nt":  # which ends the workers of a process with it
+        return
+
+    def watch() -> None:
+        try:
+            while True:
+                os.kill(parent, 0)
+                time.sleep(0.5)
+        except OSError:  # no such process, or another user's has its number now
+            os._exit(1)
+
+    threading.Thread(target=watch, name="firstlight: ends with its parent", daemon=True).start()
 
 
 def _compute(plan: Plan, x: Tensor, index: int) -> State:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+
+from firstlight.render import kept_random
 
 
 class Progress:
@@ -36,26 +39,45 @@ def progress_bar(total: int, *, show: bool, title: str = "networks") -> Iterator
     if not show:
         yield Progress()
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as RichProgress
+    with kept_random():
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as RichProgress
 
-    console = Console(stderr=True)
-    if not console.is_terminal:
+        console = Console(stderr=True)
+        watched = console.is_terminal
+        if watched:
+            columns = (
+                TextColumn(title),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[rate]}"),
+                TimeRemainingColumn(),
+            )
+            # drawn when work is done and never in a thread of its own, which would draw from the caller's generator
+            bar = RichProgress(*columns, console=console, auto_refresh=False)
+            task = bar.add_task(title, total=total, rate="")
+            bar.start()
+    if not watched:
         yield Progress()
         return
-    rate = TextColumn("{task.fields[rate]}")
-    with RichProgress(
-        TextColumn(title), BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn(), console=console
-    ) as bar:
-        task = bar.add_task(title, total=total, rate="")
+    try:
         yield _Rated(bar, task)
+    finally:
+        with kept_random():
+            bar.stop()
 
 
 class _Rated(Progress):
-    """Also writes how many networks a second are finished."""
+    """Also writes how many networks a second are finished, and draws at most ten times a second."""
+
+    _drawn = 0.0
 
     def advance(self, count: int) -> None:
-        super().advance(count)
-        speed = self._bar.tasks[0].speed
-        self._bar.update(self._task, rate=f"{speed:,.0f}/s" if speed else "")
+        with kept_random():
+            super().advance(count)
+            speed = self._bar.tasks[0].speed
+            self._bar.update(self._task, rate=f"{speed:,.0f}/s" if speed else "")
+            if time.monotonic() - self._drawn > 0.1:
+                self._drawn = time.monotonic()
+                self._bar.refresh()
