@@ -23,8 +23,8 @@ from firstlight.probe.trace.calling import call
 # what candidates are trained with: two rates each, as people begin with
 PLANS: Mapping[str, tuple[float, ...]] = {"sgd": (0.01, 0.1), "adam": (0.001, 0.01)}
 # the guard of every fix: plain gradient descent at careful rates, a few steps
-_CAREFUL = {"sgd": (0.001, 0.01)}
-_FEW = 4
+_CAREFUL = {"sgd": (0.01, 0.05)}
+_FEW = 6
 _RISE = 0.02  # a loss that rises by this share over a few steps diverges
 _FIRST = 2.0  # how much larger than before a first loss may be
 

@@ -261,6 +261,8 @@ def test_each_remedy_works_outside_no_grad(remedy):
         with torch.no_grad():
             body[3].weight.mul_(30.0)
     model = Sum(body) if remedy.name == "scaled-branches" else body
+    if remedy.name == "orthogonal-memory":
+        model = Steps(body)
     x = torch.randn(32, 16)
     profile = firstlight.audit(model, x).profile
     assert torch.is_grad_enabled()
@@ -269,6 +271,32 @@ def test_each_remedy_works_outside_no_grad(remedy):
     assert all(p.is_leaf and p.requires_grad for p in model.parameters())
     model(x).sum().backward()
     assert all(p.grad is not None for p in model.parameters())
+
+
+@pytest.mark.parametrize("kind", [nn.RNN, nn.GRU, nn.LSTM])
+def test_recurrent_layers_remember(kind):
+    torch.manual_seed(0)
+    model = nn.ModuleDict({"memory": kind(4, 32, batch_first=True, num_layers=2)})
+    changes = remedies.remember(model, probe(nn.Linear(4, 4), torch.randn(8, 4)).profile, generator())
+    assert len(changes) == 1
+    for layer in range(2):
+        for block in getattr(model["memory"], f"weight_hh_l{layer}").split(32):
+            assert torch.allclose(block @ block.T, torch.eye(32), atol=1e-5)  # float32 of a float64 draw
+    forget = (
+        model["memory"].bias_ih_l0[32:64] + model["memory"].bias_hh_l0[32:64] if kind is nn.LSTM else None
+    )
+    assert forget is None or bool((forget == 1).all())
+    frozen = kind(4, 32).requires_grad_(False)
+    assert remedies.remember(frozen, probe(nn.Linear(4, 4), torch.randn(8, 4)).profile, generator()) == []
+
+
+class Steps(nn.Module):
+    def __init__(self, body):
+        super().__init__()
+        self.memory, self.body = nn.LSTM(4, 16, batch_first=True), body
+
+    def forward(self, x):
+        return self.body(self.memory(x.view(-1, 4, 4))[0][:, -1])
 
 
 class Sum(nn.Module):

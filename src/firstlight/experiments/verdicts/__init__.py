@@ -1,9 +1,28 @@
 """Do verdicts predict training? Networks drawn at random, trained, audited at their start, and compared."""
 
+from firstlight.experiments.verdicts.analysis import Case as Case
+from firstlight.experiments.verdicts.analysis import Curve as Curve
+from firstlight.experiments.verdicts.analysis import Rates as Rates
+from firstlight.experiments.verdicts.analysis import area as area
+from firstlight.experiments.verdicts.analysis import calibration as calibration
+from firstlight.experiments.verdicts.analysis import cases as cases
+from firstlight.experiments.verdicts.analysis import curves as curves
+from firstlight.experiments.verdicts.analysis import rates as rates
 from firstlight.experiments.verdicts.outcomes import Outcome as Outcome
 from firstlight.experiments.verdicts.outcomes import read as read
 from firstlight.experiments.verdicts.outcomes import run as run
 from firstlight.experiments.verdicts.outcomes import train as train
+from firstlight.experiments.verdicts.report import VerdictStudy as VerdictStudy
+from firstlight.experiments.verdicts.report import study_markdown as study_markdown
+from firstlight.experiments.verdicts.report import study_sections as study_sections
+from firstlight.experiments.verdicts.report import study_text as study_text
+from firstlight.experiments.verdicts.report import tidy as tidy
+from firstlight.experiments.verdicts.report import verdict_study as verdict_study
+from firstlight.experiments.verdicts.scores import Score as Score
+from firstlight.experiments.verdicts.scores import audited as audited
+from firstlight.experiments.verdicts.scores import read_scores as read_scores
+from firstlight.experiments.verdicts.scores import run_audits as run_audits
+from firstlight.experiments.verdicts.scores import run_rivals as run_rivals
 from firstlight.experiments.verdicts.starts import Architecture as Architecture
 from firstlight.experiments.verdicts.starts import Start as Start
 from firstlight.experiments.verdicts.starts import architecture as architecture

@@ -15,11 +15,10 @@ from torch.func import functional_call, stack_module_state
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from firstlight.errors import LoadError
+from firstlight.experiments.verdicts._lines import append, lines, short
 from firstlight.experiments.verdicts.networks import Recurrent
 from firstlight.experiments.verdicts.starts import Architecture, architecture, build, starts
 from firstlight.experiments.verdicts.tasks import Tasks
-from firstlight.files import from_json, to_json
 
 RATES: dict[str, tuple[float, ...]] = {"sgd": (0.003, 0.02, 0.1, 0.5), "adam": (0.0003, 0.001, 0.005, 0.02)}
 STEPS, BATCH, JUDGED = 100, 32, 256
@@ -132,7 +131,7 @@ def run(
     A run that was stopped goes on where it was; a line that was cut is trained again.
     """
     target = Path(path)
-    done = {line["architecture"] for line in _lines(target)}
+    done = {line["architecture"] for line in lines(target)}
     for number in range(architectures):
         if number in done:
             continue
@@ -140,33 +139,17 @@ def run(
         found = train(one, tasks, steps=steps, seed=seed)
         seconds = round(time.perf_counter() - start, 2)
         record = {"architecture": number, "seconds": seconds, "outcomes": [_plain(o) for o in found]}
-        with target.open("a", encoding="utf-8") as file:
-            file.write(to_json(record) + "\n")
+        append(target, record)
         yield one, found
 
 
 def read(path: str | Path) -> list[Outcome]:
     """The outcomes in a file that `run` wrote, in the order of the architectures."""
-    lines = sorted(_lines(Path(path)), key=lambda line: int(line["architecture"]))
-    return [_outcome(one) for line in lines for one in line["outcomes"]]
-
-
-def _lines(path: Path) -> list[dict[str, Any]]:
-    if not path.exists():
-        return []
-    found = []
-    for text in path.read_text(encoding="utf-8").splitlines():
-        try:
-            found.append(from_json(text, what="a line of outcomes"))
-        except LoadError:  # the run was stopped while it wrote this line
-            continue
-    return found
+    found = sorted(lines(Path(path)), key=lambda line: int(line["architecture"]))
+    return [_outcome(one) for line in found for one in line["outcomes"]]
 
 
 def _plain(outcome: Outcome) -> dict[str, Any]:
-    def short(value: float) -> float:
-        return float(f"{value:.5g}")
-
     return {
         "start": outcome.start,
         "first": short(outcome.first),

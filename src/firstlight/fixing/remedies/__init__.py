@@ -13,6 +13,7 @@ from firstlight.fixing.remedies.isometric import make_isometric_ as make_isometr
 from firstlight.fixing.remedies.linear_start import looks_linear as looks_linear
 from firstlight.fixing.remedies.linear_start import small_signals as small_signals
 from firstlight.fixing.remedies.measured import layer_sequential as layer_sequential
+from firstlight.fixing.remedies.recurrent import remember as remember
 from firstlight.fixing.remedies.scales import centred as centred
 from firstlight.fixing.remedies.scales import critical as critical
 from firstlight.fixing.remedies.scales import critical_scales as critical_scales

@@ -14,6 +14,7 @@ from firstlight.fixing.remedies.branches import scaled_branches
 from firstlight.fixing.remedies.gentle import in_line, without_shift
 from firstlight.fixing.remedies.linear_start import looks_linear, small_signals
 from firstlight.fixing.remedies.measured import Forward, layer_sequential
+from firstlight.fixing.remedies.recurrent import remember
 from firstlight.fixing.remedies.scales import centred, critical, measured_slope, orthogonal, redraw
 from firstlight.fixing.remedies.sites import sites
 from firstlight.profile import Profile
@@ -119,6 +120,13 @@ REMEDIES: tuple[Remedy, ...] = (
         SIGNALS,
         lambda m, p, g, _: scaled_branches(m, p, g),
         "Zhang, Dauphin & Ma, ICLR 2019; Hayou et al., AISTATS 2021",
+    ),
+    Remedy(
+        "orthogonal-memory",
+        "give recurrent layers orthogonal steps through time, and LSTM forget gates that begin open",
+        SIGNALS | FAULTS,
+        lambda m, p, g, _: remember(m, p, g),
+        "Saxe et al., ICLR 2014; Le, Jaitly & Hinton, 2015; Jozefowicz et al., ICML 2015",
     ),
     Remedy(
         "edge-of-chaos",

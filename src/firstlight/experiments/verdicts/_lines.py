@@ -1,0 +1,33 @@
+"""Files of one record a line that a stopped run goes on with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from firstlight.errors import LoadError
+from firstlight.files import from_json, to_json
+
+
+def append(path: Path, record: dict[str, Any]) -> None:
+    """Add a record as one line; numbers that JSON lacks are kept."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(to_json(record) + "\n")
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    """The records of a file, without a line that was cut where a run was stopped; none if there is no file."""
+    if not path.exists():
+        return []
+    found = []
+    for text in path.read_text(encoding="utf-8").splitlines():
+        try:
+            found.append(from_json(text, what="a line of the study"))
+        except LoadError:
+            continue
+    return found
+
+
+def short(value: float, digits: int = 4) -> float:
+    """A number with few digits, for a small file."""
+    return float(f"{value:.{digits}g}")

@@ -1,0 +1,244 @@
+"""Analysis: how well each score told, before training, which starts would fail."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from firstlight.experiments.verdicts.outcomes import RATES, Outcome
+from firstlight.experiments.verdicts.scores import Score
+
+Half = Literal["training", "held out", "all"]
+# an architecture none of whose starts learns this share of what a guess leaves says nothing about starts
+LEARNABLE = 0.1
+FAILED = 0.5  # share of the best known start's progress below which a start failed
+_DRAWS = 400
+
+
+@dataclass(frozen=True)
+class Case:
+    """A start with its score, and whether it failed.
+
+    Attributes
+    ----------
+    start, score
+        Which, and what was said of it.
+    failed
+        Whether the start took less than half of the loss away that the best known start of the architecture did, each
+        at its best rate by the same optimiser.
+    progress
+        The share of that progress that the start made, at most 1, at least 0.
+    """
+
+    start: str
+    score: Score
+    failed: bool
+    progress: float
+
+
+@dataclass(frozen=True)
+class Curve:
+    """How a score ranks failed starts above others.
+
+    Attributes
+    ----------
+    name, optimiser
+        Which score, and who trained.
+    auc, low, high
+        Area under the ROC curve, with the 95 % interval over bootstrap draws of architectures.
+    scored
+        The share of starts that have a score; the others count as the median.
+    """
+
+    name: str
+    optimiser: str
+    auc: float
+    low: float
+    high: float
+    scored: float
+
+
+@dataclass(frozen=True)
+class Rates:
+    """How often a verdict is wrong.
+
+    Attributes
+    ----------
+    name, optimiser
+        A code, or ``"unhealthy"`` for the verdict as a whole.
+    flagged, failed
+        Starts that the verdict was given to, and how many of them failed.
+    false_alarms, false_low, false_high
+        Of the starts that did not fail, the share that was flagged, with its 95 % interval.
+    misses, miss_low, miss_high
+        Of the starts that failed, the share that was not flagged, with its interval. One code is not meant to find
+        every failure: for a code the share says what the others have to find.
+    """
+
+    name: str
+    optimiser: str
+    flagged: int
+    failed: int
+    false_alarms: float
+    false_low: float
+    false_high: float
+    misses: float
+    miss_low: float
+    miss_high: float
+
+
+def cases(
+    outcomes: Sequence[Outcome],
+    scores: Sequence[Score],
+    optimiser: str,
+    half: Half = "all",
+    *,
+    learnable: float = LEARNABLE,
+) -> list[Case]:
+    """The starts with a score, of one half of the architectures, where some start learns the share ``learnable``."""
+    known = {one.start: one for one in scores}
+    by: dict[int, list[Outcome]] = defaultdict(list)
+    for outcome in outcomes:
+        by[int(outcome.start.split(".")[0])].append(outcome)
+    found = []
+    for number, mine in sorted(by.items()):
+        if half != "all" and (number // 16 + number) % 2 != (half == "held out"):
+            continue
+        guess = mine[0].guess
+        best = min(outcome.best(optimiser) for outcome in mine)
+        if guess - best < learnable * guess:
+            continue
+        for outcome in mine:
+            if outcome.start in known:
+                share = (guess - outcome.best(optimiser)) / max(guess - best, 1e-12)
+                found.append(
+                    Case(outcome.start, known[outcome.start], share < FAILED, min(max(share, 0.0), 1.0))
+                )
+    return found
+
+
+def area(values: Float[np.ndarray, " n"], failed: Bool[np.ndarray, " n"]) -> float:
+    """Area under the ROC curve: the chance that a failed start has the larger value, ties counting one half.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> area(np.array([3.0, 2.0, 1.0, 0.0]), np.array([True, False, True, False]))
+    0.75
+    """
+    bad, good = np.sort(values[failed]), np.sort(values[~failed])
+    if not len(bad) or not len(good):
+        return math.nan
+    below = np.searchsorted(good, bad, "left") + np.searchsorted(good, bad, "right")
+    return float(below.sum() / (2 * len(bad) * len(good)))
+
+
+def score_functions(optimiser: str, known: Sequence[Case]) -> dict[str, Callable[[Score], float]]:
+    """Every score by its name: verdict, severity, the audit's measures, the rivals."""
+    found: dict[str, Callable[[Score], float]] = {
+        "unhealthy": lambda s: float(s.verdict(optimiser) >= 2),
+        "verdict (healthy, warning, unhealthy)": lambda s: float(s.verdict(optimiser)),
+        "severity": lambda s: s.severity(optimiser),
+    }
+    names = {name: "measures" for case in known for name in case.score.measures}
+    names |= {name: "rivals" for case in known for name in case.score.rivals}
+    for name, kind in names.items():
+        found[name] = lambda s, n=name, k=kind: getattr(s, k).get(n, math.nan)  # type: ignore[misc]
+    return found
+
+
+def curves(known: Sequence[Case], optimiser: str, *, seed: int = 0) -> list[Curve]:
+    """The area of every score, with intervals over architectures drawn with replacement."""
+    failed = np.array([case.failed for case in known])
+    groups = _groups(known)
+    found = []
+    for name, function in score_functions(optimiser, known).items():
+        values = np.array([function(case.score) for case in known])
+        scored = float(np.mean(~np.isnan(values)))
+        middle = float(np.nanmedian(values)) if scored else 0.0
+        values = np.where(np.isnan(values), middle, values)
+        draws = [area(values[rows], failed[rows]) for rows in _drawn(groups, seed)]
+        low, high = np.nanquantile(draws, (0.025, 0.975))
+        found.append(Curve(name, optimiser, area(values, failed), float(low), float(high), scored))
+    return found
+
+
+def rates(known: Sequence[Case], optimiser: str, *, seed: int = 0) -> list[Rates]:
+    """False alarms and misses of the verdict as a whole, then of every code with an unhealthy verdict or a warning."""
+    failed = np.array([case.failed for case in known])
+    groups = _groups(known)
+    flags: dict[str, np.ndarray] = {
+        "unhealthy": np.array([case.score.verdict(optimiser) >= 2 for case in known])
+    }
+    given = sorted({(f.code, f.severity) for case in known for f in case.score.findings[optimiser]})
+    for code, severity in given:
+        flags[f"{code}, {severity}"] = np.array(
+            [
+                any((f.code, f.severity) == (code, severity) for f in case.score.findings[optimiser])
+                for case in known
+            ]
+        )
+    found = []
+    for name, flag in flags.items():
+        false, miss = _wrong(flag, failed)
+        draws = [_wrong(flag[rows], failed[rows]) for rows in _drawn(groups, seed)]
+        (f_low, m_low), (f_high, m_high) = np.nanquantile(np.array(draws), (0.025, 0.975), axis=0)
+        found.append(
+            Rates(
+                name, optimiser, int(flag.sum()), int((flag & failed).sum()),
+                false, float(f_low), float(f_high), miss, float(m_low), float(m_high),
+            )
+        )  # fmt: skip
+    return found
+
+
+def calibration(known: Sequence[Case], optimiser: str) -> list[tuple[str, int, float, float]]:
+    """For healthy, warning, and thirds of unhealthy by severity: name, starts, share that failed, mean progress."""
+    levels = np.array([case.score.verdict(optimiser) for case in known])
+    severity = np.array([case.score.severity(optimiser) for case in known])
+    failed = np.array([case.failed for case in known])
+    progress = np.array([case.progress for case in known])
+    bins = {"healthy": levels == 0, "warning": levels == 1}
+    grave = levels >= 2
+    if grave.any():
+        low, high = np.quantile(severity[grave], (1 / 3, 2 / 3))
+        bins |= {
+            "unhealthy, least severe third": grave & (severity <= low),
+            "unhealthy, middle third": grave & (severity > low) & (severity <= high),
+            "unhealthy, most severe third": grave & (severity > high),
+        }
+    return [
+        (name, int(rows.sum()), float(failed[rows].mean()), float(progress[rows].mean()))
+        for name, rows in bins.items()
+        if rows.any()
+    ]
+
+
+def _wrong(flag: np.ndarray, failed: np.ndarray) -> tuple[float, float]:
+    good, bad = flag[~failed], flag[failed]
+    return float(good.mean()) if len(good) else math.nan, float(1 - bad.mean()) if len(bad) else math.nan
+
+
+def _groups(known: Sequence[Case]) -> list[np.ndarray]:
+    """Rows by architecture: starts of one architecture are not independent, and are drawn together."""
+    by: dict[str, list[int]] = defaultdict(list)
+    for row, case in enumerate(known):
+        by[case.start.split(".")[0]].append(row)
+    return [np.array(rows) for rows in by.values()]
+
+
+def _drawn(groups: list[np.ndarray], seed: int) -> list[np.ndarray]:
+    generator = np.random.default_rng(seed)
+    return [
+        np.concatenate([groups[i] for i in generator.integers(len(groups), size=len(groups))])
+        for _ in range(_DRAWS)
+    ]
+
+
+OPTIMISERS = tuple(RATES)

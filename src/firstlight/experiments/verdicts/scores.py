@@ -1,0 +1,182 @@
+"""Scores: every start audited as it begins, and scored by rivals; nothing here knows an outcome."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from firstlight.auditing import AuditResult, audit
+from firstlight.errors import FirstlightError
+from firstlight.experiments.verdicts._lines import append, lines, short
+from firstlight.experiments.verdicts.rivals import gradient_span, rivals
+from firstlight.experiments.verdicts.starts import Start, architecture, build, starts
+from firstlight.experiments.verdicts.tasks import Tasks
+
+AUDITED = 96  # samples
+ORDER = {"healthy": 0, "note": 0, "warning": 1, "not judged": 2, "unhealthy": 3}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One verdict of one start: its code, severity, deciding number and line."""
+
+    code: str
+    severity: str
+    measured: float
+    threshold: float
+
+    @property
+    def beyond(self) -> float:
+        """|ln(measured/threshold)|: how far the number is past its line, whichever side is sick; 0 where unknown."""
+        a, b = abs(self.measured), abs(self.threshold)
+        if not (math.isfinite(a) and math.isfinite(b) and a > 0 and b > 0):
+            return 0.0
+        return min(abs(math.log(a / b)), 10.0)
+
+
+@dataclass(frozen=True)
+class Score:
+    """What the audit and the rivals say of one start.
+
+    Attributes
+    ----------
+    start
+        ``"architecture.start"``.
+    findings
+        The warnings and unhealthy verdicts, by optimiser where the audit tells them apart.
+    measures
+        Numbers of the audit's table; larger means sicker, NaN where a network has none.
+    rivals
+        As in `rivals`.
+    """
+
+    start: str
+    findings: dict[str, tuple[Finding, ...]]
+    measures: dict[str, float] = field(default_factory=dict)
+    rivals: dict[str, float] = field(default_factory=dict)
+
+    def verdict(self, optimiser: str) -> int:
+        """3 unhealthy, 2 not judged, 1 warning, 0 healthy."""
+        return max((ORDER[f.severity] for f in self.findings[optimiser]), default=0)
+
+    def severity(self, optimiser: str) -> float:
+        """The verdict, and within a verdict how far the gravest finding is past its line."""
+        gravest = self.verdict(optimiser)
+        beyond = [f.beyond for f in self.findings[optimiser] if ORDER[f.severity] == gravest]
+        return gravest + 0.09 * max(beyond, default=0.0)
+
+
+def audited(start: Start, tasks: Tasks, *, seed: int = 0) -> Score:
+    """Audit a start on the first samples of its task, with the classes as targets."""
+    x, y, model = _subject(start, tasks, seed)
+    telling = "optimiser" in inspect.signature(audit).parameters
+    found: dict[str, tuple[Finding, ...]] = {}
+    measures: dict[str, float] = {}
+    for name in ("sgd", "adam"):
+        if found and not telling:
+            found[name] = found["sgd"]
+            continue
+        options: dict[str, Any] = {"optimiser": name} if telling else {}
+        try:
+            result = audit(model, x, targets=y, **options)
+        except FirstlightError as error:  # a network that cannot be audited is one that was not judged
+            found[name] = (Finding(type(error).__name__, "not judged", math.nan, math.nan),)
+            continue
+        found[name] = _findings(result)
+        measures = _measures(result)
+    measures["span of ∂L/∂W"] = gradient_span(model, x, y)
+    return Score(start.identity, found, measures)
+
+
+def _subject(start: Start, tasks: Tasks, seed: int) -> tuple[Tensor, Tensor, nn.Module]:
+    inputs, targets, features, length = tasks.samples(start.architecture)
+    return inputs[:AUDITED], targets[:AUDITED], build(start, features, length, seed=seed)
+
+
+def _findings(result: AuditResult) -> tuple[Finding, ...]:
+    return tuple(
+        Finding(v.code, v.severity, _number(v.measured), _number(v.threshold))
+        for v in result.verdicts
+        if v.severity in ("warning", "not judged", "unhealthy")
+    )
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)
+
+
+def _measures(result: AuditResult) -> dict[str, float]:
+    """Single numbers of the weight rows: spans over depth, and ends."""
+    rows = result.profile.select("weight")
+
+    def known(column: str) -> np.ndarray:
+        values = np.asarray(rows[column], float)
+        return values[np.isfinite(values)]
+
+    def span(values: np.ndarray) -> float:
+        return float(np.ptp(values)) if len(values) > 1 else math.nan
+
+    with np.errstate(divide="ignore", invalid="ignore"):
+        q = np.log(known("q"))
+        chi = np.log(known("chi"))
+    gradient, correlation, rank = known("log_grad"), known("correlation"), known("effective_rank")
+    chi, q = chi[np.isfinite(chi)], q[np.isfinite(q)]
+    return {
+        "span of ∂L/∂z": span(gradient),
+        "span of q": span(q),
+        "|Σ ln χ₁|": abs(float(chi.sum())) if len(chi) else math.nan,
+        "correlation at the end": float(correlation[-1]) if len(correlation) else math.nan,
+        "1 / effective rank": 1.0 / max(float(rank[:-1].min()), 1e-9) if len(rank) > 1 else math.nan,
+    }
+
+
+def run_audits(path: str | Path, identities: Sequence[str], tasks: Tasks, *, seed: int = 0) -> Iterator[str]:
+    """Audit the starts that the file does not hold yet, one line each; gives each start's name as it is done."""
+    target = Path(path)
+    for start in _missing(target, identities, seed):
+        one = audited(start, tasks, seed=seed)
+        findings = {
+            name: [[f.code, f.severity, short(f.measured), short(f.threshold)] for f in found]
+            for name, found in one.findings.items()
+        }
+        measures = {name: short(value) for name, value in one.measures.items()}
+        append(target, {"start": one.start, "findings": findings, "measures": measures})
+        yield one.start
+
+
+def run_rivals(path: str | Path, identities: Sequence[str], tasks: Tasks, *, seed: int = 0) -> Iterator[str]:
+    """Score by every rival the starts that the file does not hold yet, as `run_audits` does."""
+    target = Path(path)
+    for start in _missing(target, identities, seed):
+        x, y, model = _subject(start, tasks, seed)
+        found = {name: short(value) for name, value in rivals(model, x, y).items()}
+        append(target, {"start": start.identity, "rivals": found})
+        yield start.identity
+
+
+def read_scores(audits: str | Path, rivals: str | Path | None = None) -> list[Score]:
+    """The audits in a file that `run_audits` wrote, each with what rivals say, where their file has it."""
+    others = {} if rivals is None else {line["start"]: line["rivals"] for line in lines(Path(rivals))}
+    found = []
+    for line in lines(Path(audits)):
+        findings = {
+            name: tuple(Finding(code, severity, float(m), float(t)) for code, severity, m, t in given)
+            for name, given in line["findings"].items()
+        }
+        found.append(Score(line["start"], findings, line["measures"], others.get(line["start"], {})))
+    return found
+
+
+def _missing(path: Path, identities: Sequence[str], seed: int) -> Iterator[Start]:
+    known = {line["start"] for line in lines(path)}
+    for identity in identities:
+        if identity not in known:
+            number, which = map(int, identity.split("."))
+            yield starts(architecture(number, seed=seed), seed=seed)[which]
