@@ -46,6 +46,13 @@ STUDIES: tuple[Study, ...] = (
         "none",
         "an hour: 10 000 networks of width 3 to 1000; --widths 10 --nets 2000 takes a minute",
     ),
+    Study(
+        "verdicts",
+        "whether verdicts at the start predict training: ROC areas, false alarms and misses, beside rivals",
+        "ours; no paper",
+        "digits, tokens, and mnist from --data-dir or FIRSTLIGHT_DATA",
+        "5 minutes: 640 starts audited, their training is stored; --nets 40 takes half a minute; --train an hour",
+    ),
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 from typing import Any
 
 from firstlight.cli.outputs import output_file, output_folder, output_json
@@ -22,17 +23,25 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "study", nargs="?", choices=names, help="without a study: list the studies and their cost"
     )
+    parser.add_argument(
+        "--train", action="store_true", help="verdicts: train anew instead of reading stored outcomes"
+    )
     parser.add_argument("--networks", metavar="N;N;…", help="such as 'tanh;relu;odd(3);positive(3)'")
     parser.add_argument("--widths", metavar="N,N,…", help="default: 10,100 for E1, 3,10,30,100,1000 for E2")
-    parser.add_argument("--nets", type=int, help="random networks (default: 1000 for E1, 10000 for E2)")
+    parser.add_argument(
+        "--nets", type=int, help="random networks (default: 1000 for E1, 10000 for E2, 640 for verdicts)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of the networks (default: 0)")
     parser.add_argument("--data", default="cifar10", help="images of E1 (default: cifar10)")
-    parser.add_argument("--data-dir", metavar="DIR", help="torchvision's data folder, for E1")
+    parser.add_argument("--data-dir", metavar="DIR", help="torchvision's data folder, for E1 and verdicts")
     parser.add_argument(
         "--per-class", type=int, default=10, help="images of each class, for E1 (default: 10)"
     )
     parser.add_argument(
-        "--out", type=output_folder, metavar="DIR", help="folder of E2's runs; finished shards are kept there"
+        "--out",
+        type=output_folder,
+        metavar="DIR",
+        help="folder of the runs of E2 and verdicts; what is finished is kept there",
     )
     parser.add_argument("--resume", action="store_true", help="finish the runs in --out")
     add_engine_arguments(parser)
@@ -53,6 +62,8 @@ def run(args: argparse.Namespace) -> int:
     from firstlight.files import to_json
     from firstlight.render.page import page
 
+    if args.study == "verdicts":
+        return _verdicts(args)
     first = args.study == "E1"
     rows, sections = _correlations(args) if first else _deep_ks(args)
     args.files.json(args.json, to_json(rows, indent=1))
@@ -60,6 +71,34 @@ def run(args: argparse.Namespace) -> int:
         title = "Propagation of correlations" if first else "Deep Kolmogorov–Smirnov distances"
         about = experiments.CORRELATIONS if first else experiments.DEEP_KS
         args.files.write(args.html, page(title, *sections, subtitle=about))
+    return 0
+
+
+def _verdicts(args: argparse.Namespace) -> int:
+    from firstlight.experiments import verdicts
+    from firstlight.files import to_json
+    from firstlight.render.page import page
+
+    made = verdicts.reproduce(
+        starts=args.nets,
+        train=args.train,
+        out=args.out,
+        directory=args.data_dir,
+        seed=args.seed,
+        tell=lambda line: print(line, file=sys.stderr, flush=True),
+    )
+    if made.left_out:
+        print(f"left out for want of MNIST (--data-dir, FIRSTLIGHT_DATA): {len(made.left_out)} architectures")
+    halves = [made.half(which) for which in ("held out", "training")]
+    print("\n".join(verdicts.study_text(half) for half in halves))
+    if args.out is not None:
+        table = str(Path(args.out) / "verdicts.csv")
+        args.files.write(table, lambda: verdicts.tidy(made.outcomes, made.scores))
+    args.files.json(args.json, to_json([half.to_dict() for half in halves], indent=1))
+    if args.html is not None:
+        sections = [part for half in halves for part in verdicts.study_sections(half)]
+        whole = page("Do verdicts predict training?", *sections, subtitle=verdicts.ABOUT)
+        args.files.write(args.html, whole)
     return 0
 
 

@@ -12,6 +12,7 @@ from firstlight.experiments.verdicts.outcomes import Outcome as Outcome
 from firstlight.experiments.verdicts.outcomes import read as read
 from firstlight.experiments.verdicts.outcomes import run as run
 from firstlight.experiments.verdicts.outcomes import train as train
+from firstlight.experiments.verdicts.report import ABOUT as ABOUT
 from firstlight.experiments.verdicts.report import VerdictStudy as VerdictStudy
 from firstlight.experiments.verdicts.report import study_markdown as study_markdown
 from firstlight.experiments.verdicts.report import study_sections as study_sections
@@ -28,4 +29,6 @@ from firstlight.experiments.verdicts.starts import Start as Start
 from firstlight.experiments.verdicts.starts import architecture as architecture
 from firstlight.experiments.verdicts.starts import build as build
 from firstlight.experiments.verdicts.starts import starts as starts
+from firstlight.experiments.verdicts.study import Reproduced as Reproduced
+from firstlight.experiments.verdicts.study import reproduce as reproduce
 from firstlight.experiments.verdicts.tasks import Tasks as Tasks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,12 @@ from firstlight.files import from_json, to_json
 
 def append(path: Path, record: dict[str, Any]) -> None:
     """Add a record as one line; numbers that JSON lacks are kept."""
-    with path.open("a", encoding="utf-8") as file:
-        file.write(to_json(record) + "\n")
+    with path.open("ab+") as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":  # a stopped run left half a line
+                file.write(b"\n")
+        file.write((to_json(record) + "\n").encode("utf-8"))
 
 
 def lines(path: Path) -> list[dict[str, Any]]:

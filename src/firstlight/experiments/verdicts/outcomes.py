@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -124,7 +124,7 @@ def _finite(value: float) -> float:
 
 
 def run(
-    path: str | Path, *, architectures: int, tasks: Tasks, steps: int = STEPS, seed: int = 0
+    path: str | Path, *, numbers: Iterable[int], tasks: Tasks, steps: int = STEPS, seed: int = 0
 ) -> Iterator[tuple[Architecture, list[Outcome]]]:
     """Train what the file does not hold yet, one line an architecture, and give each as it is done.
 
@@ -132,7 +132,7 @@ def run(
     """
     target = Path(path)
     done = {line["architecture"] for line in lines(target)}
-    for number in range(architectures):
+    for number in numbers:
         if number in done:
             continue
         one, start = architecture(number, seed=seed), time.perf_counter()

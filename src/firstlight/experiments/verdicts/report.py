@@ -28,8 +28,8 @@ from firstlight.render.table import Head, table
 
 ABOUT = (
     "Networks drawn over architecture, depth (2 to 200), activation, data and start, audited as they begin, and "
-    "trained by SGD and by Adam, each at the best of four rates. A start failed where it took away less than half of the loss "
-    "that the best known start of its architecture took away."
+    "trained by SGD and by Adam, each at the best of four rates. A start failed where it took away less than half of "
+    "the loss that the best known start of its architecture took away."
 )
 _SPOKEN = {"sgd": "SGD", "adam": "Adam"}
 

@@ -1,0 +1,195 @@
+"""The study of verdicts: its networks are what they say, training is right, the numbers are right, and it resumes."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from firstlight.cli import main
+from firstlight.errors import DomainError
+from firstlight.experiments import verdicts
+from firstlight.experiments.verdicts.networks import Recurrent
+from firstlight.experiments.verdicts.outcomes import BATCH, JUDGED, RATES
+from firstlight.experiments.verdicts.rivals import (
+    gradient_ratio,
+    gradient_span,
+    naswot,
+    ntk_condition,
+    rivals,
+    synflow,
+)
+from firstlight.experiments.verdicts.scores import Finding, Score
+
+TASKS = verdicts.Tasks()
+
+
+def first(family, **wanted):
+    """The first architecture of a family that needs no file."""
+    for number in range(400):
+        one = verdicts.architecture(number)
+        if (
+            one.family == family
+            and one.data != "mnist"
+            and all(getattr(one, k) == v for k, v in wanted.items())
+        ):
+            return one
+    raise AssertionError(family)
+
+
+def test_the_draw_covers_families_depths_and_data_and_does_not_move():
+    drawn = [verdicts.architecture(n) for n in range(160)]
+    assert {one.family for one in drawn} == {"dense", "convolutional", "residual", "transformer", "recurrent"}
+    assert {one.data for one in drawn} == {"digits", "mnist", "tokens"}
+    assert min(one.depth for one in drawn) <= 3
+    assert max(one.depth for one in drawn) >= 150
+    assert drawn[5] == verdicts.architecture(5)
+    assert verdicts.architecture(5, seed=1) != drawn[5]
+    assert [s.name for s in verdicts.starts(drawn[0])] == ["recipe", "default", "drawn", "drawn again"]
+
+
+@pytest.mark.parametrize("kind", ["rnn", "gru", "lstm"])
+def test_unrolled_recurrent_layers_are_torchs(kind):
+    torch.manual_seed(0)
+    model = Recurrent(5, 3, width=8, kind=kind)
+    x = torch.randn(4, 7, 5)
+    fused = model(x)
+    model.unrolled = True
+    # float32 sums in another order
+    assert torch.allclose(model(x), fused, atol=1e-6)
+
+
+def test_a_recipe_is_orthogonal_and_critical():
+    one = first("dense", activation="relu", norm="none")
+    _, _, features, length = TASKS.samples(one)
+    model = verdicts.build(verdicts.starts(one)[0], features, length)
+    inner = [m for m in model if isinstance(m, torch.nn.Linear)][1:-1]
+    for layer in inner:
+        assert torch.allclose(layer.weight @ layer.weight.T, 2 * torch.eye(one.width), atol=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["dense", "residual", "transformer", "recurrent", "convolutional"])
+def test_a_stack_trains_as_one_network_trains(family):
+    one = min(
+        (verdicts.architecture(n) for n in range(200)),
+        key=lambda a: (a.family != family, a.data == "mnist", a.depth),
+    )
+    found = verdicts.train(one, TASKS, steps=6)
+    inputs, targets, features, length = TASKS.samples(one)
+    start = verdicts.starts(one)[2]
+    model = verdicts.build(start, features, length)
+    judged = inputs[:JUDGED], targets[:JUDGED]
+    with torch.no_grad():
+        assert found[2].first == pytest.approx(
+            float(functional.cross_entropy(model(judged[0]), judged[1])), rel=1e-5
+        )
+    for name, optimiser in (("sgd", torch.optim.SGD), ("adam", torch.optim.Adam)):
+        net = verdicts.build(start, features, length)
+        steps = optimiser(net.parameters(), lr=RATES[name][0])
+        g = torch.Generator().manual_seed(one.number)
+        for _ in range(6):
+            rows = torch.randint(len(inputs), (BATCH,), generator=g)
+            loss = functional.cross_entropy(net(inputs[rows]), targets[rows])
+            steps.zero_grad()
+            loss.backward()
+            steps.step()
+        with torch.no_grad():
+            last = float(functional.cross_entropy(net(judged[0]), judged[1]))
+        # six steps in float32, batched products in another order
+        assert getattr(found[2], name)[0] == pytest.approx(last, rel=2e-3)
+
+
+def test_areas_are_the_chance_of_the_right_order():
+    rng = np.random.default_rng(0)
+    values, failed = rng.integers(0, 5, 60).astype(float), rng.random(60) < 0.4
+    pairs = [(a, b) for a in values[failed] for b in values[~failed]]
+    by_counting = sum((a > b) + 0.5 * (a == b) for a, b in pairs) / len(pairs)
+    assert verdicts.area(values, failed) == pytest.approx(by_counting, rel=1e-12)
+    assert math.isnan(verdicts.area(values, np.zeros(60, bool)))
+
+
+def made(start, sgd, verdict):
+    outcome = verdicts.Outcome(start, 2.3, 2.3, (sgd, math.inf), (sgd, math.inf))
+    finding = (Finding("chaotic", verdict, 4.0, 2.0),) if verdict else ()
+    return outcome, Score(start, {"sgd": finding, "adam": finding})
+
+
+def test_failures_are_beside_the_best_start_of_the_same_architecture():
+    given = [
+        *[
+            made("0.0", 0.3, ""),
+            made("0.1", 1.2, ""),
+            made("0.2", 1.4, "unhealthy"),
+            made("0.3", math.inf, ""),
+        ],
+        *[made("1.0", 2.25, ""), made("1.1", 2.3, "unhealthy")],  # nothing trains this architecture
+    ]
+    outcomes, scores = zip(*given, strict=True)
+    known = verdicts.cases(outcomes, scores, "sgd")
+    # half of the best start's progress ends at (2.3 + .3)/2 = 1.3
+    assert [(case.start, case.failed) for case in known] == [
+        *[("0.0", False), ("0.1", False), ("0.2", True), ("0.3", True)],
+    ]
+    whole = next(r for r in verdicts.rates(known, "sgd") if r.name == "unhealthy")
+    assert (whole.flagged, whole.failed, whole.false_alarms, whole.misses) == (1, 1, 0.0, 0.5)
+
+
+def test_rivals_on_a_network_that_can_be_worked_out():
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(4, 6), torch.nn.ReLU(), torch.nn.Linear(6, 3))
+    x, y = torch.randn(30, 4), torch.randint(0, 3, (30,))
+    functional.cross_entropy(model(x), y).backward()
+    ends = [float(model[i].weight.grad.norm()) for i in (0, 2)]
+    assert gradient_ratio(model, x, y) == pytest.approx(abs(math.log(ends[0] / ends[1])), rel=1e-5)
+    assert gradient_span(model, x, y) == pytest.approx(abs(math.log(ends[0] / ends[1])), rel=1e-5)
+    # R of absolute weights is linear in each layer: Σ θ ∂R/∂θ counts each weight layer's share of R, and biases'
+    flow = -synflow(model, x)
+    w, b, v, c = (p.detach().abs().double() for p in model.parameters())
+    z = x[:8].abs().double() @ w.T
+    parts = (z @ v.T).sum() * 2 + (b @ v.T).sum() * 8 * 2 + c.sum() * 8
+    assert flow == pytest.approx(math.log(float(parts)), rel=1e-9)
+    assert math.isfinite(naswot(model, x))
+    assert ntk_condition(model, x) > 0
+    assert set(rivals(model, x, y)) == {
+        *("gradient ratio", "NASWOT", "SynFlow", "NTK condition", "AnyInit", "torch-audit"),
+    }
+
+
+@pytest.mark.slow
+def test_the_quick_study_trains_audits_resumes_and_writes_every_form(tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv("FIRSTLIGHT_DATA", raising=False)
+    made_ = verdicts.reproduce(starts=8, train=True, out=tmp_path, steps=8)
+    assert len(made_.outcomes) == len(made_.scores) == 8
+    lines = (tmp_path / "outcomes.jsonl").read_text().splitlines()
+    # a line that was cut is trained again, and gives the same numbers
+    (tmp_path / "outcomes.jsonl").write_text(lines[0] + "\n" + lines[1][:50])
+    again = verdicts.reproduce(starts=8, train=True, out=tmp_path, steps=8)
+    assert again.outcomes == made_.outcomes
+    page = tmp_path / "page.html"
+    arguments = ["reproduce", "verdicts", "--nets", "20", "--out", str(tmp_path / "stored")]
+    numbers = tmp_path / "numbers.json"
+    assert main([*arguments, "--json", str(numbers), "--html", str(page)]) == 0
+    assert "SGD: " in capsys.readouterr().out
+    assert {half["half"] for half in json.loads(numbers.read_text())} == {"held out", "training"}
+    csv = (tmp_path / "stored" / "verdicts.csv").read_text().splitlines()
+    assert csv[0].startswith("number,family,data,depth")
+    assert len(csv) == 1 + 2 * len((tmp_path / "stored" / "audits.jsonl").read_text().splitlines())
+    assert "Do verdicts predict training?" in page.read_text()
+
+
+def test_what_is_stored_is_whole():
+    outcomes = verdicts.read(verdicts.study.STORED / "outcomes.jsonl")
+    assert len(outcomes) >= 600
+    assert len({o.start for o in outcomes}) == len(outcomes)
+    # cross-entropy of ten classes at their shares
+    assert all(2.0 < o.guess <= math.log(10) + 1e-9 for o in outcomes)
+
+
+def test_refusals():
+    with pytest.raises(DomainError, match="expected starts ≥ 1"):
+        verdicts.reproduce(starts=0)
+    with pytest.raises(DomainError, match="train=True for other steps"):
+        verdicts.reproduce(starts=4, steps=3)
