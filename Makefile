@@ -7,7 +7,7 @@ JOBS   ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 HOOK   := --jaxtyping-packages=firstlight,beartype.beartype
 
-.PHONY: help setup demo test test-slow test-browser test-compat lint format types docs changelog wheel bench clean
+.PHONY: help setup demo test test-slow referee test-browser test-compat lint format types docs changelog wheel bench clean
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
 
@@ -39,6 +39,9 @@ test: setup  ## the default tests
 
 test-slow: setup  ## statistical and long tests
 	$(PYTEST) -n $(JOBS) -m "slow and not browser and not compat"
+
+referee: setup  ## 300 random networks by theory and by brute force; the date is the seed
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.referee --networks 300
 
 test-browser: $(VENV)/.browser  ## the HTML reports in a real headless Chromium
 	$(PYTEST) tests -m browser
