@@ -91,6 +91,12 @@ class Findings:
         ends = self.next_rows(row, "residual", *MIXES)
         return any(self.kinds[end] == "residual" for end in ends)
 
+    def into_norm(self, row: int) -> bool:
+        """Whether a normaliser reads a row, and nothing else does."""
+        return bool(self.feeds and self.feeds[row]) and all(
+            self.kinds[reader] == "norm" for reader in self.feeds[row]
+        )
+
     @cached_property
     def readout(self) -> np.ndarray:
         """Whether a row is read by no further layer."""
@@ -144,15 +150,18 @@ class Findings:
 
     @cached_property
     def first(self) -> np.ndarray:
-        """Numbers of the rows of layers that no other layer stands before, an embedding excepted."""
+        """Numbers of the rows of layers that read an input, with no other layer and no embedding in between."""
         index = self.at("weight", "recurrent")
         if not self.measurement.links:
             return index[self.profile["depth"][index] <= 1]
         below: set[int] = set()
+        fed = set(self.at("input").tolist())
         for row, sources in enumerate(self.measurement.links):
-            if any(source in below or self.kinds[source] in MIXES for source in sources):
+            if any(source in below or self.kinds[source] in (*MIXES, "embedding") for source in sources):
                 below.add(row)
-        return np.array([row for row in index.tolist() if row not in below], int)
+            elif any(source in fed for source in sources):
+                fed.add(row)
+        return np.array([row for row in index.tolist() if row in fed and row not in below], int)
 
     def read(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Second moment and mean of what rows read; of their input's row where the reading was not measured."""

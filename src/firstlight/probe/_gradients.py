@@ -138,7 +138,8 @@ def copies(ledger: Ledger) -> list[list[str]]:
     """Names of the matrices that are trained and start as exact copies of one another, in groups."""
     groups: dict[tuple[object, ...], list[tuple[str, Tensor]]] = {}
     for name, p in ledger.parameters.items():
-        if p.dim() > 1 and p.numel() > 1 and p.requires_grad and name in ledger.used:
+        matrix = sum(size > 1 for size in p.shape) > 1
+        if matrix and p.requires_grad and name in ledger.used:
             entries = ledger.value(name)
             flat = entries.reshape(-1)
             some = tuple(flat[:: -(-flat.numel() // 8)].tolist())

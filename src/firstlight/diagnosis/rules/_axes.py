@@ -175,12 +175,12 @@ def _attention(f: Findings) -> list[Verdict]:
 # ---------------------------------------------------------------------------------------------------- channels
 def _channels(f: Findings) -> list[Verdict]:
     """Streams in which the channels' means outgrow their deviations, with no normaliser to take them out."""
-    if f.normalised:
-        return []
     worst: tuple[float, np.ndarray] | None = None
     for chain in f.streams:
         square, spread = (f.profile[n][chain] for n in ("channel_mean_square", "channel_var"))
         if len(chain) < 4 or not np.isfinite(square).all() or square[0] <= 0:
+            continue
+        if any(f.kinds[reader] == "norm" for row in chain.tolist() for reader in f.feeds[row]):
             continue
         share = float(square[-1] / (square[-1] + spread[-1]))
         if (

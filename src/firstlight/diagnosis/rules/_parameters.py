@@ -24,6 +24,9 @@ _CAUSES: dict[str, tuple[str, Severity, str]] = {
     "softmax": ("one-unit-softmax", "unhealthy", "a softmax over one unit stands before them"),
 }
 
+# Zeros without a known cause may cancel by chance on one batch; in this share of all entries they do not.
+MANY = 0.5
+
 
 def parameter_verdicts(f: Findings) -> list[Verdict]:
     """What the backward pass brought to every parameter."""
@@ -96,6 +99,8 @@ def _zero(f: Findings) -> list[Verdict]:
         code, severity, why = _CAUSES.get(
             cause, ("zero-gradients", "unhealthy", f"the step {cause} lets nothing through" if cause else "")
         )
+        if cause not in _CAUSES and _share(f, members) < MANY:
+            severity = "warning"
         evidence = f"{len(members)} parameters got a gradient of exactly zero"
         evidence += f" ({why})" if why else ""
         evidence += f": {_listed(tuple(members))}."
@@ -112,6 +117,14 @@ def _zero(f: Findings) -> list[Verdict]:
         if old is None or _GRAVITY[new.severity] < _GRAVITY[old.severity]:
             found[code] = new
     return list(found.values())
+
+
+def _share(f: Findings, members: list[str]) -> float:
+    """Share of the entries that are trained which these parameters hold."""
+    trained = {
+        n: g.entries for n, g in f.measurement.gradients.items() if g.state not in ("frozen", "unused")
+    }
+    return sum(trained[name] for name in members) / max(sum(trained.values()), 1)
 
 
 _GRAVITY = {"unhealthy": 0, "warning": 1, "note": 2}
@@ -152,7 +165,9 @@ def _one_entry(f: Findings) -> list[Verdict]:
 def _zero_gains(f: Findings) -> list[Verdict]:
     """Gains of zero that are not at the end of a residual branch."""
     rows = f.norms
-    zero = f.extra(rows, "gamma_square") == 0.0
+    # a gain may be kept as its distance from 1: what counts is that nothing comes out
+    silent = (rows["q"] == 0.0) | (rows["channel_var"] == 0.0)
+    zero = (f.extra(rows, "gamma_square") == 0.0) & silent
     bad = zero & np.array([not f.joins(i) for i in f.at("norm").tolist()], bool)
     if bad.sum() < 2:
         return []

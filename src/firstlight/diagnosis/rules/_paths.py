@@ -35,6 +35,9 @@ class Path:
         Where the rows stand, and the logarithms.
     names
         The rows.
+    normalised
+        Whether a normaliser reads most of the rows: the scale of such a weight changes nothing, and a large gradient
+        only makes the weight grow and its steps smaller.
     """
 
     role: str
@@ -42,6 +45,7 @@ class Path:
     depth: np.ndarray
     values: np.ndarray
     names: tuple[str, ...]
+    normalised: bool = False
 
     @cached_property
     def trend(self) -> Trend | None:
@@ -85,7 +89,7 @@ def role_of(name: str) -> str:
 
 def paths(f: Findings) -> list[Path]:
     """The path of each quantity along each role with rows enough, without the calls of one layer in a row."""
-    rows = f.weights
+    rows, at = f.weights, f.at("weight").tolist()
     names = [str(n) for n in rows["name"]]
     members: dict[str, list[int]] = {}
     for i, name in enumerate(names):
@@ -101,8 +105,16 @@ def paths(f: Findings) -> list[Path]:
             kept = [i for i in index if np.isfinite(values[i])]
             if len(kept) >= SHORT and len(set(rows["depth"][kept])) == len(kept):
                 kept.sort(key=lambda i: rows["depth"][i])
+                normed = sum(f.into_norm(at[i]) for i in kept) * 2 > len(kept)
                 found.append(
-                    Path(role, quantity, rows["depth"][kept], values[kept], tuple(names[i] for i in kept))
+                    Path(
+                        role,
+                        quantity,
+                        rows["depth"][kept],
+                        values[kept],
+                        tuple(names[i] for i in kept),
+                        normed,
+                    )
                 )
     return found
 

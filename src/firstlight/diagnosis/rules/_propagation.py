@@ -18,6 +18,8 @@ CHAOS = math.log(100.0)
 SIGNAL_WARNING, SIGNAL_UNHEALTHY = math.log(1e3), math.log(1e6)
 STREAM_WARNING, STREAM_UNHEALTHY = math.log(100.0), math.log(1e4)
 DECADE = math.log(10.0)
+# 1 − c of which float32 keeps about one digit.
+ROUNDED = 1e-6
 # Units from which a rank says something of the signal and not of the layer's width.
 WIDE = 8
 
@@ -94,7 +96,9 @@ def _ordered(f: Findings) -> list[Verdict]:
         return []
     trend = fit(rows["depth"][known], log(np.maximum(1.0 - c[known], 1e-12)))
     exponential = trend is not None and trend.slope < -3.0 * trend.se
-    grave = shrink > 100.0 and left < 1e-2 and exponential
+    # what float32 still tells apart an adaptive optimiser can find again
+    lost = left < ROUNDED if f.optimiser == "adam" else left < 1e-2
+    grave = shrink > 100.0 and lost and exponential
     scale = (
         f"; depth scale {number(1 / abs(trend.slope))} layers" if exponential and trend is not None else ""
     )
@@ -136,14 +140,15 @@ def _rank(f: Findings) -> list[Verdict]:
         f"The effective rank of the features falls from {number(start)} at the input to {number(end)} in the last "
         f"layers before the output.{gaps}"
     )
-    severity: Severity = "unhealthy" if end < 1.02 else "warning"
+    line = 1.0 + 10 * ROUNDED if f.optimiser == "adam" else 1.02
+    severity: Severity = "unhealthy" if end < line else "warning"
     return [
         verdict(
             "rank-collapse",
             severity,
             evidence,
             measured=end,
-            threshold=1.02 if severity == "unhealthy" else 1.5,
+            threshold=line if severity == "unhealthy" else 1.5,
             layers=names(rows, known & (rank < 1.5), -rank, 3),
         )
     ]

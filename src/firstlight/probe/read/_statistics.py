@@ -24,6 +24,9 @@ from firstlight.probe.measurement import HISTOGRAM_BINS, QUANTILE_LEVELS, LayerS
 
 # Distance between the quartiles of a standard Gaussian.
 QUARTILES = 1.349
+# Distance between the percentiles 1 and 99 over the robust deviation, past which single entries are no outliers:
+# 4.7 for a normal law, 6 for Student's with 3 degrees, 47 for Cauchy's.
+SPREAD = 20.0
 # Layers that are stacked at a time: enough to share the cost of a call, few enough to stay near the caches.
 LAYERS = 32
 # Kinds whose law and spectrum nobody asks for.
@@ -170,7 +173,10 @@ def _laws(sites: list[Site], stack: LayerStack | StandardRows) -> dict[int, Laye
         # quartiles stay where they are when one entry runs away; the root mean square does not
         quarter = len(flat) // 4
         deviation = float(flat[-1 - quarter] - flat[quarter]) / QUARTILES
-        if deviation > 0:
+        middle, tail = len(flat) // 2, len(flat) // 100
+        # rows that are nearly constant, or mostly zeros, have no scale that one entry could exceed
+        nearly = deviation <= 1e-3 * abs(float(flat[middle]))
+        if deviation > 0 and not nearly and float(flat[-1 - tail] - flat[tail]) < SPREAD * deviation:
             site.values["outlier_ratio"] = site.values["absmax"] / deviation
         if flat[-1] > flat[0] and not site.retracted:
             samples[site.index] = _sample(flat)

@@ -61,16 +61,18 @@ def measure_tokens(taken: list[TakenTokens]) -> None:
 
 
 def read_attention(site: Site, weights: Tensor) -> None:
-    """Fill in the mean of the largest weight, and of the entropy over its largest value, of rows of attention.
-
-    Rows are read from the later half of the queries: under a causal mask the first ones have few keys.
-    """
-    if weights.dim() < 2 or weights.shape[-1] < KEYS or not weights.numel():
+    """Fill in the mean of the largest weight, and of the entropy over its largest value, of queries × keys."""
+    if weights.shape[-1] < KEYS or not weights.numel():
         return
-    later = whole(weights.detach())[..., weights.shape[-2] // 2 :, :].reshape(-1, weights.shape[-1])
-    p = later[:: max(1, -(-len(later) // QUERIES))].float()
+    rows = whole(weights.detach()).reshape(-1, weights.shape[-1])
+    p = rows[:: max(1, -(-len(rows) // QUERIES))].float()
     entropy = -(p * p.clamp_min(1e-30).log()).sum(dim=1).mean() / math.log(p.shape[1])
     site.values |= {"attention_max": float(p.amax(dim=1).mean()), "attention_entropy": float(entropy)}
+
+
+def later(weights: Tensor) -> Tensor:
+    """The later half of the queries: under a causal mask the first ones have few keys."""
+    return weights[..., weights.shape[-2] // 2 :, :] if weights.dim() > 1 else weights
 
 
 def weigh_again(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor | None:

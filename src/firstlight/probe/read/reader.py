@@ -21,6 +21,7 @@ from firstlight.probe.measurement import LayerSample
 from firstlight.probe.read._statistics import Taken, measure_sites
 from firstlight.probe.read._tokens import (
     TakenTokens,
+    later,
     measure_tokens,
     read_attention,
     take_tokens,
@@ -123,7 +124,7 @@ class Reader:
     def attend(self, site: Site, result: Tensor, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Read how sharply attention picks, of its weights or of what a fused kernel made them from."""
         fused = site.op == "scaled_dot_product_attention"
-        weights = weigh_again(args, kwargs) if fused else result
+        weights = weigh_again(args, kwargs) if fused else later(result)
         if weights is not None:
             read_attention(site, weights)
 

@@ -1,0 +1,322 @@
+"""Absolute sizes: the first loss against a guess, targets, logits, inputs as the first weights read them."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import firstlight
+from firstlight.probe import probe
+
+
+def severities(model, batch, **how):
+    return {v.code: v.severity for v in firstlight.audit(model, batch, **how).verdicts}
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+def mlp(inputs=16, outputs=4, act=nn.ReLU):
+    return nn.Sequential(nn.Linear(inputs, 32), act(), nn.Linear(32, outputs))
+
+
+class Around(nn.Module):
+    """A network behind a function of its input."""
+
+    def __init__(self, before, net):
+        super().__init__()
+        self.before, self.net = before, net
+
+    def forward(self, *x):
+        return self.net(self.before(*x))
+
+
+# ------------------------------------------------------------------ the first loss
+@pytest.mark.parametrize(
+    "loss", [None, F.cross_entropy, lambda o, t: nn.CrossEntropyLoss(reduction="sum")(o, t)]
+)
+def test_logits_far_too_large(loss):
+    x, t = torch.randn(32, 16), torch.arange(32) % 4
+    model = mlp()
+    assert severities(model, x, targets=t, loss=loss).keys() <= {"healthy"}
+    model[2].weight.data *= 300
+    result = firstlight.audit(model, x, targets=t, loss=loss)
+    found = {v.code: v for v in result.verdicts}
+    assert found["first-loss"].severity == "unhealthy"
+    expected = F.cross_entropy(model(x), t).item() / math.log(4)
+    assert found["first-loss"].measured == pytest.approx(expected, rel=1e-5)
+
+
+def test_logits_of_every_pixel():
+    x, t = torch.randn(4, 3, 8, 8), torch.randint(0, 5, (4, 8, 8))
+    model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 5, 1))
+    assert "first-loss" not in severities(model, x, targets=t)
+    model[2].weight.data *= 300
+    assert severities(model, x, targets=t)["first-loss"] == "unhealthy"
+
+
+@pytest.mark.parametrize(
+    "loss", [None, F.mse_loss, F.l1_loss, nn.SmoothL1Loss(), lambda o, t: 0.5 * F.mse_loss(o, t)]
+)
+def test_targets_far_from_zero(loss):
+    x, t = torch.randn(32, 16), torch.randn(32, 1)
+    model = mlp(outputs=1, act=nn.Tanh)
+    assert "first-loss" not in severities(model, x, targets=t, loss=loss)
+    assert severities(model, x, targets=t - 27000, loss=loss)["first-loss"] == "unhealthy"
+
+
+def test_targets_of_a_large_deviation():
+    x, t = torch.randn(32, 16), 5000 * torch.randn(32, 1)
+    assert severities(mlp(outputs=1), x, targets=t)["target-scale"] == "unhealthy"
+
+
+def test_binary_targets():
+    x, t = torch.randn(64, 16), (torch.rand(64, 1) < 0.3).float()
+    model = mlp(outputs=1)
+    assert "first-loss" not in severities(model, x, targets=t, loss=F.binary_cross_entropy_with_logits)
+    model[2].weight.data *= 300
+    found = severities(model, x, targets=t, loss=F.binary_cross_entropy_with_logits)
+    assert found["first-loss"] == "unhealthy"
+
+
+def test_no_targets_no_verdict():
+    model = mlp()
+    model[2].weight.data *= 300
+    assert not {"first-loss", "logit-scale", "target-scale"} & severities(model, torch.randn(32, 16)).keys()
+
+
+# ------------------------------------------------------------------ the input's scale, where it is read
+PIXELS = torch.randint(0, 256, (64, 16), generator=torch.Generator().manual_seed(0)).float()
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        lambda: Around(lambda v: (v - 127.5) / 74, mlp()),
+        lambda: Around(lambda v: v / 255, mlp()),
+        lambda: nn.Sequential(nn.BatchNorm1d(16), mlp()),
+        lambda: nn.Sequential(nn.LayerNorm(16), mlp()),
+        lambda: Around(lambda v: F.layer_norm(v, (16,)), mlp()),
+        lambda: Around(lambda v: (v - v.mean(0)) / v.std(0), mlp()),
+    ],
+)
+def test_pixels_that_are_standardised_inside(model):
+    found = severities(model(), PIXELS)
+    assert "input-scale" not in found
+    assert "unhealthy" not in found.values()
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        lambda: mlp(),
+        lambda: Around(lambda v: v.float(), mlp()),
+        lambda: Around(lambda v: v.flatten(1), mlp()),
+    ],
+)
+def test_pixels_that_are_not(model):
+    assert severities(model(), PIXELS)["input-scale"] == "unhealthy"
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64])
+def test_integers_that_are_cast_and_not_scaled(dtype):
+    model = Around(lambda v: v.float(), mlp(act=nn.Tanh))
+    found = severities(model, PIXELS.to(dtype))
+    assert found["input-scale"] == "unhealthy"
+    assert found["saturation"] == "unhealthy"
+
+
+def test_columns_of_different_size():
+    x = torch.randn(64, 10)
+    assert "input-scale" not in severities(mlp(10), x)
+    x[:, 0] *= 8
+    x[:, 1:] *= 1e-3
+    assert severities(mlp(10), x)["input-scale"] == "unhealthy"
+    y = torch.randn(64, 10)
+    y[:, 5:] *= 300
+    y /= y.square().mean().sqrt()
+    assert severities(mlp(10), y)["input-scale"] == "warning"
+
+
+def test_masks_adjacency_and_times_are_no_data():
+    class Masked(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = mlp()
+
+        def forward(self, x, mask):
+            return self.net(x * mask)
+
+    class Graph(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(16, 32), nn.Linear(32, 4)
+
+        def forward(self, x, adjacency):
+            h = self.a(x)
+            return self.b(torch.relu(torch.sparse.mm(adjacency, h) if adjacency.is_sparse else adjacency @ h))
+
+    class Timed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net, self.t = mlp(), nn.Linear(8, 16)
+
+        def forward(self, x, t):
+            phases = t[:, None].float() * torch.logspace(0, -3, 4)
+            return self.net(x + self.t(torch.cat([phases.sin(), phases.cos()], 1)))
+
+    x = torch.randn(50, 16)
+    edges = 0.05 * (torch.rand(50, 50) < 0.1).float()
+    batches = [
+        (Masked(), (x, torch.ones(50, 16))),
+        (Masked(), (x, (torch.arange(16) < 12).float().expand(50, 16).clone())),
+        (Graph(), (x, edges)),
+        (Graph(), (x, edges.to_sparse())),
+        (Timed(), (x, torch.randint(0, 1000, (50,)))),
+        (Timed(), (x, 1000 * torch.rand(50))),
+    ]
+    for model, batch in batches:
+        found = severities(model, batch)
+        assert not {"input-scale", "same-inputs"} & found.keys(), type(model).__name__
+        assert "unhealthy" not in found.values()
+
+
+def test_a_repeated_sample_beside_a_mask_is_still_told():
+    class Masked(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = mlp()
+
+        def forward(self, x, mask):
+            return self.net(x * mask)
+
+    x = torch.randn(1, 16).repeat(32, 1)
+    assert severities(Masked(), (x, torch.ones(32, 16)))["same-inputs"] == "warning"
+
+
+# ------------------------------------------------------------------ rank and streams
+@pytest.mark.parametrize(
+    "model",
+    [
+        lambda: nn.Linear(16, 1),
+        lambda: mlp(outputs=1),
+        lambda: nn.Sequential(nn.Linear(16, 32), nn.Tanh(), nn.Linear(32, 1), nn.Tanh(), nn.Linear(1, 32), nn.Tanh(),
+                              nn.Linear(32, 4)),
+        lambda: nn.Sequential(nn.Linear(16, 2), nn.Tanh(), nn.Linear(2, 2)),
+    ],
+)  # fmt: skip
+def test_rank_is_not_read_at_readouts_and_bottlenecks(model):
+    assert firstlight.audit(model(), torch.randn(64, 16)).healthy
+
+
+class Tower(nn.Module):
+    def __init__(self, scale):
+        super().__init__()
+        self.i, self.scale = nn.Linear(16, 32), scale
+        self.l = nn.ModuleList(nn.Linear(32, 32, bias=False) for _ in range(4))
+        for layer in self.l:
+            nn.init.normal_(layer.weight, std=32**-0.5)
+
+    def forward(self, x):
+        x = self.scale * self.i(x)
+        for layer in self.l:
+            x = x + layer(x)
+        return x
+
+
+def test_streams_of_two_towers_are_not_one():
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.t, self.v, self.o = Tower(1e-3), Tower(1.0), nn.Linear(32, 4)
+
+        def forward(self, a, b):
+            return self.o(F.layer_norm(self.t(a), (32,)) + self.v(b))
+
+    found = severities(Two(), (torch.randn(32, 16), torch.randn(32, 16)))
+    assert "residual-growth" not in found
+    assert "unhealthy" not in found.values()
+
+
+def test_theory_is_silent_where_paths_part_and_join():
+    class Inception(nn.Module):
+        def __init__(self, c, k):
+            super().__init__()
+            self.b = nn.ModuleList(
+                nn.Sequential(
+                    nn.Conv2d(c, c // k, 3, padding=1, bias=False), nn.BatchNorm2d(c // k), nn.ReLU()
+                )
+                for _ in range(k)
+            )
+
+        def forward(self, x):
+            return torch.cat([b(x) for b in self.b], 1)
+
+    result = firstlight.audit(nn.Sequential(*[Inception(16, 4) for _ in range(12)]), torch.randn(8, 16, 6, 6))
+    assert not any("theory from the measured" in v.evidence for v in result.verdicts)
+
+
+# ------------------------------------------------------------------ paths and optimisers
+class Block(nn.Module):
+    def __init__(self, d=32):
+        super().__init__()
+        self.n, self.a, self.b = nn.LayerNorm(d), nn.Linear(d, 4 * d), nn.Linear(4 * d, d)
+        for layer in (self.a, self.b):
+            nn.init.normal_(layer.weight, std=0.02)
+
+    def forward(self, v):
+        return v.detach() + self.b(F.gelu(self.a(self.n(v))))
+
+
+@pytest.mark.parametrize("optimiser", [None, "sgd", "adam"])
+def test_a_fall_along_a_role_is_not_lost_in_the_error_of_the_trend(optimiser):
+    x = torch.randn(64, 32)
+    result = firstlight.audit(nn.Sequential(*[Block() for _ in range(16)]), x, targets=x, optimiser=optimiser)
+    found = {v.code: v for v in result.verdicts}
+    assert found["vanishing-gradients"].severity == "unhealthy"
+    assert found["vanishing-gradients"].measured > 10
+    # the smallest gradients come first
+    assert found["vanishing-gradients"].layers[0].startswith("0.")
+
+
+def test_no_healthy_verdict_holds_a_factor_beyond_its_line():
+    from firstlight.diagnosis.rules._gradients import WARNING
+
+    for seed in range(4):
+        torch.manual_seed(seed)
+        layers = [m for _ in range(5) for m in (nn.Linear(24, 24), nn.Tanh())]
+        result = firstlight.audit(nn.Sequential(*layers), torch.randn(32, 24))
+        for v in result.verdicts:
+            if v.severity == "healthy" and "factor" in v.evidence:
+                assert float(v.evidence.split("factor ")[1].split()[0]) <= math.exp(WARNING)
+
+
+def test_an_adaptive_optimiser_forgives_small_gradients_of_a_shallow_network():
+    layers = [m for _ in range(8) for m in (nn.Linear(64, 64), nn.SiLU())]
+    for layer in layers[::2]:
+        nn.init.zeros_(layer.bias)
+    model, x = nn.Sequential(*layers, nn.Linear(64, 4)), torch.randn(64, 64)
+    plain = {v.code: v for v in firstlight.audit(model, x, optimiser="sgd").verdicts}
+    adam = {v.code: v for v in firstlight.audit(model, x, optimiser="adam").verdicts}
+    both = {v.code: v for v in firstlight.audit(model, x).verdicts}
+    assert plain["vanishing-gradients"].severity == "unhealthy"
+    assert adam.get("vanishing-gradients") is None or adam["vanishing-gradients"].severity == "warning"
+    assert "plain gradient descent" in both["vanishing-gradients"].evidence
+
+
+def test_an_unknown_optimiser_is_refused():
+    from firstlight.errors import DomainError
+
+    with pytest.raises(DomainError, match="'sgd' or 'adam'"):
+        firstlight.audit(mlp(), torch.randn(32, 16), optimiser="lion")
+
+
+def test_meta_of_sizes():
+    x, t = torch.randn(32, 16), torch.randn(32, 4)
+    meta = probe(mlp(), x, targets=t).meta
+    assert meta["loss_kind"] == "squared error"
+    assert meta["guess"] == pytest.approx(float(t.var(0, correction=0).mean()), rel=1e-5)
