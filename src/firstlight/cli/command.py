@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from firstlight._version import __version__
 from firstlight.cli.outputs import checked_outputs
+from firstlight.cli.progress import progress_lines
 from firstlight.cli.streams import Kept, kept_output, say
 from firstlight.errors import FirstlightError
 
@@ -118,7 +119,8 @@ def _attempt(verb: str, module: Any, parser: Parser, args: argparse.Namespace) -
     """Run the verb; its status, with every error said in one line."""
     try:
         args.files = checked_outputs(parser, args)
-        status = int(module.run(args))
+        with progress_lines():
+            status = int(module.run(args))
     except FirstlightError as error:
         say(f"firstlight {verb}: error: {error}")
         return USAGE

@@ -14,6 +14,7 @@ from firstlight.pairs.initialise import Initialised as Initialised
 from firstlight.pairs.initialise import initialise_ as initialise_
 from firstlight.pairs.kurtosis import KurtosisMatch as KurtosisMatch
 from firstlight.pairs.kurtosis import match_kurtosis as match_kurtosis
+from firstlight.pairs.modules._lawson import FitError as FitError
 from firstlight.pairs.modules.activation import ExactModule as ExactModule
 from firstlight.pairs.modules.activation import PairActivation as PairActivation
 from firstlight.pairs.modules.kernel import BuildError as BuildError

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -108,7 +109,7 @@ def read(activation: ActivationLike) -> Reading:
     places = sorted({*(k for k in kinks if abs(k) < _REACH), *zeros}, key=abs)[:_MOST]
     edges = np.sort(np.concatenate([places, np.linspace(-_REACH, _REACH, 34)]))
     edges = edges[np.diff(edges, prepend=-math.inf) > _INNERMOST]
-    t, w = np.polynomial.legendre.leggauss(_NODES)
+    t, w = _rule()
     for _ in range(40):
         x = edges[:-1, None] + 0.5 * np.diff(edges)[:, None] * (1 + t)
         size = np.log(np.maximum(np.abs(_plain(phi, x)), 1e-300))
@@ -145,6 +146,12 @@ def _plain(phi: Callable[[Tensor], Tensor], x: Array) -> Array:
     """φ at points of any shape, once it is known to be a function of one variable."""
     with torch.no_grad():
         return phi(torch.from_numpy(x.ravel())).double().numpy().reshape(x.shape)
+
+
+@lru_cache(maxsize=1)
+def _rule() -> tuple[Array, Array]:
+    t, w = np.polynomial.legendre.leggauss(_NODES)
+    return t, w
 
 
 def _kinks(phi: Callable[[Tensor], Tensor]) -> list[float]:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import pairwise
 
 import numpy as np
@@ -107,13 +107,20 @@ class KanterIntegral:
         edge = math.exp(0.5 * self.log_edge) * z
         # A(u) = A(0)(1 + a u²/2 + …): ten widths of exp(−A(0) Z² a u²/2), or the whole interval if that is less
         width = np.minimum(math.pi * 0.999, 10 / (edge * math.sqrt(self.a / 2)))
-        t, dt = np.polynomial.legendre.leggauss(80)
+        t, dt = _rule(80)
         u = 0.5 * (1 + t) * width
         log_a, q = self.exponent_and_density(u, math.pi - u)
         gap = np.expm1(np.where(u < 0.05, self._rise(u), log_a - self.log_edge))
         g = edge * np.sqrt(1 + gap)
         decay = np.exp(-(edge**2) * gap) * q * (0.5 * dt * width)
         return _moments(decay, g, edge[..., 0])
+
+
+@lru_cache(maxsize=4)
+def _rule(count: int) -> tuple[Array, Array]:
+    """Gauss–Legendre nodes and weights on [−1, 1]."""
+    t, dt = np.polynomial.legendre.leggauss(count)
+    return t, dt
 
 
 def _moments(decay: Array, g: Array, edge: Array) -> tuple[Array, Array, Array]:
@@ -140,7 +147,7 @@ def _nodes(theta: float) -> tuple[Array, Array, Array]:
 
 def _panels(theta: float) -> tuple[Array, Array, Array]:
     """Gauss–Legendre panels that halve towards π, where A grows within a layer of width a, and towards 0."""
-    x, w = np.polynomial.legendre.leggauss(16)
+    x, w = _rule(16)
     depth = math.ceil(math.log2(theta)) + 4
     left = [0.0] + [math.pi * 2.0**-j for j in range(5, 0, -1)]
     right = [math.pi * 2.0**-j for j in range(1, depth)] + [0.0]

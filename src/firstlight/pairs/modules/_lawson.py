@@ -8,18 +8,25 @@ towards minimax.
 
 from __future__ import annotations
 
+import logging
 import math
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from numpy.polynomial import chebyshev, polynomial
+from numpy.polynomial import chebyshev
 
+from firstlight.errors import FirstlightError
 from firstlight.pairs.exact.function import ExactActivation
 from firstlight.pairs.modules._rational import Kind, Piece, RationalFit
 from firstlight.pairs.modules.fast import chunked
 
 Array = np.ndarray
+logger = logging.getLogger(__name__)
+LIMIT = 300.0  # seconds for one fit; on one idle core it takes 0.3 to 4
 _CUT = 12.0
 _FLOOR = -6.0  # a positive φ is 1e-9 there
 _POINTS = 300
@@ -29,6 +36,10 @@ _STRETCHES = {"odd": (0.15, 0.3, 0.6), "side": (0.05, 0.1, 0.2, 0.3, 0.6, 1.5), 
 # where L is zero, as a share of its range: what cancels least depends on where the poles are
 _CENTRES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0)
 _SLOPE_SHARE = 0.3  # an error of φ' counts for this share of one of φ
+
+
+class FitError(FirstlightError, ArithmeticError):
+    """An activation that no rational function was fitted to."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +66,24 @@ class _Side:
     slope: Array
 
 
-def fit(exact: ExactActivation, *, tail_power: float | None = None, precise: bool = False) -> RationalFit:
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Small matrices on one thread: several threads that wait for each other made a fit up to fifty times slower."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def fit(
+    exact: ExactActivation,
+    *,
+    tail_power: float | None = None,
+    precise: bool = False,
+    limit: float = LIMIT,
+) -> RationalFit:
     """Rational pieces for an exact activation.
 
     Parameters
@@ -66,12 +94,23 @@ def fit(exact: ExactActivation, *, tail_power: float | None = None, precise: boo
         γ in φ ~ x^γ; the local power far out when absent.
     precise
         False: lowest degree whose error is below float32's rounding. True: the best that float64 gives.
+    limit
+        Seconds after which the fit is given up.
 
     Returns
     -------
     RationalFit
         With the errors that were reached; a φ with an infinite slope at 0 cannot be fitted well, and its
         errors say so.
+
+    Raises
+    ------
+    FitError
+        Every degree has a pole in the interval, or the limit is over.
+
+    Notes
+    -----
+    Each degree is told to the logger of this module, with the error reached so far.
     """
     sides = _sides(exact)
     power = local_power(exact) if tail_power is None else tail_power
@@ -80,18 +119,46 @@ def fit(exact: ExactActivation, *, tail_power: float | None = None, precise: boo
     x = _test_points(sides, torch.float64 if precise else torch.float32)
     truth = (exact(x.double().numpy()), exact.derivative(x.double().numpy()))
     best: RationalFit | None = None
-    for degree in range(8 if precise else 4, 15 if precise else 14):
-        for stretch in stretches:
-            each_side = [_piece(side, exact, power, stretch, degree) for side in sides]
-            for pieces in zip(*each_side, strict=False):
-                made = _measured(pieces, x, truth)
-                if best is None or _score(made, goals) < _score(best, goals):
-                    best = made
-        if best is not None and _score(best, goals) <= 1:
-            break
+    what = f"fitting the activation of a pair for {'float64' if precise else 'float32'}"
+    started = time.monotonic()
+    with _one_thread():
+        for degree in range(8 if precise else 4, 15 if precise else 14):
+            reached = "none yet" if best is None else f"{best.error:.1e}"
+            logger.info("%s: degree %d, error %s (the result is kept for next time)", what, degree, reached)
+            for stretch in stretches:
+                if time.monotonic() - started > limit:
+                    raise FitError(
+                        f"while {what}: expected it to take less than {limit:g} s, got to degree {degree} with error "
+                        f"{reached} in that time; take a shipped θ (such as 2, 2.05, 2.5, 3), or try again on an idle "
+                        "machine"
+                    )
+                each_side = [_piece(side, exact, power, stretch, degree) for side in sides]
+                for pieces in zip(*each_side, strict=False):
+                    made = _measured(pieces, x, truth)
+                    if best is None or _score(made, goals) < _score(best, goals):
+                        best = made
+            if best is not None and _score(best, goals) <= 1:
+                break
     if best is None:
-        raise ArithmeticError("while fitting a rational: every degree has a pole in the interval")
+        raise FitError(
+            f"while {what}: expected a rational function without a pole on [−12, 12], got a pole at every degree; use "
+            "pairs.ExactModule"
+        )
     return best
+
+
+def shortened(made: RationalFit, exact: ExactActivation) -> RationalFit:
+    """A float32 fit with nine digits in its polynomials, all that float32 holds, and the errors it has with them."""
+
+    def short(line: tuple[float, ...]) -> tuple[float, ...]:
+        return tuple(float(f"{c:.9g}") for c in line)
+
+    pieces = tuple(
+        replace(p, value=short(p.value), slope=short(p.slope), denominator=short(p.denominator))
+        for p in made.pieces
+    )
+    x = _test_points(_sides(exact), torch.float32)
+    return _measured(pieces, x, (exact(x.double().numpy()), exact.derivative(x.double().numpy())))
 
 
 def _score(made: RationalFit, goals: tuple[float, float]) -> float:
@@ -153,10 +220,11 @@ def _piece(side: _Side, exact: ExactActivation, power: float, stretch: float, de
     if coefficients is None:
         return []
     found = []
+    powers = [chebyshev.cheb2poly(c.astype(np.longdouble)) for c in coefficients]
     for share in _CENTRES:
         centre = float(level.min() + share * (level.max() - level.min()))
         ends = (float(level.min()) - centre, float(level.max()) - centre)
-        lines = [_monomials(c, *ends) for c in coefficients]
+        lines = [_monomials(c, *ends) for c in powers]
         n, m, q = (tuple(float(a / lines[2][0]) for a in line) for line in lines)
         place = (side.low, stretch, math.exp(-centre), end - centre, far + rate * centre)
         found.append(Piece(kind, side.sign, side.origin, *place, rate, power, n, m, q))
@@ -191,7 +259,7 @@ def _lawson(problem: _Problem, degree: int, *, rounds: int = 24) -> list[Array] 
         ]
         system = np.vstack(rows)
         norms = np.linalg.norm(system, axis=0)
-        c = np.linalg.svd(np.linalg.qr(system / norms, mode="r"))[2][-1] / norms
+        c = _least(system / norms) / norms
         q = basis @ c[2 * degree :]
         if not np.all(q * q[0] > 0):
             continue
@@ -206,18 +274,25 @@ def _lawson(problem: _Problem, degree: int, *, rounds: int = 24) -> list[Array] 
         return None
     columns = list(np.split(best[1], [degree, 2 * degree]))
     # a pole beyond the interval would sit in the tail
-    roots = chebyshev.chebroots(columns[2])
+    roots = torch.linalg.eigvals(torch.from_numpy(chebyshev.chebcompanion(columns[2]))).numpy()
     real = roots.real[np.abs(roots.imag) < 1e-9 * np.maximum(np.abs(roots), 1e-300)]
     return None if np.any((real > -1) & (real < 2 * (800 - low) / (high - low) - 1)) else columns
 
 
-def _monomials(c: Array, low: float, high: float) -> Array:
-    """Coefficients in L, from the constant up, in extended precision."""
+def _least(system: Array) -> Array:
+    """The unit vector that the system makes shortest."""
+    upper = torch.linalg.qr(torch.from_numpy(system), mode="r").R
+    return np.asarray(torch.linalg.svd(upper).Vh[-1].numpy())
+
+
+def _monomials(powers: Array, low: float, high: float) -> Array:
+    """Coefficients in L, from the constant up, of a polynomial in the unit variable, in extended precision."""
     unit = np.array([-(high + low) / (high - low), 2 / (high - low)], dtype=np.longdouble)
     total = np.zeros(1, dtype=np.longdouble)
-    for a in chebyshev.cheb2poly(c.astype(np.longdouble))[::-1]:  # Horner in the polynomial unit(L)
-        total = polynomial.polyadd(polynomial.polymul(total, unit), np.array([a]))
-    return np.concatenate([total, np.zeros(max(len(c) - len(total), 0))])[: len(c)]
+    for a in powers[::-1]:  # Horner in the polynomial unit(L)
+        total = np.convolve(total, unit)
+        total[0] += a
+    return total[: len(powers)]
 
 
 def _test_points(sides: list[_Side], dtype: torch.dtype) -> torch.Tensor:
