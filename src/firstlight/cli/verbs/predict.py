@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from firstlight.cli.outputs import STDOUT, output_file, output_json
 from firstlight.errors import DomainError
@@ -16,13 +15,6 @@ if TYPE_CHECKING:
     from firstlight.experiments.independence import UnitsBeside
 
 _COLUMNS = ("depth", "q", "correlation", "chi", "log_grad", "kurtosis", "ks", "ks_standardised")
-_CHARTS = (
-    ("q", "Second moment", "q", "log"),
-    ("correlation", "Correlation of two inputs", "c", "linear"),
-    ("log_grad", "Gradient relative to the last layer", "log rms ∂L/∂z", "linear"),
-    ("kurtosis", "Excess kurtosis of one unit over networks", "kurtosis", "linear"),
-    ("ks", "Kolmogorov–Smirnov distance to N(0, 1)", "KS", "linear"),
-)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -72,6 +64,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Predict, print and write; 0."""
     from firstlight.theory import predict
+    from firstlight.theory.page import prediction_heading, prediction_page
 
     names = (
         "depth",
@@ -91,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
             "while predicting: expected --against only with --level density, got it with mean-field; add it"
         )
     profile = predict(network, q0=args.q0, c0=args.c0, level=args.level, batch=args.batch)
-    heading = _heading(profile)
+    heading = prediction_heading(profile)
     rows: tuple[UnitsBeside, ...] = ()
     if args.against is not None:
         from firstlight.experiments import independence
@@ -104,7 +97,8 @@ def run(args: argparse.Namespace) -> int:
             print(_verdict(rows))
             print(independence.text([rows[i] for i in _thinned(len(rows))]))
     args.files.json(args.json, profile.to_json())
-    args.files.write(args.html, lambda: _page(profile, heading, network, rows))
+    said = _verdict(rows) if rows else ""
+    args.files.write(args.html, lambda: prediction_page(profile, network, drawn=_drawn(rows), said=said))
     return 0
 
 
@@ -116,37 +110,11 @@ def _verdict(rows: Sequence[UnitsBeside]) -> str:
     return f"Independent units: refuted at the 5 % level in {len(failing)} layers, the first of them {failing[0]}."
 
 
-def _heading(profile: Profile) -> str:
-    """The normaliser, the stationary variance, and the phase by the growth of gradients that the table shows."""
-    from firstlight.render import number
-
-    meta: dict[str, Any] = dict(profile.meta)
-    norm = _normaliser(meta)
-    if "q_ratio" in meta:
-        word = "keeps" if abs(meta["q_ratio"] - 1) < 1e-9 else "multiplies"
-        by = "" if word == "keeps" else f" by {number(meta['q_ratio'], digits=6)}"
-        return f"{norm}A layer {word} every variance{by}; χ₁ = {number(meta['chi_star'], digits=6)}: scale-invariant"
-    if "q_star" not in meta:
-        last = profile["chi"][-2] if len(profile) > 1 else profile["chi"][-1]
-        return (
-            f"{norm}No stationary variance holds the last layer's: the variance is still moving, vanishes or explodes. "
-            f"The last layer multiplies squared gradients by {number(last)}."
-        )
-    chi, scale = meta["chi_star"], meta["xi_q"]
-    phase = "critical" if abs(chi - 1) < 1e-6 else "chaotic" if chi > 1 else "ordered"
-    if norm and phase != "critical":
-        phase = "gradients explode" if chi > 1 else "gradients vanish"
-    star = f"q* = {number(meta['q_star'], digits=6)} (ξ_q = {number(scale)} layers)"
-    return f"{norm}{star}, χ₁ = {number(chi, digits=6)}: {phase}"
-
-
-def _normaliser(meta: dict[str, Any]) -> str:
-    """The normaliser in words, with the samples that it sees; empty without one."""
-    if "norm" not in meta:
-        return ""
-    batch = meta.get("batch")
-    over = f" over {batch} samples" if batch is not None else " over infinitely many samples"
-    return f"norm {meta['norm']}{over if meta['norm'].startswith('batch') else ''}: "
+def _drawn(rows: Sequence[UnitsBeside]) -> dict[str, list[float]]:
+    """What networks that were drawn have in place of the columns of theory."""
+    if not rows:
+        return {}
+    return {"ks": [row.ks_networks for row in rows], "kurtosis": [row.kurtosis_networks for row in rows]}
 
 
 def _shown(profile: Profile) -> list[str]:
@@ -164,52 +132,3 @@ def _table(profile: Profile) -> str:
     lines = ["  ".join(f"{name[:11]:>11}" for name in names)]
     lines += ["  ".join(f"{profile[name][i]:>11.5g}" for name in names) for i in rows]
     return "\n".join(lines)
-
-
-def _axis(label: str, scale: Any, values: Any) -> Any:
-    """An axis that does not blow up what is the same to a hundredth."""
-    from firstlight import render
-
-    low, high = float(min(values)), float(max(values))
-    flat = scale == "linear" and high - low < 1e-2 and abs(high) < 1
-    return render.Axis(label, scale=scale, low=low - 0.5 if flat else None, high=high + 0.5 if flat else None)
-
-
-def _page(profile: Profile, heading: str, network: RandomNetwork, rows: Sequence[UnitsBeside] = ()) -> str:
-    from firstlight import render
-
-    depth = profile["depth"]
-    charts = []
-    for name, title, label, scale in _CHARTS:
-        values = profile[name]
-        usable = [
-            i for i in range(len(values)) if math.isfinite(values[i]) and (scale != "log" or values[i] > 0)
-        ]
-        if len(usable) > 1:
-            ours = "independent units" if name in ("ks", "kurtosis") and "ks" in profile.columns else "theory"
-            lines = [render.Series(ours, depth[usable], values[usable], "line")]
-            drawn = {"ks": "ks_networks", "kurtosis": "kurtosis_networks"}.get(name)
-            if rows and drawn:
-                found = [getattr(row, drawn) for row in rows]
-                lines.append(render.Series("networks drawn", depth, found, "marks"))
-            kind: Any = scale
-            charts.append(
-                render.line_chart(
-                    lines, title=title, x=render.Axis("depth"), y=_axis(label, kind, values[usable])
-                )
-            )
-    assumptions = [f"{name}: {text}" for name, text in profile.meta["assumptions"].items()]
-    return render.page(
-        "Prediction for a random network",
-        render.section("Charts", render.grid(*charts), intro=_verdict(rows) if rows else ""),
-        render.section("What each number assumes", *(render.paragraph(text) for text in assumptions)),
-        subtitle=heading,
-        facts={
-            "activation": network.phi.name,
-            **({"norm": network.norm, "batch": profile.meta.get("batch")} if network.norm else {}),
-            "depth": network.depth,
-            "width": max(network.widths),
-            "σ_w": network.sigma_w,
-            "σ_b": network.sigma_b,
-        },
-    )
