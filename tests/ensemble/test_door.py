@@ -13,14 +13,14 @@ from torch import nn
 import firstlight
 from firstlight import RandomNetwork
 from firstlight.ensemble import Local, Plan, run
-from firstlight.errors import DomainError
+from firstlight.errors import DomainError, did_you_mean
 
 NET = RandomNetwork(depth=3, width=8)
 FIVE = NET.with_(in_features=5)
 IMAGES = RandomNetwork(depth=2, width=4, kernel_size=3, in_features=3)
 
 
-HOOKED = inspect.unwrap(firstlight.simulate) is not firstlight.simulate
+HOOKED = hasattr(did_you_mean, "__wrapped__")
 
 
 def simulate(net=NET, inputs=None, **options):

@@ -10,8 +10,8 @@ from typing import Any
 
 from torch import nn
 
-from firstlight.diagnosis import Verdict, diagnose, not_judged
-from firstlight.errors import UnhealthyError
+from firstlight.diagnosis import EXPLANATIONS, Verdict, diagnose, not_judged
+from firstlight.errors import DomainError, UnhealthyError, did_you_mean
 from firstlight.files import write_whole, written
 from firstlight.probe import Budget, Coverage, Loss, Measurement, Protocol, Skipped, measure
 from firstlight.profile import Profile
@@ -88,6 +88,8 @@ class AuditResult:
         ------
         UnhealthyError
             If a verdict fails, or too little of the model was seen.
+        DomainError
+            If a code to ignore is the code of no verdict.
 
         Examples
         --------
@@ -100,7 +102,7 @@ class AuditResult:
         if not allow_unjudged:
             unseen = [v for v in self.verdicts if v.severity == "not judged"]
             found += unseen if min_coverage is None else not_judged(self.measurement, min_coverage)
-        passed = set(ignore)
+        passed = _known_codes(ignore)
         failed = [v for v in found if v.code not in passed]
         if failed:
             lines = [f"- {v.title} [{v.code}]: {v.evidence} Remedy: {v.remedy}." for v in failed]
@@ -166,12 +168,22 @@ class AuditResult:
         return audit_fragment(self.measurement, self.verdicts)
 
 
+def _known_codes(codes: Iterable[str]) -> set[str]:
+    asked = {codes} if isinstance(codes, str) else set(codes)
+    for code in sorted(asked - set(EXPLANATIONS)):
+        raise DomainError(
+            f"while reading the codes to ignore: expected codes of verdicts, got {code!r}"
+            f"{did_you_mean(code, EXPLANATIONS) or '; firstlight.diagnosis.EXPLANATIONS lists all codes'}"
+        )
+    return asked
+
+
 def audit(
     model: nn.Module,
     batch: Any,
-    *,
     targets: Any = None,
-    loss: Loss | None = None,
+    *,
+    loss: Loss | str | None = None,
     training: bool | None = True,
     seed: int = 0,
     budget: Budget | None = None,
@@ -188,10 +200,12 @@ def audit(
     model
         Any ``torch.nn.Module``.
     batch
-        A tensor, or the tuple or dict of tensors that the model takes.
+        A tensor, or the tuple or dict of tensors that the model takes. Of a DataLoader, a data set or an iterator
+        the first batch is taken, with its targets, and the result's notes say so.
     targets, loss
         What is differentiated: ``loss(output, targets)``; targets alone mean cross-entropy (integers) or
-        squared error (reals); with neither, the output times a fixed Gaussian tensor.
+        squared error (reals); with neither, the output times a fixed Gaussian tensor. A loss may be named:
+        ``"cross-entropy"``, ``"mse"``, ``"auto"`` (as targets alone), ``"none"`` (a fixed Gaussian tensor).
     training
         The mode to audit in: True (default) as an optimiser sees it, False for evaluation, None as it is.
     seed

@@ -13,7 +13,7 @@ from torch import nn
 
 from firstlight.auditing.audit import AuditResult, examine
 from firstlight.clean_room import clean, outside
-from firstlight.errors import AuditError, DomainError, user_code
+from firstlight.errors import AuditError, DomainError, in_one_line, user_code
 from firstlight.fixing._comparison import codes, enough, good, score, unimproved
 from firstlight.fixing._training import (
     PLANS,
@@ -28,6 +28,7 @@ from firstlight.fixing._training import (
 from firstlight.fixing.remedies import REMEDIES, Attempt, Course, Remedy, sites
 from firstlight.fixing.result import FixResult
 from firstlight.probe import Budget, Loss, Protocol
+from firstlight.probe.given import first_batch
 from firstlight.probe.guard import fresh, untouched
 from firstlight.probe.trace.calling import call, unwrap
 
@@ -38,9 +39,9 @@ _SPOKEN = {"sgd": "SGD", "adam": "Adam"}
 def fix(
     model: nn.Module,
     batch: Any,
-    *,
     targets: Any = None,
-    loss: Loss | None = None,
+    *,
+    loss: Loss | str | None = None,
     training: bool | None = True,
     seed: int = 0,
     structural: bool = False,
@@ -102,7 +103,7 @@ def fix(
     (False, True, ['edge-of-chaos'])
     """
     _check(rounds, train_steps)
-    protocol = Protocol(targets, loss, training, seed, budget)
+    batch, protocol = first_batch(batch, Protocol(targets, loss, training, seed, budget))
     before = examine(model, batch, protocol, name=name)
     start = unwrap(model)
     # a model without data cannot run, and no remedy can be checked on it
@@ -288,5 +289,5 @@ def _copy(model: nn.Module) -> nn.Module:
         # whatever a user's module raises, what matters is that it cannot be copied
         raise AuditError(
             f"while fixing {type(model).__name__}: expected a model that copy.deepcopy can copy, got "
-            f"{type(error).__name__}: {error}; detach what it caches, or fix it before its first use"
+            f"{in_one_line(error)}; detach what it caches, or fix it before its first use"
         ) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -19,7 +20,9 @@ from firstlight.probe.trace._cuts import cuts_by_itself, is_zero, steps_of
 from firstlight.probe.trace._ledger import Ledger
 
 
-def differentiate(ledger: Ledger, value: Tensor) -> str:
+def differentiate(
+    ledger: Ledger, value: Tensor, watching: Callable[[Any], AbstractContextManager[None]]
+) -> str:
     """Run the backward pass of a traced forward; returns why there is none, or an empty text."""
     ledger.used |= used_in_graph(value, ledger.parameter_names)
     named = [(n, p) for n, p in ledger.parameters.items() if p.requires_grad]
@@ -37,7 +40,8 @@ def differentiate(ledger: Ledger, value: Tensor) -> str:
         steps = steps_of(value.grad_fn)
         if _doubtful(ledger, steps):
             removers += backward.cuts.watch(steps)
-        torch.autograd.grad(value, wanted, allow_unused=True)
+        with watching(value.grad_fn):
+            torch.autograd.grad(value, wanted, allow_unused=True)
         backward.done = True
     except RuntimeError as error:
         return f"the backward pass failed ({in_one_line(error)}); gradients below it are missing"

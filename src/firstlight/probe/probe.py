@@ -21,6 +21,7 @@ from firstlight.probe._gradients import copies, differentiate, parameter_gradien
 from firstlight.probe._objective import sizes
 from firstlight.probe._rows import links, meta_rows, to_profile
 from firstlight.probe.coverage import Coverage
+from firstlight.probe.given import check_samples, first_batch
 from firstlight.probe.graph._site import Origin
 from firstlight.probe.guard import LIMIT, Guard, fresh, untouched
 from firstlight.probe.local._theory import add_theory
@@ -40,9 +41,9 @@ from firstlight.probe.trace.calling import Loss, call, check_batch, named_tensor
 def probe(
     model: nn.Module,
     batch: Any,
-    *,
     targets: Any = None,
-    loss: Loss | None = None,
+    *,
+    loss: Loss | str | None = None,
     training: bool | None = True,
     seed: int = 0,
     budget: Budget | None = None,
@@ -55,7 +56,8 @@ def probe(
     model
         Any module; wrappers of ``torch.compile`` and data parallelism are opened.
     batch
-        A tensor, or the tuple (called as ``model(*batch)``) or mapping (``model(**batch)``) the model takes.
+        A tensor, or the tuple (called as ``model(*batch)``) or mapping (``model(**batch)``) the model takes; of a
+        DataLoader, a data set or an iterator the first batch is taken, with its targets.
     targets, loss
         What to differentiate: ``loss(output, targets)``, or with targets alone cross-entropy (integers) or
         squared error (reals); without either, the output times a fixed Gaussian tensor.
@@ -103,7 +105,9 @@ def measure(model: nn.Module, batch: Any, protocol: Protocol, *, name: str | Non
     start = time.perf_counter()
     given = type(model).__name__
     net = unwrap(model)
+    batch, protocol = first_batch(batch, protocol)
     check_batch(batch)
+    check_samples(net, batch)
     meta = _facts(net, given, batch, protocol)
     if name is not None:
         meta["model"] = name
@@ -132,7 +136,7 @@ def _measured(
     reader = Reader(protocol.budget or Budget())
     first = [m for m in net.modules() if isinstance(m, nn.MultiheadAttention)]
     reader.token_axis = 0 if first and not any(m.batch_first for m in first) else 1
-    notes: list[str] = []
+    notes = [protocol.note] if protocol.note else []
     ledger = Ledger(net, reader, Backward())
     output, refused = _traced(ledger, guard, net, fresh(batch), given)
     protocol = replace(protocol, targets=fresh(protocol.targets))
@@ -264,8 +268,7 @@ _DETACHED = (
 def _backward(ledger: Ledger, value: Tensor, guard: Guard, model: nn.Module, batch: Any) -> str:
     """Run the backward pass; returns why there is none, or an empty text."""
     try:
-        with guard.watching(value.grad_fn):
-            return differentiate(ledger, value)
+        return differentiate(ledger, value, guard.watching)
     except AuditError:
         raise
     except Exception as error:

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from firstlight.errors import AuditError, did_you_mean
 from firstlight.probe.read.reader import Budget
 from firstlight.probe.trace.calling import Loss, scalar_loss
 
@@ -29,6 +31,8 @@ class Protocol:
         How many entries, samples and units are read of each tensor; None for the default.
     optimiser
         Whom the verdicts are for: ``"sgd"``, ``"adam"``, or None for both.
+    note
+        What a reader of the result should know of the batch.
 
     Examples
     --------
@@ -37,14 +41,35 @@ class Protocol:
     >>> value, what = Protocol(targets=torch.tensor([0, 1])).objective(torch.zeros(2, 2))
     >>> round(float(value), 4), what
     (0.6931, 'cross-entropy')
+
+    Raises
+    ------
+    AuditError
+        If a value is none that the field takes; the message says what to pass.
     """
 
     targets: Any = None
-    loss: Loss | None = None
+    loss: Loss | str | None = None
     training: bool | None = True
     seed: int = 0
     budget: Budget | None = None
     optimiser: str | None = None
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        _check("training", self.training, (bool, type(None)), "True, False or None", _MODES)
+        _check("budget", self.budget, (Budget, type(None)), "a firstlight.probe.Budget or None", _BUDGET)
+        _check("seed", self.seed, (int,), "a whole number", "pass seed=0")
+        if isinstance(self.loss, str):
+            targets, loss = named_loss(self.loss, self.targets)
+            object.__setattr__(self, "targets", targets)
+            object.__setattr__(self, "loss", loss)
+        elif self.loss is not None and (isinstance(self.loss, type) or not callable(self.loss)):
+            got = self.loss.__name__ if isinstance(self.loss, type) else type(self.loss).__name__
+            raise AuditError(
+                f"while setting up an audit: expected loss to be a function of output and targets, a name or None, "
+                f"got {got}; pass for example loss={got}() or loss='cross-entropy'"
+            )
 
     def objective(self, output: Any) -> tuple[Tensor, str]:
         """The number that is differentiated at an output of the model, and its name.
@@ -54,4 +79,51 @@ class Protocol:
         AuditError
             If the output holds no floating tensor, or does not fit the targets or the loss.
         """
-        return scalar_loss(output, self.targets, self.loss, torch.Generator().manual_seed(self.seed))
+        loss = None if isinstance(self.loss, str) else self.loss
+        return scalar_loss(output, self.targets, loss, torch.Generator().manual_seed(self.seed))
+
+
+LOSSES: dict[str, Loss | None] = {
+    "auto": None,
+    "none": None,
+    "cross-entropy": F.cross_entropy,
+    "mse": F.mse_loss,
+}
+_MODES = "pass training=True to audit as an optimiser sees the model, training=False for evaluation"
+_BUDGET = "pass for example budget=Budget(entries=1000)"
+
+
+def named_loss(name: str, targets: Any) -> tuple[Any, Loss | None]:
+    """Targets and loss by a name that the command line takes; both None for a random direction of the output.
+
+    Raises
+    ------
+    AuditError
+        If no loss has this name, or the loss needs targets and there are none.
+
+    Examples
+    --------
+    >>> from firstlight.probe.protocol import named_loss
+    >>> named_loss("none", targets=[1, 2])
+    (None, None)
+    """
+    if name not in LOSSES:
+        raise AuditError(
+            f"while setting up an audit: expected a loss that is a function or one of {', '.join(LOSSES)}, "
+            f"got {name!r}{did_you_mean(name, LOSSES)}"
+        )
+    loss = LOSSES[name]
+    if loss is not None and targets is None:
+        raise AuditError(
+            f"while setting up an audit: expected targets for the loss {name}, got none; pass targets=…, or "
+            "loss='none' for a random direction of the output"
+        )
+    return (None if name == "none" else targets), loss
+
+
+def _check(name: str, value: Any, kinds: tuple[type, ...], expected: str, todo: str) -> None:
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+        raise AuditError(
+            f"while setting up an audit: expected {name} to be {expected}, got {value!r:.60} "
+            f"({type(value).__name__}); {todo}"
+        )

@@ -56,7 +56,14 @@ def _equal(now: Any, then: Any) -> bool:
 
 
 def _entries(value: dict[Any, Any]) -> tuple[Any, ...]:
-    return (*dict.keys(value), *dict.values(value))
+    kind: Any = OrderedDict if isinstance(value, OrderedDict) else dict  # each knows an order of its own
+    return (*kind.keys(value), *kind.values(value))
+
+
+def _pairs(value: dict[Any, Any]) -> list[tuple[Any, Any]]:
+    entries = _entries(value)
+    half = len(entries) // 2
+    return list(zip(entries[:half], entries[half:]))
 
 
 def _refill(value: dict[Any, Any], then: tuple[Any, ...]) -> None:
@@ -204,7 +211,7 @@ class Walk:
 
     def _dict(self, name: str, value: Any) -> Iterator[tuple[str, Any]]:
         self._hold(name, lambda: _entries(value), lambda then: _refill(value, then), _identical)
-        for key, item in list(dict.items(value)):
+        for key, item in _pairs(value):
             if type(item) not in _ATOMS:
                 yield _inner(name, key), item
             if type(key) not in _ATOMS:

@@ -29,8 +29,8 @@ class Kept:
     sums: Tensor | None = None
 
     def copy(self) -> None:
-        """Keep the bytes; they are not written before they are kept."""
-        if self.copied is None:
+        """Keep the bytes, unless something wrote them before, out of sight."""
+        if self.copied is None and not self.changed():
             self.copied = self.flat.clone()
 
     def changed(self) -> bool:

@@ -33,7 +33,11 @@ def _saves_by_hooks() -> bool:
 
 
 class Writes(TorchDispatchMode):
-    """Reads in an operator's schema which arguments it writes, and has their storages copied first."""
+    """Reads in an operator's schema which arguments it writes, and has their storages copied first.
+
+    ``wary`` is set in a backward pass, where torch shows functions to no mode: what is detached there may be handed
+    to numpy next.
+    """
 
     # operators that take functions, such as flex attention, pass through
     supports_higher_order_operators = True
@@ -46,11 +50,14 @@ class Writes(TorchDispatchMode):
     def __init__(self, storages: Storages) -> None:
         super().__init__()
         self.storages = storages
+        self.wary = False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         written = _schemas.get(func)
         if written is None:
             written = _schemas[func] = _written(func)
+        if self.wary and func is torch.ops.aten.detach.default:
+            self.storages.before_write(args[0])
         if written:
             for tensor in _named(written, args, kwargs or {}):
                 self.storages.before_write(tensor)

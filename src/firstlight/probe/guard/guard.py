@@ -63,6 +63,7 @@ class Guard:
             yield
             return
         # past the modes' own enter and exit, which set flags of the compiler that nobody needs here
+        self.writes.wary = graph is not None
         torch._C._push_on_torch_function_stack(self.doors)
         _push_mode(self.writes)
         try:

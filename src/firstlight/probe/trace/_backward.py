@@ -85,6 +85,7 @@ class Backward:
     cuts: Cuts = field(default_factory=Cuts)
     done: bool = False
 
+    @apart
     def watch(self, site: Site, output: Tensor) -> None:
         """Record ‖∂L/∂z‖² of this output when its gradient arrives."""
 

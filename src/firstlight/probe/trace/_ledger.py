@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import BackwardCFunction
 
+from firstlight.clean_room import apart
 from firstlight.probe.graph._expression import Expression
 from firstlight.probe.graph._site import Origin, Site
 from firstlight.probe.read._whole import carries, whole
@@ -123,6 +124,7 @@ class Ledger:
         self._calls: dict[str, int] = {}
         self._labels: set[str] = set()
 
+    @apart
     def value(self, name: str) -> Tensor:
         """The entries of a parameter; those of the model's own where a stand-in has given its memory back."""
         parameter = self.parameters[name].detach()

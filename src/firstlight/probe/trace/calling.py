@@ -126,10 +126,10 @@ def scalar_loss(
     """
     if loss is not None:
         name = getattr(loss, "__name__", type(loss).__name__)
-        with (
-            outside(),
-            user_code(f"calling the loss {name}", "call loss(output, targets) alone to see where"),
-        ):
+        todo = "no targets were given: pass targets=…, or a loss that needs none"
+        if targets is not None:
+            todo = "call loss(output, targets) alone to see where"
+        with outside(), user_code(f"calling the loss {name}", todo):
             value = loss(output, targets)
         if not isinstance(value, Tensor) or value.numel() != 1:
             raise AuditError(
