@@ -87,6 +87,8 @@ def recursion(case: Case, seed: int, q: np.ndarray | None = None) -> Iterator[Ch
             continue
         bias, own, keep = net.branch**2 * net.sigma_b**2, net.skip**2, 1 - net.dropout
         values = net.phi(math.sqrt(seen) * g)
+        if not _seen(values.square()):
+            continue
         second, error = brute.mean(values.square())
         expected, error = own * now + scale * second / keep + bias, scale * error / keep
         free = brute.REPLICATES - 1
@@ -112,6 +114,8 @@ def recursion(case: Case, seed: int, q: np.ndarray | None = None) -> Iterator[Ch
             yield correlation_slope(case, now, c, theory, seed + 2)
         if abs(c) < 1 and math.isfinite(c):
             v = net.phi(math.sqrt(seen) * (c * g + math.sqrt(1 - c * c) * h))
+            if not _seen(values * v):
+                continue
             pair, error = brute.mean(values * v)
             covariance = own * c * now + scale * pair + bias
             yield Check(
@@ -149,6 +153,12 @@ def correlation_slope(case: Case, q: float, c: float, theory: float, seed: int) 
     variance = scale * brute.mean(values.square())[0] + net.sigma_b**2
     share = scale / variance
     return Check(case.label, "C'(c)", theory, share * slope, share * error, brute.REPLICATES - 1, 1e-5)
+
+
+def _seen(values: torch.Tensor) -> bool:
+    """Whether enough samples carry a mean; a few far ones would say nothing of its error."""
+    size = values.abs()
+    return float(size.sum() ** 2) > 300 * float(size.square().sum()) > 0
 
 
 def _light(values: torch.Tensor) -> bool:
