@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from firstlight import weights
+from firstlight import RandomNetwork, predict, weights
 from firstlight.builders import Pointwise, activation_module, draw, mlp
 from firstlight.errors import DomainError
+from firstlight.theory import finite_width
 
 
 @pytest.mark.parametrize("norm", [None, "batch", "layer", "rms"])
@@ -123,3 +124,34 @@ def test_what_cannot_be_built_is_a_domain_error(change, message):
     arguments = {"in_features": 4, "out_features": 2, "depth": 1, "width": 3, **change}
     with pytest.raises(DomainError, match=message):
         mlp(arguments.pop("in_features"), arguments.pop("out_features"), **arguments)
+
+
+def test_orthogonal_start():
+    """Every layer is σ_w times a Haar matrix, and the units are as finite-width theory says of such a first layer."""
+    model = mlp(16, 24, depth=2, width=16, activation="relu")
+    generator = torch.Generator().manual_seed(0)
+    x, rows = torch.ones(1, 16), []
+    for _ in range(400):
+        draw(model, sigma_w=2**0.5, weight_law="orthogonal", generator=generator)
+        rows.append([layer.weight.detach().clone() for layer in model if isinstance(layer, nn.Linear)])
+    w = rows[-1]
+    assert torch.allclose(w[0] @ w[0].T, 2 * torch.eye(16), atol=1e-5)
+    assert torch.allclose(w[2].T @ w[2], 2 * 24 / 16 * torch.eye(16), atol=1e-5)
+    net = RandomNetwork(
+        depth=3,
+        width=(16, 16, 24),
+        activation="relu",
+        sigma_w=2**0.5,
+        in_features=16,
+        weight_law="orthogonal",
+        first_layer="orthogonal",
+    )
+    theory = finite_width(net, predict(net)["q"]).kurtosis
+    hidden = x.double().expand(len(rows), -1)
+    for layer in range(3):
+        z = torch.einsum("kij,kj->ki", torch.stack([row[layer] for row in rows]).double(), hidden)
+        second, fourth = z.square().mean(dim=1), z.pow(4).mean(dim=1)
+        q, k4 = second.mean(), fourth.mean()
+        error = (fourth / q**2 - 2 * k4 / q**3 * second).std() / math.sqrt(len(rows))
+        assert abs(float(k4 / q**2) - 3 - theory[layer]) < 5 * float(error), layer
+        hidden = z.relu()

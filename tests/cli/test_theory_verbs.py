@@ -55,6 +55,13 @@ def test_predict_says_where_units_stop_being_independent(capsys):
     assert "--level density" in capsys.readouterr().err
 
 
+def test_predict_takes_the_law_of_the_first_layer(capsys):
+    argv = "predict --weights orthogonal --width 16 --in-features 16 --activation relu --depth 2 --json -"
+    assert main([*argv.split(), "--first-layer", "orthogonal"]) == 0
+    profile = Profile.from_json(capsys.readouterr().out)
+    assert profile["kurtosis"].tolist() == pytest.approx([-6 / 18, 16 / 18 * 3 * (21 / 18) - 3])
+
+
 def test_predict_takes_a_batch(capsys):
     assert main("predict --activation linear --norm batch --batch 10 --depth 4 --json -".split()) == 0
     profile = Profile.from_json(capsys.readouterr().out)

@@ -29,6 +29,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     net.add_argument(
         "--weights", dest="weight_law", default="normal", help="law of the weights (default: normal)"
     )
+    net.add_argument(
+        "--first-layer", default="normal", help="law of the first layer's weights (default: normal)"
+    )
+    net.add_argument("--in-features", type=int, help="number of inputs, which the first layer's law may need")
     net.add_argument("--norm", choices=NORMS, help="normaliser before the activation")
     net.add_argument("--skip", type=float, default=0.0, help="scale of the identity path (default: 0)")
     net.add_argument("--branch", type=float, default=1.0, help="scale of the weight path (default: 1)")
@@ -73,6 +77,8 @@ def run(args: argparse.Namespace) -> int:
         "sigma_w",
         "sigma_b",
         "weight_law",
+        "first_layer",
+        "in_features",
         "norm",
         "skip",
         "branch",
