@@ -1,5 +1,6 @@
 import math
 
+import mpmath
 import pytest
 import torch
 
@@ -171,3 +172,30 @@ def test_two_jumps_at_the_same_place_part_equal_inputs_at_an_infinite_rate():
     # with other variances a jump away from zero is not reached by both at once
     phi = activations.get(lambda x: (x > 0.7).double())
     assert float(activations.covariance_slope(phi, 1.0, 2.0, 1.0)) == 0.0
+
+
+@pytest.mark.parametrize("q", [1.0, 1e6, 1e10, 1e11, 1e12, 1e100, 1e300])
+def test_gelu_at_large_variances(q):
+    """E φ'² of xΦ(x) tends to ½ as 2.5/2π√(2q) + …, and no digit is lost on the way."""
+    m = activations.moments(activations.get("gelu"), q)
+    with mpmath.workdps(50):
+        v = mpmath.mpf(q)
+        both = mpmath.mpf(1) / 4 + mpmath.asin(v / (1 + v)) / (2 * mpmath.pi)
+        d = mpmath.sqrt(1 + 2 * v)
+        second = v * both + v**2 / (mpmath.pi * (1 + v) * d)
+        slope = both + v * (4 / (1 + v) - 1 + 2 * v**2 / ((1 + v) * (1 + 2 * v))) / (2 * mpmath.pi * d)
+    assert float(m.second) == pytest.approx(float(second), rel=1e-13)
+    assert float(m.slope) == pytest.approx(float(slope), rel=1e-12)
+
+
+@pytest.mark.parametrize("degree", [0.6, 0.75, 1.5, 2.0, 3.0])
+def test_homogeneous_moments_are_absolute_moments(degree):
+    phi = activations.get(lambda x: torch.where(x > 0, 2.0, -0.5) * x.abs() ** degree)
+    assert phi.degree == pytest.approx(degree)
+    m = activations.moments(phi, 1.7)
+    half = (4 + 0.25) / 2
+    absolute = lambda p: float(2 ** (p / 2) * mpmath.gamma((p + 1) / 2) / mpmath.sqrt(mpmath.pi))  # noqa: E731
+    assert float(m.second) == pytest.approx(half * absolute(2 * degree) * 1.7**degree, rel=1e-12)
+    expected = half * degree**2 * absolute(2 * degree - 2) * 1.7 ** (degree - 1)
+    assert float(m.slope) == pytest.approx(expected, rel=1e-12)
+    assert float(m.mean) == pytest.approx(0.75 * absolute(degree) * 1.7 ** (degree / 2), rel=1e-12)

@@ -270,3 +270,23 @@ def test_the_stationary_growth_of_batch_norm_is_that_of_its_rows():
     odd = net.with_(activation="sin", norm="batch-uncentred", skip=0.5, sigma_b=0.3, depth=60)
     profile = firstlight.predict(odd, batch=8)
     assert profile.meta["chi_star"] == pytest.approx(float(profile["chi"][-1]), rel=1e-6)
+
+
+def test_an_activation_that_is_nothing_is_answered():
+    profile = firstlight.predict(RandomNetwork(depth=3, width=10, activation=lambda x: 0 * x, sigma_b=0.5))
+    assert profile["q"].tolist() == pytest.approx([1.25, 0.25, 0.25])
+    assert profile["correlation"][1:].tolist() == pytest.approx([1.0, 1.0])
+    assert firstlight.predict(RandomNetwork(depth=2, width=10, activation=lambda x: 0 * x))["q"][1] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("name", "second", "c"),
+    [("tanh", 1.0, 1 / 3), ("gelu", 5e299, 0.6089977810442294), ("relu", 5e299, 0.6089977810442294)],
+)
+def test_inputs_as_large_as_numbers_go(name, second, c):
+    """At infinite variance tanh is the sign, with correlation (2/π) arcsin ½, and GELU is ReLU."""
+    profile = firstlight.predict(RandomNetwork(depth=3, width=8, activation=name), q0=1e300)
+    assert profile["q"][1] == pytest.approx(second)
+    assert profile["correlation"][1] == pytest.approx(c)
+    assert np.isfinite(profile["q"]).all()
+    assert np.isfinite(profile["correlation"]).all()

@@ -17,6 +17,8 @@ from firstlight.errors import DomainError
 from firstlight.gauss import as_float64, find_kinks
 
 # An eighth-order central difference: weights of f(x + kh) − f(x − kh) for k = 1 … 4.
+# Powers of the distance at which the square of a slope has no integral begin at 1; differences tell them to 1 %.
+_DIVERGES = 0.99
 _DIFFERENCE = (4 / 5, -1 / 5, 4 / 105, -1 / 280)
 
 
@@ -97,7 +99,7 @@ class Activation:
         if self.slope is not None:
             return self.slope(x)
         if not self.differentiable:
-            return self._difference(x)
+            return self.difference(x)
         with torch.enable_grad():
             leaf = x.detach().clone().requires_grad_()
             y = self.function(leaf)
@@ -106,7 +108,8 @@ class Activation:
             (grad,) = torch.autograd.grad(y.sum(), leaf)
         return grad
 
-    def _difference(self, x: Tensor) -> Tensor:
+    def difference(self, x: Tensor) -> Tensor:
+        """φ'(x) by eighth-order differences of φ that do not reach over a kink."""
         step = torch.full_like(x, 2e-3) * x.abs().clamp_min(1.0)
         for kink in self.kinks:
             step = torch.minimum(step, (x - kink).abs() / 4.5)
@@ -128,6 +131,24 @@ class Activation:
             # two steps of either side, by which the slope beside the jump is taken off
             right, left = (2 * self(at + s * step) - self(at + 2 * s * step) for s in (1.0, -1.0))
         return tuple((right - left).tolist())
+
+    @cached_property
+    @clean
+    def singular(self) -> tuple[float, ...]:
+        """Kinks beside which φ'² grows as fast as one over the distance, so that E φ'² is infinite."""
+        return tuple(at for at in self.kinks if at not in self.jumps and self._diverges_at(at))
+
+    def _diverges_at(self, at: float) -> bool:
+        unit = max(1.0, abs(at))
+        near = unit * torch.tensor([1e-3, 1e-4, 1e-5, 1e-6], dtype=torch.float64)
+        for side in (1.0, -1.0):
+            with torch.no_grad():
+                # by differences of φ, which stay finite where a slope overflows
+                rise = (self(at + side * near) - self(at + side * near / 2)).abs() / near
+            power = -2 * torch.diff(torch.log(rise.clamp_min(1e-300))) / torch.diff(torch.log(near))
+            if float(power.min()) > _DIVERGES:
+                return True
+        return False
 
     @cached_property
     @clean

@@ -258,19 +258,20 @@ def _gaussian() -> ClosedForm:
 
 @_form("gelu")
 def _gelu() -> ClosedForm:
-    def parts(xp: Any, q1: Any, q2: Any, k: Any, rest: Any) -> tuple[Any, Any, Any, Any]:
+    def parts(xp: Any, q1: Any, q2: Any, k: Any, rest: Any) -> tuple[Any, Any, Any]:
         d = 1 + q1 + q2 + rest
-        share = 1 / (1 + q1) + 1 / (1 + q2) - 1
-        top = q1 * q2 + k * k * share
-        return d, share, top, 0.25 + xp.atan2(k, xp.sqrt(d)) / (2 * _PI)
+        # 1/(1 + q₁) + 1/(1 + q₂), and not that less 1, of which large variances leave rounding
+        return d, 1 / (1 + q1) + 1 / (1 + q2), 0.25 + xp.atan2(k, xp.sqrt(d)) / (2 * _PI)
 
     def dual(xp: Any, q1: Any, q2: Any, k: Any, rest: Any) -> Any:
-        d, _, top, both = parts(xp, q1, q2, k, rest)
-        return k * both + top / (2 * _PI * xp.sqrt(d))
+        d, share, both = parts(xp, q1, q2, k, rest)
+        return k * both + (rest + k * (k * share)) / (2 * _PI * xp.sqrt(d))
 
     def slope(xp: Any, q1: Any, q2: Any, k: Any, rest: Any) -> Any:
-        d, share, top, both = parts(xp, q1, q2, k, rest)
-        return both + k * (1 + 2 * share + top / d) / (2 * _PI * xp.sqrt(d))
+        d, share, both = parts(xp, q1, q2, k, rest)
+        # (rest + k² share)/d − 1 over the common denominator (1 + q₁)(1 + q₂) = d + k²
+        apart = (k * (k / d) - (1 + q1 + q2)) / (1 + q1) / (1 + q2)
+        return both + k * (2 * share + apart) / (2 * _PI * xp.sqrt(d))
 
     return ClosedForm(
         lambda xp, q: q / xp.sqrt(2 * _PI * (1 + q)), dual, slope, "Stein's identity twice on u v Φ(u)Φ(v)"

@@ -33,7 +33,8 @@ class GaussianMoments:
     mean, second
         E φ and E φ².
     slope
-        E φ'² with the pointwise derivative: what one layer does to a squared gradient.
+        E φ'² with the pointwise derivative: what one layer does to a squared gradient; infinite where φ'² has no
+        integral, as for sgn(z)√|z|.
     growth
         d E φ²/dq = E[φ φ' z]/q: what one layer does to a small change of the variance.
     """
@@ -104,31 +105,52 @@ def moments(phi: Activation, q: Scalars, *, closed: bool = True) -> GaussianMome
     [0.56419, 1.0, 0.5, 0.5]
     """
     variances = _variances(q, f"moments of {phi.name!r}")
-    if phi.degree is not None and bool((variances != 1).any()):
+    if phi.degree is not None and closed:
         return _homogeneous(phi, variances, phi.degree)
-    form = closed_form(phi) if closed and phi.degree is None else None
+    form = closed_form(phi) if closed else None
     if form is not None:
         return _closed(form, variances)
-    even = phi.parity is not None
-    inverse = 1 / variances.clamp_min(1e-300)
+    flat = variances.reshape(-1)
+    positive = flat > 0
+    result = torch.empty(4, len(flat), dtype=torch.float64)
+    if bool(positive.any()):
+        result[:, positive] = _integrated(phi, flat[positive])
+    if not bool(positive.all()):
+        result[:, ~positive] = torch.tensor(_at_zero(phi), dtype=torch.float64)[:, None]
+    return GaussianMoments(variances, *result.reshape(4, *variances.shape))
+
+
+def _integrated(phi: Activation, q: Float64[Tensor, " n"]) -> Float64[Tensor, "4 n"]:
+    """The four moments at variances q > 0 by quadrature."""
+    even, odd, singular = phi.parity is not None, phi.parity == "odd", bool(phi.singular)
 
     def functions(x: Tensor) -> Tensor:
         value, slope = phi(x), phi.derivative(x)
+        if not bool(torch.isfinite(slope).all()):
+            # a backward that overflows where its forward does not
+            slope = torch.where(torch.isfinite(slope), slope, phi.difference(x))
         pull = value * value * x * x if phi.jumps else value * slope * x
-        return torch.stack([0 * value if phi.parity == "odd" else value, value * value, slope * slope, pull])
+        return torch.stack(
+            [0 * value if odd else value, value * value, 0 * value if singular else slope * slope, pull]
+        )
 
     def rows(q: Tensor) -> Tensor:
         found = gauss.integrate(functions, 0.0, q.sqrt(), kinks=phi.kinks, even=even).value
         return torch.cat([found, q[None]]).T
 
-    with _named(f"moments at variances up to {float(variances.max()) if variances.numel() else 0:.4g}", phi):
-        result = interpolated(rows, variances.reshape(-1), sizes=_sizes).T[:4]
-    mean, second, slope, pull = result.reshape(4, *variances.shape)
-    growth = (pull * inverse - second) * inverse / 2 if phi.jumps else pull * inverse
-    at_zero = variances == 0
-    if bool(at_zero.any()):
-        growth = torch.where(at_zero, _growth_at_zero(phi), growth)
-    return GaussianMoments(variances, mean, second, slope, growth)
+    with _named(f"moments at variances up to {float(q.max()):.4g}", phi):
+        mean, second, slope, pull = interpolated(rows, q, sizes=_sizes).T[:4]
+    growth = (pull / q - second) / q / 2 if phi.jumps else pull / q
+    return torch.stack([mean, second, torch.full_like(slope, math.inf) if singular else slope, growth])
+
+
+def _at_zero(phi: Activation) -> tuple[float, float, float, float]:
+    """Their limits at variance 0."""
+    zero = torch.zeros(1, dtype=torch.float64)
+    value = float(phi(zero)[0])
+    if 0.0 in phi.singular:
+        return value, value * value, math.inf, math.inf
+    return value, value * value, float(phi.derivative(zero)[0]) ** 2, float(_growth_at_zero(phi))
 
 
 def _sizes(rows: Tensor) -> Tensor:
@@ -150,13 +172,25 @@ def _closed(form: ClosedForm, q: Tensor) -> GaussianMoments:
 
 @lru_cache(maxsize=256)
 @clean
-def _at_one(phi: Activation) -> GaussianMoments:
-    return moments(phi, 1.0)
+def _at_one(phi: Activation, degree: float) -> GaussianMoments:
+    """The moments of a₊ z^d for z > 0 and a₋ |z|^d below, at variance 1, by absolute moments of a Gaussian."""
+    right, left = phi(torch.tensor([1.0, -1.0], dtype=torch.float64)).tolist()
+    both = 0.5 * (right * right + left * left)
+    second = both * _absolute(2 * degree)
+    slope = 0.0 if degree == 0 else both * degree**2 * _absolute(2 * degree - 2)
+    mean = 0.5 * (right + left) * _absolute(degree)
+    one, *values = (torch.tensor(v, dtype=torch.float64) for v in (1.0, mean, second, slope, degree * second))
+    return GaussianMoments(one, *values)
+
+
+def _absolute(p: float) -> float:
+    """E |G|^p, infinite for p ≤ −1."""
+    return 2 ** (p / 2) * math.gamma((p + 1) / 2) / math.sqrt(math.pi) if p > -1 else math.inf
 
 
 def _homogeneous(phi: Activation, q: Tensor, degree: float) -> GaussianMoments:
     """Powers of q times the moments at q = 1."""
-    one = _at_one(phi)
+    one = _at_one(phi, degree)
     power = q.pow(degree)
     before = torch.zeros_like(q) if degree == 0 else q.pow(degree - 1)
     return GaussianMoments(

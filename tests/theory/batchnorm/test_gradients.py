@@ -6,6 +6,7 @@ import math
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 
@@ -253,3 +254,17 @@ def test_the_theory_is_reached_by_its_public_name():
         "import firstlight; firstlight.theory.batchnorm.predict_batchnorm; firstlight.builders.recalibrate_"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=300)
+
+
+def test_a_clip_needs_no_exponent_of_its_own():
+    """Its growth falls as e^{−1/2α²}, faster than any power of the gain."""
+    found = batchnorm.choose_gamma("hardtanh")
+    assert (found.critical, found.order) == (0.0, math.inf)
+    assert 0.1 < found.gamma < 0.3
+    # a second way: all layers to a million, one by one in groups of equal gain
+    logs = np.log(np.arange(1, 1_000_001))
+    at = np.linspace(0.0, -6 * math.log(10) * found.gamma, 400)[::-1]
+    rates = batchnorm.shaped_rates("hardtanh", np.exp(at).tolist()).numpy()
+    growth = np.interp(-found.gamma * logs, at, np.where(rates > 1e-13, rates, 0.0)).sum()
+    assert float(growth) == pytest.approx(found.growth, rel=0.01)
+    assert found.growth <= math.log(10)

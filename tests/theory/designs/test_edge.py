@@ -2,6 +2,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
 import firstlight
 from firstlight import activations
@@ -100,3 +101,74 @@ def test_phase_diagrams():
     ]
     with pytest.raises(DomainError, match="≥ 0"):
         phase_diagram("tanh", sigma_w=np.array([-1.0]))
+
+
+@pytest.mark.parametrize(
+    ("name", "q", "sigma_w"),
+    [
+        ("bump", 1 + math.sqrt(2), 1 + math.sqrt(2)),
+        ("gaussian", 1 + math.sqrt(2), 1 + math.sqrt(2)),
+        ("exp", 1.0, math.exp(-1)),
+        ("cos", 1.199678640257734, 1.483131360841),  # q = coth q
+        ("sigmoid", 45.6242778, 10.14926371),
+        ("apa", 45.6242778, 10.14926371),
+        ("hermite_series(3)", 1.67042332, 0.88080997),
+        ("hardsigmoid", 47.2736512, 10.3294825),
+        (torch.sinc, 0.50085277, 1.04056858),
+    ],
+)
+def test_the_curve_reaches_the_end_without_biases(name, q, sigma_w):
+    edge = firstlight.edge_of_chaos(name)
+    (point,) = edge.at(sigma_b=0.0)
+    assert (point.q, point.sigma_w) == pytest.approx((q, sigma_w), rel=1e-8)
+    assert edge.sigma_b[0] == 0.0
+    # a second way: both conditions by a plain sum over the Gaussian
+    g, step = np.linspace(-12, 12, 400_001, retstep=True)
+    weight = np.exp(-g * g / 2) * step / math.sqrt(2 * math.pi)
+    phi, z = activations.get(name), torch.from_numpy(math.sqrt(point.q) * g)
+    assert point.sigma_w**2 * float((phi(z) ** 2).numpy() @ weight) == pytest.approx(point.q, rel=1e-7)
+    # a kink of the slope between two points of the sum costs half a step
+    assert point.sigma_w**2 * float((phi.derivative(z) ** 2).numpy() @ weight) == pytest.approx(1.0, rel=1e-4)
+
+
+def test_no_point_lies_between_two_pieces_of_a_curve():
+    edge = firstlight.edge_of_chaos(lambda x: torch.sin(3 * x) + 0.3 * x)
+    for i in range(0, len(edge.q), 40):
+        for point in edge.at(sigma_w=float(edge.sigma_w[i])):
+            assert point.sigma_b >= 0
+            layer = LayerMap.of(edge.phi, sigma_w=point.sigma_w, sigma_b=point.sigma_b)
+            assert float(layer.variance(point.q)) == pytest.approx(point.q, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    "name", ["crelu(1.0364333894937898)", "cst(1.0)", "softshrink(0.5)", "softshrink(2)"]
+)
+def test_thresholds_are_critical_along_their_whole_edge(name):
+    assert criticality(name).universality == "edge"
+    slope = firstlight.edge_of_chaos(name, q_range=(0.1, 100.0)).slope
+    np.testing.assert_allclose(slope, 1.0, rtol=1e-10)
+
+
+@pytest.mark.parametrize(("name", "w2"), [("hardtanh", 1.0), ("relu6", 2.0), ("hardtanh(-50, 50)", 1.0)])
+def test_what_is_a_line_near_zero_is_critical_at_zero(name, w2):
+    found = criticality(name)
+    assert (found.universality, found.sigma_b2, found.q, found.decay) == ("K*=0", 0.0, 0.0, 0.0)
+    assert found.sigma_w2 == pytest.approx(w2)
+    layer = LayerMap.of(name, sigma_w=math.sqrt(w2))
+    q = (max(abs(k) for k in layer.phi.kinks) / 3) ** 2
+    assert float(layer.variance(q)) < q
+
+
+def test_a_slope_without_a_mean_square_is_said():
+    root = lambda x: torch.sign(x) * x.abs().sqrt()  # noqa: E731
+    phi = activations.get(root)
+    assert phi.singular == (0.0,)
+    m = activations.moments(phi, 2.0)
+    assert math.isinf(float(m.slope))
+    assert float(m.second) == pytest.approx(math.sqrt(2 * 2 / math.pi))  # E |z|
+    for verb in (firstlight.edge_of_chaos, criticality):
+        with pytest.raises(DomainError, match="E φ'²"):
+            verb(root)
+    assert math.isinf(
+        firstlight.predict(firstlight.RandomNetwork(depth=3, width=8, activation=root))["chi"][0]
+    )

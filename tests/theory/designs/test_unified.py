@@ -47,3 +47,12 @@ def test_gain_for_what_torch_does_not_know(name):
 def test_vanishing_activation_is_named():
     with pytest.raises(DomainError, match="signal"):
         gain(lambda x: 0 * x)
+
+
+def test_sigmoid_is_judged_where_its_signals_end():
+    row = {r.name: r for r in unified_view("sigmoid")}
+    # σ_w² = 12.8 keeps small signals, and the variance that it leads to is 4.535
+    assert (round(row["slope at zero"].q, 3), round(row["slope at zero"].chi, 3)) == (4.535, 0.354)
+    edge = row["edge of chaos"]
+    assert (round(edge.q, 3), round(edge.sigma_w, 3), edge.sigma_b) == (45.624, 10.149, 0.0)
+    assert edge.chi == pytest.approx(1.0)

@@ -41,3 +41,15 @@ def test_where_both_kernels_are_one_both_posteriors_are():
 def test_an_unknown_kernel_is_named():
     with pytest.raises(DomainError, match="'nngp' or 'ntk'"):
         posterior(RandomNetwork(depth=2, width=8), X, Y, TESTS, kernel="hessian")
+
+
+@pytest.mark.parametrize("kernel", ["nngp", "ntk"])
+def test_targets_that_clash_without_noise_are_averaged(kernel):
+    net = RandomNetwork(depth=3, width=8, activation="tanh", sigma_w=1.5)
+    x = torch.tensor([[1.0, 0.0], [0.3, 0.9], [1.0, 0.0]])
+    y = torch.tensor([2.0, 1.0, 3.0])
+    found = posterior(net, x, y, x, noise=0, kernel=kernel)
+    assert found.mean.flatten().tolist() == pytest.approx([2.5, 1.0, 2.5])
+    # the limit of a small noise, by a solve of the whole system
+    near = posterior(net, x, y, x, noise=1e-7, kernel=kernel)
+    torch.testing.assert_close(found.mean, near.mean, rtol=1e-5, atol=1e-5)

@@ -91,7 +91,8 @@ class GammaChoice:
     gamma
         The chosen exponent: α_ℓ = ℓ^{−γ}.
     critical
-        1/p: the growth is bounded at every depth for γ above it, and only there.
+        1/p: the growth is bounded at every depth for γ above it, and only there; 0 for φ that is a line near zero,
+        such as hardtanh, whose growth falls faster than any power.
     order, coefficient
         p and C in the growth C α^p per layer at small gain α.
     growth
@@ -157,13 +158,13 @@ def choose_gamma(
     """
     phi = activations.get(activation)
     order, coefficient = _asymptotics(phi)
-    if order == math.inf:
+    if order == math.inf and not phi.kinks:
         return GammaChoice(0.0, 0.0, math.inf, 0.0, 0.0, depth)
 
     def growth(gamma: float) -> float:
         return _total(phi, gamma, depth, first_gain, order, coefficient)
 
-    critical = 1 / order
+    critical = 1 / order  # 0 where the growth falls faster than any power
     low, high = (0.0 if depth is not None else critical), 8.0
     if depth is not None and growth(0.0) <= budget:
         return GammaChoice(0.0, critical, order, coefficient, growth(0.0), depth)
@@ -179,13 +180,22 @@ def choose_gamma(
     return GammaChoice(gamma, critical, order, coefficient, growth(gamma), depth)
 
 
+def _line_at_zero(phi: activations.Activation) -> bool:
+    """Whether φ is a line up to its first kink: its growth falls faster than any power of the gain."""
+    if not phi.kinks or 0.0 in phi.kinks:
+        return False
+    reach = min(abs(k) for k in phi.kinks)
+    slopes = phi.derivative(reach * torch.linspace(-0.99, 0.99, 21, dtype=torch.float64))
+    return float(slopes[10]) != 0 and float(slopes.max() - slopes.min()) <= 1e-12 * float(slopes[10].abs())
+
+
 def _asymptotics(phi: activations.Activation) -> tuple[float, float]:
     """P and C of the growth C α^p at small α, from its size at two gains."""
     linear = bool(
         torch.allclose(phi.derivative(torch.linspace(-3, 3, 13).double()),
                        phi.derivative(torch.zeros(1).double()), rtol=1e-12, atol=0)
     )  # fmt: skip
-    if linear:
+    if linear or _line_at_zero(phi):
         return math.inf, 0.0
     gains = [0.08, 0.04, 0.02]
     rates = shaped_rates(phi, gains).tolist()
@@ -226,11 +236,15 @@ def _total(
     if depth is not None and depth <= _HEAD:
         return total
     # the tail is a smooth function of log ℓ: ∫ rate(ℓ) dℓ by the trapezoidal rule in log ℓ
+    if depth is None and order == math.inf and gamma < 1e-2:
+        return math.inf  # the gains fall too slowly for the tail to end in the range that is summed
     last = math.log(depth + 0.5) if depth is not None else math.log(_HEAD) + 14
     s = torch.linspace(math.log(_HEAD + 0.5), last, 60, dtype=torch.float64)
     rates = shaped_rates(phi, (first_gain * torch.exp(-gamma * s)).tolist())
+    if order == math.inf:
+        rates = torch.where(rates > 1e-13, rates, 0.0)  # what quadrature leaves of nothing
     total += float(torch.trapezoid(rates * torch.exp(s), s))
-    if depth is None:
+    if depth is None and order < math.inf:
         power = order * gamma
         beyond = math.exp(last * (1 - power)) / (power - 1) if power > 1 else math.inf
         total += coefficient * first_gain**order * beyond

@@ -109,8 +109,13 @@ class EdgeOfChaos:
         points = [self._point(float(self.q[i])) for i in hits]
         index = 1 if sigma_b is not None else 0
         for i in np.nonzero(excess[:-1] * excess[1:] < 0)[0]:
-            root = _bisect(lambda q: _scales(self.phi, q)[index] - target**2, self.q[i], self.q[i + 1])
-            points.append(self._point(root))
+            miss = lambda q: _scales(self.phi, q)[index] - target**2  # noqa: E731
+            if miss(self.q[i]) * miss(self.q[i + 1]) > 0:
+                continue  # the column crosses the target between two pieces of the curve, by rounding
+            root = _bisect(miss, self.q[i], self.q[i + 1])
+            # between two pieces of the curve there is no bias for it
+            if _scales(self.phi, root)[1] >= -1e-12 * root:
+                points.append(self._point(root))
         if not points:
             name = "sigma_b" if sigma_b is not None else "sigma_w"
             span = f"[{column.min():.6g}, {column.max():.6g}]" if len(column) else "nothing"
@@ -155,12 +160,13 @@ def edge_of_chaos(
     Returns
     -------
     EdgeOfChaos
-        Points with σ_b² ≥ 0 only.
+        Points with σ_b² ≥ 0 only, the ends of the curve at σ_b = 0 among them.
 
     Raises
     ------
     DomainError
-        A bad range, or φ with a jump: correlations then leave 1 at an infinite rate for any scale.
+        A bad range, φ with a jump, where correlations leave 1 at an infinite rate for any scale, or φ whose E φ'² is
+        infinite.
 
     Notes
     -----
@@ -184,16 +190,44 @@ def edge_of_chaos(
             f"while tracing the edge of chaos of {phi.name!r}: expected a continuous activation, got jumps at "
             f"{phi.jumps}; a jump parts equal inputs at an infinite rate, so that there is no edge"
         )
-    q = torch.from_numpy(np.concatenate([[0.0], np.geomspace(low, high, points)]))
-    m = activations.moments(phi, q)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        w2 = 1 / m.slope.numpy()
-        b2 = q.numpy() - w2 * m.second.numpy()
-        slope = w2 * m.growth.numpy()
+    if phi.singular:
+        raise DomainError(
+            f"while tracing the edge of chaos of {phi.name!r}: expected a finite E φ'², got a slope whose square has "
+            f"no integral beside {phi.singular}; gradients explode at any scale"
+        )
+    q = np.concatenate([[0.0], np.geomspace(low, high, points)])
+    w2, b2, slope = _curve(phi, q)
     if phi.degree == 1:
         b2[:], b2[0] = 0.0, -1.0  # any q > 0 is stationary, and 0 says nothing
-    # σ_b² is a difference of terms as large as q: what rounding leaves of an exact zero is zero.
-    b2 = np.where(np.abs(b2) <= 4e-14 * q.numpy(), 0.0, b2)
-    keep = (b2 >= 0) & np.isfinite(w2) & np.isfinite(slope)
+    else:
+        ends = _ends(phi, q, b2)
+        rows = [
+            np.concatenate([old, new]) for old, new in zip((q, w2, b2, slope), (ends, *_curve(phi, ends)))
+        ]
+        rows[2][len(q) :] = 0.0
+        order = np.argsort(rows[0], kind="stable")
+        q, w2, b2, slope = (row[order] for row in rows)
+    keep = (b2 >= 0) & (w2 > 0) & np.isfinite(w2) & np.isfinite(slope)
     kind: Kind = "none" if not keep.any() else "point" if phi.degree == 1 else "curve"
-    return EdgeOfChaos(phi, kind, q.numpy()[keep], np.sqrt(w2[keep]), np.sqrt(b2[keep]), slope[keep])
+    return EdgeOfChaos(phi, kind, q[keep], np.sqrt(w2[keep]), np.sqrt(b2[keep]), slope[keep])
+
+
+def _curve(phi: Activation, q: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """σ_w², σ_b² and V' at stationary variances q."""
+    m = activations.moments(phi, torch.from_numpy(q))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        w2 = 1 / m.slope.numpy()
+        b2 = q - w2 * m.second.numpy()
+        slope = w2 * m.growth.numpy()
+    # σ_b² is a difference of terms as large as q: what rounding leaves of an exact zero is zero.
+    return w2, np.where(np.abs(b2) <= 4e-14 * q, 0.0, b2), slope
+
+
+def _ends(phi: Activation, q: np.ndarray, b2: np.ndarray) -> np.ndarray:
+    """Variances between neighbours at which σ_b² changes its sign: there the curve begins or ends."""
+    with np.errstate(invalid="ignore"):
+        crossed = np.nonzero(
+            (b2[:-1] * b2[1:] < 0) & np.isfinite(b2[:-1]) & np.isfinite(b2[1:]) & (q[:-1] > 0)
+        )[0]
+    found = [_bisect(lambda t: _scales(phi, t)[1], q[i], q[i + 1]) for i in crossed]
+    return np.array(found, dtype=np.float64)

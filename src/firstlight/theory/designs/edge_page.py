@@ -21,6 +21,8 @@ def edge_heading(edge: EdgeOfChaos) -> str:
         else f"{edge.phi.name}: no edge"
     )
     line += f"; universality class {critical.universality}"
+    if critical.universality == "edge":
+        return f"{line} (V' = 1 at every point of the edge)"
     if critical.universality == "none":
         return line
     at = "" if math.isnan(critical.q) else f", K* = {critical.q:.6g}"

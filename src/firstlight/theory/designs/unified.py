@@ -12,6 +12,7 @@ from firstlight import activations
 from firstlight.clean_room import clean
 from firstlight.errors import DomainError
 from firstlight.theory.designs.edge import edge_of_chaos
+from firstlight.theory.maps.fixed_points import variance_fixed_points
 from firstlight.theory.maps.layer import LayerMap
 
 
@@ -28,7 +29,8 @@ class Stationarity:
     q_ratio
         V(1)/1: a second moment of 1 is kept if this is 1.
     q
-        The variance at which ``slope`` and ``chi`` are taken: 1, or the stationary one of an edge of chaos.
+        The variance at which ``slope`` and ``chi`` are taken: 1, or the stationary one of an edge of chaos or of the
+        slope at zero.
     slope, chi
         V' and χ₁ there: gradients are kept if χ₁ is 1.
     isometric
@@ -84,9 +86,8 @@ def unified_view(activation: Any) -> tuple[Stationarity, ...]:
     ]
     if slope0 != 0:
         weight = 1 / (abs(slope0) * math.sqrt(1 + value0**2))
-        choices.append(
-            ("slope at zero", weight, 0.0, 1.0, False, "1/(φ'(0)²(1 + φ(0)²)): keeps small signals")
-        )
+        reason = "1/(φ'(0)²(1 + φ(0)²)): keeps small signals"
+        choices.append(("slope at zero", weight, 0.0, _stationary(phi, weight), False, reason))
     if not phi.jumps:
         edge = edge_of_chaos(phi)
         stable = [i for i in range(len(edge.q)) if edge.stable[i] and edge.q[i] > 0]
@@ -102,6 +103,13 @@ def unified_view(activation: Any) -> tuple[Stationarity, ...]:
         ratio = float(layer.variance(1.0))
         rows.append(Stationarity(name, w, b, ratio, q, slope, chi, isometric, reason))
     return tuple(rows)
+
+
+def _stationary(phi: activations.Activation, sigma_w: float) -> float:
+    """The variance that signals of variance 1 tend to without biases; 1 if that is 0 or there is none."""
+    points = variance_fixed_points(LayerMap.of(phi, sigma_w=sigma_w), within=(1e-6, 1e6))
+    own = [p.q for p in points if p.q > 0 and p.stability != "unstable" and p.basin[0] <= 1 <= p.basin[1]]
+    return own[0] if own else 1.0
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ class LogNormDrift:
     Attributes
     ----------
     drift, variance
-        Per unit of t; the typical norm goes as e^{drift·t}. For ReLU with N at its mean n/2: its fluctuation adds
+        Per unit of t; the typical norm goes as e^{drift·t}. For ReLU with N at its mean: its fluctuation adds
         about 1/16 to n times the variance at t = 1.
     moment
         Exponent of the mean square, d log E‖φ(X)‖²/dt: networks that explode on average may vanish typically.
@@ -40,8 +40,9 @@ def log_norm_drift(activation: Any, width: int, *, sigma_w: float | int = 1.0) -
         dX = \frac{σ_w ‖φ(X)‖}{\sqrt n}\, dB, \qquad
         d \log ‖φ(X)‖ = \frac{σ_w}{\sqrt n} dβ + σ_w^2 \Big(\frac{N}{2n} - \frac1n\Big) dt
 
-    N is the number of active units: n for a linear network, n/2 on average for ReLU, whose drift is
-    ¼ − 1/n: narrow networks (n < 4) vanish, wide ones explode, and n = 4 stands between them.
+    N is the number of active units: n for a linear network. For ReLU it is n/2 on average over all inputs, and
+    n/2/(1 − 2⁻ⁿ) over those that any unit passes, which alone have a norm: the drift is
+    1/(4(1 − 2⁻ⁿ)) − 1/n, so that networks of n ≤ 3 vanish and wider ones explode.
 
     Parameters
     ----------
@@ -65,7 +66,7 @@ def log_norm_drift(activation: Any, width: int, *, sigma_w: float | int = 1.0) -
     --------
     >>> from firstlight.theory import log_norm_drift
     >>> log_norm_drift("relu", 4).drift, log_norm_drift("relu", 100).drift
-    (0.0, 0.24)
+    (0.016666666666666663, 0.24)
     """
     phi = activations.get(activation)
     shares = {"relu": 0.5, "linear": 1.0, "identity": 1.0}
@@ -77,8 +78,9 @@ def log_norm_drift(activation: Any, width: int, *, sigma_w: float | int = 1.0) -
     if width < 1:
         raise DomainError(f"while taking the infinite-depth limit: expected a width ≥ 1, got {width}")
     w2, share = float(sigma_w) ** 2, shares[phi.name]
-    drift, variance = w2 * (share / 2 - 1 / width), w2 / width
-    return LogNormDrift(drift, variance, 2 * drift + 2 * variance)
+    # an input that no unit passes has no norm, and does not count
+    active = share / (1 - 2.0**-width) if share < 1 else share
+    return LogNormDrift(w2 * (active / 2 - 1 / width), w2 / width, w2 * share)
 
 
 @clean

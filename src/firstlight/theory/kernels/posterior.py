@@ -90,7 +90,8 @@ def posterior(
     x, y, tests
         Training inputs, targets (one column per output; centre them or use ±1 one-hot codes) and test inputs.
     noise
-        Variance σ² of the targets' noise, ≥ 0.
+        Variance σ² of the targets' noise, ≥ 0. At 0, inputs that repeat count once, with the mean of their targets,
+        which is the limit of a small noise; ``log_evidence`` is then that of these means.
     kernel
         ``"nngp"``: exact Bayesian inference; ``"ntk"``: gradient descent, whose ``log_evidence`` is NaN.
 
@@ -127,6 +128,8 @@ def posterior(
         raise DomainError(
             f"while computing a posterior: expected kernel to be 'nngp' or 'ntk', got {kernel!r}"
         )
+    if noise == 0:
+        x, targets = _merged(x, targets)
     get = ("nngp",) if kernel == "nngp" else ("nngp", "ntk")
     if isinstance(network, ConvolutionalNetwork):
         own, cross = (
@@ -146,6 +149,22 @@ def posterior(
     evidence = fit - outputs * (float(factor.diagonal().log().sum()) + 0.5 * n * log_2pi)
     variance = (cross.q1 - (half * half).sum(0)).clamp(min=0)
     return Posterior(cross.nngp @ weights, variance, evidence, jitter)
+
+
+def _merged(x: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Each distinct input once, in order of appearance, with the mean of its targets."""
+    inputs = torch.as_tensor(x).detach().cpu()
+    _, which, counts = torch.unique(
+        inputs.reshape(len(inputs), -1), dim=0, return_inverse=True, return_counts=True
+    )
+    if len(counts) == len(inputs):
+        return x, targets
+    first = torch.full((len(counts),), len(inputs)).scatter_reduce(
+        0, which, torch.arange(len(inputs)), "amin"
+    )
+    means = torch.zeros(len(counts), targets.shape[1], dtype=torch.float64).index_add_(0, which, targets)
+    order = torch.argsort(first)
+    return inputs[first[order]], (means / counts[:, None])[order]
 
 
 def _trained(

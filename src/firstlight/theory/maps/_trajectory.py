@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from firstlight import activations, gauss
+from firstlight.errors import DomainError
 from firstlight.theory.maps.dual_map import DualMap
 from firstlight.theory.maps.layer import LayerMap
 
@@ -17,8 +18,8 @@ _NODES = 24
 _WINDOW = 0.7
 # Below this variance a φ that is smooth at 0 is its tangent to the last digit.
 _LINEAR = 1e-17
-# Above this one the next layers overflow.
-_HUGE = 1e280
+# Above this one moments may overflow, and above that one their squares do.
+_HUGE, _SQUARES = 1e280, 1e140
 _ORDERS = (96, 192, 384)
 # Two variances this close give correlations that differ by less than rounding.
 _SAME = 2e-15
@@ -73,10 +74,15 @@ class _Table:
         return v * q, slope, chi
 
     def _direct(self, q: float) -> tuple[float, float, float]:
-        if not q < _HUGE:
+        if not math.isfinite(q):
             return math.inf, math.nan, math.nan
-        v, slope, chi = (float(x) for x in self.layer.moments(q))
-        return v, slope, chi
+        try:
+            v, slope, chi = (float(x) for x in self.layer.moments(q))
+        except DomainError:
+            if q < _HUGE:
+                raise
+            return math.inf, math.nan, math.nan
+        return (v, slope, chi) if math.isfinite(v) else (math.inf, math.nan, math.nan)
 
     def _window(self, index: int) -> np.ndarray | None:
         q = np.exp(((_POINTS + 1) / 2 + index) * _WINDOW)
@@ -121,15 +127,47 @@ def correlations(layer: LayerMap, q: np.ndarray, c1: float) -> np.ndarray:
         return c
     step = _stepper(layer, q)
     own, scale, bias = layer.skip**2, layer.branch**2 * layer.sigma_w2, layer.branch**2 * layer.sigma_b2
-    top = _HUGE if layer.phi.degree is not None else 1e140  # closed forms square their variances
+    top = math.inf if layer.phi.degree is not None else _SQUARES
+    tail = _tail(layer.phi) if layer.norm is None and not q.max() < top else None
     for i in range(len(q) - 1):
-        if not (q[i] > 0 and 0 < q[i + 1] < top):
+        far = layer.norm is None and q[i] >= top
+        if not (q[i] > 0 and 0 < q[i + 1] < math.inf) or (far and tail is None):
             c[i + 1 :] = math.nan
             break
         seen = 0.0 if layer.norm == "batch" else c[i]
-        covariance = own * c[i] * q[i] + scale * step(i, seen) + bias
+        inner = tail(float(q[i]), float(c[i])) if far and tail is not None else step(i, seen)
+        covariance = own * c[i] * q[i] + scale * inner + bias
         c[i + 1] = max(-1.0, min(1.0, covariance / q[i + 1]))
     return c
+
+
+def _tail(phi: activations.Activation) -> Callable[[float, float], float] | None:
+    """E φ(u)φ(v) at variances so large that φ is a constant or a line on each side; None if φ is neither there."""
+    at = 1e60 * torch.tensor([1.0, 8.0, -1.0, -8.0], dtype=torch.float64)
+    right, further, left, beyond = phi(at).tolist()
+    for degree, power in ((0, 1.0), (1, 8.0)):
+        size = max(abs(right), abs(left))
+        if size > 0 and max(abs(further - power * right), abs(beyond - power * left)) <= 1e-12 * size:
+            unit = 1e60**degree
+            # φ = a·sign(z)|z|^d + b·|z|^d
+            a, b = (right - left) / (2 * unit), (right + left) / (2 * unit)
+            return _Halves(a, b, degree)
+    return None
+
+
+@dataclass(frozen=True)
+class _Halves:
+    """E φ(u)φ(v) of two constants (degree 0) or two half lines (degree 1)."""
+
+    a: float
+    b: float
+    degree: int
+
+    def __call__(self, q: float, c: float) -> float:
+        angle = 2 / math.pi * math.asin(c)
+        if self.degree == 0:
+            return self.b**2 + self.a**2 * angle
+        return q * (self.a**2 * c + self.b**2 * (2 / math.pi * math.sqrt((1 - c) * (1 + c)) + c * angle))
 
 
 def _stepper(layer: LayerMap, q: np.ndarray):  # type: ignore[no-untyped-def]
@@ -146,9 +184,10 @@ def _stepper(layer: LayerMap, q: np.ndarray):  # type: ignore[no-untyped-def]
             return form.dual(math, v, v, c * v, v * v * (1 - c) * (1 + c))
 
         return closed
-    # A variance that vanished or overflowed ends the path: what comes after is not asked for.
+    # A variance that vanished or overflowed ends the path: what comes after is not asked for; nor are huge ones.
     usable = np.isfinite(seen) & (seen > 0)
-    seen = seen[: len(seen) if usable.all() else max(1, int(np.argmin(usable)))]
+    seen = np.minimum(seen[: len(seen) if usable.all() else max(1, int(np.argmin(usable)))], 1.0 + _SQUARES)
+    seen = np.where(seen > _SQUARES, 1.0, seen)
     distinct = np.where(np.abs(np.diff(seen, prepend=math.nan)) <= _SAME * seen, 0, 1)
     series = _series(phi, seen, distinct) if not phi.kinks and usable[0] else None
     if series is not None:
@@ -180,7 +219,7 @@ def _series(
             break
     else:
         return None
-    used = int(np.nonzero((a2 > 1e-17 * total).any(0))[0][-1]) + 1
+    used = int(np.nonzero((a2 > 1e-17 * total).any(0))[0].max(initial=0)) + 1
     table, which, powers = a2[:, :used], np.cumsum(distinct) - 1, np.arange(used)
 
     def series(i: int, c: float) -> float:
