@@ -71,6 +71,19 @@ def rnn(sigma_w, width=32, **how):
     return layer
 
 
+class Packed(nn.Module):
+    """An LSTM over packed sequences."""
+
+    def __init__(self):
+        super().__init__()
+        self.r, self.o = nn.LSTM(4, 16, batch_first=True), nn.Linear(16, 1)
+
+    def forward(self, x):
+        lengths = torch.tensor([x.shape[1]] * (len(x) - 1) + [x.shape[1] // 2])
+        packed = nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True)
+        return self.o(self.r(packed)[1][0][-1])
+
+
 FORGETS = {
     "LSTM": lambda: Sequence(nn.LSTM(4, 16, batch_first=True), 16),
     "GRU": lambda: Sequence(nn.GRU(4, 16, batch_first=True), 16),
@@ -79,6 +92,7 @@ FORGETS = {
     "two layers, both directions": lambda: Sequence(
         nn.GRU(4, 16, num_layers=2, bidirectional=True, batch_first=True), 32
     ),
+    "packed LSTM": lambda: Packed(),
     "RNN of σ_w .4": lambda: Sequence(rnn(0.4), 32),
     "by hand, σ_w .4": lambda: ByHand(32, 0.4),
     "RNN cell": lambda: Cell(nn.RNNCell(4, 16), 16),

@@ -86,6 +86,22 @@ SICK = {
         ),
         "cut-gradients",
     ),
+    "a trip through numpy": (
+        lambda: Forward(
+            lambda s, v: s.b(torch.from_numpy(s.a(v).detach().numpy())), a=nn.Linear(16, 8), b=nn.Linear(8, 1)
+        ),
+        "cut-gradients",
+    ),
+    "a tensor that is built anew": (
+        lambda: Forward(lambda s, v: s.b(torch.tensor(s.a(v).tolist())), a=nn.Linear(16, 8), b=nn.Linear(8, 1)),
+        "cut-gradients",
+    ),
+    "the class that is largest": (
+        lambda: Forward(
+            lambda s, v: F.one_hot(s.a(v).argmax(1), 4).float() @ s.w, a=nn.Linear(16, 4), w=parameter(4, 1)
+        ),
+        "cut-gradients",
+    ),
     "low rank, both factors zero": (
         lambda: Forward(
             lambda s, v: s.o(torch.tanh(s.w(v) + v @ s.a @ s.b)),
@@ -265,6 +281,10 @@ SOUND = {
     "coupling": lambda: nn.Sequential(nn.Linear(16, 16), Coupling(), Coupling(), nn.Linear(16, 4)),
     "decay": lambda: nn.Sequential(nn.Linear(16, 16), Decay(), Decay(), nn.Linear(16, 4)),
     "LoRA": lambda: nn.Sequential(Adapter(), Adapter(), nn.Linear(16, 4)),
+    "straight through a sign": lambda: Forward(
+        lambda s, v: s.b(torch.tanh(F.linear(v, s.w + (s.w.sign() / 4 - s.w).detach()))),
+        w=parameter(16, 16), b=nn.Linear(16, 4),
+    ),
     "zero end behind a zero output": lambda: nn.Sequential(
         nn.Linear(16, 16), ZeroBranch(zero(nn.Linear(16, 16))), ZeroBranch(zero(nn.Linear(16, 16))),
         zero(nn.Linear(16, 4)),
@@ -337,6 +357,16 @@ def test_a_parameter_that_feeds_another_output_is_not_cut(x):
     measurement = probe(model, x)
     assert measurement.gradients["c.weight"].state == "absent"
     assert "cut-gradients" not in {v.code for v in diagnose(measurement)}
+
+
+def test_a_table_of_codes_behind_a_straight_through_step_is_a_warning(x):
+    def forward(s, v):
+        h = s.e(v)
+        q = s.c(torch.cdist(h, s.c.weight).argmin(1))
+        return s.d(h + (q - h).detach())
+
+    model = Forward(forward, e=nn.Linear(16, 8), c=nn.Embedding(5, 8), d=nn.Linear(8, 16))
+    assert severities(model, x)["cut-gradients"] == "warning"
 
 
 def test_the_record_keeps_gradients_and_links(x):

@@ -74,6 +74,12 @@ def test_targets_of_a_large_deviation():
     assert severities(mlp(outputs=1), x, targets=t)["target-scale"] == "unhealthy"
 
 
+def test_prices():
+    x = torch.randn(32, 16)
+    found = severities(mlp(outputs=1), x, targets=2e5 + 5e4 * torch.randn(32, 1))
+    assert found["target-scale"] == "unhealthy"
+
+
 def test_binary_targets():
     x, t = torch.randn(64, 16), (torch.rand(64, 1) < 0.3).float()
     model = mlp(outputs=1)

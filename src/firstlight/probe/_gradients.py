@@ -94,14 +94,22 @@ def parameter_gradients(ledger: Ledger) -> dict[str, ParameterGradient]:
     causes = backward.cuts.explain(names, moving) if backward.cuts.watching else {}
     rows: dict[str, list[Site]] = {}
     for site in ledger.sites:
-        for name in site.weight.names if site.weight is not None else ():
+        for name in {*site.learned, *(site.weight.names if site.weight is not None else ())}:
             rows.setdefault(name, []).append(site)
-    reached = _reached(ledger.sites)
+    reached = _above(ledger.sites, [s for s in ledger.sites if not math.isnan(s.log_square)])
+    shown = _above(ledger.sites, ledger.outputs) | {s.index for s in ledger.outputs}
+    broken = max((s.index for s in ledger.sites if s.kind == "weight" and not s.parents), default=-1)
+    if any(name not in rows and _factor(name) for name in moving):
+        broken = len(ledger.sites)  # what reads such a parameter was not seen, so its source was not either
     found: dict[str, ParameterGradient] = {}
     for name, parameter in ledger.parameters.items():
         state, cause = _state(name, parameter, ledger), causes.get(name, "")
         if state == "absent":
-            cause = "cut" if any(site.index in reached for site in rows.get(name, ())) else ""
+            own = {site.index for site in rows.get(name, ())}
+            # lost: nothing that was seen reads the row, and a later layer reads what came from nowhere
+            lost = bool(own) and not own & shown and max(own) < broken
+            looked_up = any(site.kind == "embedding" for site in rows.get(name, ()))
+            cause = ("code" if looked_up else "cut") if own & reached or lost else ""
         if state == "zero" and rows.get(name) and all("fault" in s.values for s in rows[name]):
             cause = "empty"
         found[name] = ParameterGradient(
@@ -129,11 +137,12 @@ def _state(name: str, parameter: Tensor, ledger: Ledger) -> GradientState:
     return "zero" if log == -math.inf else "finite"
 
 
-def _reached(sites: list[Site]) -> set[int]:
-    """Rows below which some row received a gradient: what they feed matters to the loss."""
+def _above(sites: list[Site], below: list[Site]) -> set[int]:
+    """Numbers of the rows from which these rows were computed."""
     found: set[int] = set()
+    wanted = {site.index for site in below}
     for site in reversed(sites):
-        if site.index in found or not math.isnan(site.log_square):
+        if site.index in found or site.index in wanted:
             found.update(source.index for source in sources(site))
     return found
 

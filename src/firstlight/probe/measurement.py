@@ -64,7 +64,8 @@ class ParameterGradient:
         Of a zero: ``"meant"`` (a zero factor that moves on the first step stands before it), ``"two-zeros"``
         (both factors of a product are zero), ``"constant"``, ``"flat"``, ``"step"``, ``"softmax"``,
         ``"one-key"``, ``"underflow"``, ``"empty"`` (no entry of the batch came there) or the name of a step of the
-        backward. Of an absent gradient: ``"cut"`` where what it feeds reaches the loss. Empty where it is not known.
+        backward. Of an absent gradient: ``"cut"`` where what it feeds reaches the loss, ``"code"`` for a table of
+        codes, which a straight-through step leaves out. Empty where it is not known.
     """
 
     state: GradientState

@@ -131,14 +131,19 @@ _GRAVITY = {"unhealthy": 0, "warning": 1, "note": 2}
 
 
 def _cut(f: Findings) -> list[Verdict]:
-    found = _chosen(f, lambda g: g.state == "absent" and g.cause == "cut")
-    if not any(not f.measurement.gradients[name].bias for name in found):
+    found = _chosen(f, lambda g: g.state == "absent" and g.cause == "cut" and not g.bias)
+    codes = _chosen(f, lambda g: g.state == "absent" and g.cause == "code")
+    if not found and not codes:
         return []
+    severity: Severity = "unhealthy" if found else "warning"
     evidence = (
-        f"{len(found)} parameters take part in what reaches the loss, and got no gradient: {_listed(found)}."
+        f"{len(found or codes)} parameters take part in what reaches the loss, and got no gradient: "
+        f"{_listed(found or codes)}."
     )
-    count = float(len(found))
-    return [verdict("cut-gradients", "unhealthy", evidence, measured=count, threshold=0.0, layers=found[:12])]
+    if not found:
+        evidence += " A table of codes behind a straight-through step needs a loss of its own."
+    count, layers = float(len(found or codes)), (found or codes)[:12]
+    return [verdict("cut-gradients", severity, evidence, measured=count, threshold=0.0, layers=layers)]
 
 
 def _one_entry(f: Findings) -> list[Verdict]:

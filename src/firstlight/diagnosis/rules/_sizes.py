@@ -27,7 +27,16 @@ HALF, HALF_SMALLEST = 65504.0, math.log(2.0**-24)
 def size_verdicts(f: Findings) -> list[Verdict]:
     """What can be said of sizes alone."""
     loss = _first_loss(f)
-    return [*loss, *([] if loss else [*_targets(f), *_logits(f)]), *_embeddings(f), *_range(f)]
+    graver = [
+        v for v in _targets(f) if not loss or (v.severity, loss[0].severity) == ("unhealthy", "warning")
+    ]
+    return [
+        *(loss if not graver else []),
+        *graver,
+        *([] if loss else _logits(f)),
+        *_embeddings(f),
+        *_range(f),
+    ]
 
 
 def _fact(f: Findings, name: str) -> float:
@@ -47,7 +56,9 @@ def _first_loss(f: Findings) -> list[Verdict]:
         return []
     kind = str(f.meta.get("loss_kind", ""))
     classes = "entropy" in kind
-    graded = _graded(loss / guess, CLASSES if classes else REALS)
+    # a squared error counts squared deviations, the others count deviations
+    reals = REALS if "squared" in kind else (math.sqrt(REALS[0]), math.sqrt(REALS[1]))
+    graded = _graded(loss / guess, CLASSES if classes else reals)
     if graded is None:
         return []
     severity, line = graded

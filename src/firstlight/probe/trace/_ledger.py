@@ -81,6 +81,10 @@ class Ledger:
         What was measured, in the order of execution.
     bases
         Tensors that are no rows and on which an activation begins: sums, products, concatenations.
+    recurrent
+        Calls of recurrent layers that can be run again.
+    outputs
+        The nearest rows behind what the model returns.
     parameters, parameter_names
         The parameters of the model by name, and their names by identity.
     used
@@ -111,6 +115,7 @@ class Ledger:
         self.sites: list[Site] = []
         self.bases: list[Site] = []
         self.recurrent: list[Recurrent] = []
+        self.outputs: list[Site] = []
         self.used: set[str] = set()
         self.leaves: list[Tensor] = []
         self.frames = [Frame("", model, 0, None, None)]
@@ -198,6 +203,7 @@ class Ledger:
         """Measure what the model returns, where it is a function of a measured site."""
         found = [(t, self.origin(t)) for t in tensors_in(output)]
         self.realise([(t, o) for t, o in found if o is not None])
+        self.outputs = [s for _, o in found if o is not None for s in o.sites]
 
     def path(self, op: str) -> str:
         """A name for what the innermost module does now: its own path for a leaf, else with the operation."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from firstlight.probe.graph._site import Site
 
@@ -32,12 +33,17 @@ class Recurrent:
 
 def recurrent(site: Site | None, module: nn.Module, args: tuple[Any, ...]) -> Recurrent | None:
     """A call that can be run again: a plain sequence through a layer without dropout."""
-    if site is None or not isinstance(module, nn.RNNBase) or not args or not isinstance(args[0], Tensor):
+    if site is None or not isinstance(module, nn.RNNBase) or not args:
         return None
+    given = args[0]
+    if isinstance(given, PackedSequence):
+        padded, lengths = pad_packed_sequence(given, batch_first=module.batch_first)
+        longest = (lengths == lengths.max()).nonzero()[:, 0]
+        given = padded.index_select(0 if module.batch_first else 1, longest.to(padded.device))
     random = module.dropout > 0 and module.training and module.num_layers > 1
-    if random or args[0].dim() != 3 or not args[0].is_floating_point():
+    if random or not isinstance(given, Tensor) or given.dim() != 3 or not given.is_floating_point():
         return None
-    return Recurrent(site, module, args[0].detach())
+    return Recurrent(site, module, given.detach())
 
 
 def measure_time(call: Recurrent, seed: int) -> list[float]:
