@@ -24,8 +24,8 @@ ROOMS = (
     "firstlight.fixing", "firstlight.fixing.remedies", "firstlight.theory", "firstlight.theory.batchnorm",
     "firstlight.ensemble", "firstlight.ensemble.samplers", "firstlight.network", "firstlight.pairs",
     "firstlight.weights", "firstlight.activations", "firstlight.builders", "firstlight.training", "firstlight.data",
-    "firstlight.measure", "firstlight.gauss", "firstlight.experiments", "firstlight.render", "firstlight.files",
-    "firstlight.errors",
+    "firstlight.measure", "firstlight.testing", "firstlight.gauss", "firstlight.experiments", "firstlight.render",
+    "firstlight.files", "firstlight.errors",
 )  # fmt: skip
 # What will not change without a release that says so; everything else is provisional and may still be renamed.
 STABLE = {"firstlight", "firstlight.profile", "firstlight.network", "firstlight.errors"}

@@ -50,6 +50,7 @@ _ROOMS = (
     "probe",
     "profile",
     "render",
+    "testing",
     "theory",
     "training",
     "weights",

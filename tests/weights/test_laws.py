@@ -187,3 +187,10 @@ def test_names():
 def test_weibull_quantile_round_trip(theta, p):
     law = weights.weibull(theta)
     assert float(law.cdf(law.icdf(p))) == pytest.approx(p, rel=1e-9, abs=1e-15)
+
+
+def test_the_cdf_of_a_law_with_atoms_counts_the_atom_on_both_sides():
+    # P(W ≤ −1) of a fair sign is ½, and of four levels half the probability of the larger magnitudes and this one
+    assert [float(weights.Rademacher().cdf(x)) for x in (-1.0, -0.5, 0.5, 1.0)] == [0.5, 0.5, 0.5, 1.0]
+    law = weights.Discrete((1.0, 2.0), (0.25, 0.75))
+    assert [float(law.cdf(x)) for x in (-2.0, -1.0, 1.0, 2.0)] == [0.375, 0.5, 0.625, 1.0]

@@ -137,7 +137,10 @@ class WeightLaw(ABC):
     def cdf(self, value: Tensor | float | int) -> Tensor:
         """P(W ≤ value), same shape, dtype and device as the value (float64 for a number)."""
         x, restore = _to_float64(value)
-        half = 0.5 * self._sf(x.abs())
+        size = x.abs()
+        if not self.has_density:  # P(W ≤ −a) is half of P(|W| ≥ a), which counts the atom at a
+            size = torch.where(x < 0, torch.nextafter(size, torch.zeros_like(size)), size)
+        half = 0.5 * self._sf(size)
         return restore(torch.where(x < 0, half, 1 - half))
 
     def icdf(self, probability: Tensor | float | int) -> Tensor:
@@ -160,7 +163,9 @@ class WeightLaw(ABC):
     def log_prob(self, value: Tensor | float | int) -> Tensor:
         """Log-density of W (log-probability for a discrete law), same shape as the value."""
         x, restore = _to_float64(value)
-        halves = torch.where(x == 0, 0.0, math.log(2.0)) if not self.has_density else math.log(2.0)
+        halves = torch.full_like(x, math.log(2.0))
+        if not self.has_density:
+            halves = halves * (x != 0)
         return restore(self._log_density(x.abs()) - halves)
 
     def sample(
