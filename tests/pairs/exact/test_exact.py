@@ -28,7 +28,7 @@ TABLE = {  # θ: χ₁ odd, χ₁ positive, V'(1) odd, V'(1) positive, C(0) posi
 
 
 @pytest.mark.parametrize("theta", TABLE)
-def test_published_table(theta):
+def test_table_of_numbers(theta):
     odd, positive = pairs.weibull(theta).check(), pairs.weibull(theta, kind="positive").check()
     chi_odd, chi_positive, v_odd, v_positive, c_zero, p = TABLE[theta]
     half = 0.5  # of the last printed digit
