@@ -8,6 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from firstlight.errors import DomainError
+from firstlight.theory.maps._softmax import Shares, shares
+
+# Wider logits attend to single tokens, and cost seconds.
+_WIDEST = 100.0
 
 
 @dataclass(frozen=True)
@@ -22,11 +26,14 @@ class AttentionPath:
         Cosine between two tokens.
     participation
         T·E Σ_s p_s², 1 for uniform attention and T for attention to a single token; NaN for the last entry.
+    error
+        Estimated error of the means over the softmax, relative to them; NaN for the last entry.
     """
 
     q: np.ndarray
     correlation: np.ndarray
     participation: np.ndarray
+    error: np.ndarray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,15 +41,16 @@ class AttentionMap:
     r"""One layer of softmax attention on T equicorrelated tokens, of many channels and with random weights.
 
     .. math::
-        q' = s^2 q + a^2 C_V C_U\, \hat q\, \Big[ρ + \frac{1-ρ}{T} e^{t^2}\Big], \qquad
-        q'ρ' = s^2 qρ + a^2 C_V C_U\, \hat q\, \Big[ρ + \frac{1-ρ}{T} e^{ρ t^2}\Big], \qquad
+        q' = s^2 q + a^2 C_V C_U\, \hat q\, \Big[ρ + (1-ρ)\, E \sum_s p_s^2\Big], \qquad
+        q'ρ' = s^2 qρ + a^2 C_V C_U\, \hat q\, \Big[ρ + (1-ρ)\, E \sum_s p_s p'_s\Big], \qquad
         t^2 = C_Q C_K\, \hat q^2 (1 - ρ)
 
     Logits over √channels are Gaussian of variance t² once what they share is left out, and two queries' logits
-    have the correlation ρ of the queries. :math:`\hat q` is 1 behind a normaliser (``pre_norm``), else q. The mean
-    over the softmax's denominator is its limit of many tokens, good while :math:`e^{t^2}` is far below T.
+    have the correlation ρ of the queries; p and p' are the attention of two queries. :math:`\hat q` is 1 behind a
+    normaliser (``pre_norm``), else q. The means over p are exact at any T: integrals over the softmax's
+    denominators. For :math:`e^{t^2}` far below T they tend to :math:`e^{t^2}/T` and :math:`e^{ρ t^2}/T`.
 
-    Without skip, tokens become equal at a rate beyond any exponential: 1 − ρ' ≈ C_Q C_K (1 − ρ)³/T near 1.
+    Without skip, tokens become equal at a rate beyond any exponential: 1 − ρ' ≈ (1 − 1/T) C_Q C_K (1 − ρ)³/T near 1.
 
     Parameters
     ----------
@@ -69,7 +77,7 @@ class AttentionMap:
     >>> from firstlight.theory import AttentionMap
     >>> path = AttentionMap(tokens=64).path(depth=3, correlation=0.2)
     >>> path.correlation.round(4).tolist()
-    [0.2, 0.9423, 1.0, 1.0]
+    [0.2, 0.948, 1.0, 1.0]
     """
 
     tokens: int
@@ -96,8 +104,12 @@ class AttentionMap:
         Raises
         ------
         DomainError
-            q ≤ 0, or a correlation that T tokens cannot have.
+            q ≤ 0, a correlation that T tokens cannot have, or logits of a variance t² above 100.
         """
+        after, rho, found = self._step(q, correlation)
+        return after, rho, self.tokens * found.own
+
+    def _step(self, q: float | int, correlation: float | int) -> tuple[float, float, Shares]:
         rho, n = float(correlation), self.tokens
         if not (q > 0 and math.isfinite(q)):
             raise DomainError(f"while propagating through attention: expected q > 0, got {q}")
@@ -110,19 +122,25 @@ class AttentionMap:
         seen = 1.0 if self.pre_norm else float(q)
         spread = self.query * self.key * seen**2 * (1 - rho)
         own, through = self.skip**2 * q, self.branch**2 * self.value * self.output * seen
-        # e^{t²} and e^{ρt²} differ by (1 − ρ)t² near ρ = 1: expm1 keeps the difference
-        alone = (1 - rho) / n * math.exp(spread)
-        apart = (1 - rho) / n * math.exp(rho * spread) * math.expm1((1 - rho) * spread)
-        after = own + through * (rho + alone)
-        lost = (own * (1 - rho) + through * apart) / after if after > 0 else 0.0
-        return after, 1 - lost, math.exp(spread)
+        if not spread <= _WIDEST:
+            raise DomainError(
+                f"while propagating through attention: expected logits of variance t² ≤ {_WIDEST:g}, got {spread:.4g}; "
+                "attention goes to single tokens there: lower query or key"
+            )
+        found = shares(n, spread, max(rho, -1.0))
+        after = own + through * (rho + (1 - rho) * found.own)
+        lost = (own * (1 - rho) + through * (1 - rho) * found.apart) / after if after > 0 else 0.0
+        return after, 1 - lost, found
 
     def path(self, *, depth: int, q: float | int = 1.0, correlation: float | int = 0.0) -> AttentionPath:
         """Tokens through ``depth`` layers."""
-        qs, rhos, shares = [float(q)], [float(correlation)], []
+        qs, rhos, spread, errors = [float(q)], [float(correlation)], [], []
         for _ in range(depth):
-            after, rho, share = self.step(qs[-1], rhos[-1])
+            after, rho, found = self._step(qs[-1], rhos[-1])
             qs.append(after)
             rhos.append(rho)
-            shares.append(share)
-        return AttentionPath(np.array(qs), np.array(rhos), np.array([*shares, math.nan]))
+            spread.append(self.tokens * found.own)
+            errors.append(found.error)
+        return AttentionPath(
+            np.array(qs), np.array(rhos), np.array([*spread, math.nan]), np.array([*errors, math.nan])
+        )
