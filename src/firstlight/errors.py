@@ -27,6 +27,10 @@ class DomainError(FirstlightError, ValueError):
     """A parameter outside the set where the quantity is defined."""
 
 
+class ArgumentError(DomainError, TypeError):
+    """An argument of another kind than a function takes; it is a ``ValueError`` and a ``TypeError`` too."""
+
+
 class MissingError(FirstlightError, KeyError):
     """A name that is not among the known ones; it is a ``KeyError`` too."""
 

@@ -22,16 +22,19 @@ def result():
 
 
 def test_json_holds_profile_and_verdicts(result, tmp_path):
-    text = result.to_json(tmp_path / "a.json")
-    data = json.loads((tmp_path / "a.json").read_text(), parse_constant=pytest.fail)
-    assert data == json.loads(text)
+    path = result.to_json(tmp_path / "a.json")
+    assert path == tmp_path / "a.json"
+    data = json.loads(path.read_text(), parse_constant=pytest.fail)
+    assert data == json.loads(result.to_json())
     assert Profile.from_dict(data["profile"]) == result.profile
     assert [v["code"] for v in data["verdicts"]] == [v.code for v in result.verdicts]
 
 
 def test_html_and_text(result, tmp_path):
-    html = result.to_html(tmp_path / "a.html")
-    assert (tmp_path / "a.html").read_text() == html
+    html = result.to_html()
+    path = result.to_html(tmp_path / "a.html")
+    assert path == tmp_path / "a.html"
+    assert path.read_text() == html
     assert html.startswith("<!doctype html>")
     assert "http://" not in html.replace("http://www.w3.org", "")
     assert all(str(name) in str(result) for name in result.profile["name"])

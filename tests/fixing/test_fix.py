@@ -179,12 +179,12 @@ def test_apply_refuses_another_model_whole():
 
 def test_json_and_html_hold_both_audits(tmp_path):
     result = firstlight.fix(SICK["chaotic tanh"](), inputs(), name="my <net>")
-    told = json.loads(result.to_json(tmp_path / "fix.json"))
+    told = json.loads(result.to_json(tmp_path / "fix.json").read_text())
     assert told["format"] == "firstlight-fix/1"
     assert told["healthy"] is True
     assert told["attempts"][-1]["kept"] is True
     assert told["before"]["profile"] != told["after"]["profile"]
-    page = result.to_html(tmp_path / "fix.html")
+    page = result.to_html(tmp_path / "fix.html").read_text()
     assert "Fix of my &lt;net&gt;" in page
     assert page.count("<svg") >= 4
     assert "src=" not in page

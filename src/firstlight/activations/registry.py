@@ -15,6 +15,7 @@ from firstlight.activations._known import look_up_with
 from firstlight.activations._library import ALIASES, FAMILIES, FIXED
 from firstlight.activations.activation import Activation, from_callable
 from firstlight.clean_room import clean
+from firstlight.doors import checked
 from firstlight.errors import DomainError
 
 _CALL = re.compile(r"([a-z_0-9]+)\s*(?:\((.*)\))?", re.IGNORECASE)
@@ -60,6 +61,7 @@ def names() -> tuple[str, ...]:
     return tuple(sorted({*FIXED, *FAMILIES, *CATALOGUE, *_REGISTERED}))
 
 
+@checked
 @clean
 def register(activation: Activation, *, replace: bool = False) -> Activation:
     """Make an activation known by its name, and return it.

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from torch import nn
 
@@ -126,21 +126,29 @@ class AuditResult:
 
         return audit_dict(self.measurement, self.verdicts)
 
-    def to_json(self, path: str | Path | None = None) -> str:
-        """The result as JSON; with a path it is also written there, whole or not at all."""
-        text = written(self.to_dict())
-        if path is not None:
-            write_whole(path, text + "\n")
-        return text
+    @overload
+    def to_json(self, path: None = None) -> str: ...
 
-    def to_html(self, path: str | Path | None = None) -> str:
-        """The report as one self-contained HTML page; with a path it is also written there."""
+    @overload
+    def to_json(self, path: str | Path) -> Path: ...
+
+    def to_json(self, path: str | Path | None = None) -> str | Path:
+        """The result as JSON; with a path, the file it was written to, whole or not at all."""
+        text = written(self.to_dict())
+        return text if path is None else write_whole(path, text + "\n")
+
+    @overload
+    def to_html(self, path: None = None) -> str: ...
+
+    @overload
+    def to_html(self, path: str | Path) -> Path: ...
+
+    def to_html(self, path: str | Path | None = None) -> str | Path:
+        """The report as one self-contained HTML page; with a path, the file it was written to."""
         from firstlight.auditing.page import audit_html
 
         text = audit_html(self.measurement, self.verdicts)
-        if path is not None:
-            write_whole(path, text)
-        return text
+        return text if path is None else write_whole(path, text)
 
     def to_text(self, *, width: int = 100) -> str:
         """The report as plain text."""

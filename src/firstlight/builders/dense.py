@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from firstlight import weights
+from firstlight.doors import checked
 from firstlight.errors import DomainError
 
 M = TypeVar("M", bound=nn.Module)
@@ -91,6 +92,7 @@ def _registered(name: str) -> Callable[[Tensor], Tensor]:
     return activations.get(name)
 
 
+@checked
 def mlp(
     in_features: int,
     out_features: int | None,

@@ -21,6 +21,7 @@ from firstlight.builders.shaping import (
     check_gains,
     power_gains,
 )
+from firstlight.doors import checked
 from firstlight.errors import DomainError, PropagationWarning
 from firstlight.weights.orthogonal import orthogonal_, xavier_
 
@@ -62,6 +63,7 @@ class NormOptions:
         )
 
 
+@checked
 def isometric_mlp(
     in_features: int,
     out_features: int | None,

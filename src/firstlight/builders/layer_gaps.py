@@ -19,12 +19,14 @@ from itertools import pairwise
 import torch
 
 from firstlight.builders.linear_stack import Trace
+from firstlight.doors import checked
 from firstlight.measure.isometry import isometry_gap
 
 _SPACING = 16  # layers between two gaps that are always computed outright
 _RELATIVE, _ABSOLUTE = 1e-3, 1e-6  # by how much a gap in between may be wrong
 
 
+@checked
 def layer_gaps(trace: Trace, *, every: int = 1) -> list[float]:
     """Isometry gap of every so many layers' features (smaller Gram matrix).
 

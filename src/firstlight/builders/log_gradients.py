@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from firstlight.builders.feature_major import FeatureMajorSequential
 from firstlight.builders.layer_gaps import layer_gaps
 from firstlight.builders.linear_stack import Trace
+from firstlight.doors import checked
 from firstlight.errors import DomainError
 
 _SAFE = 1e-15  # far enough above float32's smallest numbers that no entry behind a norm has vanished
@@ -81,6 +82,7 @@ class LogGradients:
         return slope, max(independent, walk)
 
 
+@checked
 def log_gradients(
     model: nn.Sequential,
     inputs: Tensor,

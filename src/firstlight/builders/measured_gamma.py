@@ -9,9 +9,11 @@ import torch
 
 from firstlight.builders.isometric import Phi, isometric_mlp
 from firstlight.builders.log_gradients import log_gradients
+from firstlight.doors import checked
 from firstlight.errors import DomainError, PropagationWarning
 
 
+@checked
 def measured_growth(
     activation: Phi, gain_exponent: float | int, *, depth: int, width: int = 48, seed: int = 0
 ) -> float:
@@ -29,6 +31,7 @@ def measured_growth(
     return _growth(activation, gain_exponent, depth, width, seed) - _growth("linear", 0.0, depth, width, seed)
 
 
+@checked
 def measure_gamma(
     activation: Phi,
     *,

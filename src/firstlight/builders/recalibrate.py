@@ -10,9 +10,11 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from firstlight.builders.batch_norm import BatchNorm
+from firstlight.doors import checked
 from firstlight.errors import DomainError
 
 
+@checked
 @torch.no_grad()
 def recalibrate_(
     model: nn.Module, data: Tensor | Iterable[Any], *, max_samples: int | None = None

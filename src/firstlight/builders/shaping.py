@@ -11,11 +11,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from firstlight.doors import checked
 from firstlight.errors import DomainError
 
 Gains = Sequence[float] | Callable[[int], float]
 
 
+@checked
 def power_gains(depth: int, exponent: float | int) -> list[float]:
     r"""Gains :math:`α_ℓ = ℓ^{-γ}` of layers ℓ = 1 … depth.
 

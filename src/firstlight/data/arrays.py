@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from firstlight.data._limits import check_size, check_tensor, leaves
+from firstlight.doors import checked
 from firstlight.errors import LoadError
 from firstlight.files import expanded
 
@@ -26,6 +27,7 @@ _NAMES = {
 }
 
 
+@checked
 def read_arrays(path: str | Path, *, train: bool = True) -> tuple[Any, Tensor | None]:
     """Inputs and targets in a file of arrays.
 

@@ -13,6 +13,7 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from firstlight.doors import checked
 from firstlight.errors import LoadError
 from firstlight.files import expanded
 
@@ -44,6 +45,7 @@ class RemoteFile:
     limit: int = 1 << 30
 
 
+@checked
 def fetch(file: RemoteFile, directory: str | Path, *, timeout: float = 30.0) -> Path:
     """Download one file into a data directory; a file that is there already is left alone.
 

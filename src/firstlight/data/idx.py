@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from firstlight.data._limits import check_size
+from firstlight.doors import checked
 from firstlight.errors import LoadError
 from firstlight.files import expanded
 
@@ -21,6 +22,7 @@ _DIMENSIONS = 32  # what every numpy can hold
 _GZIP = b"\x1f\x8b"
 
 
+@checked
 def read_idx(path: str | Path) -> np.ndarray:
     """The array in an IDX file, in the machine's own byte order.
 

@@ -10,6 +10,7 @@ import numpy as np
 from firstlight.data.download import RemoteFile, fetch
 from firstlight.data.idx import read_idx
 from firstlight.data.unpickle import read_pickle
+from firstlight.doors import checked
 from firstlight.errors import LoadError, did_you_mean
 from firstlight.files import expanded
 
@@ -73,6 +74,7 @@ IMAGE_SETS: dict[str, ImageSet] = {
 }
 
 
+@checked
 def read_images(
     name: str, directory: str | Path, *, train: bool = True, download: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:

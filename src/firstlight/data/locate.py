@@ -11,9 +11,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from firstlight.doors import checked
 from firstlight.errors import LoadError
 
 
+@checked
 def locate(spec: str, *, what: str = "object") -> Any:
     """The object that a text such as ``my_project.models:make_model`` names.
 

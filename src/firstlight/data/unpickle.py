@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from firstlight.data._limits import check_size
+from firstlight.doors import checked
 from firstlight.errors import LoadError
 from firstlight.files import expanded
 
@@ -76,6 +77,7 @@ class _Reader(pickle.Unpickler):
         raise pickle.UnpicklingError("it refers to an object outside the file")
 
 
+@checked
 def read_pickle(path: str | Path) -> Any:
     """The plain data in a pickle, read without the power to run anything.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import torch
 from torch import nn
@@ -109,15 +109,25 @@ class FixResult:
             "after": self.after.to_dict(),
         }
 
-    def to_json(self, path: str | Path | None = None) -> str:
-        """The result as JSON; with a path it is also written there, whole or not at all."""
-        text = written(self.to_dict())
-        if path is not None:
-            write_whole(path, text + "\n")
-        return text
+    @overload
+    def to_json(self, path: None = None) -> str: ...
 
-    def to_html(self, path: str | Path | None = None) -> str:
-        """One page: what was done, both audits side by side, and what is left; with a path also written there."""
+    @overload
+    def to_json(self, path: str | Path) -> Path: ...
+
+    def to_json(self, path: str | Path | None = None) -> str | Path:
+        """The result as JSON; with a path, the file it was written to, whole or not at all."""
+        text = written(self.to_dict())
+        return text if path is None else write_whole(path, text + "\n")
+
+    @overload
+    def to_html(self, path: None = None) -> str: ...
+
+    @overload
+    def to_html(self, path: str | Path) -> Path: ...
+
+    def to_html(self, path: str | Path | None = None) -> str | Path:
+        """One page: what was done, both audits side by side, and what is left; with a path, the file."""
         from firstlight.fixing.page import repair_html
 
         before, after = self.before, self.after
@@ -127,9 +137,7 @@ class FixResult:
             self.attempts,
             self.left,
         )
-        if path is not None:
-            write_whole(path, text)
-        return text
+        return text if path is None else write_whole(path, text)
 
     def to_text(self) -> str:
         """The result as plain text."""

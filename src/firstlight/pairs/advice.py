@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from firstlight.clean_room import clean
+from firstlight.doors import checked
 from firstlight.errors import DomainError
 from firstlight.pairs.pair import weibull
 
@@ -38,6 +39,7 @@ class Recommendation:
         return "\n".join([f"Weibull θ = {self.theta:g}, {self.kind}", *self.reasons])
 
 
+@checked
 @clean
 def recommend(depth: int, width: int) -> Recommendation:
     """The pair for a network of this depth and width that is meant to be trained.

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from firstlight.clean_room import clean
+from firstlight.doors import checked
 from firstlight.errors import DomainError
 from firstlight.pairs.exact.check import PairCheck, check
 from firstlight.pairs.exact.function import ExactActivation
@@ -112,6 +113,7 @@ class Pair:
         return initialise_(model, self.weights, first_layer=first_layer, generator=generator)
 
 
+@checked
 @clean
 def weibull(theta: float | int, *, kind: str = "odd", split: float | None = None) -> Pair:
     """The pair of symmetric Weibull(θ) weights, exact for every θ in [2, ∞].

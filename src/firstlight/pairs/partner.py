@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from firstlight.clean_room import clean
+from firstlight.doors import checked
 from firstlight.pairs._reading import REACH_OF_MOMENTS, ActivationLike, Reading, read
 from firstlight.pairs.exact._families import PointMagnitude, ScaledMagnitude, closed_partner
 from firstlight.pairs.exact.function import ExactActivation
@@ -20,6 +21,7 @@ from firstlight.weights import Discrete, Normal, ScaledLaw, WeightLaw, get
 _GAUSS = Normal()
 
 
+@checked
 @clean
 def partner(law: WeightLaw | str, *, split: float = 0.5, numerical: bool = False) -> Pair:
     """The pair of a symmetric weight law: the φ for which W φ(X) ~ N(0,1).

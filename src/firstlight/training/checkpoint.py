@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from firstlight.doors import checked
 from firstlight.errors import LoadError
 from firstlight.files import (
     SealError,
@@ -22,6 +23,7 @@ FORMAT = "firstlight-training/2"
 _KIND = "checkpoint"
 
 
+@checked
 def save_checkpoint(
     path: str | Path, state: Mapping[str, Any], *, identity: Mapping[str, Any] | None = None
 ) -> None:
@@ -80,6 +82,7 @@ def make_parent(target: Path) -> None:
         raise failure from error
 
 
+@checked
 def load_checkpoint(path: str | Path, *, identity: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Read a checkpoint; nothing in it is run.
 

@@ -11,11 +11,13 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from firstlight.builders import BatchNorm, recalibrate_
+from firstlight.doors import checked
 from firstlight.errors import DomainError
 
 Statistics = Literal["recalibrated", "running", "batch"]
 
 
+@checked
 def accuracy(
     model: nn.Module,
     inputs: Float[Tensor, n * sample],

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from firstlight.builders import log_gradients
 from firstlight.data import Dataset
+from firstlight.doors import checked
 from firstlight.errors import DomainError
 from firstlight.measure import isometry_gap
 from firstlight.training._epoch import Epoch
@@ -45,6 +46,7 @@ class TrainingRun:
         return [float(getattr(row, name)) for row in self.history]
 
 
+@checked
 def train(
     model: nn.Sequential,
     data: Dataset,

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from firstlight.clean_room import clean
+from firstlight.doors import checked
 from firstlight.weights.law import WeightLaw, written
 
 
@@ -181,6 +182,7 @@ class Rademacher(WeightLaw):
         return torch.where(t == 1, 0.0, -math.inf).to(t.dtype)
 
 
+@checked
 @clean
 def weibull(theta: float | int) -> WeightLaw:
     """The symmetric Weibull law; θ = ∞ is its limit, Rademacher.

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from firstlight.clean_room import clean
+from firstlight.doors import checked
 from firstlight.errors import DomainError
 from firstlight.weights.closed import log_gamma
 from firstlight.weights.law import ScaledLaw, WeightLaw
@@ -176,6 +177,7 @@ class Student(WeightLaw):
         return math.log(2) + constant - (nu + 1) / 2 * torch.log1p(t * t / nu)
 
 
+@checked
 @clean
 def sphere_marginal(d: float | int) -> WeightLaw:
     """One coordinate of a uniform point on the unit sphere of ℝ^d, d ≥ 2; variance 1/d.
@@ -212,6 +214,7 @@ def arcsine() -> WeightLaw:
     return sphere_marginal(2)
 
 
+@checked
 @clean
 def generalised_normal(beta: float | int) -> WeightLaw:
     """The law with density ∝ exp(−|w|^β): β = 1 Laplace, 2 a normal of variance ½, ∞ uniform.
@@ -225,6 +228,7 @@ def generalised_normal(beta: float | int) -> WeightLaw:
     return GeneralisedGamma(1 / beta, float(beta))
 
 
+@checked
 @clean
 def symmetric_gamma(alpha: float | int) -> WeightLaw:
     """|W| ~ Gamma(α) with a random sign.
@@ -238,6 +242,7 @@ def symmetric_gamma(alpha: float | int) -> WeightLaw:
     return GeneralisedGamma(float(alpha), 1.0)
 
 
+@checked
 @clean
 def chi(nu: float | int) -> ScaledLaw:
     """W = ±χ_ν/√ν, unit variance: ν = 1 normal, 2 Rayleigh (Weibull θ = 2), 3 Maxwell.

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from firstlight.clean_room import clean
+from firstlight.doors import checked
 from firstlight.errors import DomainError
 
 Determinant = Literal[1, -1]
@@ -16,6 +17,7 @@ Determinant = Literal[1, -1]
 _CHUNK = 64  # matrices factorised at a time, so that a thousand of them need no thousand in float64
 
 
+@checked
 @clean
 def haar(
     rows: int,

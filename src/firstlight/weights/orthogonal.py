@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 
 from firstlight.clean_room import clean
+from firstlight.doors import checked
 from firstlight.errors import DomainError
 from firstlight.weights.haar import Determinant, haar
 
@@ -47,6 +48,7 @@ class _Slot:
         middle.copy_(matrices.reshape(middle.shape))
 
 
+@checked
 @clean
 @torch.no_grad()
 def orthogonal_(
@@ -136,6 +138,7 @@ def orthogonal_(
     return target
 
 
+@checked
 @clean
 def delta_orthogonal_(
     weight: Tensor, *, gain: float | int = 1.0, generator: torch.Generator | None = None

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from firstlight.clean_room import clean
+from firstlight.doors import checked
 from firstlight.errors import DomainError
 from firstlight.weights.law import WeightLaw
 
@@ -198,6 +199,7 @@ def evaluate(function: Quantile, p: Tensor, label: str) -> Tensor:
     return value.to(p.device, torch.float64)
 
 
+@checked
 @clean
 def from_icdf(icdf: Quantile, *, name: str = "law of an icdf") -> WeightLaw:
     r"""The symmetric weight law with a given quantile function, as a law like every other.

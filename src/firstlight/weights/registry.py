@@ -6,7 +6,8 @@ import re
 from collections.abc import Callable
 
 from firstlight.clean_room import clean
-from firstlight.errors import DomainError, did_you_mean
+from firstlight.doors import checked
+from firstlight.errors import ArgumentError, DomainError, did_you_mean
 from firstlight.weights.closed import Normal, PowerUniform, Rademacher, uniform, weibull
 from firstlight.weights.discrete import Discrete
 from firstlight.weights.families import (
@@ -44,6 +45,7 @@ _CALL = re.compile(r"\s*([A-Za-z_-]+)\s*(?:\(([^()]*)\))?\s*")
 _SCALED = re.compile(r"\s*([0-9.eE+-]+)\s*\*\s*(.+)")
 
 
+@checked
 @clean
 def get(law: str | WeightLaw) -> WeightLaw:
     """A law from itself or from its name, with parameters in brackets.
@@ -84,9 +86,9 @@ def get(law: str | WeightLaw) -> WeightLaw:
     arguments = [_argument(part, law) for part in (match[2] or "").split(",") if part.strip()]
     try:
         return LAWS[word](*arguments)
-    except DomainError:
-        raise
     except (TypeError, ValueError) as error:
+        if isinstance(error, DomainError) and not isinstance(error, ArgumentError):
+            raise
         raise DomainError(
             f"while making the weight law {law!r}: its parameters do not fit ({error})"
         ) from error

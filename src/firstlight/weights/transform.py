@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from firstlight.clean_room import clean
+from firstlight.doors import checked
 from firstlight.errors import DomainError
 from firstlight.weights.inversion import MellinInversion, NoLawError
 from firstlight.weights.law import WeightLaw
@@ -185,6 +186,7 @@ def _with_numpy(function: Callable[[Any], Any], value: Tensor) -> Tensor:
     return torch.from_numpy(np.asarray(made, dtype=np.float64)).to(value.device)
 
 
+@checked
 @clean
 def from_mellin(
     log_mellin: Callable[[Any], Any],

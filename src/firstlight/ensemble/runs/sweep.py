@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from firstlight.clean_room import clean
+from firstlight.doors import checked
 from firstlight.ensemble.beside import with_theory
 from firstlight.ensemble.plan import Plan, check_memory, columns, digest
 from firstlight.ensemble.result import Ensemble
@@ -172,6 +173,7 @@ class Sweep:
         return (made_inputs[:, :count] @ torch.linalg.qr(noise).Q.T).view(count, *shape)
 
 
+@checked
 @clean
 def correlated_inputs(
     features: int, *, count: int = 1, correlation: float | int = 0.0, q: float | int = 1.0
@@ -215,6 +217,7 @@ def _values(name: str, key: str, value: Any) -> tuple[Any, ...]:
     return tuple(tuple(v) if isinstance(v, list) else v for v in value)
 
 
+@checked
 @clean
 def run_sweep(
     sweep: Sweep,

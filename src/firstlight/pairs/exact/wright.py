@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from firstlight.clean_room import clean
+from firstlight.doors import checked
 from firstlight.errors import DomainError
 from firstlight.pairs.exact._body import body
 from firstlight.pairs.exact._closed import ArcsineMagnitude, HalfNormalMagnitude
@@ -204,6 +205,7 @@ class WrightMagnitude(Magnitude):
         return out
 
 
+@checked
 @lru_cache(maxsize=64)
 @clean
 def weibull_partner(theta: float) -> Magnitude:

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from firstlight.clean_room import clean
+from firstlight.doors import checked
 from firstlight.errors import DomainError
 from firstlight.measure.isometry import isometry_gap
 from firstlight.theory.batchnorm.gradients import degenerate_slope, gaussian_slope
@@ -76,6 +77,7 @@ class BatchCheck:
         return "\n".join([head, *(f"- {problem}" for problem in self.problems)])
 
 
+@checked
 @clean
 def check_batch(
     x: Tensor,

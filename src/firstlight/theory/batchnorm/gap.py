@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from firstlight.clean_room import clean
+from firstlight.doors import checked
 from firstlight.errors import DomainError
 from firstlight.measure.isometry import isometry_gap
 from firstlight.weights import haar
@@ -18,6 +19,7 @@ from firstlight.weights import haar
 Spectrum = Sequence[float] | Float[Tensor, " d"]
 
 
+@checked
 @clean
 def gap_of_spectrum(eigenvalues: Spectrum) -> float:
     """Isometry gap of a matrix whose Gram matrix has these eigenvalues; infinite if one is zero.
@@ -32,6 +34,7 @@ def gap_of_spectrum(eigenvalues: Spectrum) -> float:
     return float(torch.log(lam.mean()) - torch.log(lam).mean())
 
 
+@checked
 @clean
 def gap_step(eigenvalues: Spectrum) -> float:
     r"""Expected change of the isometry gap over one layer X → BN(WX) with Haar W, exactly.
@@ -85,6 +88,7 @@ def gap_step(eigenvalues: Spectrum) -> float:
     return float(difference.sum() * (s[1] - s[0]))
 
 
+@checked
 @clean
 def gap_step_near_isometry(eigenvalues: Spectrum) -> float:
     """Expected change of the gap over one layer to second order: −Σ(λ−1)²/(d(d+2)).
@@ -101,6 +105,7 @@ def gap_step_near_isometry(eigenvalues: Spectrum) -> float:
     return -float((lam - 1).square().sum()) / (d * (d + 2))
 
 
+@checked
 @clean
 def gap_decay_rate(d: int) -> float:
     """Decay of log φ per layer near isometry, log(1 − 2/(d+2)).
@@ -116,6 +121,7 @@ def gap_decay_rate(d: int) -> float:
     return math.log1p(-2 / (d + 2))
 
 
+@checked
 @clean
 def gap_chain(
     factor: Float[Tensor, "d r"],
@@ -182,6 +188,7 @@ def _gap_of_rows(x: Tensor) -> Tensor:
     return isometry_gap(x, gram="rows", method="fast")
 
 
+@checked
 @clean
 def theorem_1(gap: float | int, d: int, layer: int, *, constant: float | int = 1.0) -> float:
     """Theorem 1: E φ(X_ℓ) ≤ φ(X₀) e^{−ℓ/k} with k = C d² (1 + d φ(X₀)).
@@ -198,6 +205,7 @@ def theorem_1(gap: float | int, d: int, layer: int, *, constant: float | int = 1
     return gap * math.exp(-layer / (constant * d**2 * (1 + d * gap)))
 
 
+@checked
 @clean
 def lemma_2(x: Float[Tensor, "d n"], weight: Float[Tensor, "d d"]) -> float:
     """Lemma 2: the lower bound (1 + Var_j‖(WX)_j‖ / mean_j²) I(X) for I(BN(WX)) of this orthogonal W.
@@ -216,6 +224,7 @@ def lemma_2(x: Float[Tensor, "d n"], weight: Float[Tensor, "d d"]) -> float:
     return float((1 + spread) * torch.exp(-isometry_gap(x)))
 
 
+@checked
 @clean
 def isometry_gain(eigenvalues: Spectrum) -> float:
     """The factor of Theorem 3, (1 − Σ(λ−1)²/(2d²(d+2)))⁻¹: E I(BN(WX)) ≥ gain · I(X) for X = BN(·).
@@ -229,6 +238,7 @@ def isometry_gain(eigenvalues: Spectrum) -> float:
     return 1 / (1 - _spread_term(eigenvalues))
 
 
+@checked
 @clean
 def theorem_3(eigenvalues: Spectrum) -> float:
     """Theorem 3: the lower bound `isometry_gain` · I(X) for E I(BN(WX)), X with this Gram spectrum.
@@ -242,6 +252,7 @@ def theorem_3(eigenvalues: Spectrum) -> float:
     return isometry_gain(eigenvalues) * math.exp(-gap_of_spectrum(eigenvalues))
 
 
+@checked
 @clean
 def corollary_4(eigenvalues: Spectrum) -> float:
     """Corollary 4: the upper bound φ(X) + log(1 − Σ(λ−1)²/(2d²(d+2))) for E φ(BN(WX)).

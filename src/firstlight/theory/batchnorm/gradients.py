@@ -9,9 +9,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from firstlight.clean_room import clean
+from firstlight.doors import checked
 from firstlight.errors import DomainError
 
 
+@checked
 @clean
 def conserved_parts(h: Float[Tensor, "d d"]) -> tuple[float, float]:
     """Squared norms of the antisymmetric and of the symmetric off-diagonal part of H = (∂L/∂X) Xᵀ.
@@ -31,6 +33,7 @@ def conserved_parts(h: Float[Tensor, "d d"]) -> tuple[float, float]:
     return float(antisymmetric.square().sum()), float(symmetric.square().sum())
 
 
+@checked
 @clean
 def gradient_at_isometry(
     antisymmetric: float, symmetric: float, d: int, layers: int
@@ -74,6 +77,7 @@ def gradient_at_isometry(
     return antisymmetric + symmetric * torch.exp(k * math.log1p(-2 / (d + 2)))
 
 
+@checked
 @clean
 def theorem_5(gap: float | int, d: int, *, constant: float | int = 1.0) -> float:
     """Theorem 5: E log‖∂L/∂W_ℓ‖ ≤ C d⁵ (φ(X₀)³ + 1), whatever the depth; infinite for a degenerate batch.
@@ -95,6 +99,7 @@ def theorem_5(gap: float | int, d: int, *, constant: float | int = 1.0) -> float
     return constant * d**5 * (gap**3 + 1)
 
 
+@checked
 @clean
 def degenerate_slope(rank: int, d: int) -> float:
     r"""Growth of log ‖∇W‖ per layer with orthogonal weights when the features have rank r < d.
@@ -122,6 +127,7 @@ def degenerate_slope(rank: int, d: int) -> float:
     return 0.0 if rank == d else 0.5 * (1 / (rank - 1.5) - 1 / d)
 
 
+@checked
 @clean
 def gaussian_slope(rank: int, d: int) -> float:
     """Growth of log ‖∇W‖ per layer with Gaussian weights: about 1/d, more at low rank; within about 30 %.

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from firstlight import activations
 from firstlight.clean_room import clean
+from firstlight.doors import checked
 from firstlight.errors import DomainError
 
 _NODES = 48  # Gauss–Legendre nodes per panel
@@ -131,6 +132,7 @@ def batch_moments(activation: Any, batch: float | int = math.inf, *, centred: bo
     return BatchMoments(second, cross, top / (second - cross))
 
 
+@checked
 @clean
 def width_for_mean_field(batch: float | int) -> float | int:
     """Width from which the mean-field rate describes a network, ten times B²: below it, measured rates differ.

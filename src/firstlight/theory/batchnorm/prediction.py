@@ -13,6 +13,7 @@ from torch import Tensor
 
 from firstlight import activations
 from firstlight.clean_room import clean
+from firstlight.doors import checked
 from firstlight.errors import DomainError
 from firstlight.profile import Profile
 from firstlight.theory.batchnorm.gap import gap_chain, gap_decay_rate
@@ -60,6 +61,7 @@ class BatchNormPrediction:
         return float(self.profile["log_weight_grad"][0])
 
 
+@checked
 @clean
 def predict_batchnorm(
     *,

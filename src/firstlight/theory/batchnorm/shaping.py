@@ -13,6 +13,7 @@ from torch import Tensor
 
 from firstlight import activations, gauss
 from firstlight.clean_room import clean
+from firstlight.doors import checked
 from firstlight.errors import DomainError
 
 
@@ -66,6 +67,7 @@ def shaped_rates(activation: Any, gains: Sequence[float]) -> Float64[Tensor, " l
     return 0.5 * torch.log(alpha.square() * slope / variance).clamp(min=0)
 
 
+@checked
 @clean
 def shaped_growth(activation: Any, gains: Sequence[float]) -> float:
     """Total growth of the log gradient norm from the output to the input, beyond a linear network, in nats.

@@ -7,6 +7,7 @@ from fractions import Fraction
 from functools import lru_cache
 
 from firstlight.clean_room import clean
+from firstlight.doors import checked
 from firstlight.errors import DomainError
 
 Pairing = tuple[tuple[int, int], ...]
@@ -14,6 +15,7 @@ Pairing = tuple[tuple[int, int], ...]
 _LARGEST = 10  # a moment of order 10 needs the 945 × 945 pairings; order 12 would need 10395 × 10395
 
 
+@checked
 @clean
 def pairings(order: int) -> list[Pairing]:
     """All ways to split 0 … order−1 into pairs; (order − 1)!! of them.
@@ -38,6 +40,7 @@ def _split(items: tuple[int, ...]) -> list[Pairing]:
     ]
 
 
+@checked
 @clean
 def loop_type(one: Pairing, other: Pairing) -> tuple[int, ...]:
     """Half lengths of the loops that two pairings form together, in decreasing order.
@@ -64,6 +67,7 @@ def loop_type(one: Pairing, other: Pairing) -> tuple[int, ...]:
     return tuple(sorted(lengths, reverse=True))
 
 
+@checked
 @lru_cache(maxsize=256)
 @clean
 def weingarten(order: int, d: int) -> dict[tuple[int, ...], Fraction]:
@@ -173,6 +177,7 @@ def _any_solution(matrix: list[list[Fraction]], right: list[Fraction]) -> list[F
     return solution
 
 
+@checked
 @clean
 def haar_moment(rows: Sequence[int], columns: Sequence[int], d: int) -> Fraction:
     r"""Expectation of a product of entries of a Haar-orthogonal matrix, exactly.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from firstlight.clean_room import clean
+from firstlight.doors import checked
 from firstlight.errors import DomainError
 from firstlight.network import RandomNetwork
 from firstlight.theory.finite._marginal import Marginal
@@ -55,6 +56,7 @@ class Laws:
     cdf: np.ndarray
 
 
+@checked
 @clean
 def propagate_density(
     network: RandomNetwork, *, q1: float | int, points: int = _POINTS, tolerance: float | int = 0.01

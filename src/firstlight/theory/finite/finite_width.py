@@ -11,6 +11,7 @@ import torch
 
 from firstlight import activations, gauss, weights
 from firstlight.clean_room import clean
+from firstlight.doors import checked
 from firstlight.network import RandomNetwork
 from firstlight.theory.maps.layer import LayerMap
 
@@ -88,6 +89,7 @@ def weight_kurtosis(law: Any) -> float:
     return float(law.excess_kurtosis) + 3.0
 
 
+@checked
 @clean
 def finite_width(network: RandomNetwork, q: np.ndarray) -> FiniteWidth:
     r"""Corrections along a network whose layers have variances q (one for each weight layer).

@@ -10,6 +10,7 @@ import numpy as np
 
 from firstlight import activations
 from firstlight.clean_room import clean
+from firstlight.doors import checked
 from firstlight.errors import DomainError
 
 
@@ -83,6 +84,7 @@ def log_norm_drift(activation: Any, width: int, *, sigma_w: float | int = 1.0) -
     return LogNormDrift(w2 * (active / 2 - 1 / width), w2 / width, w2 * share)
 
 
+@checked
 @clean
 def residual_growth(
     activation: Any,

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from firstlight import activations
 from firstlight.clean_room import clean
+from firstlight.doors import checked
 from firstlight.errors import DomainError
 from firstlight.theory.kernels.convolution import ConvolutionalNetwork
 from firstlight.theory.kernels.networks import Kernels
@@ -22,6 +23,7 @@ from firstlight.theory.maps.pair_maps import pair_maps
 _BLOCK = 2_000_000
 
 
+@checked
 @clean
 def convolutional_kernels(
     network: ConvolutionalNetwork,

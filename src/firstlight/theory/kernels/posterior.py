@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from firstlight.clean_room import clean
+from firstlight.doors import checked
 from firstlight.errors import DomainError
 from firstlight.network import RandomNetwork
 from firstlight.theory.kernels.convolution import ConvolutionalNetwork
@@ -58,6 +59,7 @@ class Posterior:
         return self.mean.argmax(-1)
 
 
+@checked
 @clean
 def posterior(
     network: RandomNetwork | ConvolutionalNetwork,

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from firstlight.clean_room import clean
+from firstlight.doors import checked
 from firstlight.errors import DomainError
 from firstlight.theory.maps._fixed import basins, scan
 from firstlight.theory.maps.dual_map import DualMap
@@ -94,6 +95,7 @@ def _scale(slope: float) -> float:
     return 0.0 if slope == 0 else -1 / math.log(abs(slope))
 
 
+@checked
 @clean
 def variance_fixed_points(
     layer: LayerMap, *, within: tuple[float, float] = _RANGE, per_decade: int = _PER_DECADE
@@ -161,6 +163,7 @@ def _of_a_line(layer: LayerMap) -> tuple[FixedPoint, ...]:
     return (FixedPoint(0.0, slope, chi, kind, (0.0, math.inf if kind == "stable" else 0.0), _scale(slope)),)
 
 
+@checked
 @clean
 def is_scale_invariant(layer: LayerMap) -> bool:
     """Whether V(q) is proportional to q: then each variance is kept (slope 1), or none but zero."""
@@ -168,6 +171,7 @@ def is_scale_invariant(layer: LayerMap) -> bool:
     return layer.norm is None and plain and (layer.phi.degree == 1 or layer.branch * layer.sigma_w2 == 0)
 
 
+@checked
 @clean
 def correlation_fixed_points(layer: LayerMap, q: float | int) -> tuple[CorrelationPoint, ...]:
     """All fixed points of the correlation map at a stationary variance q, from −1 to 1.
