@@ -32,7 +32,11 @@ def _columns(*columns: Column) -> dict[str, Column]:
 
 COLUMNS: Mapping[str, Column] = _columns(
     Column("name", "where the row was measured: the module's path, with #k for its k-th call", text=True),
-    Column("kind", "input, weight, norm, activation, residual, attention, recurrent or embedding", text=True),
+    Column(
+        "kind",
+        "input, weight, norm, activation, affine, residual, attention, recurrent or embedding",
+        text=True,
+    ),
     Column("op", "the operation, as torch names it", text=True),
     Column("shape", "shape of the output", text=True),
     Column("depth", "weight layers passed on the longest path from an input up to and including this row"),

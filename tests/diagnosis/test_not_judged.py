@@ -62,10 +62,15 @@ def test_a_model_without_a_backward_pass_is_not_judged(model, ground):
     result.assert_healthy(allow_unjudged=True)
 
 
-def test_an_audit_under_no_grad_is_not_judged():
+def test_an_audit_turns_gradients_on_for_itself():
+    """What the caller has switched off is no property of the model; what the model switches off is."""
+    torch.manual_seed(0)
+    model, x = Detached().body, torch.randn(16, 8)
     with torch.no_grad():
-        result = firstlight.audit(Detached().body, torch.randn(16, 8))
-    assert not result.judged
+        result = firstlight.audit(model, x)
+    assert result.judged
+    assert result.coverage == firstlight.audit(model, x).coverage
+    assert result.coverage.gradient_share == 1.0
 
 
 def test_meta_parameters_are_not_judged():

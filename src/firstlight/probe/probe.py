@@ -27,7 +27,7 @@ from firstlight.probe.guard import LIMIT, Guard, fresh, untouched
 from firstlight.probe.local._theory import add_theory
 from firstlight.probe.measurement import Measurement, Skipped
 from firstlight.probe.protocol import Protocol
-from firstlight.probe.read._whole import carries
+from firstlight.probe.read._whole import carries, shape_of
 from firstlight.probe.read.reader import Budget, Reader
 from firstlight.probe.trace._backward import Backward
 from firstlight.probe.trace._checkpoint import unrolled
@@ -214,7 +214,7 @@ def _facts(model: nn.Module, name: str, batch: Any, protocol: Protocol) -> dict[
     return {
         "model": name if name == type(model).__name__ else f"{type(model).__name__} in {name}",
         "parameters": sum(p.numel() for p in parameters if not nn.parameter.is_lazy(p)),
-        "batch": {key: list(t.shape) for key, t in tensors.items()},
+        "batch": {key: list(shape_of(t)) for key, t in tensors.items()},
         "dtype": str(first.dtype).removeprefix("torch."),
         "device": str(first.device),
         "training": protocol.training,

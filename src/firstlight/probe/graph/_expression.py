@@ -44,6 +44,8 @@ class Expression:
         Whether the backward uses the derivative of φ; a custom autograd function may use another.
     learned
         Names of the parameters in it.
+    factored
+        Whether a learned factor per unit was taken out.
     """
 
     key: str = "x"
@@ -55,10 +57,17 @@ class Expression:
     scaled: bool = True
     sloped: bool = True
     learned: tuple[str, ...] = ()
+    factored: bool = False
 
     def times(self, gain: float = 1.0, noise: float = 1.0, learned: tuple[str, ...] = ()) -> Expression:
         """The same function with one more independent factor."""
-        return replace(self, gain=self.gain * gain, noise=self.noise * noise, learned=self.learned + learned)
+        return replace(
+            self,
+            gain=self.gain * gain,
+            noise=self.noise * noise,
+            learned=self.learned + learned,
+            factored=self.factored or bool(learned),
+        )
 
     def with_own_backward(self, name: str) -> Expression:
         """The same function, whose backward is somebody's own."""
@@ -109,7 +118,8 @@ def _scales(name: str, args: tuple[Any, ...], inner: list[Expression]) -> bool:
     """Whether a step multiplies one scaled tensor by a constant."""
     if len(inner) != 1 or not inner[0].scaled:
         return False
-    by_number = len(args) == 2 and not isinstance(args[1 if args[0] is inner[0] else 0], Tensor)
+    other = args[1 if args[0] is inner[0] else 0] if len(args) == 2 else None
+    by_number = len(args) == 2 and (not isinstance(other, Tensor) or other.numel() == 1)
     if name in ("mul", "multiply", "rmul"):
         return by_number
     divides = name in ("div", "divide", "truediv", "true_divide") and args[0] is inner[0]

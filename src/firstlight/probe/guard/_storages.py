@@ -76,7 +76,9 @@ def parts(tensor: Tensor) -> Iterator[Tensor]:
     if is_wrapper(tensor):
         wrapped: Any = tensor
         for name in wrapped.__tensor_flatten__()[0]:
-            yield from parts(getattr(tensor, name))
+            inner = getattr(tensor, name)
+            if isinstance(inner, Tensor):  # a distributed tensor names its mesh too
+                yield from parts(inner)
     elif tensor.layout == torch.sparse_coo:
         yield from (tensor._indices(), tensor._values())
     elif tensor.layout in (torch.sparse_csr, torch.sparse_bsr):

@@ -49,7 +49,9 @@ def _row(link: Link) -> Site | None:
 
 def _flat_units(phi: activations.Activation, z: Tensor) -> float:
     """Share of the units where φ has no slope on any sample; none where φ is flat everywhere, as behind a gate of 0."""
-    near = phi.derivative(torch.linspace(-6.0, 6.0, 241, dtype=torch.float64)).abs()
+    far = torch.logspace(1.0, 4.0, 13, dtype=torch.float64)  # a shifted activation bends far from the origin
+    near = torch.cat([torch.linspace(-6.0, 6.0, 241, dtype=torch.float64), far, -far])
+    near = phi.derivative(near).abs()
     steepest = float(near[near.isfinite()].amax()) if near.isfinite().any() else 0.0
     if steepest == 0.0:
         return 0.0

@@ -34,6 +34,11 @@ def carries(tensor: Tensor) -> bool:
     return tensor.is_floating_point() or tensor.is_complex()
 
 
+def shape_of(tensor: Tensor) -> tuple[int, ...]:
+    """The shape of a tensor; that of its parts laid end to end for a nested one."""
+    return tuple(whole(tensor.detach()).shape if tensor.is_nested else tensor.shape)
+
+
 def whole(tensor: Tensor, unit: int = -1) -> Tensor:
     """The entries as one dense real tensor.
 

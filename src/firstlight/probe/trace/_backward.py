@@ -132,6 +132,7 @@ def _size(gradient: Tensor) -> float:
 
     Half precision has no room between the two; elsewhere the norm takes a twentieth of the time.
     """
+    gradient = whole(gradient)
     if gradient.dtype.itemsize >= 4:
         norm: float = torch.linalg.vector_norm(gradient).item()
         if 1e-15 < norm < math.inf:

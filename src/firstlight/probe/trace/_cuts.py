@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from firstlight.probe.read._whole import whole
+
 # Steps whose result is a product of their operands; the number is the operand that is only added.
 _PRODUCTS: dict[str, int | None] = {
     **dict.fromkeys(("Mul", "Div", "Mm", "Bmm", "Mv", "Dot", "Prod"), None),
@@ -52,9 +54,7 @@ def kind_of(node: Any) -> str:
 
 def is_zero(value: Tensor) -> bool:
     """Whether every entry is exactly zero; one look settles nearly every tensor that is not."""
-    t = value.detach()
-    if t.layout != torch.strided:
-        t = t.coalesce().values() if t.layout == torch.sparse_coo else t.to_dense()
+    t = whole(value.detach())
     if t.numel() == 0:
         return True
     if bool(t[tuple(size // 2 for size in t.shape)] != 0):
@@ -68,6 +68,7 @@ def tiny(gradients: Iterable[Tensor | None]) -> bool:
         g is None
         or not g.numel()
         or g.layout != torch.strided
+        or g.is_nested
         or float(g.detach().abs().amax()) < 1e6 * torch.finfo(g.dtype).tiny
         for g in gradients
     )

@@ -140,6 +140,8 @@ class Elementwise:
             fits = False
         if origin.site is None or not fits or source.is_complex() or factor.is_complex() or source.is_nested:
             return self.opaque(call)
+        if not origin.expression.scaled:
+            self.ledger.realise([(source, origin)])  # the activation before its factor
         gain = float(factor.detach().float().square().mean())
         expression = origin.expression.times(gain, learned=learned.parameters)
         return self._follow(call, expression, self.ledger.holder(learned.parameters, "mul"), call.name)

@@ -14,7 +14,7 @@ from torch.autograd.function import BackwardCFunction
 from firstlight.clean_room import apart
 from firstlight.probe.graph._expression import Expression
 from firstlight.probe.graph._site import Origin, Site
-from firstlight.probe.read._whole import carries, whole
+from firstlight.probe.read._whole import carries, shape_of, whole
 from firstlight.probe.read.reader import Reader
 from firstlight.probe.trace._backward import Backward
 from firstlight.probe.trace._origins import Origins, upstream
@@ -291,7 +291,7 @@ class Ledger:
                 continue
             if not carries(tensor):
                 continue
-            kind = "affine" if expression.scaled else "activation"
+            kind = "affine" if expression.scaled or expression.factored else "activation"
             site, _ = self.site(
                 tensor, origin.path, kind, origin.label, origin.unit, origin, call=origin.call, echo=True
             )
@@ -303,7 +303,7 @@ class Ledger:
         parents = tuple(dict.fromkeys((origin.row,) if origin.row is not None else origin.sites))
         depth = max((s.depth for s in parents), default=0)
         index = BASES + len(self.bases)
-        site = Site(index, "", "base", "", tuple(tensor.shape), origin.unit, depth, parents)
+        site = Site(index, "", "base", "", shape_of(tensor), origin.unit, depth, parents)
         site.rooted, site.retracted = origin.rooted, True  # no law of its entries is kept to draw
         self.bases.append(site)
         self.reader.read(site, tensor)
@@ -333,7 +333,7 @@ class Ledger:
         parents = tuple(dict.fromkeys(s for o in known for s in ((o.row,) if o.row is not None else o.sites)))
         depth = max((s.depth for s in parents), default=0) + int(weighs)
         label = self._label(name or op, op, call)
-        site = Site(len(self.sites), label, kind, op, tuple(out.shape), unit, depth, parents)
+        site = Site(len(self.sites), label, kind, op, shape_of(out), unit, depth, parents)
         if known and all(o.rooted for o in known):
             site.rooted = tuple(dict.fromkeys(p for o in known for p in o.rooted))
         for origin in known:

@@ -12,6 +12,7 @@ from firstlight.probe.graph import _operations as ops
 from firstlight.probe.graph._expression import agrees, follows, from_module
 from firstlight.probe.graph._site import Origin
 from firstlight.probe.read._weight import normaliser
+from firstlight.probe.read._whole import shape_of
 from firstlight.probe.trace._ledger import Frame, Ledger, tensors_in
 from firstlight.probe.trace._time import recurrent
 
@@ -106,7 +107,7 @@ class Modules:
         if path is None or not isinstance(output, Tensor) or not output.requires_grad:
             return
         for site in reversed(self.ledger.sites):
-            if site.name.partition("#")[0] == path and not site.watched and tuple(output.shape) == site.shape:
+            if site.name.partition("#")[0] == path and not site.watched and shape_of(output) == site.shape:
                 site.watched = True
                 self.ledger.backward.watch(site, output)
                 return
