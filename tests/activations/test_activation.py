@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from firstlight import activations
+from firstlight import RandomNetwork, activations, predict
 from firstlight.errors import DomainError
+from firstlight.theory import gain
 
 NEEDS = {"threshold": "threshold(0.1, 20)", "crelu": "crelu(1, 2)", "cst": "cst(1, 2)"}
 ALL = [NEEDS.get(name, name) for name in activations.names()]
@@ -124,3 +125,76 @@ def test_dtype_is_kept():
         x = torch.linspace(-2, 2, 5)
         assert activations.get(name)(x).dtype == torch.float32
         assert activations.get(name).derivative(x).dtype == torch.float32
+
+
+@pytest.fixture
+def clean_registry():
+    from firstlight.activations import registry
+
+    before = dict(registry._REGISTERED)
+    yield
+    registry._REGISTERED.clear()
+    registry._REGISTERED.update(before)
+
+
+@pytest.mark.usefixtures("clean_registry")
+def test_what_takes_a_name_is_not_answered_by_the_numbers_of_the_old():
+    """Caches are keyed by the function: twice the function gives four times the moments."""
+    from firstlight.theory import DualMap
+
+    c = np.array([0.5])
+    for once, twice in (
+        (lambda x: torch.tanh(x), lambda x: 2 * torch.tanh(x)),
+        (lambda x: torch.relu(x), lambda x: 2 * torch.relu(x)),
+        (lambda x: torch.clamp(x, -1, 1), lambda x: 2 * torch.clamp(x, -1, 1)),
+    ):
+        found = []
+        for f in (once, twice):
+            phi = activations.register(activations.from_callable(f, "taken_for_a_test"), replace=True)
+            assert activations.get("taken_for_a_test") is phi
+            assert phi.registered
+            found.append(
+                (
+                    DualMap.of(phi, 1.3)(c)[0],
+                    float(activations.second(phi, 1.3)),
+                    float(activations.moments(phi, 1.3).slope),
+                )
+            )
+        assert np.array(found[1]) == pytest.approx(4 * np.array(found[0]), rel=1e-9)
+
+
+@pytest.mark.usefixtures("clean_registry")
+def test_a_closed_form_is_not_taken_by_a_name_alone():
+    other = activations.from_callable(lambda x: 3 * torch.erf(x), "erf")
+    assert not other.of_library
+    assert other != activations.get("erf")
+    assert float(activations.second(other, 1.0)) == pytest.approx(
+        9 * float(activations.second(activations.get("erf"), 1.0))
+    )
+    activations.register(other, replace=True)
+    assert float(activations.second(activations.get("erf"), 1.0)) == pytest.approx(9 * 0.464559, rel=1e-5)
+    # the function of torch is what it was
+    assert float(activations.second(activations.get(torch.erf), 1.0)) == pytest.approx(0.464559, rel=1e-5)
+    assert activations.get("leaky_relu(0.2)") == activations.get("leaky_relu(slope=0.2)")
+
+
+def test_a_misspelt_name_and_a_class_are_answered():
+    for name in ("gellu", "Geluu"):
+        with pytest.raises(DomainError, match=r"did you mean 'gelu'\?"):
+            activations.get(name)
+        with pytest.raises(DomainError, match=r"did you mean 'gelu'\?"):
+            RandomNetwork(depth=2, width=3, activation=name)
+    with pytest.raises(DomainError, match=r"make one of the class: ReLU\(\)"):
+        activations.get(nn.ReLU)
+    with pytest.raises(DomainError, match=r"ReLU\(\)"):
+        RandomNetwork(depth=2, width=3, activation=nn.ReLU)
+    with pytest.raises(DomainError, match="audit"):
+        predict(nn.Linear(2, 3))
+
+
+@pytest.mark.parametrize("name", ["tanh", "relu", "gelu", "hardtanh"])
+def test_both_gains_are_one(name):
+    assert gain(name).value == activations.gain(name)
+    sample = activations.get(name)(torch.from_numpy(np.random.default_rng(0).standard_normal(100_000)))
+    power, error = float((sample**2).mean()), float((sample**2).std()) / math.sqrt(len(sample))
+    assert abs(activations.gain(name) ** -2 - power) < 5 * error

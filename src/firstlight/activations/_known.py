@@ -8,11 +8,19 @@ from typing import Any
 _lookups: list[Callable[[str], Any]] = []
 
 
-def look_up_with(find: Callable[[str], Any]) -> None:
-    """Let ``find`` answer for names; ``find`` raises ``DomainError`` for a name that nobody knows."""
-    _lookups[:] = [find]
+def look_up_with(find: Callable[[str], Any], library: Callable[[str], Any]) -> None:
+    """Let ``find`` answer for names, and ``library`` for those that no user has registered.
+
+    Both raise ``DomainError`` for a name that they do not know.
+    """
+    _lookups[:] = [find, library]
 
 
 def found(name: str) -> Any:
     """What the registry has under ``name``; raises ``DomainError`` where there is nothing."""
     return _lookups[0](name)
+
+
+def of_library(name: str) -> Any:
+    """What the library itself has under ``name``; raises ``DomainError`` where there is nothing."""
+    return _lookups[1](name)

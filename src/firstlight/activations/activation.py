@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from firstlight.activations._known import found
+from firstlight.activations._known import found, of_library
 from firstlight.activations._symmetry import Function, Parity, degree_of, parity_of
 from firstlight.clean_room import clean
 from firstlight.errors import DomainError
@@ -76,8 +76,15 @@ class Activation:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Activation):
             return NotImplemented
-        same = self.name == other.name and self.parameters == other.parameters
-        return same and (self.function is other.function or (self.registered and other.registered))
+        return self.name == other.name and self.parameters == other.parameters and self._computes_as(other)
+
+    def _computes_as(self, other: Activation) -> bool:
+        """Whether both hold one function, or functions that a family makes of the same parameters."""
+        if self.function is other.function:
+            return True
+        code = getattr(self.function, "__code__", None)
+        alike = code is not None and code is getattr(other.function, "__code__", None)
+        return alike and bool(self.parameters) and self.parameters == other.parameters
 
     def __hash__(self) -> int:
         return hash((self.name, tuple(self.parameters.items())))
@@ -92,7 +99,15 @@ class Activation:
             known = found(self.name)
         except DomainError:
             return False
-        return known is self or (known.name, known.parameters) == (self.name, self.parameters)
+        return known is self or bool(known == self)
+
+    @property
+    def of_library(self) -> bool:
+        """Whether the library itself has this function under this name, so that closed forms by name hold."""
+        try:
+            return bool(of_library(self.name) == self)
+        except DomainError:
+            return False
 
     def derivative(self, x: Tensor) -> Tensor:
         """φ'(x): closed form, else autograd, else eighth-order differences that do not reach over a kink."""

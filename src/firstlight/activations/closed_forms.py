@@ -57,7 +57,7 @@ def _form(name: str) -> Callable[[Maker], Maker]:
 
 @clean
 def closed_form(activation: Activation) -> ClosedForm | None:
-    """The closed form of a registered activation, of any one of degree 1, or None.
+    """The closed form of an activation of the library, of any one of degree 1, or None.
 
     Examples
     --------
@@ -69,7 +69,7 @@ def closed_form(activation: Activation) -> ClosedForm | None:
     """
     base = activation.name.partition("(")[0]
     maker = _FORMS.get(base)
-    if maker is not None and activation.registered:
+    if maker is not None and activation.of_library:
         return maker(**activation.parameters)
     return _degree_one(activation) if activation.degree == 1.0 else None
 

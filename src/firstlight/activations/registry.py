@@ -16,7 +16,7 @@ from firstlight.activations._library import ALIASES, FAMILIES, FIXED
 from firstlight.activations.activation import Activation, from_callable
 from firstlight.clean_room import clean
 from firstlight.doors import checked
-from firstlight.errors import DomainError
+from firstlight.errors import DomainError, did_you_mean
 
 _CALL = re.compile(r"([a-z_0-9]+)\s*(?:\((.*)\))?", re.IGNORECASE)
 _REGISTERED: dict[str, Activation] = {}
@@ -114,6 +114,11 @@ def get(x: Any) -> Activation:
         return _by_name(_MODULES[type(x)](x))
     if isinstance(x, nn.PReLU) and x.weight.numel() == 1:
         return _by_name(f"leaky_relu({float(x.weight.detach())!r})")
+    if isinstance(x, type):
+        raise DomainError(
+            f"while looking up an activation: expected a name, a module or a function, got the class {x.__name__}; "
+            f"make one of the class: {x.__name__}()"
+        )
     return _known_function(x) or from_callable(x)
 
 
@@ -122,7 +127,7 @@ def _known_function(x: Any) -> Activation | None:
         if activation.function is x:
             return activation
     name = _TORCH_FUNCTIONS.get(id(x))
-    return _by_name(name) if name else None
+    return _library(name) if name else None
 
 
 _TORCH_FUNCTIONS = {
@@ -148,9 +153,12 @@ _TORCH_FUNCTIONS = {
 
 
 def _by_name(name: str) -> Activation:
+    return _REGISTERED[name] if name in _REGISTERED else _library(name)
+
+
+def _library(name: str) -> Activation:
+    """The library's own activation of this name, whatever a user has registered in its place."""
     match = _CALL.fullmatch(name.strip())
-    if name in _REGISTERED:
-        return _REGISTERED[name]
     base = match[1].lower().replace("-", "_") if match else ""
     base = ALIASES.get(base, base)
     if match and match[2] is None and base in FIXED:
@@ -159,12 +167,12 @@ def _by_name(name: str) -> Activation:
     if match is None or maker is None:
         raise DomainError(
             f"while looking up an activation: expected one of {', '.join(names())}, got {name!r}; "
-            "or pass the function itself"
+            f"or pass the function itself{did_you_mean(name, names())}"
         )
     return _made(base, match[2] or "")
 
 
-look_up_with(_by_name)
+look_up_with(_by_name, _library)
 
 
 @lru_cache(maxsize=1024)
