@@ -25,7 +25,7 @@ PLANS: Mapping[str, tuple[float, ...]] = {"sgd": (0.01, 0.1), "adam": (0.001, 0.
 # the guard of every fix: plain gradient descent at careful rates, a few steps
 _CAREFUL = {"sgd": (0.01, 0.05)}
 _FEW = 6
-_RISE = 0.02  # a loss that rises by this share over a few steps diverges
+_RISE = 3.0  # a loss that becomes four times larger over a few steps diverges; a smaller rise may be a first swing
 _FIRST = 2.0  # how much larger than before a first loss may be
 
 Batches = Sequence[tuple[Any, Any]]
