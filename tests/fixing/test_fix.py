@@ -115,7 +115,8 @@ def test_what_parameters_cannot_mend_is_said():
     model = plain(nn.Tanh, depth=8)
     result = firstlight.fix(model, 200 * inputs())
     assert not result.healthy
-    assert [v.code for v in result.after.verdicts if v.severity == "unhealthy"] == ["input-scale"]
+    assert "input-scale" in [v.code for v in result.after.verdicts if v.severity == "unhealthy"]
+    assert not result.changed
     assert "divide by the standard deviation of the training data" in str(result)
 
 

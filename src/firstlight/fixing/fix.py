@@ -276,9 +276,14 @@ class _Search:
 
 
 def _called_for(result: AuditResult, *, structural: bool) -> Iterator[Remedy]:
+    """Remedies that a verdict calls for; on inputs that want scaling, only those that write what is out of line.
+
+    What large inputs do below is no fault of the weights, and weights that make up for it want other learning rates.
+    """
     found = set(codes(result, "unhealthy", "warning"))
+    inputs = "input-scale" in found
     for remedy in REMEDIES:
-        if remedy.codes & found and (structural or not remedy.structural):
+        if remedy.codes & found and (structural or not remedy.structural) and (remedy.local or not inputs):
             yield remedy
 
 

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float
 
-from firstlight.experiments.verdicts.outcomes import RATES, Outcome
+from firstlight.experiments.verdicts.outcomes import Outcome
 from firstlight.experiments.verdicts.scores import Score
 
 Half = Literal["training", "held out", "all"]
@@ -239,6 +239,3 @@ def _drawn(groups: list[np.ndarray], seed: int) -> list[np.ndarray]:
         np.concatenate([groups[i] for i in generator.integers(len(groups), size=len(groups))])
         for _ in range(_DRAWS)
     ]
-
-
-OPTIMISERS = tuple(RATES)

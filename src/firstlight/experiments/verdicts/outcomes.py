@@ -21,6 +21,7 @@ from firstlight.experiments.verdicts.starts import Architecture, architecture, b
 from firstlight.experiments.verdicts.tasks import Tasks
 
 RATES: dict[str, tuple[float, ...]] = {"sgd": (0.003, 0.02, 0.1, 0.5), "adam": (0.0003, 0.001, 0.005, 0.02)}
+OPTIMISERS = tuple(RATES)
 STEPS, BATCH, JUDGED = 100, 32, 256
 
 

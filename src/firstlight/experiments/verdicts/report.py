@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from firstlight.experiments.verdicts.analysis import (
-    OPTIMISERS,
     Curve,
     Half,
     Rates,
@@ -19,7 +18,7 @@ from firstlight.experiments.verdicts.analysis import (
     curves,
     rates,
 )
-from firstlight.experiments.verdicts.outcomes import RATES, Outcome
+from firstlight.experiments.verdicts.outcomes import OPTIMISERS, Outcome
 from firstlight.experiments.verdicts.scores import Score
 from firstlight.experiments.verdicts.starts import architecture, starts
 from firstlight.render.markup import Markup
@@ -206,6 +205,3 @@ def _padded(rows: list[list[str]]) -> list[list[str]]:
 
 def _markdown_row(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-
-
-GRID = ", ".join(f"{_SPOKEN[name]} {' '.join(map(str, grid))}" for name, grid in RATES.items())

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
 
-from firstlight.auditing import AuditResult, audit
+from firstlight.diagnosis import Verdict, diagnose
 from firstlight.errors import FirstlightError
 from firstlight.experiments.verdicts._lines import append, lines, short
+from firstlight.experiments.verdicts.outcomes import OPTIMISERS
 from firstlight.experiments.verdicts.rivals import gradient_span, rivals
 from firstlight.experiments.verdicts.starts import Start, architecture, build, starts
 from firstlight.experiments.verdicts.tasks import Tasks
+from firstlight.probe import Protocol, measure
+from firstlight.profile import Profile
 
 AUDITED = 96  # samples
 ORDER = {"healthy": 0, "note": 0, "warning": 1, "not judged": 2, "unhealthy": 3}
@@ -76,22 +77,13 @@ class Score:
 def audited(start: Start, tasks: Tasks, *, seed: int = 0) -> Score:
     """Audit a start on the first samples of its task, with the classes as targets."""
     x, y, model = _subject(start, tasks, seed)
-    telling = "optimiser" in inspect.signature(audit).parameters
-    found: dict[str, tuple[Finding, ...]] = {}
-    measures: dict[str, float] = {}
-    for name in ("sgd", "adam"):
-        if found and not telling:
-            found[name] = found["sgd"]
-            continue
-        options: dict[str, Any] = {"optimiser": name} if telling else {}
-        try:
-            result = audit(model, x, targets=y, **options)
-        except FirstlightError as error:  # a network that cannot be audited is one that was not judged
-            found[name] = (Finding(type(error).__name__, "not judged", math.nan, math.nan),)
-            continue
-        found[name] = _findings(result)
-        measures = _measures(result)
-    measures["span of ∂L/∂W"] = gradient_span(model, x, y)
+    try:
+        measurement = measure(model, x, Protocol(y))
+    except FirstlightError as error:  # a network that cannot be audited is one that was not judged
+        missing = (Finding(type(error).__name__, "not judged", math.nan, math.nan),)
+        return Score(start.identity, dict.fromkeys(OPTIMISERS, missing))
+    found = {name: _findings(diagnose(measurement, optimiser=name)) for name in OPTIMISERS}
+    measures = _measures(measurement.profile) | {"span of ∂L/∂W": gradient_span(model, x, y)}
     return Score(start.identity, found, measures)
 
 
@@ -100,10 +92,10 @@ def _subject(start: Start, tasks: Tasks, seed: int) -> tuple[Tensor, Tensor, nn.
     return inputs[:AUDITED], targets[:AUDITED], build(start, features, length, seed=seed)
 
 
-def _findings(result: AuditResult) -> tuple[Finding, ...]:
+def _findings(verdicts: Sequence[Verdict]) -> tuple[Finding, ...]:
     return tuple(
         Finding(v.code, v.severity, _number(v.measured), _number(v.threshold))
-        for v in result.verdicts
+        for v in verdicts
         if v.severity in ("warning", "not judged", "unhealthy")
     )
 
@@ -112,9 +104,9 @@ def _number(value: float | None) -> float:
     return math.nan if value is None else float(value)
 
 
-def _measures(result: AuditResult) -> dict[str, float]:
+def _measures(profile: Profile) -> dict[str, float]:
     """Single numbers of the weight rows: spans over depth, and ends."""
-    rows = result.profile.select("weight")
+    rows = profile.select("weight")
 
     def known(column: str) -> np.ndarray:
         values = np.asarray(rows[column], float)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from firstlight.clean_room import clean
+from firstlight.fixing.remedies.scales import input_moment
 from firstlight.fixing.remedies.sites import WeightSite, sites
 from firstlight.profile import Profile
 
@@ -35,7 +36,8 @@ def layer_sequential(
     handles = []
     for site in sites(model, profile).found:
         # a weight among others of its module, as attention's, has no output of its own
-        if site.key != "weight" or site.bare or site.feeds == "norm" or site.faulty:
+        unscaled = site.reads == "input" and input_moment(site) != site.q_in
+        if unscaled or site.key != "weight" or site.bare or site.feeds == "norm" or site.faulty:
             continue
         handles.append(site.module.register_forward_hook(_scaler(site, changes)))
     try:

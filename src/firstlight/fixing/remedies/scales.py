@@ -86,7 +86,7 @@ def redraw(model: nn.Module, profile: Profile, generator: torch.Generator) -> li
     flags = profile["weight_flags"]
     changes = []
     chain = sites(model, profile).found
-    zero = [str(flags[site.row]) == "zero" for site in chain]
+    zero = ["zero" in str(flags[site.row]) for site in chain]
     for index, site in enumerate(chain):
         last = index == len(chain) - 1
         waits = index > 0 and zero[index - 1] and not chain[index - 1].reached
