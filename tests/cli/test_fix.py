@@ -83,3 +83,12 @@ def test_bad_arguments_are_refused_before_the_work(arguments, message, capsys, t
     assert main([*DEEP, *arguments]) == 2
     assert message in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_training_steps_let_the_loss_decide(capsys):
+    arguments = ["fix", "mlp", "--depth", "10", "--width", "32", "--activation", "relu", "--batch", "64"]
+    assert main([*arguments, "--sigma-w", "0.8", "--train-steps", "10"]) in (0, 1)
+    out = capsys.readouterr().out
+    assert "suits: " in out
+    assert "adam at 0.001: loss " in out
