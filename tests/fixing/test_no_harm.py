@@ -75,7 +75,7 @@ def test_a_bare_parameter_is_written_at_the_scale_of_its_fan_in(how, fault):
     result = firstlight.fix(Bare(how, fault), x, targets=classes(x))
     assert result.kept
     assert result.healthy
-    # E w² = σ_w²/fan-in with fan-in 16 and σ_w = 1 for a weight that reads inputs with q = 1; 384 entries: se = √(2/384)
+    # E w² = σ_w²/fan-in with fan-in 16, and σ_w = 1 for inputs with q = 1; 384 entries: se = √(2/384)
     assert float(result.model.w.detach().square().mean()) * 16 == pytest.approx(1.0, abs=5 * (2 / 384) ** 0.5)
 
 
