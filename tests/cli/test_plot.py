@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -85,3 +86,26 @@ def test_values_at_unequal_distances_stand_where_they_are() -> None:
     assert [steps.count(i) / len(steps) for i in range(3)] == pytest.approx(
         [0.1 / 0.45, 0.15 / 0.45, 0.2 / 0.45], abs=0.03
     )
+
+
+ROW = {"sigma_w": 1, "sigma_b": 2, "name": "a", "q": 1, "depth": 1}
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [], {}, 3, "x", [1], [{}], [{"name": "a"}], [{"name": "a", "q": 1}], [ROW | {"q": "x"}], [ROW | {"depth": "x"}],
+        [ROW | {"depth": None}], [ROW | {"q": [1]}], [ROW, {"name": "b"}], [ROW | {"sigma_b": [1]}],
+        [ROW | {"sigma_w": "a"}],
+    ],
+)  # fmt: skip
+def test_a_table_that_is_no_sweeps_is_refused_in_one_line(rows, tmp_path, capsys):
+    (tmp_path / "results.json").write_text(json.dumps(rows))
+    assert (
+        main(["plot", str(tmp_path), "--html", str(tmp_path / "a.html"), "--x", "sigma_w", "--y", "sigma_b"])
+        == 2
+    )
+    told = capsys.readouterr().err
+    assert "expected" in told
+    assert "unexpected" not in told
+    assert len(told.strip().splitlines()) == 1

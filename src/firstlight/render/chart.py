@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, SupportsFloat
 
+from firstlight.errors import DomainError
 from firstlight.render.axis import Axis, Range, Real, fit, inner
 from firstlight.render.markup import Markup, element, join
 from firstlight.render.numbers import number
@@ -62,7 +63,7 @@ class Series:
         for name in ("y", "error", "rows", "names"):
             values = getattr(self, name)
             if values is not None and len(values) != len(self.x):
-                raise ValueError(
+                raise DomainError(
                     f"while making the series {self.label!r}: expected one {name} per x, "
                     f"got {len(values)} for {len(self.x)}"
                 )

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, SupportsFloat
 
+from firstlight.errors import DomainError
 from firstlight.render.axis import Axis, Range, Real, fit, inner
 from firstlight.render.chart import (
     BOTTOM,
@@ -84,7 +85,7 @@ def heat_map(
     cols = len(cells[0]) if rows else 0
     ragged = [len(row) for row in cells if len(row) != cols]
     if ragged:
-        raise ValueError(f"while drawing {title!r}: expected rows of {cols} values, got one of {ragged[0]}")
+        raise DomainError(f"while drawing {title!r}: expected rows of {cols} values, got one of {ragged[0]}")
     right = WIDTH - _BAR - 12
     up = fit(_closed(y, rows), [], start=HEIGHT - BOTTOM, end=TOP, pad=0)
     left = beside(up)

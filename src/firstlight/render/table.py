@@ -8,6 +8,7 @@ from typing import TypeGuard
 
 import numpy as np
 
+from firstlight.errors import DomainError
 from firstlight.render.markup import Markup, element, join
 from firstlight.render.numbers import number
 
@@ -42,7 +43,7 @@ def table(heads: Sequence[Head | str], rows: Sequence[Sequence[object]], *, numb
     columns = [head if isinstance(head, Head) else Head(head) for head in heads]
     for row in rows:
         if len(row) != len(columns):
-            raise ValueError(f"while making a table: expected {len(columns)} cells per row, got {len(row)}")
+            raise DomainError(f"while making a table: expected {len(columns)} cells per row, got {len(row)}")
     top = element("tr", *(_head(column) for column in columns))
     body = join(_row(columns, row, i if numbered else None) for i, row in enumerate(rows))
     whole = element("table", element("thead", top), element("tbody", body), class_="sortable")

@@ -11,7 +11,7 @@ import torch
 
 from firstlight.ensemble import Plan, run
 from firstlight.ensemble.runs.sweep import Sweep, correlated_inputs, run_sweep
-from firstlight.errors import DomainError, LoadError, RunError
+from firstlight.errors import DomainError, FirstlightError, LoadError, RunError
 
 TEXT = """
 [network]
@@ -128,3 +128,28 @@ def test_correlated_inputs_have_exactly_that_gram_matrix(count: int, correlation
 def test_impossible_inputs(change: dict) -> None:
     with pytest.raises(DomainError, match="while making correlated inputs"):
         correlated_inputs(7, **change)
+
+
+GRID = "[network]\ndepth=3\nwidth=4\n[grid]\nsigma_w=[1.0]\n"
+RANGE = "[network]\ndepth=3\nwidth=4\n[grid]\nsigma_w="
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "network=3", "grid=[1]\n", "[grid]\nsigma_w=3", "run=3\n" + GRID,
+        "[network]\ndepth='a'\nwidth=4\n[grid]\nsigma_w=[1]",
+        *(f"{GRID}[run]\n{line}" for line in ("seed='x'", "nets='x'", "shards=1.5", "layers=3", "seed=-1", "dtype=3")),
+        *(f"{GRID}[inputs]\n{line}" for line in (
+            "features='x'", "shape='x'", "shape=[]", "count=-1", "data=3", "q='x'", "features=100000000000",
+        )),
+        *(RANGE + text for text in (
+            "{start='a',stop=2,count=3}", "{start=-1,stop=2,count=3,log=true}", "{start=1,stop=2,count='x'}",
+            "{start=1,stop=2,count=1000000000000}", "{start=1,stop=inf,count=3}", "[[1,2],'a',nan]",
+        )),
+        RANGE + "{start=1,stop=2,count=100000}\nsigma_b={start=1,stop=2,count=100000}",
+    ],
+)  # fmt: skip
+def test_a_sweep_that_says_something_impossible_is_refused_in_one_sentence(text):
+    with pytest.raises(FirstlightError, match="expected"):
+        Sweep.parse(text).tensor()

@@ -42,6 +42,7 @@ def run(args: argparse.Namespace) -> int:
 
     rows = _rows(Path(args.folder) / "results.json")
     _known(rows, args.value)
+    _numeric(rows, args.value)
     if (args.x is None) != (args.y is None):
         raise LoadError("while reading the arguments: a heat map needs both --x and --y, got one of them")
     figures = [_lines(rows, args)] if args.x is None else _maps(rows, args)
@@ -58,7 +59,43 @@ def _rows(path: Path) -> list[dict[str, Any]]:
             f"while reading '{path}': expected the table of a finished sweep, got {error}; "
             "run `firstlight simulate --sweep FILE --out FOLDER` first"
         ) from error
-    return rows
+    fault = _fault(rows)
+    if fault:
+        raise LoadError(
+            f"while reading '{path}': expected the table of a finished sweep, got {fault}; is it damaged? Run the "
+            "sweep with --resume to write it anew"
+        )
+    return list(rows)
+
+
+def _fault(rows: Any) -> str:
+    """What keeps a table from being that of a sweep; empty where nothing does."""
+    if not isinstance(rows, list) or not rows:
+        return "no rows"
+    if not all(isinstance(row, dict) and row.keys() == rows[0].keys() for row in rows):
+        return "rows of different columns"
+    if "name" not in rows[0] or "depth" not in rows[0]:
+        return "rows without name and depth"
+    if not all(_is_number(row["depth"]) for row in rows):
+        return "a depth that is no number"
+    cells = (value for row in rows for value in row.values())
+    return (
+        ""
+        if all(value is None or isinstance(value, int | float | str) for value in cells)
+        else "lists in its cells"
+    )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _numeric(rows: list[dict[str, Any]], *names: str) -> None:
+    """Refuse a column of texts where numbers are drawn."""
+    for name in names:
+        texts = [row[name] for row in rows if isinstance(row[name], str)]
+        if texts:
+            raise LoadError(f"while plotting: expected numbers in the column {name!r}, got {texts[0]!r:.40}")
 
 
 def _known(rows: list[dict[str, Any]], *names: str) -> None:
@@ -133,6 +170,7 @@ def _maps(rows: list[dict[str, Any]], args: argparse.Namespace) -> list[Any]:
     from firstlight.render.heatmap import heat_map
 
     _known(rows, args.x, args.y)
+    _numeric(rows, args.x, args.y)
     if args.edge is not None and {args.x, args.y} != {"sigma_w", "sigma_b"}:
         raise LoadError(
             f"while plotting: --edge needs the fields sigma_w and sigma_b, got {args.x} and {args.y}"

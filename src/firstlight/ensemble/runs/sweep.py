@@ -28,9 +28,10 @@ from firstlight.ensemble.runs.engines import Engine, Local, Task
 from firstlight.ensemble.runs.progress import progress_bar
 from firstlight.ensemble.sums._state import merge_states
 from firstlight.errors import DomainError, FirstlightError, LoadError
-from firstlight.files import expanded, plain, restored, sweep_leftovers, to_json
+from firstlight.files import expanded, memory, plain, restored, sweep_leftovers, to_json
 from firstlight.network import RandomNetwork
 
+_CELLS = 100_000
 _TABLES = ("network", "grid", "run", "inputs")
 _RUN = tuple(f.name for f in fields(Plan) if f.name != "net")
 _INPUTS = ("features", "shape", "count", "correlation", "q", "data", "normalise")
@@ -99,6 +100,9 @@ class Sweep:
         unknown = sorted(set(data) - set(_TABLES))
         if unknown:
             raise _fail(name, f"expected the tables {', '.join(_TABLES)}, got [{unknown[0]}]")
+        for table in _TABLES:
+            if not isinstance(data.get(table, {}), Mapping):
+                raise _fail(name, f"expected {table} to be a table [{table}], got {data[table]!r:.60}")
         network, grid = data.get("network", {}), data.get("grid", {})
         if not grid:
             raise _fail(name, "expected a table [grid] with at least one list, got none")
@@ -117,6 +121,8 @@ class Sweep:
             name,
             data_directory,
         )
+        if math.prod(len(values) for values in sweep.grid.values()) > _CELLS:
+            raise _fail(name, f"expected at most {_CELLS} cells, got more; split the sweep")
         sweep.plans()  # every cell has to be a network that exists, before any is computed
         return sweep
 
@@ -134,7 +140,10 @@ class Sweep:
                 net = RandomNetwork.from_dict({**self.network, **cell})
                 plans.append(Plan(net=net, seed=shard_seed(seed, number), **{"nets": 1000, **options}))
             except (FirstlightError, TypeError) as error:
-                raise _fail(self.name, f"the cell {cell} is not a network: {error}") from error
+                raise _fail(
+                    self.name,
+                    f"expected one network in every cell; the cell {cell} is not a network: {error}",
+                ) from error
         return plans
 
     def tensor(self) -> Tensor:
@@ -157,8 +166,16 @@ class Sweep:
         if "features" in spec and "shape" in spec:
             raise _fail(self.name, "expected features or a shape of the inputs, got both")
         shape = spec.get("shape", [spec.get("features", 100)])
+        sizes = shape if isinstance(shape, list) else [shape]
+        if not sizes or not all(isinstance(n, int) and not isinstance(n, bool) and n >= 1 for n in sizes):
+            raise _fail(self.name, f"expected whole numbers ≥ 1 for features or shape, got {shape!r:.60}")
+        count = spec.get("count", 1)
+        if not isinstance(count, int) or math.prod(sizes) * max(count, 1) * 8 > memory() / 2:
+            raise _fail(
+                self.name, f"expected inputs that fit into memory, got {count!r} of shape {shape!r:.60}"
+            )
         made_inputs = correlated_inputs(
-            math.prod(shape),
+            math.prod(sizes),
             count=spec.get("count", 1),
             correlation=spec.get("correlation", 0.0),
             q=spec.get("q", 1.0),
@@ -168,9 +185,9 @@ class Sweep:
         # turned at random, or all but a few pixels would be zero
         count = len(made_inputs)
         noise = torch.randn(
-            math.prod(shape), count, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
+            math.prod(sizes), count, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
         )
-        return (made_inputs[:, :count] @ torch.linalg.qr(noise).Q.T).view(count, *shape)
+        return (made_inputs[:, :count] @ torch.linalg.qr(noise).Q.T).view(count, *sizes)
 
 
 @checked
@@ -207,14 +224,30 @@ def correlated_inputs(
 
 def _values(name: str, key: str, value: Any) -> tuple[Any, ...]:
     if isinstance(value, Mapping):
-        wanted = {"start", "stop", "count"}
-        if not wanted <= set(value) <= wanted | {"log"} or int(value["count"]) < 1:
-            raise _fail(name, f"expected {key} = {{start, stop, count[, log]}}, got {dict(value)}")
+        if not _is_range(value):
+            raise _fail(
+                name,
+                f"expected {key} = {{start, stop, count[, log]}} with finite numbers, 1 ≤ count ≤ {_CELLS}, and "
+                f"both above 0 for log, got {dict(value)!r:.120}",
+            )
         space = np.geomspace if value.get("log") else np.linspace
         return tuple(space(value["start"], value["stop"], int(value["count"])).tolist())
     if not isinstance(value, Sequence) or isinstance(value, str) or not value:
         raise _fail(name, f"expected a list with at least one value for {key}, got {value!r}")
     return tuple(tuple(v) if isinstance(v, list) else v for v in value)
+
+
+def _is_range(value: Mapping[str, Any]) -> bool:
+    """Whether a table is a start, a stop and a count of values between."""
+    wanted = {"start", "stop", "count"}
+    if not wanted <= set(value) <= wanted | {"log"} or not isinstance(value.get("log", False), bool):
+        return False
+    ends = (value["start"], value["stop"])
+    numbers = all(
+        isinstance(end, int | float) and not isinstance(end, bool) and math.isfinite(end) for end in ends
+    )
+    whole = isinstance(value["count"], int) and not isinstance(value["count"], bool)
+    return numbers and whole and 1 <= value["count"] <= _CELLS and (not value.get("log") or min(ends) > 0)
 
 
 @checked
