@@ -48,14 +48,17 @@ NETWORK = RandomNetwork(depth=4, width=16, activation="gelu", sigma_w=1.2)
 X = torch.ones(3, 16)
 
 VERBS = {
-    "predict": lambda: firstlight.predict(NETWORK, q0=1.0).profile,
-    "simulate": lambda: firstlight.simulate(NETWORK, X, nets=4, seed=0).profile,
+    "predict": lambda: firstlight.predict(NETWORK, q0=1.0),
+    "simulate": lambda: firstlight.simulate(NETWORK, X, nets=4, seed=0),
     "edge_of_chaos": lambda: firstlight.edge_of_chaos("tanh"),
     "kernels": lambda: firstlight.theory.kernels(NETWORK, torch.eye(3, 16)).nngp.tolist(),
     "gain": lambda: firstlight.activations.gain("gelu"),
-    "expect": lambda: firstlight.gauss.expect(torch.tanh, 1.3),
+    "expect": lambda: firstlight.gauss.expect(torch.tanh, 0.0, 1.3),
     "moments": lambda: firstlight.measure.moments(torch.linspace(-1, 1, 64).reshape(8, 8)),
 }
+
+
+SEEN = []  # of the program: what a hook's closure holds would be put back
 
 
 def profile_of(found):
@@ -96,13 +99,13 @@ def test_an_audit_is_the_same_where_the_forward_is(ambient):
 def test_an_audited_forward_runs_in_the_callers_autocast_and_its_statistics_do_not():
     torch.manual_seed(0)
     model, x = nn.Sequential(nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 64)), torch.randn(32, 64)
-    seen = []
-    model[0].register_forward_hook(lambda module, given, out: seen.append(out.detach().clone()))
+    SEEN.clear()
+    model[0].register_forward_hook(lambda module, given, out: SEEN.append(out.detach().clone()))
     with torch.autocast("cpu", torch.bfloat16):
         profile = firstlight.audit(model, x).profile
-    assert seen[0].dtype == torch.bfloat16
+    assert SEEN[0].dtype == torch.bfloat16
     # the second moment of what the layer gave, in double precision: statistics in bfloat16 keep 3 digits
-    assert float(profile["q"][1]) == pytest.approx(float(seen[0].double().square().mean()), rel=1e-6)
+    assert float(profile["q"][1]) == pytest.approx(float(SEEN[0].double().square().mean()), rel=1e-6)
 
 
 def test_a_callers_modes_see_the_audited_forward_alone():
@@ -121,7 +124,6 @@ def test_rooms_open_inside_one_another_and_close_after_an_error():
             stack.enter_context(enter())
         before = Ambient.now()
         with pytest.raises(KeyError), room(), room(), outside():
-            assert len(torch.empty(0).shape) == 1
             raise KeyError
         assert Ambient.now() == before
     assert is_clean()
@@ -153,7 +155,7 @@ with {enter}:
     firstlight.edge_of_chaos("silu")
 y = pairs.weibull(3.0).activation(x.requires_grad_())
 y.sum().backward()
-print(float(y.sum()), float(firstlight.predict(network, q0=1.0).profile["q"][-1]),
+print(float(y.sum()), float(firstlight.predict(network, q0=1.0)["q"][-1]),
       [float(v) for v in firstlight.audit(torch.nn.SiLU(), x.detach()).profile["q"]])
 """
     outputs = {
