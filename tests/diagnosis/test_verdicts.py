@@ -97,6 +97,36 @@ def test_dead_units(deep_mlp, digits):
     assert result.profile.select("activation")["dead"][1] == 1.0
 
 
+@pytest.mark.parametrize(
+    "join",
+    [
+        lambda a, b: a,
+        lambda a, b: a + b,
+        lambda a, b: torch.cat([a, b], 1),
+        lambda a, b: a * b,
+        lambda a, b: a + a.mean(0, keepdim=True),
+        lambda a, b: a.cumsum(1),
+        torch.maximum,
+    ],
+)
+def test_dead_units_behind_a_shift_and_any_step(digits, join):
+    class Dead(nn.Module):
+        def __init__(self, shift):
+            super().__init__()
+            self.a, self.b, self.act, self.shift = nn.Linear(64, 32), nn.Linear(64, 32), nn.ReLU(), shift
+            self.d = nn.LazyLinear(4)
+
+        def forward(self, x):
+            return self.d(self.act(join(self.a(x), self.b(x)) - self.shift))
+
+    torch.manual_seed(0)
+    for shift in (0.0, 100.0):
+        net = Dead(shift)
+        net(digits[:2])
+        found = severities(firstlight.audit(net, digits[:64]))
+        assert (found.get("dead-units") == "unhealthy") is (shift > 0), (shift, found)
+
+
 def test_dead_units_are_not_judged_on_few_or_equal_samples(deep_mlp, digits):
     net = deep_mlp(2, 64, nn.ReLU, math.sqrt(2))
     assert "dead-units" not in severities(firstlight.audit(net, digits[:4]))

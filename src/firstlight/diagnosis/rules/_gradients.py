@@ -193,12 +193,12 @@ def _specific(f: Findings, trend: Trend) -> dict[str, str]:
     default = "; 0.577 is torch's default" if abs(sigma - TORCH_DEFAULT) < 0.03 else ""
     return {
         "cause": (
-            f"χ₁ = σ_w² E φ'(z)² is {math.exp(mean):.3f} at the measured q, and every layer multiplies the "
+            f"χ₁ = σ_w² E φ'(z)² is {number(math.exp(mean))} at the measured q, and every layer multiplies the "
             f"squared gradient by it: the weights are too {size} for the activation (median "
             f"σ_w = {number(sigma)}{default})"
         ),
         "remedy": (
-            f"bring χ₁ to 1: at these q scale the weights by about {math.exp(-mean / 2):.3f}, or choose "
+            f"bring χ₁ to 1: at these q scale the weights by about {number(math.exp(-mean / 2))}, or choose "
             "(σ_w, σ_b) on the edge of chaos of the activation (He, σ_w = √2, for ReLU); q moves with the "
             "scale, so audit again"
         ),

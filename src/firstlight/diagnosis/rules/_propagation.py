@@ -75,7 +75,7 @@ def _chaotic(f: Findings) -> list[Verdict]:
             threshold=CHAOS / DECADE,
             remedy=(
                 "lower σ_w, or raise σ_b, to the edge of chaos χ₁ = 1 of this activation; at these q, σ_w × "
-                f"{math.exp(-mean / 2):.3f} is the first guess (audit again, for q moves too)"
+                f"{number(math.exp(-mean / 2))} is the first guess (audit again, for q moves too)"
             ),
             layers=names(rows, np.isfinite(chi), chi, 3),
         )

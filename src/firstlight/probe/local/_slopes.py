@@ -49,12 +49,14 @@ def _row(link: Link) -> Site | None:
 
 def _flat_units(phi: activations.Activation, z: Tensor) -> float:
     """Share of the units where φ has no slope on any sample; none where φ is flat everywhere, as behind a gate of 0."""
-    far = torch.logspace(1.0, 4.0, 13, dtype=torch.float64)  # a shifted activation bends far from the origin
-    near = torch.cat([torch.linspace(-6.0, 6.0, 241, dtype=torch.float64), far, -far])
-    near = phi.derivative(near).abs()
-    steepest = float(near[near.isfinite()].amax()) if near.isfinite().any() else 0.0
+    far = torch.logspace(1.0, 6.0, 51, dtype=torch.float64)  # φ may be shifted: relu(z − 100)
+    places = torch.cat([-far, torch.linspace(-6.0, 6.0, 241, dtype=torch.float64), far])
+    slopes = phi.derivative(places).abs()
+    steepest = float(slopes[slopes.isfinite()].amax()) if slopes.isfinite().any() else 0.0
     if steepest == 0.0:
         return 0.0
+    # exp and other functions that grow have no steepest slope: near the origin is what units meet
+    steepest = min(steepest, max(float(slopes[51:-51].nan_to_num(posinf=0.0).amax()), 1.0))
     flat = phi.derivative(z.double()).abs() <= 1e-6 * steepest
     return float(flat.all(dim=0).double().mean())
 
