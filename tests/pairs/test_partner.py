@@ -228,6 +228,15 @@ def test_the_module_of_a_partner_carries_what_theory_needs(law):
     assert profile.meta["chi_star"] == pytest.approx(pair.check().chi, rel=1e-9)
 
 
+@pytest.mark.slow
+def test_theory_takes_the_partner_of_uniform_weights_whose_growth_is_infinite():
+    net = firstlight.RandomNetwork(depth=3, width=50, activation="partner(uniform)", weight_law="uniform")
+    profile = firstlight.predict(net)
+    np.testing.assert_allclose(profile["q"], 1, rtol=1e-9)
+    assert np.all(profile["chi"] == math.inf)
+    assert profile.meta["q_star"] == pytest.approx(1, abs=1e-8)
+
+
 def test_what_a_partner_says_of_its_zero():
     of = firstlight.activations.get
     assert of(pairs.partner("uniform").activation).kinks == (0.0,)  # an infinite slope

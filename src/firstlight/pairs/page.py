@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,17 +14,11 @@ from firstlight.pairs.exact.numbers import correlation_map
 from firstlight.pairs.pair import Pair
 
 
-def pair_page(
-    pair: Pair,
-    check: PairCheck,
-    facts: Mapping[str, Any],
-    two_layer: Any = None,
-    in_depth: Any = (),
-    trials: Any = (),
-) -> str:
-    """A self-contained HTML page about one pair.
+@dataclass(frozen=True)
+class PairReport:
+    """A pair with all that was found out about it: what its page shows.
 
-    Parameters
+    Attributes
     ----------
     pair, check
         The pair and its check.
@@ -35,17 +30,30 @@ def pair_page(
         The rows of ``experiments.pairs_in_depth.table``, when it was run.
     trials
         Those of ``experiments.pairs_training.table``.
+    """
+
+    pair: Pair
+    check: PairCheck
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    two_layer: Any = None
+    in_depth: Any = ()
+    trials: Any = ()
+
+
+def pair_page(report: PairReport) -> str:
+    """A self-contained HTML page about one pair.
 
     Examples
     --------
     >>> from firstlight import pairs
-    >>> from firstlight.pairs.page import pair_page
+    >>> from firstlight.pairs.page import PairReport, pair_page
     >>> pair = pairs.weibull(3.0)
-    >>> "<svg" in pair_page(pair, pair.check(), {})
+    >>> "<svg" in pair_page(PairReport(pair, pair.check()))
     True
     """
     from firstlight.render import Head, grid, page, paragraph, section, table
 
+    pair, check = report.pair, report.check
     rows = [[k.name, k.value, k.target, "yes" if k.met else "NO"] for k in check.constraints]
     numbers = [
         ["χ₁, growth of the squared gradient norm a layer", check.chi],
@@ -69,10 +77,10 @@ def pair_page(
             table([Head("number", text=True), "value"], numbers),
             intro="Gaussian pre-activations and trainable gradients are different things.",
         ),
-        *_two_layer_section(two_layer),
-        *_in_depth_section(in_depth),
-        *_training_section(trials),
-        facts={name: str(value) for name, value in facts.items()},
+        *_two_layer_section(report.two_layer),
+        *_in_depth_section(report.in_depth),
+        *_training_section(report.trials),
+        facts={name: str(value) for name, value in report.facts.items()},
     )
 
 

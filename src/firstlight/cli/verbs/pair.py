@@ -98,9 +98,10 @@ def run(args: argparse.Namespace) -> int:
         numbers |= {"training": [asdict(row) for row in trials]} if trials else {}
         args.files.json(args.json, to_json(numbers, indent=2))
     if args.html:
-        from firstlight.pairs.page import pair_page
+        from firstlight.pairs.page import PairReport, pair_page
 
-        args.files.write(args.html, lambda: pair_page(pair, check, facts, panels, deep, trials))
+        report = PairReport(pair, check, facts, panels, deep, trials)
+        args.files.write(args.html, lambda: pair_page(report))
     return 1 if args.check and not check.passed else 0
 
 
