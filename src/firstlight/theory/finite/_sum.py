@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -12,6 +13,8 @@ from firstlight.theory.finite._summand import Summand
 # Most atoms of a sum that are kept apart; the others are spread over the grid.
 _ATOMS = 400
 _FAINT = 1e-9
+# A law crowds near 0 if its first cells hold this share; then few terms are summed on finer grids, so often.
+_FIRST, _CROWDED, _FEW, _ZOOMS = 64, 0.06, 16, 4
 _NONE = np.empty(0), np.empty(0), np.empty(0, bool)
 _Atoms = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -20,39 +23,83 @@ def sum_of(
     one: Summand, n: int, *, bias: float, q: float, kurtosis: float, grid: int, cells: int
 ) -> Marginal:
     """The law of S₁ + … + S_n + N(0, bias), whose second moment is q."""
-    from scipy.fft import dct
-
     if n == 1 and bias == 0:
         return _alone(one, q, kurtosis, cells)
-    deviation = math.sqrt(q)
-    reach, tail = _reach(one, n, deviation)
-    step = reach / grid
-    ends = step * (np.arange(grid) + 0.5)
-    total = _on_grid(one, ends, reach)
-    mass = np.diff(total, prepend=0.0)
-    t = math.pi / reach * np.arange(grid + 1)
-    smear = np.sinc(t * step / (2 * math.pi))
-    smooth = dct(np.concatenate([[mass[0]], mass[1:] / 2, [0.0]]), type=1) / smear
-    single = smooth + _transform(one.at, one.share, t)
-    whole = single**n * np.exp(-0.5 * bias * t**2)
+    reach, tail = _reach(one, n, math.sqrt(q))
     at, share, exact = _atoms(one, n) if bias == 0 else _NONE
-    rest = (whole - _transform(at, share, t)) * smear
-    found = dct(rest, type=1) / (2 * grid)
-    found[1:] *= 2  # both signs
-    negative = float(-np.minimum(found, 0).sum())
-    held = np.maximum(found[:-1], 0)
+    edges, total, lost = _near_zero(one, n, bias, reach, grid, (at, share, exact), _ZOOMS)
+    held = np.maximum(np.diff(total), 0)
     wanted = max(1 - float(share.sum()), 0.0)
     outside = max(min(n * tail, wanted), 0.0)
     held *= (wanted - outside) / held.sum() if held.sum() > 0 else 0.0
-    edges = np.concatenate([[0.0], ends])
     edges, held = _thinned(edges, held, cells)
-    lost = negative
     if outside > 0:
         far = np.geomspace(reach, 1e6 * reach, 200)
         above = n * (one.smooth_mass - one.below(far))
         edges, held = np.concatenate([edges, far[1:]]), np.concatenate([held, np.maximum(-np.diff(above), 0)])
         lost += max(float(above[-1]), 0.0)
     return Marginal(edges, held, at, share, exact, q, kurtosis, lost)
+
+
+def _cells(
+    one: Summand, n: int, bias: float, reach: float, grid: int, atoms: _Atoms
+) -> tuple[np.ndarray, np.ndarray]:
+    """Ends of even cells of |S₁ + … + S_n + bias| up to ``reach`` and the mass in each, without the atoms."""
+    from scipy.fft import dct
+
+    step = reach / grid
+    ends = step * (np.arange(grid) + 0.5)
+    mass = np.diff(_on_grid(one, ends, reach), prepend=0.0)
+    t = math.pi / reach * np.arange(grid + 1)
+    smear = np.sinc(t * step / (2 * math.pi))
+    smooth = dct(np.concatenate([[mass[0]], mass[1:] / 2, [0.0]]), type=1) / smear
+    single = smooth + _transform(one.at, one.share, t)
+    whole = single**n * np.exp(-0.5 * bias * t**2)
+    rest = (whole - _transform(atoms[0], atoms[1], t)) * smear
+    found = dct(rest, type=1) / (2 * grid)
+    found[1:] *= 2  # both signs
+    return ends, found[:-1]
+
+
+def _near_zero(
+    one: Summand, n: int, bias: float, reach: float, grid: int, atoms: _Atoms, zooms: int
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Ends of cells from 0, the mass up to each, and what was negative; finer near 0 if the law crowds there.
+
+    Sums whose terms are all below a cut are seen on a grid of their own. The others, with a large term in them, have
+    a density that is smooth at the scale of the cut: the coarse grid gives what they add.
+    """
+    ends, found = _cells(one, n, bias, reach, grid, atoms)
+    total = np.cumsum(np.maximum(found, 0))
+    negative = float(-np.minimum(found, 0).sum())
+    edges, total = np.concatenate([[0.0], ends]), np.concatenate([[0.0], total])
+    crowded = total[_FIRST] > _CROWDED * total[-1]
+    if bias or not zooms or n > _FEW or not crowded:
+        return edges, total, negative
+    inside = reach / _FIRST
+    small = _cut(one, inside / n)
+    if small.smooth_mass <= 0:
+        return edges, total, negative
+    own = _atoms(small, n)
+    added = total - np.concatenate([[0.0], np.cumsum(_cells(small, n, 0.0, reach, grid, own)[1])])
+    fine, mass, more = _near_zero(small, n, 0.0, inside, grid, own, zooms - 1)
+    near = fine < inside / n / 4
+    inner = mass[near] + np.interp(fine[near], edges, added)
+    outer = edges > fine[near][-1]
+    joined = np.maximum.accumulate(np.concatenate([inner, total[outer]]))
+    return np.concatenate([fine[near], edges[outer]]), joined, negative + more
+
+
+def _cut(one: Summand, top: float) -> Summand:
+    """The part of a law at or below ``top``, with its mass."""
+    keep = one.at <= top
+    at, share, exact = one.at[keep], one.share[keep], one.exact[keep]
+    marks = one.marks[one.marks < top]
+
+    def below(x: np.ndarray) -> np.ndarray:
+        return one.below(np.minimum(x, top))
+
+    return replace(one, at=at, share=share, exact=exact, marks=np.append(marks, top), below=below)
 
 
 def _alone(one: Summand, q: float, kurtosis: float, cells: int) -> Marginal:

@@ -23,7 +23,7 @@ _POINTS = 4096
 _FINE = 8
 _CELLS = 2400
 # Factors on the points, tried in turn until the error is small enough.
-_REFINED = (1, 4, 16)
+_REFINED = (1, 4)
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,8 +83,8 @@ def propagate_density(
     points
         Resolution: the transform has eight times as many points. ``lost`` falls as their number grows.
     tolerance
-        Largest error of the cdf, or relative error of q, that is accepted. Until it is met the points are doubled
-        twice, and twice again.
+        Largest error of the cdf, or relative error of q, that is accepted. Where it is not met, four times
+        the points are tried.
 
     Raises
     ------
