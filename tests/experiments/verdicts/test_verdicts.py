@@ -182,7 +182,7 @@ def test_the_quick_study_trains_audits_resumes_and_writes_every_form(tmp_path, c
 
 def test_what_is_stored_is_whole():
     outcomes = verdicts.read(verdicts.study.STORED / "outcomes.jsonl")
-    assert len(outcomes) >= 590
+    assert len(outcomes) >= 600
     assert len({o.start for o in outcomes}) == len(outcomes)
     # cross-entropy of ten classes at their shares
     assert all(2.0 < o.guess <= math.log(10) + 1e-9 for o in outcomes)

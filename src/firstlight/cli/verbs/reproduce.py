@@ -29,7 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--networks", metavar="N;N;…", help="such as 'tanh;relu;odd(3);positive(3)'")
     parser.add_argument("--widths", metavar="N,N,…", help="default: 10,100 for E1, 3,10,30,100,1000 for E2")
     parser.add_argument(
-        "--nets", type=int, help="random networks (default: 1000 for E1, 10000 for E2, 640 for verdicts)"
+        "--nets", type=int, help="random networks (default: 1000 for E1, 10000 for E2, 600 for verdicts)"
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of the networks (default: 0)")
     parser.add_argument("--data", default="cifar10", help="images of E1 (default: cifar10)")

@@ -91,7 +91,7 @@ def reproduce(
     say = tell or (lambda _: None)
     tasks = Tasks(directory)
     stored = read(STORED / "outcomes.jsonl")
-    count = -(-(starts or len(stored) or 640) // len(STARTS))
+    count = -(-(starts or len(stored) or 600) // len(STARTS))
     wanted, missing = _with_data(range(count), tasks, seed)
     with ExitStack() as stack:
         folder = Path(out) if out is not None else Path(stack.enter_context(tempfile.TemporaryDirectory()))
