@@ -117,3 +117,13 @@ def test_a_traceback_is_there_for_who_asks(verb, monkeypatch):
 def test_an_interrupt_is_no_traceback(verb, capsys):
     assert verb(KeyboardInterrupt()) == 130
     assert capsys.readouterr().err == "firstlight audit: interrupted\n"
+
+
+@pytest.mark.parametrize(
+    "arguments", [["edge", "tanh", "--sigma-w=--"], ["audit", "mlp", "--seed=99999999999999999999"]]
+)
+def test_a_value_that_no_verb_can_take_is_one_line(arguments, capsys):
+    with pytest.raises(SystemExit) as left:
+        main([*arguments])
+    assert left.value.code == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1

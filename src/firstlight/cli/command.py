@@ -69,6 +69,15 @@ class Parser(argparse.ArgumentParser):
         """Leave with status 2 and one line that says what is wrong and where help is."""
         self.exit(USAGE, f"{self.prog}: error: {message} (see `{self.prog} --help`)\n")
 
+    def check(self, args: argparse.Namespace) -> None:
+        """Refuse what every verb would fail on: a flag whose value is ``--``, and a seed that torch cannot take."""
+        for action in self._actions:
+            value = getattr(args, action.dest, None)
+            if action.option_strings and action.nargs is None and isinstance(value, list):
+                self.error(f"argument {action.option_strings[-1]}: expected one argument, got '--'")
+        if not -(2**63) <= (getattr(args, "seed", 0) or 0) < 2**63:
+            self.error(f"argument --seed: expected a whole number below 2⁶³, got {args.seed}")
+
 
 def _front() -> Parser:
     width = max(len(name) for name in VERBS)
@@ -109,6 +118,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     module.configure(parser)
     args = parser.parse_args(chosen.arguments)
+    parser.check(args)
     with kept_output() as out:
         status = _attempt(chosen.verb, module, parser, args)
         out.flush()
