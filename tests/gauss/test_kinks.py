@@ -54,3 +54,10 @@ def test_smooth_functions_have_none(name):
 
 def test_many_jumps():
     assert [k.at for k in find_kinks(torch.round, reach=4)] == [x + 0.5 for x in range(-4, 4)]
+
+
+def test_a_jump_a_panel_beside_its_round_number_is_a_jump():
+    """The place is written .477682243, which is 1.1e-12 beside the jump."""
+    (kink,) = find_kinks(lambda x: (x > 0.477682242998921).to(x.dtype))
+    assert kink.order == 0
+    assert kink.at == pytest.approx(0.477682242998921, abs=2e-12)

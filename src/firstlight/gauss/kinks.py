@@ -141,8 +141,8 @@ def _orders(f: Callable[[Tensor], Tensor], points: list[float]) -> list[int]:
     at = torch.tensor(points, dtype=torch.float64)
     gaps = torch.diff(at, prepend=at.new_full((1,), -math.inf), append=at.new_full((1,), math.inf))
     unit = torch.minimum(at.abs().clamp_min(1.0), 1e3 * torch.minimum(gaps[1:], gaps[:-1]))
-    # a step that rounding swallows sees no jump
-    steps = torch.stack([1e-4 * unit, 2e-4 * unit, torch.maximum(1e-12 * unit, 4e-15 * at.abs())])
+    # a step that rounding swallows sees no jump, and a point may stand a panel of 1e-12 beside its jump
+    steps = torch.stack([1e-4 * unit, 2e-4 * unit, torch.maximum(3e-12 * unit, 4e-15 * at.abs())])
     right, left, here = f(at + steps), f(at - steps), f(at[None])[0]
     size = torch.cat([right, left]).abs().amax(0) + 1e-300
     slopes = (right[1] - right[0]) / steps[0], (left[0] - left[1]) / steps[0]
