@@ -7,7 +7,7 @@ JOBS   ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 HOOK   := --jaxtyping-packages=firstlight,beartype.beartype
 
-.PHONY: help setup demo test test-slow referee test-browser test-compat lint format types docs changelog wheel bench clean
+.PHONY: help setup demo test test-slow referee test-browser test-compat zoo lint format types docs changelog wheel bench clean
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
 
@@ -23,7 +23,11 @@ $(VENV)/.docs: $(VENV)/.setup
 
 $(VENV)/.compat: $(VENV)/.setup
 	$(PIP) install -c constraints.txt -e '.[compat]'
+	$(PIP) install --no-deps -r tests/compat/libraries.txt
 	@touch $@
+
+zoo: $(VENV)/.compat  ## coverage of every third-party architecture, as a table and a docs page
+	$(BIN)/python docs/coverage_table.py
 
 $(VENV)/.browser: $(VENV)/.setup
 	$(PIP) install -c constraints.txt -e '.[browser]'

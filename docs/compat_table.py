@@ -65,9 +65,23 @@ LIMITS = """
 - **Attention weights, gates and scans** are products of two signals, not a weight law on one: the rows behind
   them have measurements and no forward theory.
 - **Steps written by hand on raw tensors** (rotary positions, state-space scans) are followed for their gradient
-  and give no rows of their own, unless they are an element-wise function of one row.
+  and give no rows of their own, unless an activation begins on them or they read a parameter.
+- **Inside `torch.vmap` and other transforms** layers are measured on the tensors behind the wrappers; what theory
+  expects there is not computed.
 - **Relative-position scores** (DeBERTa) are sums of products that share an input, so they count as residual sums.
 - **Scripted modules** (`torch.jit.script`) cannot be entered; they are listed as left out.
+
+## Coverage
+
+A row stands for a parameter if the operation of the row reads the parameter. Over the architectures above and a wider
+zoo of networks (built by `tests/compat/zoo`, tested for coverage by `make test-compat`), `make zoo` counts the
+share of the leaf modules with used parameters of which every parameter has a row, the share of the entries of all used
+parameters with a row, and with a measured gradient; a parameter without a row would be named below the table. Gradients
+are missing where a network makes several outputs and the first of them is differentiated, and where training
+draws a path that leaves layers out.
+
+```{include} coverage_table.txt
+```
 """
 
 
