@@ -1,6 +1,6 @@
 """Write docs/guide/coverage_table.txt: how much of every architecture of tests/compat an audit measures.
 
-    python docs/coverage_table.py    # prints the table and rewrites the file that the guide includes
+    python docs/coverage_table.py    # prints the table and writes it to a file
 
 Needs the `compat` extra and tests/compat/libraries.txt (`make zoo` installs both); about three minutes on one core.
 """

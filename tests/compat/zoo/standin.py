@@ -11,6 +11,8 @@ import importlib.abc
 import importlib.machinery
 import importlib.util
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any, ClassVar
 
@@ -46,7 +48,17 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         """Nothing is run."""
 
 
-def install() -> None:
-    """Let ``import torchvision`` find names alone, where there is no torchvision."""
-    if importlib.util.find_spec("torchvision") is None:
-        sys.meta_path.append(_Finder())
+@contextmanager
+def names_of_torchvision() -> Iterator[None]:
+    """Let ``import torchvision`` find names alone while a library is imported, where there is no torchvision."""
+    if importlib.util.find_spec("torchvision") is not None:
+        yield
+        return
+    finder = _Finder()
+    sys.meta_path.append(finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
+        for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+            del sys.modules[name]

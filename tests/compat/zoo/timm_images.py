@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from zoo.case import Case, images
-from zoo.standin import install
+from zoo.standin import names_of_torchvision
 
 # names of networks that are small as they are, by the size of their images
 _SMALL = {
@@ -57,8 +57,8 @@ _MADE_SMALL: dict[str, tuple[int, dict[str, Any]]] = {
 
 
 def _build(name: str, settings: dict[str, Any]) -> nn.Module:
-    install()
-    import timm
+    with names_of_torchvision():
+        import timm
 
     return timm.create_model(name, num_classes=10, **settings)
 

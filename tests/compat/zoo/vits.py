@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from zoo.case import Case, images, seeded
-from zoo.standin import install
+from zoo.standin import names_of_torchvision
 
 _VIT = {
     "image_size": 32,
@@ -24,9 +24,10 @@ _VIT = {
 
 
 def _build(path: str, settings: dict[str, Any]) -> nn.Module:
-    install()
     module, name = path.rsplit(".", 1)
-    return getattr(importlib.import_module(module), name)(**settings)
+    with names_of_torchvision():
+        made = getattr(importlib.import_module(module), name)
+    return made(**settings)
 
 
 def _normal(*shape: int) -> Callable[[], torch.Tensor]:
