@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from firstlight import RandomNetwork, activations, predict
+from firstlight.errors import DomainError
 from firstlight.theory import edge_of_chaos
 
 CASES = {
@@ -92,3 +93,19 @@ def test_a_clip_has_a_curve_for_an_edge():
 def test_the_detection_is_made_once_for_a_network():
     net = RandomNetwork(depth=2, width=3, activation=lambda x: torch.relu(x - 1))
     assert net.phi is net.phi
+
+
+@pytest.mark.parametrize("steps", [20, 100])
+def test_a_fine_quantiser_is_answered_in_bounded_work(steps):
+    """Rounding to 1/n adds 1/12n² of noise that inputs do not share, but for e^{−2π²n²q}."""
+    fine = lambda x: torch.round(steps * x) / steps  # noqa: E731
+    profile = predict(RandomNetwork(depth=3, width=400, activation=fine))
+    noise = 1 / (12 * steps**2)
+    assert profile["q"] == pytest.approx([1, 1 + noise, 1 + 2 * noise], rel=1e-12)
+    assert profile["correlation"] == pytest.approx([0.5, 0.5 / (1 + noise), 0.5 / (1 + 2 * noise)], rel=1e-9)
+
+
+def test_noise_is_refused_in_one_sentence():
+    noise = lambda x: torch.frac(torch.sin(x * 12.9898) * 43758.5453)  # noqa: E731
+    with pytest.raises(DomainError, match="too rough"):
+        predict(RandomNetwork(depth=3, width=400, activation=noise))

@@ -13,6 +13,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from firstlight import gauss
+from firstlight.activations._rough import by_series
 from firstlight.activations.activation import Activation
 from firstlight.activations.closed_forms import ClosedForm, closed_form
 from firstlight.clean_room import clean
@@ -20,6 +21,9 @@ from firstlight.errors import DomainError
 from firstlight.gauss.windows import interpolated
 
 Scalars = float | int | Tensor
+
+# A second moment that is known no better than to this share is refused.
+_TOO_ROUGH = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,8 +139,14 @@ def _integrated(phi: Activation, q: Float64[Tensor, " n"]) -> Float64[Tensor, "4
         )
 
     def rows(q: Tensor) -> Tensor:
-        found = gauss.integrate(functions, 0.0, q.sqrt(), kinks=phi.kinks, even=even).value
-        return torch.cat([found, q[None]]).T
+        found = gauss.integrate(functions, 0.0, q.sqrt(), kinks=phi.kinks, even=even)
+        off = (found.error[1] / found.value[1].clamp_min(1e-300)).max()
+        if not found.converged and float(off) > _TOO_ROUGH:
+            raise DomainError(
+                f"expected a function that quadrature resolves, got a second moment known to {float(off):.2g} "
+                f"after {found.evaluations} evaluations; the activation is too rough, so smooth the activation"
+            )
+        return torch.cat([found.value, q[None]]).T
 
     with _named(f"moments at variances up to {float(q.max()):.4g}", phi):
         mean, second, slope, pull = interpolated(rows, q, sizes=_sizes).T[:4]
@@ -335,6 +345,9 @@ def _pair(phi: Activation, q1: Scalars, q2: Scalars, c: Scalars, closed: bool, *
         return (form.slope if slope else form.dual)(torch, a, b, k, rest) + torch.zeros_like(k)
     f = phi.derivative if slope else phi.function
     with _named("a pair moment", phi):
+        found = by_series(f, phi.kinks, *torch.broadcast_tensors(a, b, rho))
+        if found is not None:
+            return found
         return gauss.expect2(f, f, rho, std=(a.sqrt(), b.sqrt()), kinks=(phi.kinks, phi.kinks))
 
 

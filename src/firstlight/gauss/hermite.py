@@ -16,6 +16,8 @@ from firstlight.gauss.integral import Scalars, edges_of
 
 _REACH = 13.0
 _ROUNDS = 40
+# Values of all polynomials that are kept for one product: 80 MB.
+_MOST_AT_ONCE = 10_000_000
 
 
 @clean
@@ -79,6 +81,12 @@ def _shared(f: Callable[[Tensor], Tensor], q: Tensor, order: int, kinks: Sequenc
     weighted = f(q.sqrt()[:, None] * g) * weights
     # ψ_k = He_k/√k! · e^{−g²/4} stays bounded, and f takes the other half of the Gaussian weight.
     before, now = torch.zeros_like(g), torch.exp(-g * g / 4)
+    if len(g) * order > _MOST_AT_ONCE:
+        found = torch.empty(len(q), order + 1, dtype=torch.float64)
+        for k in range(order + 1):
+            found[:, k] = weighted @ now
+            before, now = now, (g * now - math.sqrt(k) * before) / math.sqrt(k + 1)
+        return found
     psi = torch.empty(order + 1, len(g), dtype=torch.float64)
     for k in range(order + 1):
         psi[k] = now

@@ -25,7 +25,7 @@ _FURTHER = (9.0, *(11.0 + 2 * i for i in range(14)), 38.5)
 _NORM = 1 / math.sqrt(2 * math.pi)
 _SPLIT = 4
 _ROUNDS = 28
-_MOST_PANELS = 400_000
+_MOST_PANELS = 100_000
 _RTOL = 1e-13
 
 

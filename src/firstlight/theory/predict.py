@@ -21,6 +21,8 @@ from firstlight.theory.maps.fixed_points import (
 )
 from firstlight.theory.maps.layer import LayerMap, weight_variance
 
+_MANY_KINKS = 100
+
 ASSUMPTIONS = {
     "q": "second-moment recursion: exact at any width given the law of z before; closed here by z ~ N(0, q), "
     "exact as width grows, or for a Gaussian-preserving pair with independent units",
@@ -187,9 +189,11 @@ def _meta(
     end = float(q[-1])
     if not (math.isfinite(end) and end > 0):
         return meta
-    low, high = max(end / 1e3, 1e-12), min(end * 1e3, 1e12)
+    # a function with hundreds of kinks costs seconds where its Gaussians are wide
+    span, steps = (1e3, 16) if len(layer.phi.kinks) <= _MANY_KINKS else (10.0, 8)
+    low, high = max(end / span, 1e-12), min(end * span, 1e12)
     if low < high:
-        near = variance_fixed_points(layer, within=(low, high), per_decade=16)
+        near = variance_fixed_points(layer, within=(low, high), per_decade=steps)
         meta["fixed_points"] = [
             {"q": p.q, "slope": p.slope, "chi": p.chi, "stability": p.stability} for p in near
         ]
