@@ -89,7 +89,7 @@ def test_a_sick_network_is_mended(name):
 
 @pytest.mark.slow
 def test_batch_norm_needs_leave_to_replace_activations():
-    model = plain(nn.ReLU, depth=30, norm=nn.BatchNorm1d)
+    model = plain(nn.ReLU, depth=40, norm=nn.BatchNorm1d)
     kept = firstlight.fix(model, inputs())
     assert not kept.healthy
     assert not kept.changed

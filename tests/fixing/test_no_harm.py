@@ -281,7 +281,7 @@ def test_training_wants_a_loss_and_pairs():
 @pytest.mark.slow
 def test_a_structural_remedy_that_would_help_is_named():
     model = nn.Sequential(
-        *[layer for _ in range(30) for layer in (nn.Linear(64, 64), nn.BatchNorm1d(64), nn.ReLU())],
+        *[layer for _ in range(40) for layer in (nn.Linear(64, 64), nn.BatchNorm1d(64), nn.ReLU())],
         nn.Linear(64, 3),
     )
     result = firstlight.fix(model, torch.randn(48, 64, generator=generator()))
