@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check -q
 JOBS   ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
-HOOK   := --jaxtyping-packages=firstlight,beartype.beartype
+HOOK   := --jaxtyping-packages=firstlight,strict_types.check
 
 .PHONY: help setup demo test test-slow referee test-browser test-compat zoo lint format types docs changelog wheel bench clean
 help:  ## list the targets

@@ -86,15 +86,15 @@ class RandomNetwork:
     depth: int
     width: int | Sequence[int]
     activation: str | Activation | Callable[..., Any] = "tanh"
-    sigma_w: float | int = 1.0
-    sigma_b: float | int = 0.0
+    sigma_w: float = 1.0
+    sigma_b: float = 0.0
     in_features: int | None = None
     weight_law: Any = "normal"
     first_layer: Any = "normal"
     norm: Norm | None = None
-    skip: float | int = 0.0
-    branch: float | int = 1.0
-    dropout: float | int = 0.0
+    skip: float = 0.0
+    branch: float = 1.0
+    dropout: float = 0.0
     parametrisation: Parametrisation = "standard"
     kernel_size: int | Sequence[int] | None = None
 
@@ -151,7 +151,7 @@ class RandomNetwork:
         depth: int,
         width: int | Sequence[int],
         in_features: int,
-        frequency: float | int = 30.0,
+        frequency: float = 30.0,
         **others: Any,
     ) -> RandomNetwork:
         r"""A sinusoidal network with the weight laws of its authors, in which the first layer has its own.

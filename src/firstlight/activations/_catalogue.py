@@ -12,13 +12,13 @@ from firstlight.activations.activation import Activation
 from firstlight.errors import DomainError
 
 
-def _named(name: str, **parameters: float | int) -> tuple[str, dict[str, float]]:
+def _named(name: str, **parameters: float) -> tuple[str, dict[str, float]]:
     return f"{name}({', '.join(repr(float(v)) for v in parameters.values())})", {
         key: float(value) for key, value in parameters.items()
     }
 
 
-def crelu(tau: float | int, m: float | int = math.inf) -> Activation:
+def crelu(tau: float, m: float = math.inf) -> Activation:
     """min(max(z − tau, 0), m): the clipped sparse ReLU of Price, Adam and Tanner (2024)."""
     name, parameters = _named("crelu", tau=tau, m=m)
     return Activation(
@@ -30,7 +30,7 @@ def crelu(tau: float | int, m: float | int = math.inf) -> Activation:
     )
 
 
-def cst(tau: float | int, m: float | int = math.inf) -> Activation:
+def cst(tau: float, m: float = math.inf) -> Activation:
     """sign(z)·min(max(|z| − tau, 0), m): the clipped soft threshold of Price, Adam and Tanner (2024)."""
     name, parameters = _named("cst", tau=tau, m=m)
     outer = () if math.isinf(m) else (tau + m,)
@@ -44,7 +44,7 @@ def cst(tau: float | int, m: float | int = math.inf) -> Activation:
     )
 
 
-def log_periodic(delta: float | int = 0.99, omega: float | int = 6.0) -> Activation:
+def log_periodic(delta: float = 0.99, omega: float = 6.0) -> Activation:
     """z·exp((δ/ω) sin(ω log|z|)): infinitely many stable variances (Wolinski and Arbel, 2025)."""
     name, parameters = _named("log_periodic", delta=delta, omega=omega)
 
@@ -65,7 +65,7 @@ def log_periodic(delta: float | int = 0.99, omega: float | int = 6.0) -> Activat
     )
 
 
-def snake(a: float | int = 1.0) -> Activation:
+def snake(a: float = 1.0) -> Activation:
     """z + sin²(a z)/a (Ziyin et al., 2020)."""
     if a <= 0:
         raise DomainError(f"while making snake: expected a > 0, got {a}; it is a frequency")
@@ -78,7 +78,7 @@ def snake(a: float | int = 1.0) -> Activation:
     )
 
 
-def bump(s: float | int = 1.0) -> Activation:
+def bump(s: float = 1.0) -> Activation:
     """exp(−z²/2s²)."""
     name, parameters = _named("bump", s=s)
     return Activation(
@@ -90,7 +90,7 @@ def bump(s: float | int = 1.0) -> Activation:
     )
 
 
-def apa(lam: float | int = 1.0, kappa: float | int = 1.0) -> Activation:
+def apa(lam: float = 1.0, kappa: float = 1.0) -> Activation:
     """(λ e^{−κz} + 1)^{−1/λ}: adaptive parametric activation (Alexandridis et al., 2024)."""
     if lam <= 0:
         raise DomainError(f"while making apa: expected lam > 0, got {lam}; at 0 it is Gumbel's")
@@ -103,14 +103,14 @@ def apa(lam: float | int = 1.0, kappa: float | int = 1.0) -> Activation:
     )
 
 
-def aglu(lam: float | int = 1.0, kappa: float | int = 1.0) -> Activation:
+def aglu(lam: float = 1.0, kappa: float = 1.0) -> Activation:
     """z·APA(z)."""
     gate = apa(lam, kappa)
     name, parameters = _named("aglu", lam=lam, kappa=kappa)
     return Activation(name, lambda x: x * gate(x), parameters=parameters)
 
 
-def sau(alpha: float | int = 0.15, beta: float | int = 1.0) -> Activation:
+def sau(alpha: float = 0.15, beta: float = 1.0) -> Activation:
     """αz + (1 − α)[zΦ(βz) + p(βz)/β]: smooth leaky ReLU (Biswas et al., 2022)."""
     name, parameters = _named("sau", alpha=alpha, beta=beta)
 
@@ -123,7 +123,7 @@ def sau(alpha: float | int = 0.15, beta: float | int = 1.0) -> Activation:
     )
 
 
-def crrelu(epsilon: float | int = 0.01) -> Activation:
+def crrelu(epsilon: float = 0.01) -> Activation:
     """max(0, z) + ε z e^{−z²/2}."""
     name, parameters = _named("crrelu", epsilon=epsilon)
     return Activation(
@@ -135,13 +135,13 @@ def crrelu(epsilon: float | int = 0.01) -> Activation:
     )
 
 
-def ash(alpha: float | int = 1.0, mu: float | int = 0.0, offset: float | int = 0.0) -> Activation:
+def ash(alpha: float = 1.0, mu: float = 0.0, offset: float = 0.0) -> Activation:
     """z·sigmoid(α(z − μ − offset)): adaptive swish with fixed statistics (Lee et al., 2022)."""
     name, parameters = _named("ash", alpha=alpha, mu=mu, offset=offset)
     return Activation(name, lambda x: x * torch.sigmoid(alpha * (x - mu - offset)), parameters=parameters)
 
 
-def hermite_series(degree: float | int = 3, renormalise: float | int = 1) -> Activation:
+def hermite_series(degree: float = 3, renormalise: float = 1) -> Activation:
     """Hermite series that tends to the edge of chaos at q = 1: both E φ² and E φ'² tend to 1.
 
     Σ c_k He_k/√k! up to ``degree`` with c₀ = √(6(π²/6 − ζ(3)))/π and c_k = (√6/π) k^{−3/2}. Cutting it short

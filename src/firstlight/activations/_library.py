@@ -140,13 +140,13 @@ ALIASES = {
 Family = Callable[..., Activation]
 
 
-def _named(name: str, **parameters: float | int) -> tuple[str, dict[str, float]]:
+def _named(name: str, **parameters: float) -> tuple[str, dict[str, float]]:
     values = {key: float(value) for key, value in parameters.items()}
     texts = (f"{v:g}" if float(f"{v:g}") == v else repr(v) for v in values.values())
     return f"{name}({', '.join(texts)})", values
 
 
-def leaky_relu(slope: float | int = 0.01) -> Activation:
+def leaky_relu(slope: float = 0.01) -> Activation:
     """max(z, 0) + slope·min(z, 0)."""
     name, parameters = _named("leaky_relu", slope=slope)
     if slope == 0:
@@ -162,7 +162,7 @@ def leaky_relu(slope: float | int = 0.01) -> Activation:
     )
 
 
-def elu(alpha: float | int = 1.0) -> Activation:
+def elu(alpha: float = 1.0) -> Activation:
     """Z for z > 0, alpha·(e^z − 1) below."""
     name, parameters = _named("elu", alpha=alpha)
     return Activation(
@@ -174,13 +174,13 @@ def elu(alpha: float | int = 1.0) -> Activation:
     )
 
 
-def celu(alpha: float | int = 1.0) -> Activation:
+def celu(alpha: float = 1.0) -> Activation:
     """max(z, 0) + min(0, alpha·(e^{z/alpha} − 1))."""
     name, parameters = _named("celu", alpha=alpha)
     return Activation(name, lambda x: F.celu(x, alpha), kinks=(0.0,), parameters=parameters)
 
 
-def hardtanh(low: float | int = -1.0, high: float | int = 1.0) -> Activation:
+def hardtanh(low: float = -1.0, high: float = 1.0) -> Activation:
     """Z clipped to [low, high]."""
     name, parameters = _named("hardtanh", low=low, high=high)
     return Activation(
@@ -193,7 +193,7 @@ def hardtanh(low: float | int = -1.0, high: float | int = 1.0) -> Activation:
     )
 
 
-def hardshrink(threshold: float | int = 0.5) -> Activation:
+def hardshrink(threshold: float = 0.5) -> Activation:
     """Z where |z| > threshold, else 0."""
     name, parameters = _named("hardshrink", threshold=threshold)
     edges = (-threshold, threshold)
@@ -202,7 +202,7 @@ def hardshrink(threshold: float | int = 0.5) -> Activation:
     )
 
 
-def softshrink(threshold: float | int = 0.5) -> Activation:
+def softshrink(threshold: float = 0.5) -> Activation:
     """sign(z)·max(|z| − threshold, 0)."""
     name, parameters = _named("softshrink", threshold=threshold)
     edges = (-threshold, threshold)
@@ -216,7 +216,7 @@ def softshrink(threshold: float | int = 0.5) -> Activation:
     )
 
 
-def threshold(threshold: float | int, value: float | int) -> Activation:
+def threshold(threshold: float, value: float) -> Activation:
     """Z where z > threshold, else value."""
     name, parameters = _named("threshold", threshold=threshold, value=value)
     jumps = () if threshold == value else (threshold,)
@@ -230,7 +230,7 @@ def threshold(threshold: float | int, value: float | int) -> Activation:
     )
 
 
-def scaled_softplus(beta: float | int = 1.0) -> Activation:
+def scaled_softplus(beta: float = 1.0) -> Activation:
     """log(1 + e^{beta·z})/beta."""
     name, parameters = _named("softplus", beta=beta)
     return Activation(
@@ -238,7 +238,7 @@ def scaled_softplus(beta: float | int = 1.0) -> Activation:
     )
 
 
-def sine(frequency: float | int = 30.0) -> Activation:
+def sine(frequency: float = 30.0) -> Activation:
     """sin(frequency·z), the activation of SIREN."""
     name, parameters = _named("sin", frequency=frequency)
     return Activation(

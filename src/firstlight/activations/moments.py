@@ -20,7 +20,7 @@ from firstlight.clean_room import clean
 from firstlight.errors import DomainError
 from firstlight.gauss.windows import interpolated
 
-Scalars = float | int | Tensor
+Scalars = float | Tensor
 
 # A second moment that is known no better than to this share is refused.
 _TOO_ROUGH = 1e-6
@@ -352,7 +352,7 @@ def _pair(phi: Activation, q1: Scalars, q2: Scalars, c: Scalars, closed: bool, *
 
 
 @clean
-def gain(activation: object, *, q: float | int = 1.0, centred: bool = False) -> float:
+def gain(activation: object, *, q: float = 1.0, centred: bool = False) -> float:
     r"""The weight scale that keeps the second moment q through φ, for any activation.
 
     .. math:: \text{gain} = \sqrt{q / E φ(\sqrt q G)^2}

@@ -75,10 +75,10 @@ class BatchNorm(nn.Module):
         *,
         centred: bool = True,
         scale: Scale = "sqrt_n",
-        eps: float | int = 1e-12,
+        eps: float = 1e-12,
         affine: bool = False,
         track_running_stats: bool = False,
-        momentum: float | int = 0.1,
+        momentum: float = 0.1,
     ) -> None:
         super().__init__()
         if scale not in get_args(Scale):

@@ -71,7 +71,7 @@ def isometric_mlp(
     depth: int,
     width: int,
     activation: Phi = "linear",
-    gain_exponent: float | int | Gains = 0.0,
+    gain_exponent: float | Gains = 0.0,
     weights: Weights = "orthogonal",
     norm: NormOptions = NormOptions(),
     generator: torch.Generator | None = None,

@@ -15,7 +15,7 @@ from firstlight.errors import DomainError, PropagationWarning
 
 @checked
 def measured_growth(
-    activation: Phi, gain_exponent: float | int, *, depth: int, width: int = 48, seed: int = 0
+    activation: Phi, gain_exponent: float, *, depth: int, width: int = 48, seed: int = 0
 ) -> float:
     """Growth of log ‖∇W‖ from the last layer to the first of one network, beyond the linear one, in nats.
 
@@ -37,7 +37,7 @@ def measure_gamma(
     *,
     depth: int,
     width: int = 48,
-    budget: float | int = math.log(10.0),
+    budget: float = math.log(10.0),
     seed: int = 0,
 ) -> float:
     """Smallest exponent γ of the gains ℓ^{−γ} that keeps the measured growth within a budget, to 0.01.
@@ -90,7 +90,7 @@ def measure_gamma(
     return math.ceil(high * 100 - 1e-9) / 100
 
 
-def _growth(activation: Phi, gain_exponent: float | int, depth: int, width: int, seed: int) -> float:
+def _growth(activation: Phi, gain_exponent: float, depth: int, width: int, seed: int) -> float:
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(width + 16, width, generator=generator, dtype=torch.float64)
     cotangent = torch.randn(width + 16, width, generator=generator, dtype=torch.float64)

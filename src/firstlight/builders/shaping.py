@@ -18,7 +18,7 @@ Gains = Sequence[float] | Callable[[int], float]
 
 
 @checked
-def power_gains(depth: int, exponent: float | int) -> list[float]:
+def power_gains(depth: int, exponent: float) -> list[float]:
     r"""Gains :math:`α_ℓ = ℓ^{-γ}` of layers ℓ = 1 … depth.
 
     Raises
@@ -82,7 +82,7 @@ class ShapedActivation(nn.Module):
     """
 
     def __init__(
-        self, activation: Callable[[Tensor], Tensor], gain: float | int, *, learnable: bool = False
+        self, activation: Callable[[Tensor], Tensor], gain: float, *, learnable: bool = False
     ) -> None:
         super().__init__()
         self.activation = activation

@@ -28,7 +28,7 @@ def room() -> float:
     return limit / 2
 
 
-def check_size(path: Path, size: int | float) -> None:
+def check_size(path: Path, size: float) -> None:
     """Refuse what would not fit into memory.
 
     Raises

@@ -39,7 +39,7 @@ class DeepNetwork:
     depth: int = 1000
     width: int = 100
     activation: str = "linear"
-    gain_exponent: float | int | None = None
+    gain_exponent: float | None = None
     centred: bool = True
     seed: int = 0
 
@@ -194,7 +194,7 @@ def train(
     data: str,
     epochs: int,
     directory: str | None = None,
-    learning_rate: float | int | None = None,
+    learning_rate: float | None = None,
     checkpoints: str | None = None,
     on_epoch: Callable[[Any], None] | None = None,
 ) -> Any:

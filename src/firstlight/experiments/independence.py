@@ -61,7 +61,7 @@ def beside_networks(
     *,
     nets: int = 10_000,
     layers: Sequence[int] = (),
-    q0: float | int = 1.0,
+    q0: float = 1.0,
     seed: int = 0,
 ) -> tuple[UnitsBeside, ...]:
     """A network's layers by density propagation and by sampling whole networks.

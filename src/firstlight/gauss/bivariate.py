@@ -131,7 +131,7 @@ def _chunked(
     g: Function,
     at: tuple[Tensor, ...],
     kinks: tuple[Sequence[float], Sequence[float]],
-    rtol: float | int,
+    rtol: float,
     shape: torch.Size,
 ) -> Integral:
     """The same in parts, so that memory does not grow with the number of pairs."""

@@ -17,7 +17,7 @@ from firstlight.errors import DomainError
 from firstlight.gauss._rules import rule
 from firstlight.gauss._shared import EDGE_SHARE, many_gaussians, one_gaussian, one_value
 
-Scalars = float | int | Tensor
+Scalars = float | Tensor
 
 # Panel edges in units of the standard deviation; past 9 a Gaussian weight leaves 2e-18 of a fourth power.
 _EDGES = (-9.0, -5.5, -3.2, -1.5, 0.0, 1.5, 3.2, 5.5, 9.0)
@@ -130,7 +130,7 @@ def integrate(
     std: Scalars,
     *,
     kinks: Sequence[float] = (),
-    rtol: float | int = _RTOL,
+    rtol: float = _RTOL,
     even: bool = False,
 ) -> Integral:
     r"""Integrate f over Gaussians with given means and standard deviations.
@@ -195,7 +195,7 @@ def integrate(
 
 
 def _of_pairs(
-    f: Callable[[Tensor], Tensor], m: Tensor, s: Tensor, kinks: Sequence[float], rtol: float | int, even: bool
+    f: Callable[[Tensor], Tensor], m: Tensor, s: Tensor, kinks: Sequence[float], rtol: float, even: bool
 ) -> Integral:
     """One integral for each pair: on shared nodes where the mean is one, the rest by adaptive panels."""
     shared = None
@@ -231,7 +231,7 @@ def integrate_panels(
     f: Callable[[Tensor, Tensor], Tensor],
     edges: Float64[Tensor, "pairs edges"],
     *,
-    rtol: float | int,
+    rtol: float,
     floor: Tensor | None = None,
     most: int = _MOST_PANELS,
 ) -> Integral:
@@ -250,7 +250,7 @@ def integrate_panels(
     return Integral(work.value, work.error, work.evaluations, converged)
 
 
-def _run(work: _Work, edges: Tensor, rtol: float | int, floor: Tensor, most: int) -> bool:
+def _run(work: _Work, edges: Tensor, rtol: float, floor: Tensor, most: int) -> bool:
     """Evaluate the first panels, extend the tails, refine; true if the tolerance was met."""
     low, high = edges[:, :-1].reshape(-1), edges[:, 1:].reshape(-1)
     owner = torch.arange(work.pairs).repeat_interleave(edges.shape[1] - 1)

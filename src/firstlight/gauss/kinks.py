@@ -32,7 +32,7 @@ class Kink(NamedTuple):
 
 
 @clean
-def find_kinks(f: Callable[[Tensor], Tensor], *, reach: float | int | None = None) -> tuple[Kink, ...]:
+def find_kinks(f: Callable[[Tensor], Tensor], *, reach: float | None = None) -> tuple[Kink, ...]:
     """Find the points where f is not smooth, from 1e-9 to 1e9 on both sides of zero.
 
     Octaves on which a Legendre series does not converge, or does not pass through the values between its nodes,
@@ -72,7 +72,7 @@ def find_kinks(f: Callable[[Tensor], Tensor], *, reach: float | int | None = Non
         return tuple(map(Kink, points, _orders(f, points)))
 
 
-def _spans(search: Search, reach: float | int | None) -> list[tuple[float, float]] | None:
+def _spans(search: Search, reach: float | None) -> list[tuple[float, float]] | None:
     """Narrow panels that are not resolved; None if they are too many around zero."""
     rings = _rings(search.smallest, _FURTHEST if reach is None else float(reach))
     # all at once, which is enough for nearly every function

@@ -25,7 +25,7 @@ def isometry_gap(
     x: Float[Tensor, "*batch m n"],
     *,
     gram: Gram = "smaller",
-    rtol: float | int | None = None,
+    rtol: float | None = None,
     method: Method = "svd",
 ) -> Float[Tensor, "*batch"]:
     r"""Isometry gap: minus the log of the geometric over the arithmetic mean of the Gram eigenvalues.
@@ -101,7 +101,7 @@ def isometry_gap(
 
 @clean
 def isometry(
-    x: Float[Tensor, "*batch m n"], *, gram: Gram = "smaller", rtol: float | int | None = None
+    x: Float[Tensor, "*batch m n"], *, gram: Gram = "smaller", rtol: float | None = None
 ) -> Float[Tensor, "*batch"]:
     r"""Isometry :math:`I(X) = e^{-\varphi(X)} \in [0, 1]`: 1 for a scaled isometry, 0 at singular Gram.
 
@@ -197,7 +197,7 @@ _PIVOT_SPAN = 1e-5
 _CHUNK = 16  # matrices at a time, so that the passes over them stay in cache
 
 
-def _gap_by_pivots(y: Tensor, rtol: float | int | None) -> Tensor:
+def _gap_by_pivots(y: Tensor, rtol: float | None) -> Tensor:
     """The gap from log |det| = Σ log |pivot|, with the SVD where that is not safe."""
     m, n = y.shape[-2:]
     flat = y.reshape(-1, m, n)
@@ -211,7 +211,7 @@ def _gap_by_pivots(y: Tensor, rtol: float | int | None) -> Tensor:
     return gap.reshape(y.shape[:-2])
 
 
-def _pivot_gaps(y: Tensor, floor: float | int) -> tuple[Tensor, Tensor]:
+def _pivot_gaps(y: Tensor, floor: float) -> tuple[Tensor, Tensor]:
     """Gaps of a stack of matrices, and which of them are not to be trusted."""
     m, n = y.shape[-2:]
     k = min(m, n)

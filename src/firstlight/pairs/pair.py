@@ -115,7 +115,7 @@ class Pair:
 
 @checked
 @clean
-def weibull(theta: float | int, *, kind: str = "odd", split: float | None = None) -> Pair:
+def weibull(theta: float, *, kind: str = "odd", split: float | None = None) -> Pair:
     """The pair of symmetric Weibull(θ) weights, exact for every θ in [2, ∞].
 
     Parameters

@@ -11,7 +11,7 @@ import numpy as np
 
 from firstlight.render.numbers import number, power_of_ten
 
-Real = float | int
+Real = float
 Scale = Literal["linear", "log", "exponent"]
 
 

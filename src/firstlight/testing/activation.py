@@ -41,7 +41,7 @@ class ActivationTester:
     """
 
     activation: Any
-    reach: float | int = 8.0
+    reach: float = 8.0
     phi: Activation = field(init=False, repr=False)
 
     def __post_init__(self) -> None:

@@ -47,8 +47,8 @@ BATCH_ASSUMPTION = (
 def predict(
     network: RandomNetwork,
     *,
-    q0: float | int = 1.0,
-    c0: float | int = 0.5,
+    q0: float = 1.0,
+    c0: float = 0.5,
     level: str = "mean-field",
     batch: int | None = None,
 ) -> Profile:
@@ -155,7 +155,7 @@ def _over_the_batch(layer: LayerMap, batch: int | None) -> bool:
     return layer.norm == "batch" or (layer.norm == "batch-uncentred" and batch is not None)
 
 
-def _check(q0: float | int, c0: float | int, level: str, batch: int | None, layer: LayerMap) -> None:
+def _check(q0: float, c0: float, level: str, batch: int | None, layer: LayerMap) -> None:
     if batch is not None and layer.norm not in ("batch", "batch-uncentred"):
         raise DomainError(
             f"while predicting: expected a batch size only with norm='batch' or 'batch-uncentred', got {batch} and "

@@ -39,9 +39,7 @@ def fingerprint(value: Any) -> str:
 
 
 def _feed(digest: Any, value: Any, above: list[int]) -> None:
-    if value is None or isinstance(
-        value, bool | int | float | complex | str | bytes | torch.dtype | torch.device
-    ):
+    if value is None or isinstance(value, bool | float | complex | str | bytes | torch.dtype | torch.device):
         digest.update(f"{type(value).__name__} {value!r};".encode("utf-8", "surrogatepass"))
     elif isinstance(value, Tensor | np.ndarray):
         _array(digest, value)

@@ -53,7 +53,7 @@ def train(
     test: Dataset,
     *,
     epochs: int,
-    learning_rate: float | int = 0.001,
+    learning_rate: float = 0.001,
     batch: int = 100,
     seed: int = 0,
     checkpoint: str | Path | None = None,

@@ -36,7 +36,7 @@ class SymmetricWeibull(WeightLaw):
     1.0
     """
 
-    theta: float | int
+    theta: float
     word: ClassVar[str] = "weibull"
     constraints: ClassVar[Mapping[str, tuple[float, float]]] = {"theta": (0.0, math.inf)}
 
@@ -80,7 +80,7 @@ class Normal(WeightLaw):
         """Moments above −1 are finite."""
         return -1.0, math.inf
 
-    def moment(self, order: float | int) -> float:
+    def moment(self, order: float) -> float:
         """(k − 1)!! for an even whole order k, without rounding; the Mellin transform for others."""
         if order >= 0 and order % 2 == 0 and order <= 20:
             return float(math.prod(range(1, int(order), 2)))
@@ -115,7 +115,7 @@ class PowerUniform(WeightLaw):
     0.6
     """
 
-    kappa: float | int
+    kappa: float
     word: ClassVar[str] = "power_uniform"
     constraints: ClassVar[Mapping[str, tuple[float, float]]] = {"kappa": (0.0, math.inf)}
 
@@ -129,7 +129,7 @@ class PowerUniform(WeightLaw):
         """Moments above −κ are finite."""
         return -float(self.kappa), math.inf
 
-    def moment(self, order: float | int) -> float:
+    def moment(self, order: float) -> float:
         """κ/(κ + order)."""
         return self.kappa / (self.kappa + order) if order > -self.kappa else math.inf
 
@@ -184,7 +184,7 @@ class Rademacher(WeightLaw):
 
 @checked
 @clean
-def weibull(theta: float | int) -> WeightLaw:
+def weibull(theta: float) -> WeightLaw:
     """The symmetric Weibull law; θ = ∞ is its limit, Rademacher.
 
     Examples

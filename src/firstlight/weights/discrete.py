@@ -66,7 +66,7 @@ class Discrete(WeightLaw):
         """Every moment is finite, unless there is an atom at 0."""
         return (-math.inf if self.magnitudes[0] > 0 else 0.0), math.inf
 
-    def moment(self, order: float | int) -> float:
+    def moment(self, order: float) -> float:
         """Σ p_i a_i^order."""
         if order == 0:
             return 1.0

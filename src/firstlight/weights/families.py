@@ -37,8 +37,8 @@ class GeneralisedGamma(WeightLaw):
     1.5
     """
 
-    alpha: float | int
-    theta: float | int
+    alpha: float
+    theta: float
     word: ClassVar[str] = "generalised_gamma"
     constraints: ClassVar[Mapping[str, tuple[float, float]]] = {
         "alpha": (0.0, math.inf),
@@ -83,8 +83,8 @@ class SquaredBeta(WeightLaw):
     0.5
     """
 
-    alpha: float | int
-    beta: float | int
+    alpha: float
+    beta: float
     word: ClassVar[str] = "squared_beta"
     constraints: ClassVar[Mapping[str, tuple[float, float]]] = {
         "alpha": (0.0, math.inf),
@@ -139,7 +139,7 @@ class Student(WeightLaw):
     inf
     """
 
-    df: float | int
+    df: float
     word: ClassVar[str] = "student"
     constraints: ClassVar[Mapping[str, tuple[float, float]]] = {"df": (0.0, math.inf)}
 
@@ -179,7 +179,7 @@ class Student(WeightLaw):
 
 @checked
 @clean
-def sphere_marginal(d: float | int) -> WeightLaw:
+def sphere_marginal(d: float) -> WeightLaw:
     """One coordinate of a uniform point on the unit sphere of ℝ^d, d ≥ 2; variance 1/d.
 
     Raises
@@ -216,7 +216,7 @@ def arcsine() -> WeightLaw:
 
 @checked
 @clean
-def generalised_normal(beta: float | int) -> WeightLaw:
+def generalised_normal(beta: float) -> WeightLaw:
     """The law with density ∝ exp(−|w|^β): β = 1 Laplace, 2 a normal of variance ½, ∞ uniform.
 
     Examples
@@ -230,7 +230,7 @@ def generalised_normal(beta: float | int) -> WeightLaw:
 
 @checked
 @clean
-def symmetric_gamma(alpha: float | int) -> WeightLaw:
+def symmetric_gamma(alpha: float) -> WeightLaw:
     """|W| ~ Gamma(α) with a random sign.
 
     Examples
@@ -244,7 +244,7 @@ def symmetric_gamma(alpha: float | int) -> WeightLaw:
 
 @checked
 @clean
-def chi(nu: float | int) -> ScaledLaw:
+def chi(nu: float) -> ScaledLaw:
     """W = ±χ_ν/√ν, unit variance: ν = 1 normal, 2 Rayleigh (Weibull θ = 2), 3 Maxwell.
 
     Examples

@@ -119,7 +119,7 @@ class WeightLaw(ABC):
         value = np.exp(self.log_mellin(s))
         return value if np.ndim(value) else value.item()
 
-    def moment(self, order: float | int) -> float:
+    def moment(self, order: float) -> float:
         """E|W|^order for a real order; infinite outside the strip."""
         low, high = self.strip
         return float(np.real(self.mellin(order))) if low < order < high else math.inf
@@ -134,7 +134,7 @@ class WeightLaw(ABC):
         """E W⁴/(E W²)² − 3: 0 for a Gaussian, −1.2 uniform, NaN where the variance is infinite."""
         return self.moment(4) / self.moment(2) ** 2 - 3 if math.isfinite(self.moment(2)) else math.nan
 
-    def cdf(self, value: Tensor | float | int) -> Tensor:
+    def cdf(self, value: Tensor | float) -> Tensor:
         """P(W ≤ value), same shape, dtype and device as the value (float64 for a number)."""
         x, restore = _to_float64(value)
         size = x.abs()
@@ -143,7 +143,7 @@ class WeightLaw(ABC):
         half = 0.5 * self._sf(size)
         return restore(torch.where(x < 0, half, 1 - half))
 
-    def icdf(self, probability: Tensor | float | int) -> Tensor:
+    def icdf(self, probability: Tensor | float) -> Tensor:
         """The quantile of W; the inverse of ``cdf``.
 
         Raises
@@ -160,7 +160,7 @@ class WeightLaw(ABC):
         magnitude = self._isf(2 * torch.minimum(p, 1 - p))
         return restore(torch.where(p < 0.5, -magnitude, magnitude))
 
-    def log_prob(self, value: Tensor | float | int) -> Tensor:
+    def log_prob(self, value: Tensor | float) -> Tensor:
         """Log-density of W (log-probability for a discrete law), same shape as the value."""
         x, restore = _to_float64(value)
         halves = torch.full_like(x, math.log(2.0))
@@ -174,7 +174,7 @@ class WeightLaw(ABC):
         *,
         generator: torch.Generator | None = None,
         fan_in: int | None = None,
-        sigma_w: float | int = 1.0,
+        sigma_w: float = 1.0,
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
     ) -> Tensor:
@@ -226,7 +226,7 @@ class WeightLaw(ABC):
         magnitude = self._isf(u.abs().clamp_min_(_TINY))
         return torch.copysign(magnitude, u)
 
-    def scaled(self, factor: float | int) -> ScaledLaw:
+    def scaled(self, factor: float) -> ScaledLaw:
         """The law of factor · W."""
         return ScaledLaw(self, float(factor))
 
@@ -259,7 +259,7 @@ class ScaledLaw(WeightLaw):
     """
 
     base: WeightLaw
-    factor: float | int
+    factor: float
     constraints: ClassVar[Mapping[str, tuple[float, float]]] = {"factor": (0.0, math.inf)}
 
     def __post_init__(self) -> None:
@@ -306,13 +306,13 @@ class ScaledLaw(WeightLaw):
         return self.base._log_density(t / self.factor) - shift
 
 
-def written(number: float | int) -> str:
+def written(number: float) -> str:
     """A number as text that gives back every digit, and no more text than that."""
     short = f"{number:g}"
     return short if float(short) == number else repr(float(number))
 
 
-def _to_float64(value: Tensor | float | int) -> tuple[Tensor, Any]:
+def _to_float64(value: Tensor | float) -> tuple[Tensor, Any]:
     """The value in float64 (on the CPU when its device has none), and how to give the answer back."""
     if not isinstance(value, Tensor):
         return torch.as_tensor(value, dtype=torch.float64), lambda out: out

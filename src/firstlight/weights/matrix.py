@@ -50,7 +50,7 @@ class Orthogonal(WeightLaw):
     True
     """
 
-    gain: float | int = 1.0
+    gain: float = 1.0
     word: ClassVar[str] = "orthogonal"
     independent: ClassVar[bool] = False
     constraints: ClassVar[Mapping[str, tuple[float, float]]] = {"gain": (0.0, math.inf)}
@@ -69,7 +69,7 @@ class Orthogonal(WeightLaw):
         """Log E|gain · G|^s for a standard normal G, the limit of one entry."""
         return self._limit.log_mellin(s)
 
-    def moment(self, order: float | int) -> float:
+    def moment(self, order: float) -> float:
         """gain^order times the moment of the normal law."""
         return self.gain**order * _LIMIT.moment(order)
 
@@ -97,7 +97,7 @@ class Orthogonal(WeightLaw):
         """
         return sphere_marginal(size).scaled(self.gain * math.sqrt(size))
 
-    def scaled(self, factor: float | int) -> Orthogonal:  # type: ignore[override]
+    def scaled(self, factor: float) -> Orthogonal:  # type: ignore[override]
         """The law with ``factor`` times the gain: still a law of whole matrices."""
         return Orthogonal(self.gain * float(factor))
 
@@ -107,7 +107,7 @@ class Orthogonal(WeightLaw):
         *,
         generator: torch.Generator | None = None,
         fan_in: int | None = None,
-        sigma_w: float | int = 1.0,
+        sigma_w: float = 1.0,
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
     ) -> Tensor:

@@ -54,7 +54,7 @@ class _Slot:
 def orthogonal_(
     target: Tensor | nn.Module,
     *,
-    gain: float | int = 1.0,
+    gain: float = 1.0,
     det: Determinant | None = None,
     generator: torch.Generator | None = None,
 ) -> Tensor | nn.Module:
@@ -141,7 +141,7 @@ def orthogonal_(
 @checked
 @clean
 def delta_orthogonal_(
-    weight: Tensor, *, gain: float | int = 1.0, generator: torch.Generator | None = None
+    weight: Tensor, *, gain: float = 1.0, generator: torch.Generator | None = None
 ) -> Tensor:
     """Write a delta-orthogonal kernel into a convolution's weight ``(out, in, *kernel)``; see `orthogonal_`.
 

@@ -32,7 +32,7 @@ class MellinLaw(WeightLaw):
 
     log_transform: Callable[[Any], Any]
     interval: tuple[float, float]
-    edge: float | int
+    edge: float
     label: str = "law of a Mellin transform"
 
     def __post_init__(self) -> None:
@@ -191,8 +191,8 @@ def _with_numpy(function: Callable[[Any], Any], value: Tensor) -> Tensor:
 def from_mellin(
     log_mellin: Callable[[Any], Any],
     *,
-    strip: tuple[float | int, float | int],
-    edge: float | int = math.inf,
+    strip: tuple[float, float],
+    edge: float = math.inf,
     name: str = "law of a Mellin transform",
 ) -> WeightLaw:
     """The symmetric weight law with a given log E|W|^s, as a law like every other.

@@ -192,9 +192,7 @@ class Sweep:
 
 @checked
 @clean
-def correlated_inputs(
-    features: int, *, count: int = 1, correlation: float | int = 0.0, q: float | int = 1.0
-) -> Tensor:
+def correlated_inputs(features: int, *, count: int = 1, correlation: float = 0.0, q: float = 1.0) -> Tensor:
     """``count`` inputs of squared norm q·features with exactly the cosine ``correlation`` between any two.
 
     Raises

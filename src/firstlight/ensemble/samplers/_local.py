@@ -46,7 +46,7 @@ class Between:
 
     phi: Any
     norm: str | None = None
-    dropout: float | int = 0.0
+    dropout: float = 0.0
 
     @classmethod
     def of(cls, net: RandomNetwork) -> Between:

@@ -12,7 +12,7 @@ from firstlight.ensemble.samplers.orthogonal import OrthogonalWeights
 from firstlight.ensemble.samplers.streamed import StreamedWeights
 
 
-def sampler_for(law: Any, *, sigma_w: float | int = 1.0, sigma_b: float | int = 0.0) -> Sampler:
+def sampler_for(law: Any, *, sigma_w: float = 1.0, sigma_b: float = 0.0) -> Sampler:
     """The exact sampler of layers with this weight law.
 
     Parameters

@@ -44,8 +44,8 @@ class InvertedWeights(Sampler):
     """
 
     law: WeightLaw
-    sigma_w: float | int = 1.0
-    sigma_b: float | int = 0.0
+    sigma_w: float = 1.0
+    sigma_b: float = 0.0
 
     def forward(
         self,

@@ -34,8 +34,8 @@ class NormalWeights(Sampler):
         ``"norm"`` (one input), ``"qr"``, ``"direct"`` (draw the matrix), or None: the cheapest for the shape.
     """
 
-    sigma_w: float | int = 1.0
-    sigma_b: float | int = 0.0
+    sigma_w: float = 1.0
+    sigma_b: float = 0.0
     route: Route | None = None
 
     def forward(

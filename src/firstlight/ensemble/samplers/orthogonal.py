@@ -23,8 +23,8 @@ class OrthogonalWeights(Sampler):
     of the part of Δ outside S, and F a uniform frame orthogonal to Q_H.
     """
 
-    sigma_w: float | int = 1.0
-    sigma_b: float | int = 0.0
+    sigma_w: float = 1.0
+    sigma_b: float = 0.0
 
     def forward(
         self,

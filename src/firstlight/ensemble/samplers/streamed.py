@@ -26,8 +26,8 @@ class StreamedWeights(Sampler):
     """
 
     law: WeightLaw | None
-    sigma_w: float | int = 1.0
-    sigma_b: float | int = 0.0
+    sigma_w: float = 1.0
+    sigma_b: float = 0.0
 
     def forward(
         self,

@@ -47,7 +47,7 @@ class Stream:
         """The counts as a sketch, which merges with others."""
         return Sketch.of_dense(self._counts.numpy())
 
-    def compare(self, *, scale: float | int = 1.0) -> Comparison:
+    def compare(self, *, scale: float = 1.0) -> Comparison:
         """Distances of what was counted to N(0, scale²), and moments."""
         return compare(self.sketch(), scale=scale)
 
@@ -78,7 +78,7 @@ class Comparison:
     moments: tuple[float, ...]
 
 
-def compare(sketch: Sketch, *, scale: float | int = 1.0) -> Comparison:
+def compare(sketch: Sketch, *, scale: float = 1.0) -> Comparison:
     """Distances between the values of a sketch and N(0, scale²); infinite values make them infinite or NaN.
 
     F̂ is known exactly at the ends of bins; between them it is taken as linear, so the integrals carry a

@@ -23,7 +23,7 @@ _SMOOTH = (nn.Tanh, nn.Softsign, nn.GELU, nn.SiLU, nn.Mish, nn.Tanhshrink, nn.Si
 def make_isometric_(
     model: nn.Module,
     *,
-    gain_exponent: float | int = 0.4,
+    gain_exponent: float = 0.4,
     replacement: str = "tanh",
     generator: torch.Generator | None = None,
 ) -> list[str]:

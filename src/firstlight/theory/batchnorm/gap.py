@@ -190,7 +190,7 @@ def _gap_of_rows(x: Tensor) -> Tensor:
 
 @checked
 @clean
-def theorem_1(gap: float | int, d: int, layer: int, *, constant: float | int = 1.0) -> float:
+def theorem_1(gap: float, d: int, layer: int, *, constant: float = 1.0) -> float:
     """Theorem 1: E φ(X_ℓ) ≤ φ(X₀) e^{−ℓ/k} with k = C d² (1 + d φ(X₀)).
 
     The paper leaves the absolute constant C open; 1 holds in every measurement here.
@@ -274,7 +274,7 @@ def _spread_term(eigenvalues: Spectrum) -> float:
     return float((lam - 1).square().sum()) / (2 * d**2 * (d + 2))
 
 
-def _check_gap(gap: float | int, d: int) -> None:
+def _check_gap(gap: float, d: int) -> None:
     if not gap >= 0 or d < 1:
         raise DomainError(
             f"while bounding the isometry gap: expected a gap ≥ 0 and d ≥ 1, got {gap} and {d}; take the gap from "

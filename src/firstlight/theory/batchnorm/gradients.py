@@ -79,7 +79,7 @@ def gradient_at_isometry(
 
 @checked
 @clean
-def theorem_5(gap: float | int, d: int, *, constant: float | int = 1.0) -> float:
+def theorem_5(gap: float, d: int, *, constant: float = 1.0) -> float:
     """Theorem 5: E log‖∂L/∂W_ℓ‖ ≤ C d⁵ (φ(X₀)³ + 1), whatever the depth; infinite for a degenerate batch.
 
     The paper leaves the constant open; the bound is far from tight (measured values stay below 1) and its

@@ -70,7 +70,7 @@ def predict_batchnorm(
     batch: int | Float[Tensor, "n d"],
     weights: Weights = "orthogonal",
     activation: Any = "linear",
-    gain_exponent: float | int | Sequence[float] = 0.0,
+    gain_exponent: float | Sequence[float] = 0.0,
     centred: bool = False,
     seed: int = 0,
 ) -> BatchNormPrediction:
@@ -204,7 +204,7 @@ def _features(batch: Any, width: int, seed: int) -> tuple[Tensor, int]:
     return torch.randn(width, samples, generator=generator, dtype=torch.float64), samples
 
 
-def _gains(gain_exponent: float | int | Sequence[float], depth: int) -> list[float]:
+def _gains(gain_exponent: float | Sequence[float], depth: int) -> list[float]:
     if isinstance(gain_exponent, int | float):
         return [float(layer) ** -gain_exponent for layer in range(1, depth + 1)]
     if len(gain_exponent) != depth:
@@ -231,7 +231,7 @@ def _gap(
     return chain.mean(dim=0)
 
 
-def _summable(phi: activations.Activation, gain_exponent: float | int | Sequence[float]) -> bool:
+def _summable(phi: activations.Activation, gain_exponent: float | Sequence[float]) -> bool:
     """Whether the growth stays bounded at any depth: γ above the critical exponent."""
     from firstlight.theory.batchnorm.shaping import choose_gamma
 

@@ -116,8 +116,8 @@ def choose_gamma(
     activation: Any,
     *,
     depth: int | None = None,
-    budget: float | int = math.log(10.0),
-    first_gain: float | int = 1.0,
+    budget: float = math.log(10.0),
+    first_gain: float = 1.0,
 ) -> GammaChoice:
     r"""Smallest exponent γ of the gains α_ℓ = ℓ^{−γ} that keeps the gradient within a factor.
 
@@ -227,7 +227,7 @@ def _total(
     phi: activations.Activation,
     gamma: float,
     depth: int | None,
-    first_gain: float | int,
+    first_gain: float,
     order: float,
     coefficient: float,
 ) -> float:

@@ -86,9 +86,7 @@ class EdgeOfChaos:
         """Which points have a stable stationary variance."""
         return np.abs(self.slope) <= 1 + 1e-9
 
-    def at(
-        self, *, sigma_b: float | int | None = None, sigma_w: float | int | None = None
-    ) -> tuple[EdgePoint, ...]:
+    def at(self, *, sigma_b: float | None = None, sigma_w: float | None = None) -> tuple[EdgePoint, ...]:
         """All points of the edge with this bias scale, or with this weight scale, to full precision.
 
         Raises

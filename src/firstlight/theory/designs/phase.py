@@ -57,7 +57,7 @@ def phase_diagram(
     *,
     sigma_w: Any = None,
     sigma_b: Any = None,
-    q0: float | int = 1.0,
+    q0: float = 1.0,
     depth: int = 2000,
 ) -> PhaseDiagram:
     """The phase diagram of an activation: ``depth`` layers from variance ``q0`` for every pair of scales.

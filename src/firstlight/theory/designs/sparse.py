@@ -35,7 +35,7 @@ class SparseTuning:
 
 
 @clean
-def sparse_tuning(kind: str, *, sparsity: float, slope: float | int | None = None) -> SparseTuning:
+def sparse_tuning(kind: str, *, sparsity: float, slope: float | None = None) -> SparseTuning:
     r"""Threshold, clip and scales of a network in which a given share of units is zero.
 
     .. math::

@@ -59,7 +59,7 @@ class Laws:
 @checked
 @clean
 def propagate_density(
-    network: RandomNetwork, *, q1: float | int, points: int = _POINTS, tolerance: float | int = 0.01
+    network: RandomNetwork, *, q1: float, points: int = _POINTS, tolerance: float = 0.01
 ) -> Laws:
     r"""Propagate the law of z through a network of independent units.
 
@@ -127,7 +127,7 @@ def propagate_density(
     )
 
 
-def _check(network: RandomNetwork, q1: float | int, points: int) -> None:
+def _check(network: RandomNetwork, q1: float, points: int) -> None:
     first, later = network.first_law, network.law
     dependent = not later.independent or (not first.independent and network.in_features is not None)
     if network.norm or network.skip or network.dropout or network.branch != 1 or dependent:

@@ -33,7 +33,7 @@ class LogNormDrift:
 
 
 @clean
-def log_norm_drift(activation: Any, width: int, *, sigma_w: float | int = 1.0) -> LogNormDrift:
+def log_norm_drift(activation: Any, width: int, *, sigma_w: float = 1.0) -> LogNormDrift:
     r"""The infinitely deep residual network of finite width, for ReLU and linear units.
 
     .. math::
@@ -90,9 +90,9 @@ def residual_growth(
     activation: Any,
     times: Any,
     *,
-    q0: float | int = 1.0,
-    sigma_w: float | int = 1.0,
-    sigma_b: float | int = 0.0,
+    q0: float = 1.0,
+    sigma_w: float = 1.0,
+    sigma_b: float = 0.0,
 ) -> np.ndarray:
     r"""Second moment of the infinitely deep and wide residual network at times t in [0, T].
 

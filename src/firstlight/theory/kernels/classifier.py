@@ -39,7 +39,7 @@ class DeepClassifier:
 
 
 @clean
-def deep_classifier(activation: Any, *, q: float | int = 1.0) -> DeepClassifier:
+def deep_classifier(activation: Any, *, q: float = 1.0) -> DeepClassifier:
     r"""The limit of depth of a wide network that is trained as a classifier.
 
     .. math::

@@ -67,7 +67,7 @@ def posterior(
     y: Tensor,
     tests: Float[Tensor, m * _],
     *,
-    noise: float | int = 1e-2,
+    noise: float = 1e-2,
     kernel: str = "nngp",
 ) -> Posterior:
     r"""Posterior mean and variance of the infinitely wide network given noisy targets.

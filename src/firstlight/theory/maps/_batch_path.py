@@ -11,9 +11,7 @@ from firstlight.theory.maps._trajectory import Path
 from firstlight.theory.maps.layer import LayerMap
 
 
-def batch_path(
-    layer: LayerMap, q1: float, c1: float, depth: int, batch: float | int
-) -> tuple[Path, np.ndarray]:
+def batch_path(layer: LayerMap, q1: float, c1: float, depth: int, batch: float) -> tuple[Path, np.ndarray]:
     r"""Path and correlations of a wide network that normalises over a batch of samples of equal correlation.
 
     .. math::
@@ -45,7 +43,7 @@ def batch_path(
     return Path(q, np.full(depth, own), chi), c
 
 
-def stationary_chi(layer: LayerMap, batch: float | int) -> float:
+def stationary_chi(layer: LayerMap, batch: float) -> float:
     r"""χ of a network with batch norm whose second moments and correlations have become stationary.
 
     .. math:: χ = s^2 + (1 - s^2)\, λ_B \frac{E φ(y_1)^2 - E φ(y_1)φ(y_2)}{E φ(y_1)^2 - (1-p)\, E φ(y_1)φ(y_2)}

@@ -103,7 +103,7 @@ _TO_SERIES = 2 / _NODES * np.cos(np.outer(_KS, _ANGLES))
 _TO_SERIES[0] /= 2
 
 
-def variances(layer: LayerMap, q1: float | int, depth: int) -> Path:
+def variances(layer: LayerMap, q1: float, depth: int) -> Path:
     """Variances of ``depth`` layers from the first one's."""
     table = _Table(layer)
     q, slopes, chis = (np.empty(depth) for _ in range(3))

@@ -81,12 +81,12 @@ class AttentionMap:
     """
 
     tokens: int
-    query: float | int = 1.0
-    key: float | int = 1.0
-    value: float | int = 1.0
-    output: float | int = 1.0
-    skip: float | int = 0.0
-    branch: float | int = 1.0
+    query: float = 1.0
+    key: float = 1.0
+    value: float = 1.0
+    output: float = 1.0
+    skip: float = 0.0
+    branch: float = 1.0
     pre_norm: bool = True
 
     def __post_init__(self) -> None:
@@ -98,7 +98,7 @@ class AttentionMap:
                     f"while describing attention: expected a finite variance {name} ≥ 0, got {getattr(self, name)}"
                 )
 
-    def step(self, q: float | int, correlation: float | int) -> tuple[float, float, float]:
+    def step(self, q: float, correlation: float) -> tuple[float, float, float]:
         """q', ρ' and T·E Σ p² after one layer.
 
         Raises
@@ -109,7 +109,7 @@ class AttentionMap:
         after, rho, found = self._step(q, correlation)
         return after, rho, self.tokens * found.own
 
-    def _step(self, q: float | int, correlation: float | int) -> tuple[float, float, Shares]:
+    def _step(self, q: float, correlation: float) -> tuple[float, float, Shares]:
         rho, n = float(correlation), self.tokens
         if not (q > 0 and math.isfinite(q)):
             raise DomainError(f"while propagating through attention: expected q > 0, got {q}")
@@ -132,7 +132,7 @@ class AttentionMap:
         lost = (own * (1 - rho) + through * (1 - rho) * found.apart) / after if after > 0 else 0.0
         return after, 1 - lost, found
 
-    def path(self, *, depth: int, q: float | int = 1.0, correlation: float | int = 0.0) -> AttentionPath:
+    def path(self, *, depth: int, q: float = 1.0, correlation: float = 0.0) -> AttentionPath:
         """Tokens through ``depth`` layers."""
         qs, rhos, spread, errors = [float(q)], [float(correlation)], [], []
         for _ in range(depth):

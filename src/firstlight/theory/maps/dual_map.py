@@ -54,7 +54,7 @@ class DualMap:
     error: float
 
     @classmethod
-    def of(cls, phi: Activation, q: float | int) -> DualMap:
+    def of(cls, phi: Activation, q: float) -> DualMap:
         """The map of one activation at one variance (the last few are kept)."""
         return _made(phi, float(q))
 

@@ -173,7 +173,7 @@ def is_scale_invariant(layer: LayerMap) -> bool:
 
 @checked
 @clean
-def correlation_fixed_points(layer: LayerMap, q: float | int) -> tuple[CorrelationPoint, ...]:
+def correlation_fixed_points(layer: LayerMap, q: float) -> tuple[CorrelationPoint, ...]:
     """All fixed points of the correlation map at a stationary variance q, from −1 to 1.
 
     c = 1 is always one, unless dropout decorrelates equal inputs or batch norm removes what they share.

@@ -15,7 +15,7 @@ from firstlight.activations import Activation
 from firstlight.errors import DomainError
 from firstlight.network import RandomNetwork
 
-Scalars = float | int | Tensor
+Scalars = float | Tensor
 
 
 def weight_variance(law: Any) -> float:
@@ -63,9 +63,7 @@ class LayerMap:
     norm: str | None = None
 
     @classmethod
-    def of(
-        cls, network: RandomNetwork | Any, *, sigma_w: float | int = 1.0, sigma_b: float | int = 0.0
-    ) -> LayerMap:
+    def of(cls, network: RandomNetwork | Any, *, sigma_w: float = 1.0, sigma_b: float = 0.0) -> LayerMap:
         """The map of layers 2, 3, … of a network, or of a plain layer with this activation and these scales."""
         if isinstance(network, LayerMap):
             return network
