@@ -52,8 +52,8 @@ def diagnose(measurement: Measurement, *, optimiser: str | None = None) -> tuple
     >>> from firstlight.probe import probe
     >>> net = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.Linear(8, 8))
     >>> _ = torch.nn.init.ones_(net[0].weight)
-    >>> [v.code for v in diagnose(probe(net, torch.randn(16, 8)))][0]
-    'constant-weights'
+    >>> "constant-weights" in {v.code for v in diagnose(probe(net, torch.randn(16, 8)))}
+    True
     """
     if optimiser is not None and optimiser not in OPTIMISERS:
         raise DomainError(

@@ -155,6 +155,8 @@ class Sweep:
             made = [key for key in ("features", "shape", "correlation", "q") if key in spec]
             if made:
                 raise _fail(self.name, f"expected data or made inputs, got data and {made[0]}")
+            if not isinstance(spec["data"], str):
+                raise _fail(self.name, f"expected data to name a data set or a file, got {spec['data']!r}")
             loaded = data.load(
                 spec["data"],
                 directory=self.data_directory,

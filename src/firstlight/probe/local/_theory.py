@@ -12,6 +12,7 @@ Backward: the squared gradient norm at z is the sum over its consumers of σ_w²
 from __future__ import annotations
 
 import math
+import re
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
@@ -104,6 +105,10 @@ def _squares_about(site: Site, mean: float) -> NDArray[np.float64]:
     return squares
 
 
+# where a function lies in memory says nothing to a reader, and differs from run to run
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+
+
 def _laws(sites: list[Site], skipped: list[Skipped]) -> dict[tuple[int, str], Law]:
     """Moments of every (site, φ) in use; one quadrature for all sites that share a function."""
     groups: dict[str, list[Link]] = defaultdict(list)
@@ -124,7 +129,7 @@ def _laws(sites: list[Site], skipped: list[Skipped]) -> dict[tuple[int, str], La
             skipped.append(
                 Skipped(
                     links[0].target.name,
-                    f"no theory for its function {links[0].expression.key[:80]}: {first}",
+                    f"no theory for its function {_ADDRESS.sub('', links[0].expression.key)[:80]}: {first}",
                 )
             )
     return laws

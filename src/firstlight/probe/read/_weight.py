@@ -108,7 +108,8 @@ def _summed(equation: str, operands: list[Tensor], matrix: Tensor) -> float:
     Examples
     --------
     >>> x, w = torch.zeros(5, 3, 4), torch.zeros(3, 4, 7)
-    >>> _summed("bgi,gio->bgo", [x, w], w), _summed("bgi,io->bgo", [x, w[0]], w[0])
+    >>> first = w[0]
+    >>> _summed("bgi,gio->bgo", [x, w], w), _summed("bgi,io->bgo", [x, first], first)
     (4.0, 4.0)
     """
     left, arrow, kept = equation.replace(" ", "").partition("->")

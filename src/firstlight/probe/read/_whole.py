@@ -57,7 +57,7 @@ def whole(tensor: Tensor, unit: int = -1) -> Tensor:
     >>> import torch
     >>> whole(torch.complex(torch.ones(2, 3), torch.zeros(2, 3))).shape
     torch.Size([2, 6])
-    >>> whole(torch.eye(3).to_sparse_csr()).sum()
+    >>> whole(torch.eye(3).to_sparse()).sum()
     tensor(3.)
     """
     tensor = plain(tensor)
