@@ -190,7 +190,7 @@ def test_a_misspelt_name_and_a_class_are_answered():
     with pytest.raises(DomainError, match=r"ReLU\(\)"):
         RandomNetwork(depth=2, width=3, activation=nn.ReLU)
     # the typing hook of the default tests answers before the function does
-    with pytest.raises((DomainError, TypeCheckError), match="audit|network"):
+    with pytest.raises((DomainError, TypeCheckError), match=r"audit|network"):
         predict(nn.Linear(2, 3))
 
 
