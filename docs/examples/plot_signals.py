@@ -33,7 +33,7 @@ plt.show()
 # %%
 # Distance of one unit's law to a Gaussian of its variance, by density propagation.
 figure, axis = plt.subplots(layout="constrained")
-for name, scale in (("tanh", 1.2), ("relu", 2**0.5), ("gelu", 1.5)):
+for name, scale in (("tanh", 1.2), ("relu", 2**0.5), ("gelu", 1.4)):
     for width, style in ((5, "-"), (20, "--")):
         net = firstlight.RandomNetwork(depth=30, width=width, activation=name, sigma_w=scale, sigma_b=0.1)
         laws = propagate_density(net, q1=1.0)

@@ -15,7 +15,7 @@ from firstlight.render.numbers import number
 WIDTH, HEIGHT = 400, 250
 LEFT, RIGHT, TOP, BOTTOM = 52, 12, 12, 40
 # Width of a digit of a tick label.
-_DIGIT = 6.7
+_DIGIT = 6.9
 COLOURS = 6
 
 Style = Literal["marks", "hollow", "squares", "line", "dashed", "steps", "both"]
