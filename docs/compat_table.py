@@ -77,9 +77,11 @@ A row stands for a parameter if the operation of the row reads the parameter. Ov
 zoo of networks (built by `tests/compat/zoo`, tested for coverage by `make test-compat`), `make zoo` counts the
 share of the leaf modules with used parameters of which every parameter has a row, the share of the entries of all used
 parameters with a row, and with a measured gradient; a parameter without a row is named below
-the table, which is printed and written to `docs/guide/coverage_table.txt`. Gradients
-are missing where a network makes several outputs and the first of them is differentiated, and where training
-draws a path that leaves layers out.
+the table. Gradients are missing where a network makes several outputs and the first of them is differentiated, and
+where training draws a path that leaves layers out.
+
+```{include} coverage_table.txt
+```
 """
 
 
