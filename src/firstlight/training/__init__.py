@@ -1,4 +1,4 @@
-"""The training protocol of the papers: SGD, honest evaluation, per-epoch measurement, resumable runs."""
+"""The training protocol of the depth experiments: SGD, honest evaluation, per-epoch measurement, resumable runs."""
 
 from __future__ import annotations
 

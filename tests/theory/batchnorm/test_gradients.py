@@ -268,3 +268,12 @@ def test_a_clip_needs_no_exponent_of_its_own():
     growth = np.interp(-found.gamma * logs, at, np.where(rates > 1e-13, rates, 0.0)).sum()
     assert float(growth) == pytest.approx(found.growth, rel=0.01)
     assert found.growth <= math.log(10)
+
+
+def test_a_slow_growth_is_not_called_an_explosion():
+    """Rank 99 of width 100 grows by 1.3e-4 a layer: tenfold in some 20 000 layers."""
+    check = firstlight.check_batch(batch(99, 100), width=100, centred=False)
+    assert 0 < check.slope < 3e-4
+    assert "grow slowly" in check.problems[0]
+    assert "explode" not in check.problems[0]
+    assert "explode" in firstlight.check_batch(batch(20, 100), width=100, centred=False).problems[0]

@@ -16,6 +16,8 @@ from firstlight.errors import DomainError
 from firstlight.measure.isometry import isometry_gap
 from firstlight.theory.batchnorm.gradients import degenerate_slope, gaussian_slope
 
+# the deepest networks that the construction is meant for: slower growth than tenfold over them is no explosion
+_DEEPEST = 1000
 _RTOL = 1e-6  # float32 features are known no better
 
 
@@ -147,7 +149,7 @@ def check_batch(
     inside = min(rank, width)
     slope = _slope(inside, width, weights)
     needed = width + 1 if centred else width
-    problems = _problems(samples, features, rank, duplicates, width, needed, weights)
+    problems = _problems(samples, features, rank, duplicates, width, needed, weights, slope)
     gap = float(isometry_gap(seen, gram="rows" if samples <= features else "smaller", rtol=_RTOL))
     return BatchCheck(
         samples, features, rank, inside, width, duplicates, constant, gap, slope, weights, tuple(problems)
@@ -168,7 +170,14 @@ def _slope(rank: int, width: int, weights: str) -> float:
 
 
 def _problems(
-    samples: int, features: int, rank: int, duplicates: int, width: int, needed: int, weights: str
+    samples: int,
+    features: int,
+    rank: int,
+    duplicates: int,
+    width: int,
+    needed: int,
+    weights: str,
+    slope: float,
 ) -> list[str]:
     """What is wrong with a batch, the deepest cause first."""
     problems = []
@@ -182,8 +191,10 @@ def _problems(
             "no gradient; look for constant inputs"
         )
     elif rank < width:
+        tenfold = math.log(10) / slope
+        what = "explode" if tenfold <= _DEEPEST else f"grow slowly, tenfold in {tenfold:.0f} layers"
         problems.append(
-            f"gradients explode: {rank} independent samples for width {width}; "
+            f"gradients {what}: {rank} independent samples for width {width}; "
             + _way_out(samples, features, rank, width, needed)
         )
     if duplicates:
