@@ -152,3 +152,24 @@ def test_the_counts_are_plain():
         entries,
     ) * 3
     assert coverage.gaps == coverage.without_row == ()
+
+
+def test_a_batch_of_zeros_is_no_ground_for_health():
+    model = nn.Sequential(nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 4))
+    result = firstlight.audit(model, torch.zeros(16, 8))
+    assert not result.healthy
+    assert not result.judged
+    assert "every entry of the batch is zero" in result.verdicts[0].evidence
+    masked = firstlight.audit(Beside(), (torch.randn(16, 8), torch.zeros(16, 8)))
+    assert masked.judged
+
+
+class Beside(nn.Module):
+    """Adds a second input, which may be a mask of zeros, to the first."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(8, 4)
+
+    def forward(self, x, mask):
+        return self.layer(x + mask)

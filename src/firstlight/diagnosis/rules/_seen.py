@@ -31,7 +31,7 @@ def not_judged(measurement: Measurement, min_coverage: float = COVERED) -> tuple
     ['not judged']
     """
     coverage = measurement.coverage
-    grounds = [*_coverage(measurement, min_coverage), *_gradients(measurement)]
+    grounds = [*_coverage(measurement, min_coverage), *_gradients(measurement), *_batch(measurement)]
     if not grounds:
         return ()
     layers = [*(w.name for w in coverage.without_row if w.entries), *coverage.gaps]
@@ -55,6 +55,14 @@ def _coverage(measurement: Measurement, line: float) -> list[str]:
         f"rows stand for {coverage.share:.1%} of the entries of the parameters that the forward used "
         f"({coverage.with_row} of {coverage.used} parameters)"
     ]
+
+
+def _batch(measurement: Measurement) -> list[str]:
+    """Whether the batch brought a signal at all."""
+    rows = measurement.profile.select("input")
+    if len(rows) and (rows["absmax"] == 0).all():
+        return ["every entry of the batch is zero, so no signal entered the model"]
+    return []
 
 
 def _gradients(measurement: Measurement) -> list[str]:
