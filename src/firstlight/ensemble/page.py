@@ -77,7 +77,7 @@ def simulation_page(title: str, profile: Profile, notes: Sequence[str] = ()) -> 
                     profile["ks_standardised"],
                     "both",
                     error=_column(profile, "ks_standardised_se"),
-                    colour=1,
+                    colour=0,
                 ),
             ],
             title="Distance to N(0,1)",
@@ -135,11 +135,11 @@ def _chart(
     scale: Any = "linear",
 ) -> Markup:
     series = [
-        Series(text, depth, profile[name], style, error=_column(profile, f"{name}_se"), colour=index)
-        for index, (name, text, style) in enumerate(columns, start=1)
+        Series(text, depth, profile[name], style, error=_column(profile, f"{name}_se"), colour=2 * index)
+        for index, (name, text, style) in enumerate(columns)
     ]
     if theory in profile.columns:
-        series.insert(0, Series("infinite width", depth, profile[theory], "dashed", colour=0))
+        series.insert(0, Series("infinite width", depth, profile[theory], "dashed", colour=1))
     return line_chart(series, title=title, x=Axis("layer"), y=Axis(label, scale=scale))
 
 

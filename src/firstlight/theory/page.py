@@ -107,9 +107,9 @@ def _chart(
     if len(usable) < 2:
         return None
     ours = "independent units" if name in ("ks", "kurtosis") and "ks" in profile.columns else "theory"
-    lines = [render.Series(ours, depth[usable], values[usable], "line")]
+    lines = [render.Series(ours, depth[usable], values[usable], "line", colour=1)]
     if len(drawn):
-        lines.append(render.Series("networks drawn", depth, drawn, "marks"))
+        lines.append(render.Series("networks drawn", depth, drawn, "marks", colour=0))
     axis = _axis(label, scale, [*values[usable], *(v for v in drawn if math.isfinite(v))])
     return render.line_chart(lines, title=title, x=render.Axis("depth"), y=axis)
 

@@ -34,8 +34,8 @@ def edge_page(edge: EdgeOfChaos) -> str:
     use = (edge.q > 0) & (edge.sigma_b <= 3) & (edge.sigma_w <= 6)
     blocks = []
     if use.sum() > 1 and edge.kind == "curve":
-        curve = render.Series("χ₁ = 1", edge.sigma_b[use], edge.sigma_w[use], "line")
-        slopes = render.Series("V'(q*)", edge.q[use], edge.slope[use], "line")
+        curve = render.Series("χ₁ = 1", edge.sigma_b[use], edge.sigma_w[use], "line", colour=1)
+        slopes = render.Series("V'(q*)", edge.q[use], edge.slope[use], "line", colour=1)
         blocks = [
             render.line_chart([curve], title="Edge of chaos", x=render.Axis("σ_b"), y=render.Axis("σ_w")),
             render.line_chart(
@@ -54,7 +54,7 @@ def edge_page(edge: EdgeOfChaos) -> str:
     if edge.kind != "none" and inside.any():
         style: Any = "line" if edge.kind == "curve" else "marks"
         one = inside if edge.kind == "curve" else inside & (np.cumsum(inside) == 1)
-        over = [render.Series("χ₁ = 1", edge.sigma_w[one], edge.sigma_b[one], style)]
+        over = [render.Series("χ₁ = 1", edge.sigma_w[one], edge.sigma_b[one], style, colour=1)]
     with np.errstate(divide="ignore"):
         growth = np.where(np.isfinite(diagram.q), np.log10(diagram.chi), np.inf)
     phases = render.heat_map(
