@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from firstlight.cli.batches import beside, load_data, to_device
 from firstlight.cli.models import build_model, describe_model
 from firstlight.data import locate
 from firstlight.errors import LoadError
+from firstlight.probe.protocol import LOSSES, named_loss
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,21 +64,13 @@ def own_output_only() -> Iterator[Any]:
 
 def objective(name: str, targets: Tensor | None) -> tuple[Tensor | None, Callable[[Any, Any], Tensor] | None]:
     """Targets and loss to audit with; both None for a random direction of the output."""
-    if name == "auto":
-        return targets, None
-    if name == "none":
-        return None, None
-    losses: dict[str, Callable[..., Tensor]] = {
-        "cross-entropy": functional.cross_entropy,
-        "mse": functional.mse_loss,
-    }
-    if name in losses:
-        if targets is None:
+    if name in LOSSES:
+        if LOSSES[name] is not None and targets is None:
             raise LoadError(
                 f"while choosing the loss {name}: expected data with targets, got none; "
                 "give other data, or --loss none for a random direction of the output"
             )
-        return targets, losses[name]
+        return named_loss(name, targets)
     if ":" not in name:
         raise LoadError(
             "while choosing the loss: expected auto, cross-entropy, mse, none or `module:function`, got "
