@@ -1,9 +1,10 @@
-"""A repair as a page and as text: what was done, both audits against depth, and what is left."""
+"""A fix as a page and as text: what was done, both audits against depth, and what is left."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,7 +12,6 @@ from firstlight.auditing.page import verdict_cards
 from firstlight.auditing.rows import WORDS, headline, overall
 from firstlight.diagnosis.verdict import Verdict
 from firstlight.fixing.remedies.attempt import Attempt
-from firstlight.probe.measurement import Measurement
 from firstlight.profile import Profile
 from firstlight.render.axis import Axis
 from firstlight.render.chart import Series, line_chart
@@ -20,58 +20,47 @@ from firstlight.render.numbers import number
 from firstlight.render.page import card, cards, fragment, grid, items, page, paragraph, section, term_list
 from firstlight.render.table import Head, table
 
-Audited = tuple[Measurement, Sequence[Verdict]]
+if TYPE_CHECKING:
+    from firstlight.fixing.result import FixResult
+
 _LN10 = math.log(10.0)
 _SHOWN = 6
 
 
-def repair_html(
-    before: Audited, after: Audited, attempts: Sequence[Attempt], left: Sequence[str] = ()
-) -> str:
-    """A repair as one self-contained HTML document.
-
-    Parameters
-    ----------
-    before, after
-        Measurement and verdicts of the model as it came and as it is now.
-    attempts
-        Every remedy tried, in order.
-    left
-        What no remedy may write, with reasons.
-    """
-    name = clean(before[0].meta.get("model") or "Model")
-    kept = [a for a in attempts if a.kept]
+def fix_html(result: FixResult) -> str:
+    """A fix as one self-contained HTML document: what was done, both audits, every remedy tried, and what is left."""
+    before, after = result.before, result.after
     parts = [
-        section("What was done", _done(kept, before[1]), identifier="done"),
-        section("Before and after", grid(*_charts(before[0].profile, after[0].profile))),
-        section("Verdicts now", verdict_cards(after[1])),
-        section("Verdicts before", verdict_cards(before[1])),
-        section("Every remedy tried", _table(attempts)) if attempts else "",
-        section("Left as it is", items(*left)) if left else "",
+        section("What was done", _done(result.kept, before.verdicts), identifier="done"),
+        section("Before and after", grid(*_charts(before.profile, after.profile))),
+        section("Verdicts now", verdict_cards(after.verdicts)),
+        section("Verdicts before", verdict_cards(before.verdicts)),
+        section("Every remedy tried", _table(result.attempts)) if result.attempts else "",
+        section("Left as it is", items(*result.left)) if result.left else "",
     ]
-    return page(f"Fix of {name}", *parts, subtitle=_summary(before[1], after[1]))
+    return page(_title(result), *parts, subtitle=_summary(before.verdicts, after.verdicts))
 
 
-def repair_fragment(before: Audited, after: Audited, attempts: Sequence[Attempt]) -> str:
-    """A repair as a piece of HTML without script, for a notebook's ``_repr_html_``."""
+def fix_fragment(result: FixResult) -> str:
+    """A fix as a piece of HTML without script, for a notebook's ``_repr_html_``."""
+    before, after = result.before, result.after
     return fragment(
-        element("h3", f"Fix of {clean(before[0].meta.get('model') or 'Model')}"),
-        element("p", _summary(before[1], after[1]), class_="subtitle"),
-        _done([a for a in attempts if a.kept], before[1]),
-        grid(*_charts(before[0].profile, after[0].profile)),
+        element("h3", _title(result)),
+        element("p", _summary(before.verdicts, after.verdicts), class_="subtitle"),
+        _done(result.kept, before.verdicts),
+        grid(*_charts(before.profile, after.profile)),
     )
 
 
-def repair_text(
-    before: Sequence[Verdict],
-    after: Sequence[Verdict],
-    attempts: Sequence[Attempt],
-    left: Sequence[str] = (),
-    structural_help: Sequence[str] = (),
-) -> str:
-    """A repair as plain text."""
+def _title(result: FixResult) -> str:
+    return f"Fix of {clean(result.before.measurement.meta.get('model') or 'Model')}"
+
+
+def fix_text(result: FixResult) -> str:
+    """A fix as plain text."""
+    before, after = result.before.verdicts, result.after.verdicts
     lines = [f"before: {WORDS[overall(before)]}: {headline(before)}"]
-    for attempt in attempts:
+    for attempt in result.attempts:
         if not attempt.changes and "failed" not in attempt.note:
             continue
         mark = "kept " if attempt.kept else "tried"
@@ -85,10 +74,10 @@ def repair_text(
     lines.append(f"after:  {WORDS[overall(after)]}: {headline(after)}")
     open_ = [v for v in after if v.severity in ("unhealthy", "warning")]
     lines += [f"  {WORDS[v.severity].lower()} [{v.code}] {v.evidence} Remedy: {v.remedy}." for v in open_]
-    lines += [f"left: {reason}" for reason in shortened(left)]
-    if structural_help:
+    lines += [f"left: {reason}" for reason in shortened(result.left)]
+    if result.structural_help:
         lines.append(
-            f"may help: {', '.join(structural_help)}, which may replace modules (--structural, structural=True)"
+            f"may help: {', '.join(result.structural_help)}, which may replace modules (--structural, structural=True)"
         )
     return "\n".join(lines)
 

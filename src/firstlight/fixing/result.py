@@ -128,32 +128,21 @@ class FixResult:
 
     def to_html(self, path: str | Path | None = None) -> str | Path:
         """One page: what was done, both audits side by side, and what is left; with a path, the file."""
-        from firstlight.fixing.page import repair_html
+        from firstlight.fixing.page import fix_html
 
-        before, after = self.before, self.after
-        text = repair_html(
-            (before.measurement, before.verdicts),
-            (after.measurement, after.verdicts),
-            self.attempts,
-            self.left,
-        )
+        text = fix_html(self)
         return text if path is None else write_whole(path, text)
 
     def to_text(self) -> str:
         """The result as plain text."""
-        from firstlight.fixing.page import repair_text
+        from firstlight.fixing.page import fix_text
 
-        return repair_text(
-            self.before.verdicts, self.after.verdicts, self.attempts, self.left, self.structural_help
-        )
+        return fix_text(self)
 
     def __str__(self) -> str:
         return self.to_text()
 
     def _repr_html_(self) -> str:
-        from firstlight.fixing.page import repair_fragment
+        from firstlight.fixing.page import fix_fragment
 
-        before, after = self.before, self.after
-        return repair_fragment(
-            (before.measurement, before.verdicts), (after.measurement, after.verdicts), self.attempts
-        )
+        return fix_fragment(self)
