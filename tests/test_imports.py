@@ -14,7 +14,7 @@ SOURCE = Path(firstlight.__file__).parent
 # From the ground up. A room imports only rooms that stand before it. `pairs` stands below `network`, since a network's
 # description may name a pair; `builders` stands above `theory`, since gains that shape a network come from theory.
 ROOMS = (
-    "errors", "clean_room", "_version", "doors", "files", "render", "profile", "gauss", "data", "weights",
+    "moved", "errors", "clean_room", "_version", "doors", "files", "render", "profile", "gauss", "data", "weights",
     "activations", "measure", "testing", "pairs", "network", "theory", "builders", "ensemble", "probe", "diagnosis",
     "training",
     "auditing", "fixing", "experiments", "cli", "__main__",

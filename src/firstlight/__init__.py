@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from firstlight._version import __version__
+from firstlight.moved import install, is_old_room
 
 if TYPE_CHECKING:
     from firstlight.auditing.audit import AuditResult as AuditResult
@@ -58,13 +59,15 @@ _ROOMS = (
 
 __all__ = [*_LAZY, *_ROOMS, "__version__"]
 
+install()
+
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
         value = getattr(importlib.import_module(_LAZY[name]), name)
         globals()[name] = value
         return value
-    if name in _ROOMS:
+    if name in _ROOMS or is_old_room(name):
         return importlib.import_module(f"firstlight.{name}")
     raise AttributeError(f"module 'firstlight' has no attribute {name!r}; it has {', '.join(__all__)}")
 

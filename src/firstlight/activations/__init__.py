@@ -15,6 +15,7 @@ from firstlight.activations.moments import (
     second,
 )
 from firstlight.activations.registry import get, names, register
+from firstlight.moved import old_names
 
 __all__ = [
     "Activation",
@@ -34,3 +35,5 @@ __all__ = [
     "register",
     "second",
 ]
+
+__getattr__ = old_names("activations", Moments="activations:GaussianMoments")

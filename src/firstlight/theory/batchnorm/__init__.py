@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from firstlight.moved import old_names
 from firstlight.theory.batchnorm.batch import BatchCheck as BatchCheck
 from firstlight.theory.batchnorm.batch import check_batch as check_batch
 from firstlight.theory.batchnorm.gap import corollary_4 as corollary_4
@@ -33,3 +34,5 @@ from firstlight.theory.batchnorm.weingarten import haar_moment as haar_moment
 from firstlight.theory.batchnorm.weingarten import loop_type as loop_type
 from firstlight.theory.batchnorm.weingarten import pairings as pairings
 from firstlight.theory.batchnorm.weingarten import weingarten as weingarten
+
+__getattr__ = old_names("theory.batchnorm", predict="theory.batchnorm:predict_batchnorm")
