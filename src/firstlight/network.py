@@ -186,7 +186,7 @@ class RandomNetwork:
         >>> net = RandomNetwork.siren(depth=4, width=256, in_features=2)
         >>> round(net.sigma_w * 30, 6), net.to_dict()["first_layer"].split(" * ")[1]
         (2.44949, 'uniform')
-        """
+        """  # noqa: DOC501
         if not (math.isfinite(frequency) and frequency > 0):
             raise _fail("frequency", "> 0", frequency, "the paper takes 30")
         if isinstance(in_features, bool) or not isinstance(in_features, int) or in_features < 1:
@@ -211,7 +211,7 @@ class RandomNetwork:
         ------
         DomainError
             Images of another number of dimensions than the kernel, or without any.
-        """
+        """  # noqa: DOC501
         size = self.kernel_size
         if size is None:
             return ()

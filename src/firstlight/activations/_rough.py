@@ -20,6 +20,11 @@ def by_series(f: Function, kinks: tuple[float, ...], a: Tensor, b: Tensor, c: Te
 
     What the series leaves is bounded by its remainder at c = 1 times |c|^(order + 1); quadrature over both Gaussians
     would take a time that grows with the square of the kinks.
+
+    Raises
+    ------
+    DomainError
+        If the series does not end soon enough for correlations so near 1.
     """
     reach = 9 * float(torch.maximum(a, b).max().sqrt()) if a.numel() else 0.0
     inside = tuple(k for k in kinks if abs(k) <= reach)

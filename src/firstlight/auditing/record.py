@@ -55,7 +55,7 @@ def audit_from_dict(data: Any) -> tuple[Measurement, tuple[Verdict, ...]]:
     ------
     LoadError
         If the data was not written by ``audit_dict``; it is a ``ValueError`` too.
-    """
+    """  # noqa: DOC501
     found = data.get("format") if isinstance(data, Mapping) else f"a {type(data).__name__}"
     if found != FORMAT:
         raise LoadError(

@@ -50,7 +50,7 @@ def leaves(value: Any, name: str = "") -> Iterator[Any]:
     ------
     LoadError
         If they nest deeper than 64 levels, or hold themselves.
-    """
+    """  # noqa: DOC501
     seen: set[int] = set()
     stack: list[tuple[int, Any]] = [(0, value)]
     while stack:

@@ -59,7 +59,7 @@ def read_arrays(path: str | Path, *, train: bool = True) -> tuple[Any, Tensor | 
     >>> np.savez(path, inputs=np.zeros((2, 3)), targets=np.array([0, 1]))
     >>> read_arrays(path)[1]
     tensor([0, 1])
-    """
+    """  # noqa: DOC501
     path = expanded(path)
     if not path.is_file():
         raise LoadError(f"while reading {path}: expected a file, got none there; check the path")

@@ -82,7 +82,7 @@ def fetch(file: RemoteFile, directory: str | Path, *, timeout: float = 30.0) -> 
     >>> digest = "sha256:" + hashlib.sha256(b"light").hexdigest()
     >>> fetch(RemoteFile((there / "a.bin").as_uri(), "set/a.bin", digest), here).read_bytes()
     b'light'
-    """
+    """  # noqa: DOC501
     _check(file)
     target = expanded(directory) / file.path
     if target.exists():

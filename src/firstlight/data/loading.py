@@ -166,6 +166,11 @@ def _digits_table() -> np.ndarray:
     """Pixels and class of each digit, one row each, out of scikit-learn's own file.
 
     Importing scikit-learn takes as long as importing torch, so the file is read without it where it stands.
+
+    Raises
+    ------
+    LoadError
+        If scikit-learn, which holds the digits, is not installed.
     """
     place = importlib.util.find_spec("sklearn")
     folder = next(iter(place.submodule_search_locations or ()), None) if place is not None else None

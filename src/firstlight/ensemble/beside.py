@@ -64,6 +64,11 @@ def _convolutional(
     .. math:: K^{l+1}_{ab}(p) = s^2 K^l_{ab}(p) + a^2 \big(σ_w^2 \langle E φ(u_a)φ(u_b) \rangle_{p + δ} + σ_b^2\big)
 
     with the mean over the kernel's entries δ: of the positions' covariance only its diagonal p = p' matters.
+
+    Raises
+    ------
+    DomainError
+        If the network has a normaliser.
     """
     from firstlight.theory.maps.layer import LayerMap, weight_variance
     from firstlight.theory.maps.pair_maps import pair_maps

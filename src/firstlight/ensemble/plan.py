@@ -161,7 +161,7 @@ def columns(inputs: Tensor, net: RandomNetwork, dtype: Precision) -> Float[Tenso
     DomainError
         No inputs, non-finite entries, images that a kernel does not fit, or a number of features that the network
         does not have.
-    """
+    """  # noqa: DOC501
     x = inputs = _tensor(inputs)
     if net.kernel_size is not None:
         kernel = net.kernel(x.ndim - 2) if x.ndim > 2 else ()
@@ -216,7 +216,7 @@ def check_memory(plan: Plan, x: Tensor, workers: int = 1) -> None:
     ------
     DomainError
         If ``workers`` shards at once need more than the machine has.
-    """
+    """  # noqa: DOC501
     need = plan.memory(x.shape) * workers
     have: float
     try:

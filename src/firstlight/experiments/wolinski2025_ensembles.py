@@ -35,6 +35,11 @@ def network(name: str, *, width: int, depth: int) -> RandomNetwork:
     The pairs take their weights from the symmetric Weibull law as it is, E W² = Γ(1 + 2/θ); the first layer is
     Gaussian in all of them.
 
+    Raises
+    ------
+    DomainError
+        If the name is none of these.
+
     Examples
     --------
     >>> from firstlight.experiments.wolinski2025_ensembles import network

@@ -40,7 +40,7 @@ def unpack_arrays(data: bytes) -> Any:
     ------
     LoadError
         If the bytes are no such structure.
-    """
+    """  # noqa: DOC501
     line, _, packed = data.partition(b"\n")
     try:
         head = from_json(line)

@@ -35,7 +35,7 @@ def own_folder(path: str | os.PathLike[str]) -> Path:
         If the folder belongs to somebody else, or a group or everybody may write in it.
     WriteError
         If it cannot be made.
-    """
+    """  # noqa: DOC501
     folder = expanded(path)
     try:
         folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)

@@ -75,6 +75,11 @@ def heat_map(
     centre
         Gives a diverging scale that is pale at this value.
 
+    Raises
+    ------
+    DomainError
+        If the rows of the values have different lengths.
+
     Examples
     --------
     >>> heat_map([[0, 1], [2, 3]], title="m", x=Axis("a"), y=Axis("b")).count("<svg")

@@ -35,6 +35,11 @@ def table(heads: Sequence[Head | str], rows: Sequence[Sequence[object]], *, numb
     numbered
         Whether each row carries its number for scripts (``data-r``).
 
+    Raises
+    ------
+    DomainError
+        If a row has another number of cells than there are columns.
+
     Examples
     --------
     >>> "<td>0.5" in table([Head("layer", text=True), Head("q", "second moment")], [["fc1", 0.5]])

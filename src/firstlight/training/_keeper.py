@@ -74,7 +74,7 @@ class Keeper:
         ------
         LoadError
             The checkpoint is damaged, or of another run.
-        """
+        """  # noqa: DOC501
         if self.path is None or not (self.path.exists() or self.path.is_symlink()):
             return [], False
         doing = f"while resuming from {self.path}"

@@ -100,7 +100,7 @@ def load_checkpoint(path: str | Path, *, identity: Mapping[str, Any] | None = No
         If the file is missing, damaged, changed, not one of these checkpoints, or of another identity.
     TrustError
         If it belongs to somebody else, or others may write it.
-    """
+    """  # noqa: DOC501
     target = expanded(path)
     try:
         state = unpack_arrays(read_sealed(target, _KIND, None if identity is None else _whole(identity)))

@@ -193,6 +193,11 @@ class WeightLaw(ABC):
         dtype, device
             Of the result; torch's defaults (or the generator's device) if absent.
 
+        Raises
+        ------
+        DomainError
+            If the fan-in is below 1.
+
         Notes
         -----
         Each weight comes from one 53-bit uniform through the exact quantile, in float64, and is rounded once:

@@ -70,7 +70,7 @@ def get(law: str | WeightLaw) -> WeightLaw:
     SymmetricWeibull(theta=3.0)
     >>> weights.get(weights.Student(5).spelling) == weights.Student(5)
     True
-    """
+    """  # noqa: DOC501
     if isinstance(law, WeightLaw):
         return law
     scaled = _SCALED.fullmatch(law)

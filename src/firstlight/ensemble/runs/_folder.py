@@ -235,7 +235,7 @@ def write_result(path: Path, text: str | bytes) -> None:
     ------
     RunError
         The disk is full or refuses; what is finished is kept.
-    """
+    """  # noqa: DOC501
     try:
         write_whole(path, text)
     except WriteError as error:

@@ -83,7 +83,7 @@ class Sweep:
         ------
         LoadError
             The file cannot be read or says something inconsistent.
-        """
+        """  # noqa: DOC501
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:

@@ -131,7 +131,7 @@ def load() -> ctypes.CDLL:
     ------
     BuildError
         When it cannot be built, or the file is no library for this machine.
-    """
+    """  # noqa: DOC501
     path = build()
     body = _library()
     try:

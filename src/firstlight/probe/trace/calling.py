@@ -123,6 +123,11 @@ def scalar_loss(
     In order: the caller's ``loss(output, targets)``; the model's own ``loss`` field; cross-entropy for integer
     targets and squared error for real ones; else the sum of the output times a fixed Gaussian tensor, whose
     gradient at the output has root mean square 1 whatever the output is.
+
+    Raises
+    ------
+    AuditError
+        If the loss does not give one number, or the model gives no tensor that could be differentiated.
     """
     if loss is not None:
         name = getattr(loss, "__name__", type(loss).__name__)

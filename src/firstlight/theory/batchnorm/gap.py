@@ -110,6 +110,11 @@ def gap_step_near_isometry(eigenvalues: Spectrum) -> float:
 def gap_decay_rate(d: int) -> float:
     """Decay of log φ per layer near isometry, log(1 − 2/(d+2)).
 
+    Raises
+    ------
+    DomainError
+        If the width d is below 1.
+
     Examples
     --------
     >>> from firstlight.theory.batchnorm import gap_decay_rate

@@ -59,6 +59,11 @@ def gradient_at_isometry(
     Tensor
         From the layer at the output to the first, float64.
 
+    Raises
+    ------
+    DomainError
+        If the width is below 2, or there is no layer.
+
     References
     ----------
     Derived for this project.
@@ -84,6 +89,11 @@ def theorem_5(gap: float, d: int, *, constant: float = 1.0) -> float:
 
     The paper leaves the constant open; the bound is far from tight (measured values stay below 1) and its
     worth is that depth does not appear.
+
+    Raises
+    ------
+    DomainError
+        If the gap is negative or the width below 1.
 
     Examples
     --------

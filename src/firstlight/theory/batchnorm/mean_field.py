@@ -99,6 +99,11 @@ def batch_moments(activation: Any, batch: float = math.inf, *, centred: bool = T
 
     Parameters and errors are those of ``gradient_rate``.
 
+    Raises
+    ------
+    DomainError
+        If the batch is below 4 (3 without centring), or the activation is not odd without centring.
+
     Examples
     --------
     >>> from firstlight.theory.batchnorm import batch_moments

@@ -38,6 +38,11 @@ def shaped_rates(activation: Any, gains: Sequence[float]) -> Float64[Tensor, " l
     Tensor
         Nats per layer, float64.
 
+    Raises
+    ------
+    DomainError
+        If the gains are not a sequence of positive numbers.
+
     Examples
     --------
     >>> from firstlight.theory.batchnorm import shaped_rates
