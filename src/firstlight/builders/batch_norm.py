@@ -102,7 +102,13 @@ class BatchNorm(nn.Module):
         self._recording = False
 
     def forward(self, x: Float[Tensor, "n d *positions"]) -> Float[Tensor, "n d *positions"]:
-        """Normalise over samples and positions."""
+        """Normalise over samples and positions.
+
+        Raises
+        ------
+        DomainError
+            If the second dimension has another number of features, or training sees one entry per feature.
+        """
         if x.ndim < 2 or x.shape[1] != self.num_features:
             raise DomainError(
                 f"while batch-normalising: expected (samples, {self.num_features}, *positions), got shape "

@@ -85,7 +85,13 @@ def choose(available: int, count: int | None, *, seed: int, name: str) -> Tensor
 
 
 def first_tensor(inputs: Any, name: str) -> Tensor:
-    """The first tensor with a sample dimension in nested tuples, lists and dicts."""
+    """The first tensor with a sample dimension in nested tuples, lists and dicts.
+
+    Raises
+    ------
+    LoadError
+        If there is no such tensor.
+    """
     for leaf in leaves(inputs, name):
         if isinstance(leaf, Tensor) and leaf.ndim > 0:
             return leaf

@@ -51,7 +51,13 @@ class Histogram:
         return tuple(self.low + (self.high - self.low) * (i / n) for i in range(n + 1))
 
     def merge(self, other: Histogram) -> Histogram:
-        """The counts of both; their bins must be the same."""
+        """The counts of both; their bins must be the same.
+
+        Raises
+        ------
+        DomainError
+            If the bins differ.
+        """
         mine, theirs = (self.low, self.high, len(self.counts)), (other.low, other.high, len(other.counts))
         if mine != theirs:
             raise DomainError(

@@ -64,7 +64,13 @@ class LayerMap:
 
     @classmethod
     def of(cls, network: RandomNetwork | Any, *, sigma_w: float = 1.0, sigma_b: float = 0.0) -> LayerMap:
-        """The map of layers 2, 3, … of a network, or of a plain layer with this activation and these scales."""
+        """The map of layers 2, 3, … of a network, or of a plain layer with this activation and these scales.
+
+        Raises
+        ------
+        DomainError
+            If the network has convolutions.
+        """
         if isinstance(network, LayerMap):
             return network
         if isinstance(network, RandomNetwork):
