@@ -9,8 +9,8 @@ from firstlight._version import __version__
 from firstlight.moved import install, is_old_room
 
 if TYPE_CHECKING:
-    from firstlight.auditing.audit import AuditResult as AuditResult
     from firstlight.auditing.audit import audit as audit
+    from firstlight.auditing.result import AuditResult as AuditResult
     from firstlight.ensemble.simulate import simulate as simulate
     from firstlight.fixing.fix import fix as fix
     from firstlight.fixing.result import FixResult as FixResult

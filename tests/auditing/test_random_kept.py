@@ -6,7 +6,7 @@ import sys
 # in a process of its own: the run-time type checks of the test suite draw from the same generator
 SCRIPT = """
 import io, os, random, sys
-from firstlight.auditing import audit_plain, print_audit
+from firstlight.auditing import AuditResult, audit_plain, print_audit
 from firstlight.ensemble.runs import progress
 from firstlight.probe import Measurement
 from firstlight.profile import Profile
@@ -15,12 +15,13 @@ class Terminal(io.StringIO):
     def isatty(self):
         return True
 
-measurement = Measurement(Profile.from_rows([{"name": "fc", "kind": "weight", "q": 1.5}], source="audit"))
+rows = Profile.from_rows([{"name": "fc", "kind": "weight", "q": 1.5}], source="audit")
+result = AuditResult(Measurement(rows))
 os.environ["TERM"] = "xterm"
 errors, sys.stderr = sys.stderr, Terminal()
 before = random.getstate()
-audit_plain(measurement, [])
-print_audit(measurement, [], file=Terminal())
+audit_plain(result)
+print_audit(result, file=Terminal())
 with progress.progress_bar(10, show=True) as bar:
     for _ in range(10):
         bar.advance(1)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from firstlight.auditing import (
+    AuditResult,
     audit_dict,
     audit_fragment,
     audit_from_dict,
@@ -56,26 +57,27 @@ def any_audit(request, verdicts, hostile_verdicts):
 
 def test_json_keeps_every_number_and_every_word(any_audit):
     measurement, verdicts = any_audit
-    text = json.dumps(audit_dict(measurement, verdicts), allow_nan=False)
-    again, found = audit_from_dict(json.loads(text))
+    text = json.dumps(audit_dict(AuditResult(measurement, verdicts)), allow_nan=False)
+    again = audit_from_dict(json.loads(text))
     # a second trip changes nothing: texts that no file can hold were made whole in the first
-    assert json.dumps(audit_dict(again, found), allow_nan=False) == text
+    assert json.dumps(audit_dict(again), allow_nan=False) == text
     assert len(again.profile) == len(measurement.profile)
     for name in measurement.profile.columns:
         if measurement.profile[name].dtype != object:
             np.testing.assert_array_equal(again.profile[name], measurement.profile[name])
-    assert list(again.samples) == list(measurement.samples)
-    assert [v.severity for v in found] == [v.severity for v in verdicts]
+    assert list(again.measurement.samples) == list(measurement.samples)
+    assert [v.severity for v in again.verdicts] == [v.severity for v in verdicts]
 
 
 def test_json_of_a_plain_audit_is_equal_after_the_trip(deep_tanh, verdicts):
-    again, found = audit_from_dict(json.loads(json.dumps(audit_dict(deep_tanh, verdicts))))
-    assert again == deep_tanh
-    assert found == verdicts
+    again = audit_from_dict(json.loads(json.dumps(audit_dict(AuditResult(deep_tanh, verdicts)))))
+    assert again == AuditResult(deep_tanh, verdicts)
 
 
 def test_infinite_and_missing_numbers_of_a_verdict_survive_json(hostile, hostile_verdicts):
-    first = audit_from_dict(json.loads(json.dumps(audit_dict(hostile, hostile_verdicts))))[1][0]
+    first = audit_from_dict(
+        json.loads(json.dumps(audit_dict(AuditResult(hostile, hostile_verdicts))))
+    ).verdicts[0]
     assert first.measured == math.inf
     assert math.isnan(first.uncertainty)
     assert first.threshold == -math.inf
@@ -88,8 +90,8 @@ def test_json_of_something_else_is_refused(data):
 
 
 def test_health_is_whether_anything_is_unhealthy(deep_tanh, verdicts):
-    assert audit_dict(deep_tanh, verdicts)["healthy"] is False
-    assert audit_dict(deep_tanh, verdicts[2:])["healthy"] is True
+    assert audit_dict(AuditResult(deep_tanh, verdicts))["healthy"] is False
+    assert audit_dict(AuditResult(deep_tanh, verdicts[2:]))["healthy"] is True
     assert overall(verdicts) == "unhealthy"
     assert overall(()) == "healthy"
     assert headline(verdicts) == "Gradients explode; Inputs are torn apart; 1 warning; 1 note"
@@ -97,7 +99,7 @@ def test_health_is_whether_anything_is_unhealthy(deep_tanh, verdicts):
 
 
 def test_a_page_asks_nobody_for_anything(any_audit):
-    page = Page(audit_html(*any_audit))
+    page = Page(audit_html(AuditResult(*any_audit)))
     for name, value in page.attributes:
         assert name != "style"
         assert not name.startswith("on")
@@ -109,7 +111,7 @@ def test_a_page_asks_nobody_for_anything(any_audit):
 
 
 def test_every_name_is_shown_as_text(hostile, hostile_verdicts):
-    html = audit_html(hostile, hostile_verdicts)
+    html = audit_html(AuditResult(hostile, hostile_verdicts))
     page = Page(html)
     # two scripts of ours and one block of data
     assert page.tags.count("script") == 3
@@ -120,7 +122,7 @@ def test_every_name_is_shown_as_text(hostile, hostile_verdicts):
 
 
 def test_a_page_says_everything_the_audit_found(deep_tanh, verdicts):
-    words = re.sub(r"\s+", " ", Page(audit_html(deep_tanh, verdicts)).words)
+    words = re.sub(r"\s+", " ", Page(audit_html(AuditResult(deep_tanh, verdicts))).words)
     for verdict in verdicts:
         for text in (
             verdict.title,
@@ -143,7 +145,7 @@ def test_a_page_says_everything_the_audit_found(deep_tanh, verdicts):
 
 
 def test_every_filled_column_stands_in_the_table_with_its_meaning(deep_tanh, verdicts):
-    html = audit_html(deep_tanh, verdicts)
+    html = audit_html(AuditResult(deep_tanh, verdicts))
     for name in deep_tanh.profile.columns:
         assert f">{name.replace('_', ' ')}</button>" in html
     meanings = {value for key, value in Page(html).attributes if key == "title"}
@@ -156,18 +158,19 @@ def test_a_hundred_layers_are_small(thousand_rows, verdicts):
     measurement = replace(
         thousand_rows, profile=profile, samples={i: thousand_rows.samples[i] for i in range(300)}
     )
-    html = audit_html(measurement, verdicts)
+    html = audit_html(AuditResult(measurement, verdicts))
     assert len(html.encode()) < 300_000
 
 
 def test_a_thousand_rows_have_thinned_charts_and_a_whole_table(thousand_rows, verdicts):
-    html = audit_html(thousand_rows, verdicts)
+    html = audit_html(AuditResult(thousand_rows, verdicts))
     assert len(html.encode()) < 1_000_000
     assert html.count("<tr data-r=") == 1000
     assert html.count("<circle") < 2500
-    again, _ = audit_from_dict(json.loads(json.dumps(audit_dict(thousand_rows, verdicts), allow_nan=False)))
+    text = json.dumps(audit_dict(AuditResult(thousand_rows, verdicts)), allow_nan=False)
+    again = audit_from_dict(json.loads(text)).measurement
     assert again.samples[999] == thousand_rows.samples[999]
-    text = audit_plain(thousand_rows, verdicts)
+    text = audit_plain(AuditResult(thousand_rows, verdicts))
     assert "hidden" in text
     assert max(map(len, text.splitlines())) <= 100
 
@@ -188,14 +191,14 @@ def test_packed_samples_are_true_to_a_pixel(deep_tanh):
 
 
 def test_plain_text_fits_and_has_no_control_characters(any_audit):
-    text = audit_plain(*any_audit)
+    text = audit_plain(AuditResult(*any_audit))
     assert max(map(len, text.splitlines())) <= 100
     assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f]", text)
     assert ("hidden" in text) == (len(any_audit[0].profile) > 60)
 
 
 def test_the_terminal_report_has_table_verdicts_and_what_was_left_out(deep_tanh, verdicts):
-    text = audit_plain(deep_tanh, verdicts)
+    text = audit_plain(AuditResult(deep_tanh, verdicts))
     order = [
         "rms grad",
         "rows hidden",
@@ -211,9 +214,8 @@ def test_the_terminal_report_has_table_verdicts_and_what_was_left_out(deep_tanh,
 
 def test_no_name_speaks_the_markup_of_the_terminal():
     profile = Profile.from_rows([{"name": "[red]x[/red]", "kind": "[link=a]", "q": 1.0}], source="audit")
-    text = audit_plain(
-        Measurement(profile, meta={"model": "[bold]m"}), [Verdict("[c]", "[/]", "note", "[blink]")]
-    )
+    verdict = Verdict("[c]", "[/]", "note", "[blink]")
+    text = audit_plain(AuditResult(Measurement(profile, meta={"model": "[bold]m"}), (verdict,)))
     for part in ("[red]x[/red]", "[bold]m", "[/]", "[blink]", "[c]"):
         assert part in text
 
@@ -247,11 +249,11 @@ def test_colours_on_a_terminal_only(deep_tanh, verdicts, monkeypatch):
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("COLUMNS", "120")
     screen, pipe = Terminal(), io.StringIO()
-    print_audit(deep_tanh, verdicts, file=screen)
-    print_audit(deep_tanh, verdicts, file=pipe)
+    print_audit(AuditResult(deep_tanh, verdicts), file=screen)
+    print_audit(AuditResult(deep_tanh, verdicts), file=pipe)
     assert "\x1b[1;31m" in screen.getvalue()
     assert "\x1b" not in pipe.getvalue()
-    assert pipe.getvalue() == audit_plain(deep_tanh, verdicts)
+    assert pipe.getvalue() == audit_plain(AuditResult(deep_tanh, verdicts))
     bare = re.sub(r"\x1b\[[\d;]*m", "", screen.getvalue())
     assert max(len(line.rstrip()) for line in bare.splitlines()) <= 100
 
@@ -259,13 +261,13 @@ def test_colours_on_a_terminal_only(deep_tanh, verdicts, monkeypatch):
 def test_a_stream_that_lacks_our_letters_gets_question_marks_and_no_traceback(deep_tanh, verdicts):
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, encoding="ascii")
-    print_audit(deep_tanh, verdicts, file=stream)
+    print_audit(AuditResult(deep_tanh, verdicts), file=stream)
     stream.flush()
     assert b"Gradients explode" in raw.getvalue()
 
 
 def test_a_notebook_fragment_is_still_and_has_the_verdicts(any_audit):
-    page = Page(audit_fragment(*any_audit))
+    page = Page(audit_fragment(AuditResult(*any_audit)))
     assert "script" not in page.tags
     assert "html" not in page.tags
     assert any_audit[1][-1].title in page.words
@@ -275,7 +277,7 @@ def test_rich_text_can_be_printed_narrow(any_audit):
     from rich.console import Console
 
     console = Console(file=io.StringIO(), width=40)
-    console.print(audit_text(*any_audit, width=40))
+    console.print(audit_text(AuditResult(*any_audit), width=40))
     assert max(map(len, console.file.getvalue().splitlines())) <= 40
 
 
@@ -285,7 +287,7 @@ def test_long_names_keep_their_end_and_no_number_is_cut(deep_tanh, width):
         row | {"name": f"encoder.layers.{i}.attention.self.query"} for i, row in enumerate(deep_tanh.profile)
     ]
     measurement = replace(deep_tanh, profile=Profile.from_rows(rows[:5], source="audit"), samples={})
-    table = audit_plain(measurement, (), width=width).split("\n\n")[1].splitlines()
+    table = audit_plain(AuditResult(measurement, ()), width=width).split("\n\n")[1].splitlines()
     assert max(map(len, table)) <= width
     if width >= 40:
         for line in table[2:]:
@@ -298,8 +300,8 @@ def test_long_names_keep_their_end_and_no_number_is_cut(deep_tanh, width):
 
 def test_shapes_of_the_batch_are_written_as_people_write_them(deep_tanh, verdicts):
     measurement = replace(deep_tanh, meta={"model": "m", "batch": {"input": [256, 1, 8, 8]}})
-    assert "256 × 1 × 8 × 8" in audit_plain(measurement, verdicts)
-    assert "<dd>256 × 1 × 8 × 8</dd>" in audit_html(measurement, verdicts)
+    assert "256 × 1 × 8 × 8" in audit_plain(AuditResult(measurement, verdicts))
+    assert "<dd>256 × 1 × 8 × 8</dd>" in audit_html(AuditResult(measurement, verdicts))
 
 
 def test_the_result_of_a_real_audit_reports_in_every_form():
@@ -311,9 +313,9 @@ def test_the_result_of_a_real_audit_reports_in_every_form():
     result = firstlight.audit(model, torch.randn(12, 8))
     words = Page(result.to_html()).words
     assert all(verdict.title in words for verdict in result.verdicts)
-    again, verdicts = audit_from_dict(json.loads(result.to_json()))
+    again = audit_from_dict(json.loads(result.to_json()))
     assert again.profile == result.profile
-    assert verdicts == result.verdicts
+    assert again.verdicts == result.verdicts
     assert result.verdicts[0].title in result.to_text()
     assert result.verdicts[0].title in result._repr_html_()
 
@@ -335,7 +337,9 @@ def test_what_nobody_expects_to_be_gaussian_is_not_judged_by_it():
     ]
     profile = Profile.from_rows(rows, source="audit")
     starred = [
-        line.split()[0] for line in audit_plain(Measurement(profile), ()).splitlines() if "0.5*" in line
+        line.split()[0]
+        for line in audit_plain(AuditResult(Measurement(profile))).splitlines()
+        if "0.5*" in line
     ]
     assert starred == ["weight"]
     chart = next(c for c in audit_charts(profile) if "Distance from a Gaussian" in c)

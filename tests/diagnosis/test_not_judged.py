@@ -7,8 +7,7 @@ import torch
 from torch import nn
 
 import firstlight
-from firstlight.auditing.audit import AuditResult
-from firstlight.auditing.record import audit_from_dict
+from firstlight.auditing import AuditResult, audit_from_dict
 from firstlight.diagnosis import not_judged
 from firstlight.errors import UnhealthyError
 from firstlight.probe import Coverage, Measurement, WithoutRow
@@ -119,7 +118,7 @@ def test_the_coverage_is_in_every_form_of_the_result():
     data = json.loads(result.to_json())
     assert data["coverage"]["share"] == 0.5
     assert data["healthy"] is False
-    assert audit_from_dict(data)[0].coverage == result.coverage
+    assert audit_from_dict(data).coverage == result.coverage
     scalars = result.scalars()
     assert scalars["firstlight/coverage/rows"] == 0.5
     assert scalars["firstlight/coverage/gradients"] == 1.0

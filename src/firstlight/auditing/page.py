@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from firstlight import render as blocks
 from firstlight.auditing._charts import audit_charts
@@ -26,18 +27,19 @@ from firstlight.render.markup import Markup, clean, element, join
 from firstlight.render.numbers import number
 from firstlight.render.table import Head, table
 
+if TYPE_CHECKING:
+    from firstlight.auditing.result import AuditResult
+
 _SHOWN_LAYERS = 8
 
 
-def audit_html(measurement: Measurement, verdicts: Sequence[Verdict]) -> str:
+def audit_html(result: AuditResult) -> str:
     """The audit as one self-contained HTML document.
 
     Parameters
     ----------
-    measurement
-        What the probe gave.
-    verdicts
-        What the diagnosis found, in any order.
+    result
+        What the probe measured and what the diagnosis found, in any order.
 
     Returns
     -------
@@ -46,12 +48,14 @@ def audit_html(measurement: Measurement, verdicts: Sequence[Verdict]) -> str:
 
     Examples
     --------
+    >>> from firstlight.auditing import AuditResult
     >>> from firstlight.profile import Profile
-    >>> html = audit_html(Measurement(Profile.from_rows([{"name": "fc", "q": 1.0}], source="audit")), [])
+    >>> rows = Profile.from_rows([{"name": "fc", "q": 1.0}], source="audit")
+    >>> html = audit_html(AuditResult(Measurement(rows)))
     >>> "Second moment" in html
     True
     """
-    profile = measurement.profile
+    measurement, verdicts, profile = result.measurement, result.verdicts, result.profile
     parts = [
         blocks.section("Verdicts", verdict_cards(verdicts, profile), identifier="verdicts"),
         _charts(profile),
@@ -69,17 +73,18 @@ def audit_html(measurement: Measurement, verdicts: Sequence[Verdict]) -> str:
     )
 
 
-def audit_fragment(measurement: Measurement, verdicts: Sequence[Verdict]) -> str:
+def audit_fragment(result: AuditResult) -> str:
     """The audit as a piece of HTML without script, for a notebook's ``_repr_html_``.
 
     Examples
     --------
+    >>> from firstlight.auditing import AuditResult
     >>> from firstlight.profile import Profile
-    >>> "<script" in audit_fragment(Measurement(Profile({}, "audit")), [])
+    >>> "<script" in audit_fragment(AuditResult(Measurement(Profile({}, "audit"))))
     False
     """
-    profile = measurement.profile
-    model = clean(measurement.meta.get("model") or "Audit")
+    verdicts, profile = result.verdicts, result.profile
+    model = clean(result.measurement.meta.get("model") or "Audit")
     return blocks.fragment(
         element("h3", model),
         element("p", _summary(verdicts), class_="subtitle"),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from firstlight.diagnosis.verdict import Verdict
 from firstlight.errors import LoadError
@@ -13,10 +13,13 @@ from firstlight.probe.coverage import Coverage
 from firstlight.probe.measurement import LayerSample, Measurement, ParameterGradient, Skipped
 from firstlight.profile import Profile
 
+if TYPE_CHECKING:
+    from firstlight.auditing.result import AuditResult
+
 FORMAT = "firstlight-audit/1"
 
 
-def audit_dict(measurement: Measurement, verdicts: Sequence[Verdict]) -> dict[str, Any]:
+def audit_dict(result: AuditResult) -> dict[str, Any]:
     """An audit as a plain structure for ``json.dumps``.
 
     Keys: ``format``, ``healthy``, ``verdicts``, ``meta``, ``profile`` (as ``Profile.to_dict``), ``samples``
@@ -26,15 +29,17 @@ def audit_dict(measurement: Measurement, verdicts: Sequence[Verdict]) -> dict[st
 
     Examples
     --------
-    >>> audit = audit_dict(Measurement(Profile({"q": [1.0]}, "audit")), [])
-    >>> audit["healthy"], audit_from_dict(audit)[0].profile["q"]
+    >>> from firstlight.auditing import AuditResult, audit_from_dict
+    >>> audit = audit_dict(AuditResult(Measurement(Profile({"q": [1.0]}, "audit"))))
+    >>> audit["healthy"], audit_from_dict(audit).profile["q"]
     (True, array([1.]))
     """
+    measurement = result.measurement
     data = plain(
         {
             "format": FORMAT,
-            "healthy": all(verdict.severity not in ("unhealthy", "not judged") for verdict in verdicts),
-            "verdicts": [verdict.to_dict() for verdict in verdicts],
+            "healthy": result.healthy,
+            "verdicts": [verdict.to_dict() for verdict in result.verdicts],
             "meta": dict(measurement.meta),
             "profile": None,
             "samples": {row: asdict(sample) for row, sample in measurement.samples.items()},
@@ -48,8 +53,8 @@ def audit_dict(measurement: Measurement, verdicts: Sequence[Verdict]) -> dict[st
     return data | {"profile": measurement.profile.to_dict()}
 
 
-def audit_from_dict(data: Any) -> tuple[Measurement, tuple[Verdict, ...]]:
-    """The inverse of ``audit_dict``.
+def audit_parts(data: Any) -> tuple[Measurement, tuple[Verdict, ...]]:
+    """Measurement and verdicts of what ``audit_dict`` wrote.
 
     Raises
     ------

@@ -6,7 +6,7 @@ import math
 import sys
 from collections.abc import Iterator, Sequence
 from io import StringIO
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 
@@ -21,6 +21,8 @@ from firstlight.render.numbers import from_log, number
 if TYPE_CHECKING:
     from rich.console import Console, Group
     from rich.table import Table
+
+    from firstlight.auditing.result import AuditResult
 
 ROWS = 60
 _ENDS = 14
@@ -47,13 +49,21 @@ _COLUMNS: tuple[tuple[str, str], ...] = (
 _EXTREMES = ("log_grad", "q", "correlation", "ks_standardised", "effective_rank", "absmax")
 
 
-def audit_text(measurement: Measurement, verdicts: Sequence[Verdict], *, width: int = 100) -> Group:
+@runtime_checkable
+class Stream(Protocol):
+    """What a report can be printed to: standard output, a file, a ``StringIO``."""
+
+    def write(self, text: str, /) -> object:
+        """Write a text."""
+
+
+def audit_text(result: AuditResult, *, width: int = 100) -> Group:
     """The audit for a rich console: the table, the verdicts, and what was left out.
 
     Parameters
     ----------
-    measurement, verdicts
-        What the probe gave and what the diagnosis found.
+    result
+        What the probe measured and what the diagnosis found.
     width
         Columns of the terminal.
 
@@ -65,13 +75,15 @@ def audit_text(measurement: Measurement, verdicts: Sequence[Verdict], *, width: 
     Examples
     --------
     >>> from rich.console import Console
-    >>> group = audit_text(Measurement(Profile({}, "audit")), [])
+    >>> from firstlight.auditing import AuditResult
+    >>> group = audit_text(AuditResult(Measurement(Profile({}, "audit"))))
     >>> "Healthy" in "".join(segment.text for segment in Console().render(group))
     True
     """
     from rich.console import Group
     from rich.text import Text
 
+    measurement, verdicts = result.measurement, result.verdicts
     parts: list[Any] = [_title(measurement)]
     if len(measurement.profile):
         parts += [
@@ -91,13 +103,15 @@ def audit_text(measurement: Measurement, verdicts: Sequence[Verdict], *, width: 
     return Group(*parts)
 
 
-def audit_plain(measurement: Measurement, verdicts: Sequence[Verdict], *, width: int = 100) -> str:
+def audit_plain(result: AuditResult, *, width: int = 100) -> str:
     """The same report as plain text, without colours.
 
     Examples
     --------
+    >>> from firstlight.auditing import AuditResult
     >>> profile = Profile.from_rows([{"name": "fc", "kind": "weight", "q": 1.5}], source="audit")
-    >>> [line.split() for line in audit_plain(Measurement(profile), []).splitlines() if "fc" in line]
+    >>> text = audit_plain(AuditResult(Measurement(profile)))
+    >>> [line.split() for line in text.splitlines() if "fc" in line]
     [['fc', 'weight', '1.5']]
     """
     stream = StringIO()
@@ -107,17 +121,11 @@ def audit_plain(measurement: Measurement, verdicts: Sequence[Verdict], *, width:
         console = Console(
             file=stream, width=width, color_system=None, force_terminal=False, legacy_windows=False
         )
-        console.print(audit_text(measurement, verdicts, width=width))
+        console.print(audit_text(result, width=width))
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
 
 
-def print_audit(
-    measurement: Measurement,
-    verdicts: Sequence[Verdict],
-    *,
-    file: Any = None,
-    width: int | None = None,
-) -> None:
+def print_audit(result: AuditResult, *, file: Stream | None = None, width: int | None = None) -> None:
     """Print the audit: with colours on a terminal, as plain text anywhere else.
 
     Parameters
@@ -128,16 +136,16 @@ def print_audit(
     width
         Columns; by default those of the terminal, at most 100, and 100 where there is no terminal.
     """
-    file = sys.stdout if file is None else file
+    file = cast(IO[str], sys.stdout if file is None else file)
     with kept_random():
         from rich.console import Console
 
         console = Console(file=file, highlight=False, soft_wrap=False)
         if console.is_terminal and _shows_symbols(file):
             console = _sized(console, width if width is not None else min(console.width, 100))
-            console.print(audit_text(measurement, verdicts, width=console.width))
+            console.print(audit_text(result, width=console.width))
             return
-    text = audit_plain(measurement, verdicts, width=100 if width is None else width)
+    text = audit_plain(result, width=100 if width is None else width)
     encoding = getattr(file, "encoding", None) or "utf-8"
     file.write(text.encode(encoding, "replace").decode(encoding))
 
@@ -147,7 +155,7 @@ def _sized(console: Console, width: int) -> Console:
     return console
 
 
-def _shows_symbols(file: Any) -> bool:
+def _shows_symbols(file: Stream) -> bool:
     try:
         "χ₁σ²−∞…".encode(getattr(file, "encoding", None) or "utf-8")
     except UnicodeEncodeError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from firstlight.auditing.audit import AuditResult
+from firstlight.auditing.result import AuditResult
 from firstlight.diagnosis import Verdict
 from firstlight.render.numbers import number
 

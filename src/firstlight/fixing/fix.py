@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from firstlight.auditing.audit import AuditResult, examine
+from firstlight.auditing.audit import examine
+from firstlight.auditing.result import AuditResult
 from firstlight.clean_room import clean, outside
 from firstlight.errors import AuditError, DomainError, in_one_line, user_code
 from firstlight.fixing._comparison import codes, enough, good, score, unimproved

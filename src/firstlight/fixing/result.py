@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import torch
 from torch import nn
 
-from firstlight.auditing.audit import AuditResult
+from firstlight.auditing.result import AuditResult
 from firstlight.errors import DomainError
-from firstlight.files import plain, write_whole, written
+from firstlight.files import plain
 from firstlight.fixing.remedies import Attempt, Course
 from firstlight.probe.trace.calling import unwrap
+from firstlight.render.document import Document
 
 
 @dataclass(frozen=True)
-class FixResult:
+class FixResult(Document):
     """A model before and after its remedies.
 
     Attributes
@@ -109,29 +109,10 @@ class FixResult:
             "after": self.after.to_dict(),
         }
 
-    @overload
-    def to_json(self, path: None = None) -> str: ...
-
-    @overload
-    def to_json(self, path: str | Path) -> Path: ...
-
-    def to_json(self, path: str | Path | None = None) -> str | Path:
-        """The result as JSON; with a path, the file it was written to, whole or not at all."""
-        text = written(self.to_dict())
-        return text if path is None else write_whole(path, text + "\n")
-
-    @overload
-    def to_html(self, path: None = None) -> str: ...
-
-    @overload
-    def to_html(self, path: str | Path) -> Path: ...
-
-    def to_html(self, path: str | Path | None = None) -> str | Path:
-        """One page: what was done, both audits side by side, and what is left; with a path, the file."""
+    def _page(self) -> str:
         from firstlight.fixing.page import fix_html
 
-        text = fix_html(self)
-        return text if path is None else write_whole(path, text)
+        return fix_html(self)
 
     def to_text(self) -> str:
         """The result as plain text."""

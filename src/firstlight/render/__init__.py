@@ -26,6 +26,7 @@ from firstlight.render.brief import small_table as small_table
 from firstlight.render.chart import Rule as Rule
 from firstlight.render.chart import Series as Series
 from firstlight.render.chart import line_chart as line_chart
+from firstlight.render.document import Document as Document
 from firstlight.render.heatmap import heat_map as heat_map
 from firstlight.render.histogram import histogram as histogram
 from firstlight.render.histogram import qq_plot as qq_plot

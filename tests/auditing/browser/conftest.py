@@ -5,8 +5,7 @@ import shutil
 
 import pytest
 
-from firstlight.auditing import audit_html
-from firstlight.files import write_whole
+from firstlight.auditing import AuditResult
 
 FLAGS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--hide-scrollbars",
@@ -122,4 +121,4 @@ def pages(tmp_path_factory, deep_tanh, hostile, thousand_rows, no_rows, one_row,
         "none": (no_rows, ()),
         "one": (one_row, ()),
     }
-    return {name: write_whole(folder / f"{name}.html", audit_html(*audit)) for name, audit in audits.items()}
+    return {name: AuditResult(*audit).to_html(folder / f"{name}.html") for name, audit in audits.items()}

@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
         if args.json == STDOUT:
             args.files.json(args.json, result.to_json(), out)
         elif not args.quiet:
-            print_audit(result.measurement, result.verdicts, file=out)
+            print_audit(result, file=out)
             if not result.healthy:
                 print(
                     "`firstlight fix`, with the same model and data, tries remedies and audits each.",
