@@ -71,7 +71,10 @@ COLUMNS: Mapping[str, Column] = _columns(
     Column("dead", "share of units that are zero, or have zero slope, on every sample"),
     Column("saturated", "share of entries where the activation's slope is below 5 % of its largest slope"),
     Column("absmax", "largest absolute entry", "z"),
-    Column("outlier_ratio", "largest absolute entry over the robust deviation (interquartile range / 1.349)"),
+    Column(
+        "outlier_ratio",
+        "largest absolute entry over √(robust deviation² + median²), the deviation being interquartile range / 1.349",
+    ),
     Column("nonfinite", "share of entries that are NaN or infinite"),
     Column("log_grad", "natural log of the root mean square of ∂L/∂z", "nat"),
     Column("growth", "log of the squared gradient norm here over that at the rows it feeds", "nat per layer"),

@@ -6,6 +6,7 @@ from typing import Any
 
 from firstlight.diagnosis.texts._axes import AXES
 from firstlight.diagnosis.texts._gradients import GRADIENTS
+from firstlight.diagnosis.texts._losses import LOSSES
 from firstlight.diagnosis.texts._parameters import PARAMETERS
 from firstlight.diagnosis.texts._signals import SIGNALS
 from firstlight.diagnosis.texts._structure import STRUCTURE
@@ -16,6 +17,7 @@ from firstlight.diagnosis.verdict import Severity, Verdict
 EXPLANATIONS: dict[str, Explanation] = {
     **GRADIENTS,
     **PARAMETERS,
+    **LOSSES,
     **SIGNALS,
     **UNITS,
     **AXES,

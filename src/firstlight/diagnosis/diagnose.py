@@ -8,6 +8,7 @@ from firstlight.diagnosis.catalogue import verdict
 from firstlight.diagnosis.findings import Findings, factor
 from firstlight.diagnosis.rules._axes import axis_verdicts
 from firstlight.diagnosis.rules._gradients import OPTIMISERS, WARNING, gradient_verdicts
+from firstlight.diagnosis.rules._losses import loss_verdicts
 from firstlight.diagnosis.rules._parameters import parameter_verdicts
 from firstlight.diagnosis.rules._propagation import propagation_verdicts
 from firstlight.diagnosis.rules._seen import not_judged
@@ -63,6 +64,7 @@ def diagnose(measurement: Measurement, *, optimiser: str | None = None) -> tuple
     verdicts = [
         *not_judged(measurement),
         *parameter_verdicts(findings),
+        *loss_verdicts(findings),
         *gradient_verdicts(findings),
         *propagation_verdicts(findings),
         *axis_verdicts(findings),

@@ -9,18 +9,29 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from firstlight.probe._fit import broadcast_misfit, classes_misfit, divergence_misfit, reals_misfit
 from firstlight.probe.trace.calling import primary_output
 
 # A loss is recognised by its value, to this relative error.
 SAME = 1e-3
 
 
-def sizes(output: Any, targets: Any, value: Tensor) -> dict[str, Any]:
+def sizes(output: Any, targets: Any, value: Tensor, op: str = "") -> dict[str, Any]:
     """What can be said of the first loss where there are targets; empty where there are none.
 
     ``loss_kind`` names the loss that gives the value, ``loss_mean`` its mean over entries, ``guess`` the same for
     the best constant output (ln C for C classes), ``logit_std`` the deviation of the outputs over classes, and
-    ``target_rms`` and ``output_rms`` the sizes of real targets and of the output.
+    ``target_rms`` and ``output_rms`` the sizes of real targets and of the output. ``misfit`` says what is wrong
+    between the loss and the output, and ``floor`` how low the loss can fall.
+
+    Parameters
+    ----------
+    output, targets
+        Of the model, and what they are compared with.
+    value
+        The loss.
+    op
+        The activation that the output comes from.
     """
     main = primary_output(output)
     if main is None or not isinstance(targets, Tensor) or not main.numel() or not targets.numel():
@@ -30,14 +41,14 @@ def sizes(output: Any, targets: Any, value: Tensor) -> dict[str, Any]:
         return {}
     if not t.is_floating_point():
         return _classes(o, t, loss)
-    return _reals(o, t.double(), loss) if t.numel() == o.numel() else {}
+    return _reals(o, t.double(), loss, op) if t.numel() == o.numel() else {}
 
 
 def _classes(o: Tensor, t: Tensor, loss: float) -> dict[str, Any]:
     """Logits over classes and integer targets."""
-    if o.dim() != t.dim() + 1 or t.dtype == torch.bool:
-        return {}
     axis = -1 if o.shape[:-1] == t.shape else 1
+    if o.dim() != t.dim() + 1 or t.dtype == torch.bool or o.movedim(axis, -1).shape[:-1] != t.shape:
+        return {}
     logits = o.movedim(axis, -1).reshape(-1, o.shape[axis])
     if logits.shape[1] < 2:
         return {}
@@ -45,17 +56,21 @@ def _classes(o: Tensor, t: Tensor, loss: float) -> dict[str, Any]:
     kept = (labels >= 0) & (labels < logits.shape[1])
     found: dict[str, Any] = {"logit_std": float(logits.std(dim=1, correction=0).mean())}
     if kept.any():
-        kind = _recognised(
-            loss, {"cross-entropy": F.cross_entropy(logits[kept], labels[kept], reduction="none")}
-        )
+        logits, labels = logits[kept], labels[kept]
+        kind = _recognised(loss, {"cross-entropy": F.cross_entropy(logits, labels, reduction="none")})
         if kind:
-            mean = F.cross_entropy(logits[kept], labels[kept])
-            found |= {"loss_kind": kind, "guess": math.log(logits.shape[1]), "loss_mean": float(mean)}
+            mean = F.cross_entropy(logits, labels)
+            found |= {"loss_kind": kind, "loss_mean": float(mean)}
+        found |= {"guess": math.log(logits.shape[1])} | classes_misfit(logits, labels, loss, _recognised)
     return found
 
 
-def _reals(o: Tensor, t: Tensor, loss: float) -> dict[str, Any]:
+def _reals(o: Tensor, t: Tensor, loss: float, op: str) -> dict[str, Any]:
     """Real outputs and targets: squared, absolute and smooth errors, and logits of probabilities."""
+    wrong = broadcast_misfit(o, t, loss, _recognised)
+    if wrong:
+        return wrong
+    divergence = divergence_misfit(o, t, loss, _recognised)
     flat = t.reshape(len(t), -1) if t.dim() else t.reshape(1, 1)
     o, t = o.reshape(flat.shape), flat
     rest, far = o - t, t - t.mean(dim=0)
@@ -85,11 +100,7 @@ def _reals(o: Tensor, t: Tensor, loss: float) -> dict[str, Any]:
             "guess": float(losses[kind][1].mean()),
             "loss_mean": float(losses[kind][0].mean()),
         }
-    return found
-
-
-def _smooth(rest: Tensor) -> Tensor:
-    return F.smooth_l1_loss(rest, torch.zeros_like(rest), reduction="none")
+    return found | (reals_misfit(o, t, kind, op) if kind else divergence)
 
 
 def _recognised(loss: float, losses: dict[str, Tensor]) -> str:

@@ -35,7 +35,7 @@ from firstlight.probe.trace._ledger import Ledger
 from firstlight.probe.trace._modules import Modules
 from firstlight.probe.trace._time import measure_time
 from firstlight.probe.trace._tracer import Tracer
-from firstlight.probe.trace.calling import Loss, call, check_batch, named_tensors, unwrap
+from firstlight.probe.trace.calling import Loss, call, check_batch, named_tensors, primary_output, unwrap
 
 
 def probe(
@@ -139,13 +139,15 @@ def _measured(
     notes = [protocol.note] if protocol.note else []
     ledger = Ledger(net, reader, Backward())
     output, refused = _traced(ledger, guard, net, fresh(batch), given)
+    end = ledger.end(primary_output(output))
+    meta["output"] = end.name if end is not None else ""
     protocol = replace(protocol, targets=fresh(protocol.targets))
     value, meta["loss"] = _differentiable(output, protocol, guard)
     reader.finish()
     blocked = _DETACHED if value is None else _backward(ledger, value, guard, net, batch)
     if value is not None:
         meta["loss_value"] = float(value.detach())
-        meta |= sizes(output, protocol.targets, value)
+        meta |= sizes(output, protocol.targets, value, end.op if end is not None else "")
         if math.isnan(meta["loss_value"]):
             notes.append("the loss is NaN, so the gradients are")
     if blocked:

@@ -243,6 +243,8 @@ def test_every_remedy_is_for_a_verdict_of_the_catalogue():
         *("healthy", "never-initialised", "unused-parameters"),
         *("same-inputs", "input-scale", "not-judged", "target-scale"),
         *("constant-loss", "cut-gradients", "step-function", "one-unit-softmax", "one-entry-norm"),
+        *("broadcast-loss", "loss-scale", "softmax-over-samples", "squashed-logits"),
+        *("unbounded-loss", "unreachable-targets", "frozen-model"),
     }
 
 

@@ -30,7 +30,7 @@ MANY = 0.5
 
 def parameter_verdicts(f: Findings) -> list[Verdict]:
     """What the backward pass brought to every parameter."""
-    return [*_non_finite(f), *_all_zero(f), *_zero(f), *_cut(f), *_one_entry(f), *_zero_gains(f)]
+    return [*_frozen(f), *_non_finite(f), *_all_zero(f), *_zero(f), *_cut(f), *_one_entry(f), *_zero_gains(f)]
 
 
 def _chosen(f: Findings, wanted: Callable[[ParameterGradient], bool]) -> tuple[str, ...]:
@@ -39,6 +39,25 @@ def _chosen(f: Findings, wanted: Callable[[ParameterGradient], bool]) -> tuple[s
 
 def _listed(found: tuple[str, ...]) -> str:
     return ", ".join(found[:4]) + ("…" if len(found) > 4 else "")
+
+
+def _frozen(f: Findings) -> list[Verdict]:
+    """A model in which nothing can be trained; with a loss of the caller's, training is what the model is for."""
+    states = {g.state for g in f.measurement.gradients.values()} - {"unused"}
+    if states != {"frozen"}:
+        return []
+    count = sum(g.state == "frozen" for g in f.measurement.gradients.values())
+    trains = not str(f.meta.get("loss", "")).startswith("random")
+    return [
+        verdict(
+            "frozen-model",
+            "unhealthy" if trains else "note",
+            f"None of the {count} parameters that were used takes a gradient.",
+            measured=float(count),
+            threshold=0.0,
+            layers=tuple(f.measurement.gradients)[:12],
+        )
+    ]
 
 
 def _non_finite(f: Findings) -> list[Verdict]:
@@ -149,20 +168,27 @@ def _cut(f: Findings) -> list[Verdict]:
 def _one_entry(f: Findings) -> list[Verdict]:
     """Normalisers whose groups are so small that nothing of the input is left."""
     rows = f.norms
-    left = f.extra(rows, "norm_left")
-    # the number of entries of a batch norm is the audit's, not the model's
-    few = (left <= 0) & (rows["op"] != "batch_norm")
+    few = f.extra(rows, "norm_left") <= 0
+    batch = rows["op"] == "batch_norm"
     if not few.any():
         return []
-    least = float(left[few].min())
+    # the number of entries of a batch norm is the audit's, and perhaps not the training's
+    own = few & ~batch
+    found = own if own.any() else few
     evidence = (
-        f"{int(few.sum())} of {len(rows)} normalisers have groups so small that nothing is left once their mean "
-        f"and scale are taken out: {_listed(names(rows, few))}."
+        f"{int(found.sum())} of {len(rows)} normalisers have groups so small that nothing is left once their mean "
+        f"and scale are taken out: {_listed(names(rows, found))}."
     )
-    layers = names(rows, few)
+    if not own.any():
+        evidence += " These groups are the samples of this batch: audit with the batch that training uses."
     return [
         verdict(
-            "one-entry-norm", "unhealthy", evidence, measured=max(least, 0.0), threshold=0.0, layers=layers
+            "one-entry-norm",
+            "unhealthy" if own.any() else "warning",
+            evidence,
+            measured=max(float(f.extra(rows, "norm_left")[found].min()), 0.0),
+            threshold=0.0,
+            layers=names(rows, found),
         )
     ]
 

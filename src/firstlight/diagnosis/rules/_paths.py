@@ -12,6 +12,7 @@ import numpy as np
 
 from firstlight.diagnosis.findings import Findings
 from firstlight.diagnosis.trend import Trend, fit
+from firstlight.profile import Profile
 
 Quantity = Literal["∂L/∂z", "∂L/∂W"]
 # A change in one step counts from here on; a smaller one must be the sum of steps of one sign.
@@ -97,7 +98,7 @@ def paths(f: Findings) -> list[Path]:
             members.setdefault(role_of(name), []).append(i)
     z = f.log_gradient_norms
     with np.errstate(divide="ignore", invalid="ignore"):
-        w = rows["log_weight_grad"] - 0.5 * np.log(_sizes(rows["weight_shape"])) - np.log(rows["sigma_w"])
+        w = rows["log_weight_grad"] - 0.5 * np.log(weight_entries(rows)) - np.log(rows["sigma_w"])
     found = []
     quantities: tuple[tuple[Quantity, np.ndarray], ...] = (("∂L/∂z", z), ("∂L/∂W", w))
     for role, index in members.items():
@@ -119,5 +120,7 @@ def paths(f: Findings) -> list[Path]:
     return found
 
 
-def _sizes(shapes: np.ndarray) -> np.ndarray:
+def weight_entries(rows: Profile) -> np.ndarray:
+    """Number of entries of each row's weight, 1 where it has none."""
+    shapes = rows["weight_shape"]
     return np.array([math.prod(map(int, s.split("×"))) if s and s[0].isdigit() else 1 for s in shapes], float)

@@ -121,7 +121,7 @@ def _massive(f: Findings) -> list[Verdict]:
         return []
     worst = int(np.argmax(np.where(bad, ratio, -np.inf)))
     evidence = (
-        f"{int(bad.sum())} rows have an entry over {number(float(line[worst]))} times the robust deviation; the worst, "
+        f"{int(bad.sum())} rows have an entry over {number(float(line[worst]))} times their robust size; the worst, "
         f"{rows['name'][worst]}, reaches {number(float(ratio[worst]))} times (Gaussian entries: {gaussian[worst]:.1f})."
     )
     return [

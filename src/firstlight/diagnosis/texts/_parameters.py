@@ -65,6 +65,13 @@ PARAMETERS: dict[str, Explanation] = {
         "Goyal et al., Accurate, Large Minibatch SGD, 2017",
         unit="normalisers",
     ),
+    "frozen-model": Explanation(
+        "No parameter can be trained",
+        "an optimiser moves what takes a gradient, and nothing does",
+        "requires_grad_(False) was called on the whole model",
+        "let the layers that are to be trained take gradients: model.head.requires_grad_(True)",
+        unit="parameters",
+    ),
     "constant-loss": Explanation(
         "The loss does not depend on any parameter",
         "every gradient is exactly zero or absent, so no step changes the loss",

@@ -53,6 +53,6 @@ UNITS: dict[str, Explanation] = {
         "bias",
         "clip or normalise the inputs; keep these layers in higher precision",
         "Sun et al., Massive Activations in Large Language Models, COLM 2024",
-        "largest entry over the robust deviation",
+        "largest entry over the robust size",
     ),
 }

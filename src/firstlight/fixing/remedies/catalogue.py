@@ -23,17 +23,24 @@ FAULTS = frozenset({"non-finite-weights", "cloned-units", "constant-weights", "z
 # what the model's user changes, not its weights: inputs, code, coverage
 OUTSIDE = frozenset(
     {
+        "broadcast-loss",
         "constant-loss",
         "cut-gradients",
+        "frozen-model",
         "healthy",
         "input-scale",
+        "loss-scale",
         "never-initialised",
         "not-judged",
         "one-entry-norm",
         "one-unit-softmax",
         "same-inputs",
+        "softmax-over-samples",
+        "squashed-logits",
         "step-function",
         "target-scale",
+        "unbounded-loss",
+        "unreachable-targets",
         "unused-parameters",
     }
 )

@@ -173,11 +173,12 @@ def _laws(sites: list[Site], stack: LayerStack | StandardRows) -> dict[int, Laye
         # quartiles stay where they are when one entry runs away; the root mean square does not
         quarter = len(flat) // 4
         deviation = float(flat[-1 - quarter] - flat[quarter]) / QUARTILES
-        middle, tail = len(flat) // 2, len(flat) // 100
-        # rows that are nearly constant, or mostly zeros, have no scale that one entry could exceed
-        nearly = deviation <= 1e-3 * abs(float(flat[middle]))
-        if deviation > 0 and not nearly and float(flat[-1 - tail] - flat[tail]) < SPREAD * deviation:
-            site.values["outlier_ratio"] = site.values["absmax"] / deviation
+        middle, tail = float(flat[len(flat) // 2]), len(flat) // 100
+        # entries about a level, as behind a large bias, have the size of that level
+        size = math.hypot(deviation, middle)
+        # rows that are mostly zeros have no scale that one entry could exceed
+        if size > 0 and float(flat[-1 - tail] - flat[tail]) < SPREAD * size:
+            site.values["outlier_ratio"] = site.values["absmax"] / size
         if flat[-1] > flat[0] and not site.retracted:
             samples[site.index] = _sample(flat)
     return samples

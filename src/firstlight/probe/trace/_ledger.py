@@ -205,6 +205,13 @@ class Ledger:
         self.realise([(t, o) for t, o in found if o is not None])
         self.outputs = [s for _, o in found if o is not None for s in o.sites]
 
+    def end(self, output: Tensor | None) -> Site | None:
+        """The row that a tensor is, rearranged at most, or None."""
+        origin = self.origin(output) if output is not None else None
+        if origin is None:
+            return None
+        return origin.row or (origin.site if origin.plain else None)
+
     def path(self, op: str) -> str:
         """A name for what the innermost module does now: its own path for a leaf, else with the operation."""
         frame = self.frames[-1]

@@ -1,0 +1,146 @@
+"""Rules about the loss: whether it fits the output, how low it can fall, and the size of what it sends back."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from firstlight.diagnosis.catalogue import verdict
+from firstlight.diagnosis.findings import Findings, names, number
+from firstlight.diagnosis.rules._paths import weight_entries
+from firstlight.diagnosis.verdict import Severity, Verdict
+
+# Lowest reachable loss over that of a guess.
+FLOOR = (0.1, 0.5)
+# Root mean square of the largest gradient under which an adaptive optimiser's epsilon stops every step.
+SMALLEST = 1e-9
+# A gradient over its weight (norms) at which plain gradient descent overwrites the weight at a rate of 10⁻⁶.
+LARGEST = 1e6
+# Root mean square of the outputs, where no targets say what they are for.
+OUTPUTS = (10.0, 100.0)
+
+
+def loss_verdicts(f: Findings) -> list[Verdict]:
+    """What can be said of the loss itself."""
+    return [*_misfit(f), *_half(f), *_scale(f), *_outputs(f)]
+
+
+def _misfit(f: Findings) -> list[Verdict]:
+    what = str(f.meta.get("misfit", ""))
+    kind = str(f.meta.get("misfit_kind", ""))
+    last = tuple(name for name in (str(f.meta.get("output", "")),) if name)
+    if what in ("softmax", "bounded", "reach"):
+        return _floor(f, what, kind, last)
+    if what == "axis":
+        evidence = f"The outputs of each class sum to 1 over the samples of the batch; the loss is {kind}."
+        return [verdict("softmax-over-samples", "unhealthy", evidence, measured=0.0, layers=last)]
+    if what == "broadcast":
+        sizes = str(f.meta["pairs"])
+        evidence = f"The {kind} is the mean over {sizes} differences of outputs and targets."
+        count = float(sizes.split("×")[0])
+        return [verdict("broadcast-loss", "unhealthy", evidence, measured=count, threshold=1.0, layers=last)]
+    if what == "unbounded":
+        evidence = f"The {kind} is taken of outputs that are no logarithms of probabilities."
+    elif what == "no-logarithm":
+        evidence = f"The {kind} is taken of probabilities instead of their logarithms."
+    else:
+        return []
+    severity: Severity = "unhealthy" if what == "unbounded" else "warning"
+    loss = float(f.meta["loss_value"])
+    return [verdict("unbounded-loss", severity, evidence, measured=loss, layers=last)]
+
+
+def _floor(f: Findings, what: str, kind: str, last: tuple[str, ...]) -> list[Verdict]:
+    floor, guess = float(f.meta["floor"]), float(f.meta["guess"])
+    share = floor / guess if guess > 0 else math.inf
+    if share <= FLOOR[0]:
+        return []
+    grave = share > FLOOR[1]
+    evidence = (
+        f"The {kind} of these outputs cannot fall below {number(floor)}; the best constant output without bounds "
+        f"has {number(guess)}."
+    )
+    return [
+        verdict(
+            "unreachable-targets" if what == "reach" else "squashed-logits",
+            "unhealthy" if grave else "warning",
+            evidence,
+            measured=share,
+            threshold=FLOOR[1] if grave else FLOOR[0],
+            layers=last,
+        )
+    ]
+
+
+def _half(f: Findings) -> list[Verdict]:
+    """Scores for a cross-entropy that a ReLU has cut at zero."""
+    rows = f.rows(f.profile["name"] == str(f.meta.get("output", "")))
+    if f.meta.get("loss_kind") != "cross-entropy" or len(rows) != 1 or rows["kind"][0] != "activation":
+        return []
+    if not str(rows["op"][0]).lower().startswith("relu") or "logit_std" not in f.meta:
+        return []
+    evidence = (
+        f"The scores come out of {rows['name'][0]}, which cuts them at zero: no gradient is left below."
+    )
+    return [verdict("squashed-logits", "warning", evidence, layers=names(rows, np.ones(1, bool)))]
+
+
+def _scale(f: Findings) -> list[Verdict]:
+    """Gradients too small for any optimiser, or far larger than their weights, where the loss is the caller's own."""
+    if str(f.meta.get("loss", "")).startswith("random"):
+        return []
+    logs = {
+        name: g.log_norm - 0.5 * math.log(max(g.entries, 1))
+        for name, g in f.measurement.gradients.items()
+        if g.state == "finite"
+    }
+    if not logs:
+        return []
+    top = max(logs, key=logs.__getitem__)
+    if logs[top] < math.log(SMALLEST):
+        evidence = f"The largest gradient, that of {top}, has root mean square {number(math.exp(logs[top]))}."
+        return [
+            verdict(
+                "loss-scale",
+                "unhealthy",
+                evidence,
+                measured=math.exp(logs[top]),
+                threshold=SMALLEST,
+                layers=(top,),
+            )
+        ]
+    rows = f.weights
+    with np.errstate(divide="ignore", invalid="ignore"):
+        entries = np.log(weight_entries(rows)) - np.log(rows["fan_in"])
+        ratio = rows["log_weight_grad"] - np.log(rows["sigma_w"]) - 0.5 * entries
+    ratio = ratio[np.isfinite(ratio)] if len(ratio) else ratio
+    middle = float(np.median(ratio)) if len(ratio) else -math.inf
+    if f.optimiser == "adam" or middle < math.log(LARGEST):
+        return []
+    evidence = (
+        f"The norm of ∂L/∂W is {number(math.exp(middle))} times that of the weight (median over the layers)."
+    )
+    return [verdict("loss-scale", "warning", evidence, measured=math.exp(middle), threshold=LARGEST)]
+
+
+def _outputs(f: Findings) -> list[Verdict]:
+    """Outputs of a last layer that are far larger than one, where no loss says what they are for."""
+    if "loss_kind" in f.meta or "misfit" in f.meta:
+        return []
+    rows = f.rows(f.profile["name"] == str(f.meta.get("output", "")))
+    if len(rows) != 1 or rows["kind"][0] != "weight" or not float(rows["q"][0]) > OUTPUTS[0] ** 2:
+        return []
+    size = math.sqrt(float(rows["q"][0]))
+    grave = size > OUTPUTS[1]
+    evidence = f"The outputs of {rows['name'][0]} have root mean square {number(size)}."
+    return [
+        verdict(
+            "output-scale",
+            "unhealthy" if grave else "warning",
+            evidence,
+            measured=size,
+            threshold=OUTPUTS[1] if grave else OUTPUTS[0],
+            layers=names(rows, np.ones(1, bool)),
+        )
+    ]

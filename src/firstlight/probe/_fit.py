@@ -1,0 +1,146 @@
+"""Fit: whether a loss fits the output that it is given: what it compares, and how low it can fall."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# Values that a last activation can give, by what its name begins with; the longer names first.
+REACH: dict[str, tuple[float, float]] = {
+    "hardsigmoid": (0.0, 1.0),
+    "logsigmoid": (-math.inf, 0.0),
+    "sigmoid": (0.0, 1.0),
+    "hardtanh": (-1.0, 1.0),
+    "softsign": (-1.0, 1.0),
+    "softplus": (0.0, math.inf),
+    "tanhshrink": (-math.inf, math.inf),
+    "tanh": (-1.0, 1.0),
+    "erf": (-1.0, 1.0),
+    "relu6": (0.0, 6.0),
+    "relu": (0.0, math.inf),
+    "exp": (0.0, math.inf),
+    "square": (0.0, math.inf),
+}
+# Rounding of float16 in a sum of probabilities.
+NEAR = 2e-3
+
+
+def reach(op: str, output: Tensor) -> tuple[float, float]:
+    """The lowest and the highest value that a last activation can give; without a bound where none is known.
+
+    Examples
+    --------
+    >>> reach("Sigmoid", torch.tensor([0.2, 0.7])), reach("linear", torch.zeros(2))
+    ((0.0, 1.0), (-inf, inf))
+    """
+    name = op.lower()
+    low, high = next((r for key, r in REACH.items() if name.startswith(key)), (-math.inf, math.inf))
+    # a function of the same name may have bounds of its own
+    inside = bool(((output >= low) & (output <= high)).all())
+    return (low, high) if inside else (-math.inf, math.inf)
+
+
+def is_law(output: Tensor, axis: int = -1) -> bool:
+    """Whether the entries along an axis are probabilities that sum to one."""
+    if output.shape[axis] < 2:
+        return False
+    return bool((output >= 0).all() and ((output.sum(axis) - 1).abs() < NEAR).all())
+
+
+def is_log_law(output: Tensor, axis: int = -1) -> bool:
+    """Whether the entries along an axis are logarithms of probabilities."""
+    return bool((output.logsumexp(axis).abs() < NEAR).all())
+
+
+def classes_misfit(logits: Tensor, labels: Tensor, value: float, same: Callable[..., str]) -> dict[str, Any]:
+    """What is wrong between scores (samples × classes) and labels, with the loss that the best output has.
+
+    Parameters
+    ----------
+    logits, labels
+        One row and one label for each sample.
+    value
+        The loss.
+    same
+        Names the loss, among several by name, whose mean or sum is the value.
+    """
+    count = logits.shape[1]
+    entropy = F.cross_entropy(logits, labels, reduction="none")
+    picked = -logits.gather(1, labels[:, None])[:, 0]
+    kind = same(value, {"cross-entropy": entropy, "negative log-likelihood": picked})
+    if not kind:
+        return {}
+    if len(logits) > 1 and (is_law(logits, 0) or is_log_law(logits, 0)) and not is_log_law(logits):
+        return {"misfit": "axis", "misfit_kind": kind}
+    if kind == "cross-entropy" and is_law(logits):
+        return {"misfit": "softmax", "misfit_kind": kind, "floor": math.log(1 + (count - 1) / math.e)}
+    if kind == "negative log-likelihood" and not is_log_law(logits):
+        misfit = "no-logarithm" if is_law(logits) else "unbounded"
+        return {"misfit": misfit, "misfit_kind": kind}
+    return {}
+
+
+def reals_misfit(o: Tensor, t: Tensor, kind: str, op: str) -> dict[str, Any]:
+    """What is wrong between real outputs and targets of one shape, with the loss that the best output has.
+
+    Parameters
+    ----------
+    o, t
+        Outputs and targets.
+    kind
+        The name of the loss, where it was recognised.
+    op
+        The model's last activation.
+    """
+    low, high = reach(op, o)
+    if kind == "binary cross-entropy":
+        best = torch.logit(t.clamp(0.0, 1.0)).clamp(low, high).nan_to_num()
+        least = F.binary_cross_entropy_with_logits(torch.logit(t, 1e-9), t)
+        floor = float(F.binary_cross_entropy_with_logits(best, t) - least)
+        return {"misfit": "bounded", "misfit_kind": kind, "floor": floor} if floor > 0 else {}
+    if kind:
+        away = t - t.clamp(low, high)
+        floor = float(away.square().mean() if "squared" in kind else away.abs().mean())
+        return {"misfit": "reach", "misfit_kind": kind, "floor": floor} if floor > 0 else {}
+    return {}
+
+
+def divergence_misfit(o: Tensor, t: Tensor, value: float, same: Callable[..., str]) -> dict[str, Any]:
+    """Whether a divergence between laws is taken of outputs that are no logarithms of a law."""
+    if t.shape != o.shape or o.dim() < 2 or bool((t < 0).any()) or is_log_law(o):
+        return {}
+    if not same(value, {"divergence": t.xlogy(t) - t * o}):
+        return {}
+    misfit = "no-logarithm" if is_law(o) else "unbounded"
+    return {"misfit": misfit, "misfit_kind": "Kullback–Leibler divergence"}
+
+
+def broadcast_misfit(o: Tensor, t: Tensor, value: float, same: Callable[..., str]) -> dict[str, Any]:
+    """Whether a loss compared every output with every target, because the shapes differ.
+
+    Examples
+    --------
+    >>> o, t = torch.tensor([[1.0], [2.0]]), torch.tensor([1.0, 2.0])
+    >>> same = lambda value, losses: next((n for n, e in losses.items() if abs(e.mean() - value) < 1e-6), "")
+    >>> broadcast_misfit(o, t, float((o - t).square().mean()), same)["misfit"]
+    'broadcast'
+    """
+    if o.shape == t.shape or o.numel() != t.numel():
+        return {}
+    try:
+        shape = torch.broadcast_shapes(o.shape, t.shape)
+    except RuntimeError:
+        return {}
+    if math.prod(shape) <= o.numel() or math.prod(shape) > 1 << 22:
+        return {}
+    rest, plain = o - t, o.reshape(-1) - t.reshape(-1)
+    spread, paired = ({"squared error": r.square(), "absolute error": r.abs()} for r in (rest, plain))
+    kind = same(value, spread)
+    if not kind or same(value, paired):
+        return {}
+    return {"misfit": "broadcast", "misfit_kind": kind, "pairs": "×".join(map(str, shape))}

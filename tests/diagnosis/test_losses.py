@@ -1,0 +1,226 @@
+"""Losses that do not fit the output, and losses that do: what they compare, how low they can fall, their size."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import firstlight
+from firstlight.probe._fit import reach
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+def mlp(outputs, *last):
+    return nn.Sequential(nn.Linear(16, 32), nn.Tanh(), nn.Linear(32, outputs), *last)
+
+
+def found(model, loss, targets, **how):
+    result = firstlight.audit(model, torch.randn(64, 16), targets, loss=loss, **how)
+    return {v.code: v for v in result.verdicts}
+
+
+def severity(model, loss, targets, **how):
+    return {code: v.severity for code, v in found(model, loss, targets, **how).items()}
+
+
+LABELS, LAWS = torch.arange(64) % 10, torch.randn(64, 10).softmax(1)
+YES = (torch.arange(64) % 2).float()[:, None]
+REALS = torch.randn(64, 1, generator=torch.Generator().manual_seed(1))
+
+SOUND = {
+    "cross-entropy": (lambda: mlp(10), F.cross_entropy, LABELS),
+    "log_softmax before cross-entropy does nothing twice": (
+        lambda: mlp(10, nn.LogSoftmax(1)),
+        F.cross_entropy,
+        LABELS,
+    ),
+    "log_softmax and likelihood": (lambda: mlp(10, nn.LogSoftmax(1)), F.nll_loss, LABELS),
+    "sigmoid and its loss": (lambda: mlp(1, nn.Sigmoid()), F.binary_cross_entropy, YES),
+    "logits and their loss": (lambda: mlp(1), F.binary_cross_entropy_with_logits, YES),
+    "divergence of log laws": (
+        lambda: mlp(10, nn.LogSoftmax(1)),
+        lambda o, t: F.kl_div(o, t, reduction="batchmean"),
+        LAWS,
+    ),
+    "soft labels": (lambda: mlp(10), F.cross_entropy, LAWS),
+    "column targets": (lambda: mlp(1), F.mse_loss, REALS),
+    "flat targets, default loss": (lambda: mlp(1), None, REALS[:, 0]),
+    "flat outputs": (lambda: mlp(1, nn.Flatten(0)), F.mse_loss, REALS[:, 0]),
+    "sigmoid onto shares": (lambda: mlp(1, nn.Sigmoid()), F.mse_loss, REALS.sigmoid()),
+    "tanh onto a few beyond": (lambda: mlp(1, nn.Tanh()), F.mse_loss, 0.5 * REALS),
+    "ReLU onto counts": (lambda: mlp(1, nn.Softplus()), F.mse_loss, 3 * YES),
+    "a scaled tanh": (
+        lambda: nn.Sequential(mlp(1, nn.Tanh()), nn.Linear(1, 1)),
+        F.mse_loss,
+        2 * REALS,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SOUND)
+def test_losses_that_fit(name):
+    model, loss, targets = SOUND[name]
+    assert set(severity(model(), loss, targets)) == {"healthy"}
+
+
+BROKEN = {
+    "softmax before cross-entropy": (
+        lambda: mlp(10, nn.Softmax(1)),
+        F.cross_entropy,
+        LABELS,
+        "squashed-logits",
+    ),
+    "sigmoid before its logits": (
+        lambda: mlp(1, nn.Sigmoid()),
+        F.binary_cross_entropy_with_logits,
+        YES,
+        "squashed-logits",
+    ),
+    "likelihood of scores": (lambda: mlp(10), F.nll_loss, LABELS, "unbounded-loss"),
+    "divergence of scores": (
+        lambda: mlp(10),
+        lambda o, t: F.kl_div(o, t, reduction="batchmean"),
+        LAWS,
+        "unbounded-loss",
+    ),
+    "softmax over the batch": (
+        lambda: mlp(10, nn.Softmax(0)),
+        F.cross_entropy,
+        LABELS,
+        "softmax-over-samples",
+    ),
+    "log_softmax over the batch": (
+        lambda: mlp(10, nn.LogSoftmax(0)),
+        F.nll_loss,
+        LABELS,
+        "softmax-over-samples",
+    ),
+    "columns against rows": (lambda: mlp(1), F.mse_loss, REALS[:, 0], "broadcast-loss"),
+    "absolute columns against rows": (lambda: mlp(1), F.l1_loss, REALS[:, 0], "broadcast-loss"),
+    "sigmoid onto tens": (
+        lambda: mlp(1, nn.Sigmoid()),
+        F.mse_loss,
+        20 * LAWS[:, :1] + 3,
+        "unreachable-targets",
+    ),
+    "ReLU onto negatives": (lambda: mlp(1, nn.ReLU()), F.mse_loss, -REALS.abs(), "unreachable-targets"),
+    "tanh onto pixels": (
+        lambda: mlp(10, nn.Tanh()),
+        F.mse_loss,
+        255 * LAWS,
+        "unreachable-targets",
+    ),
+    "a loss times 10⁻³⁰": (lambda: mlp(10), lambda o, t: 1e-30 * F.cross_entropy(o, t), LABELS, "loss-scale"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+@pytest.mark.filterwarnings("ignore:Using a target size")
+def test_losses_that_do_not(name):
+    model, loss, targets, code = BROKEN[name]
+    assert severity(model(), loss, targets)[code] == "unhealthy"
+
+
+def test_weak_misfits_are_warnings():
+    assert severity(mlp(10, nn.ReLU()), F.cross_entropy, LABELS)["squashed-logits"] == "warning"
+    assert severity(mlp(10, nn.Softmax(1)), F.nll_loss, LABELS)["unbounded-loss"] == "warning"
+    summed = severity(mlp(10), lambda o, t: 1e9 * F.cross_entropy(o, t), LABELS)
+    assert summed["loss-scale"] == "warning"
+    assert "loss-scale" not in severity(
+        mlp(10), lambda o, t: 1e9 * F.cross_entropy(o, t), LABELS, optimiser="adam"
+    )
+
+
+def test_the_floor_is_what_the_best_output_has():
+    """Two softmaxes: the best output of the first is one-hot, and the second makes e/(e + C − 1) of it."""
+    best = F.cross_entropy(F.one_hot(LABELS, 10).float(), LABELS).item()
+    told = found(mlp(10, nn.Softmax(1)), F.cross_entropy, LABELS)["squashed-logits"]
+    assert told.measured == pytest.approx(best / math.log(10), rel=1e-6)
+    away = found(mlp(1, nn.Tanh()), F.mse_loss, 5 * REALS)["unreachable-targets"]
+    nearest = (5 * REALS).clamp(-1, 1)
+    share = F.mse_loss(nearest, 5 * REALS) / (5 * REALS).var(correction=0)
+    assert away.measured == pytest.approx(share.item(), rel=1e-5)
+
+
+def test_targets_of_another_length_than_the_output_are_no_classes():
+    """CTC: sequences of 40 log-laws and labels of length 8."""
+
+    class Speech(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.r, self.o = nn.GRU(16, 16, batch_first=True), nn.Linear(16, 20)
+
+        def forward(self, x):
+            return self.o(self.r(x)[0]).log_softmax(-1)
+
+    def loss(o, t):
+        return F.ctc_loss(o.transpose(0, 1), t, torch.full((8,), 12), torch.full((8,), 5))
+
+    result = firstlight.audit(Speech(), torch.randn(8, 12, 16), torch.randint(1, 20, (8, 5)), loss=loss)
+    assert result.healthy
+
+
+@pytest.mark.parametrize(("size", "severity_of"), [(1.0, None), (60.0, "warning"), (1e4, "unhealthy")])
+def test_outputs_without_targets(size, severity_of):
+    model = mlp(4)
+    model[0].weight.data *= 3  # tanh bounds what comes of it
+    model[2].weight.data *= size
+    codes = {v.code: v.severity for v in firstlight.audit(model, torch.randn(64, 16)).verdicts}
+    assert codes.get("output-scale") == severity_of
+
+
+def test_bytes_through_huge_weights_are_not_healthy():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = nn.Sequential(
+                nn.Conv2d(3, 16, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10)
+            )
+            self.net[0].weight.data *= 1e4
+
+        def forward(self, x):
+            return self.net(x.float() / 255)
+
+    images = torch.randint(0, 256, (16, 3, 16, 16), dtype=torch.uint8)
+    assert not firstlight.audit(Net(), images).healthy
+
+
+def test_the_reach_of_last_activations():
+    inside = torch.tensor([0.2, 0.7])
+    assert reach("LogSigmoid", -inside) == (-math.inf, 0.0)
+    assert reach("relu", inside) == (0.0, math.inf)
+    # a hardtanh with bounds of its own
+    assert reach("hardtanh", 5 * inside) == (-math.inf, math.inf)
+
+
+def test_a_frozen_model_cannot_be_trained():
+    model = mlp(10).requires_grad_(False)
+    assert severity(model, F.cross_entropy, LABELS)["frozen-model"] == "unhealthy"
+    result = firstlight.audit(model, torch.randn(64, 16))
+    assert result.healthy
+    assert {"frozen-model"} <= {v.code for v in result.verdicts if v.severity == "note"}
+    model[2].requires_grad_(True)
+    assert "frozen-model" not in severity(model, F.cross_entropy, LABELS)
+
+
+def test_a_batch_norm_of_two_samples_is_told():
+    model = nn.Sequential(nn.Linear(16, 32), nn.BatchNorm1d(32), nn.Tanh(), nn.Linear(32, 4))
+    two = {v.code: v for v in firstlight.audit(model, torch.randn(2, 16)).verdicts}
+    assert two["one-entry-norm"].severity == "warning"
+    assert "this batch" in two["one-entry-norm"].evidence
+    assert "one-entry-norm" not in {v.code for v in firstlight.audit(model, torch.randn(3, 16)).verdicts}
+
+
+def test_a_level_is_no_outlier():
+    """One output with the bias of a rare class (RetinaNet's prior) is not massive; one unit among many is."""
+    head = mlp(1)
+    nn.init.normal_(head[2].weight, std=0.01)
+    nn.init.constant_(head[2].bias, -4.6)
+    rare = (torch.arange(64) == 3).float()[:, None]
+    assert set(severity(head, F.binary_cross_entropy_with_logits, rare)) == {"healthy"}
