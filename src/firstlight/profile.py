@@ -56,6 +56,21 @@ COLUMNS: Mapping[str, Column] = _columns(
     Column("correlation_se", "standard error of correlation over pairs of samples and units"),
     Column("token_correlation", "mean cosine between the tokens of one sample"),
     Column("token_rank", "effective rank of the tokens of one sample, mean over samples"),
+    Column("vne", "entropy of the spectrum of the samples' directions, in nats (von Neumann)", "nat"),
+    Column("epsilon_rank", "singular values of samples × units above 1 % of the largest"),
+    Column("dse", "entropy of the spectrum of a diffusion over the samples, kernel of width 10", "bit"),
+    Column("pattern_distance", "share of units in whose sign two samples differ, mean over pairs"),
+    Column("pattern_share", "different patterns of signs over samples"),
+    Column(
+        "folding", "how much the path of the batch's samples, in order, folds: 0 straight, towards 1 back"
+    ),
+    Column("zeros", "share of the entries that are exactly zero"),
+    Column("dc_share", "squared mean of the entries over q: the part of the signal that all samples share"),
+    Column("top_over_median", "largest absolute entry over the median absolute entry"),
+    Column("information", "information on the input, entries cut into 30 bins of equal count", "bit"),
+    Column("router_largest", "largest share of tokens of an expert times the number of experts: 1 even"),
+    Column("router_idle", "share of the experts that receive no token"),
+    Column("gate_entropy", "entropy of a router's gates over ln(experts): 1 even, 0 one-hot"),
     Column("attention_max", "largest attention weight of a query, mean over the later half of the queries"),
     Column("attention_entropy", "entropy of the attention weights over ln(keys): 1 even, 0 one-hot"),
     Column(

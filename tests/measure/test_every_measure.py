@@ -22,6 +22,18 @@ MEASURES = {
     "saturation": measure.saturation,
     "weight_summary": measure.weight_summary,
     "histogram": measure.histogram,
+    "epsilon_rank": measure.epsilon_rank,
+    "von_neumann_entropy": measure.von_neumann_entropy,
+    "diffusion_spectral_entropy": measure.diffusion_spectral_entropy,
+    "activation_patterns": measure.activation_patterns,
+    "space_folding": measure.space_folding,
+    "zero_share": measure.zero_share,
+    "dc_share": measure.dc_share,
+    "top_over_median": measure.top_over_median,
+    "mutual_information": measure.mutual_information,
+    "mutual_information by a kernel": lambda x: measure.mutual_information(x, estimator="kernel"),
+    "router_load": measure.router_load,
+    "representation": lambda x: measure.representation(x, tuple(measure.REPRESENTATION_MEASURES)),
     "quantiles": lambda x: measure.quantiles(x, [0.0, 0.3, 1.0]),
 }
 

@@ -23,6 +23,7 @@ def audit(
     budget: Budget | None = None,
     name: str | None = None,
     optimiser: str | None = None,
+    measures: tuple[str, ...] | str = (),
 ) -> AuditResult:
     """Audit any model: what signals and gradients do in it, what theory expects, and what is wrong.
 
@@ -51,6 +52,9 @@ def audit(
     optimiser
         Whom the verdicts are for: ``"sgd"`` (plain gradient descent), ``"adam"`` (any adaptive optimiser), or None
         for both; then the graver one counts, and the evidence says for whom.
+    measures
+        Measures of the representations to add as columns, by their names in ``measure.REPRESENTATION_MEASURES``:
+        ``("vne", "epsilon-rank", "zeros", …)``. They read the samples and units that the budget allows.
 
     Returns
     -------
@@ -72,7 +76,8 @@ def audit(
     >>> [str(kind) for kind in result.profile["kind"]]
     ['input', 'weight', 'activation', 'weight']
     """
-    return examine(model, batch, Protocol(targets, loss, training, seed, budget, optimiser), name=name)
+    protocol = Protocol(targets, loss, training, seed, budget, optimiser, measures=measures)
+    return examine(model, batch, protocol, name=name)
 
 
 def examine(model: nn.Module, batch: Any, protocol: Protocol, *, name: str | None = None) -> AuditResult:

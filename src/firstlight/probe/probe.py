@@ -27,6 +27,7 @@ from firstlight.probe.guard import LIMIT, Guard, fresh, untouched
 from firstlight.probe.local._theory import add_theory
 from firstlight.probe.measurement import Measurement, Skipped
 from firstlight.probe.protocol import Protocol
+from firstlight.probe.read._representation import measure_representations
 from firstlight.probe.read._whole import carries, shape_of
 from firstlight.probe.read.reader import Budget, Reader
 from firstlight.probe.trace._backward import Backward
@@ -144,6 +145,7 @@ def _measured(
     protocol = replace(protocol, targets=fresh(protocol.targets))
     value, meta["loss"] = _differentiable(output, protocol, guard)
     reader.finish()
+    measure_representations(ledger.sites, protocol.measures)
     blocked = _DETACHED if value is None else _backward(ledger, value, guard, net, batch)
     if value is not None:
         meta["loss_value"] = float(value.detach())

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from firstlight.errors import AuditError, did_you_mean
+from firstlight.errors import AuditError, DomainError, did_you_mean
+from firstlight.measure import chosen_measures
 from firstlight.probe.read.reader import Budget
 from firstlight.probe.trace.calling import Loss, scalar_loss
 
@@ -33,6 +34,8 @@ class Protocol:
         Whom the verdicts are for: ``"sgd"``, ``"adam"``, or None for both.
     note
         What a reader of the result should know of the batch.
+    measures
+        Measures of the representations to add, by their names in ``measure.REPRESENTATION_MEASURES``.
 
     Examples
     --------
@@ -55,8 +58,10 @@ class Protocol:
     budget: Budget | None = None
     optimiser: str | None = None
     note: str = ""
+    measures: tuple[str, ...] | str = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "measures", _measures(self.measures))
         _check("training", self.training, (bool, type(None)), "True, False or None", _MODES)
         _check("budget", self.budget, (Budget, type(None)), "a firstlight.probe.Budget or None", _BUDGET)
         _check("seed", self.seed, (int,), "a whole number", "pass seed=0")
@@ -81,6 +86,19 @@ class Protocol:
         """
         loss = None if isinstance(self.loss, str) else self.loss
         return scalar_loss(output, self.targets, loss, torch.Generator().manual_seed(self.seed))
+
+
+def _measures(names: Any) -> tuple[str, ...]:
+    """The names of measures, each once."""
+    if not isinstance(names, (str, tuple, list)):
+        raise AuditError(
+            f"while setting up an audit: expected measures to be names, got {names!r:.60} "
+            f"({type(names).__name__}); pass for example measures=('vne', 'zeros')"
+        )
+    try:
+        return tuple(m.name for m in chosen_measures(names, "setting up an audit"))
+    except DomainError as error:
+        raise AuditError(str(error)) from error
 
 
 LOSSES: dict[str, Loss | None] = {

@@ -17,8 +17,19 @@ from firstlight.cli.batches import add_data_arguments
 from firstlight.cli.command import HEALTHY, UNHEALTHY
 from firstlight.cli.models import add_model_arguments
 from firstlight.cli.outputs import STDOUT, output_file, output_json
+from firstlight.errors import DomainError
+from firstlight.measure import REPRESENTATION_MEASURES, chosen_measures
 
 SUMMARY = "measure how signals and gradients travel through a PyTorch model"
+
+
+def measure_names(text: str) -> tuple[str, ...]:
+    """The names of measures in a text with commas between them."""
+    try:
+        names = [name.strip() for name in text.split(",") if name.strip()]
+        return tuple(m.name for m in chosen_measures(names, "reading --measures"))
+    except DomainError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +37,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(parser)
     add_data_arguments(parser)
     add_run_arguments(parser)
+    parser.add_argument(
+        "--measures",
+        type=measure_names,
+        default=(),
+        metavar="NAMES",
+        help="measures of the representations to add as columns, with commas between them: "
+        f"{', '.join(REPRESENTATION_MEASURES)}",
+    )
     out = parser.add_argument_group("reports")
     out.add_argument("--html", type=output_file, metavar="PATH", help="write a self-contained HTML report")
     out.add_argument(
@@ -58,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
 
     with own_output_only() as out, torch.random.fork_rng(devices=[]):
         model, batch, keywords = subject(args)
-        result = audit(model, batch, **keywords)
+        result = audit(model, batch, **keywords, measures=args.measures)
         if args.json == STDOUT:
             args.files.json(args.json, result.to_json(), out)
         elif not args.quiet:

@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from firstlight.probe.graph import _operations as ops
 from firstlight.probe.graph._site import Origin, Site
+from firstlight.probe.read._representation import mark_router
 from firstlight.probe.read._weight import normaliser, read_weight
 from firstlight.probe.read._whole import carries, plain
 from firstlight.probe.trace._call import Call
@@ -209,6 +210,8 @@ class Tracer(TorchFunctionMode):
             return out
         for _, origin in call.flowing:
             self.ledger.use_opaquely(origin)
+        if call.name == "topk":
+            mark_router(call.flowing[0][1], call.flowing[0][0].shape[-1], out)
         unit = 1 - results[0].dim() if results[0].dim() >= 4 else -1
         if call.parameters:
             out = self._parametric(call, out, results[0], unit)
