@@ -15,7 +15,9 @@ from firstlight.auditing.rows import (
     WORDS,
     by_severity,
     columns_of,
+    documented,
     headline,
+    known_lines,
     overall,
     shape_text,
 )
@@ -107,7 +109,12 @@ def verdict_cards(verdicts: Sequence[Verdict], profile: Profile | None = None) -
 
 def _card(verdict: Verdict, numbers: Mapping[str, int]) -> Markup:
     terms = {"Cause": verdict.cause, "Remedy": verdict.remedy}
-    more = {"Threshold": verdict.why, "Source": verdict.source, "Code": element("code", verdict.code)}
+    more = {
+        "Threshold": verdict.why,
+        **_lines(verdict),
+        "Source": verdict.source,
+        "Code": element("code", verdict.code),
+    }
     return blocks.card(
         verdict.title,
         blocks.paragraph(verdict.evidence) if verdict.evidence else "",
@@ -120,6 +127,16 @@ def _card(verdict: Verdict, numbers: Mapping[str, int]) -> Markup:
         tone=_tone(verdict.severity),
         label=WORDS[verdict.severity],
     )
+
+
+def _lines(verdict: Verdict) -> dict[str, object]:
+    """From where on the verdict warns and fails, and where the documentation explains it."""
+    lines = known_lines(verdict)
+    if lines is None:
+        return {}
+    place = documented(lines.page)
+    link = element("a", place, href=place) if "://" in place else element("code", place)
+    return {"Lines": lines.text, "Documentation": link}
 
 
 def _figures(verdict: Verdict) -> Markup:

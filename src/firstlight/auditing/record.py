@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from firstlight.auditing.rows import documented, known_lines
 from firstlight.diagnosis.verdict import Verdict
 from firstlight.errors import LoadError
 from firstlight.files import plain, restored
@@ -22,7 +23,8 @@ FORMAT = "firstlight-audit/1"
 def audit_dict(result: AuditResult) -> dict[str, Any]:
     """An audit as a plain structure for ``json.dumps``.
 
-    Keys: ``format``, ``healthy``, ``verdicts``, ``meta``, ``profile`` (as ``Profile.to_dict``), ``samples``
+    Keys: ``format``, ``healthy``, ``verdicts``, ``lines`` (by code: the numbers for warning and unhealthy, what each
+    holds for, and the place in the documentation), ``meta``, ``profile`` (as ``Profile.to_dict``), ``samples``
     (by row number), ``skipped``, ``notes``, ``coverage``, ``gradients`` (by parameter) and ``links``.
     NaN and ±∞, which JSON lacks, are texts as
     ``firstlight.files.plain`` says.
@@ -40,6 +42,7 @@ def audit_dict(result: AuditResult) -> dict[str, Any]:
             "format": FORMAT,
             "healthy": result.healthy,
             "verdicts": [verdict.to_dict() for verdict in result.verdicts],
+            "lines": _lines(result.verdicts),
             "meta": dict(measurement.meta),
             "profile": None,
             "samples": {row: asdict(sample) for row, sample in measurement.samples.items()},
@@ -51,6 +54,21 @@ def audit_dict(result: AuditResult) -> dict[str, Any]:
         }
     )
     return data | {"profile": measurement.profile.to_dict()}
+
+
+def _lines(verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    """Where each verdict warns and fails, by code."""
+    known = {verdict.code: known_lines(verdict) for verdict in verdicts}
+    return {
+        code: {
+            "warning": [list(pair) for pair in lines.warning],
+            "unhealthy": [list(pair) for pair in lines.unhealthy],
+            "when": lines.when,
+            "page": documented(lines.page),
+        }
+        for code, lines in known.items()
+        if lines is not None
+    }
 
 
 def audit_parts(data: Any) -> tuple[Measurement, tuple[Verdict, ...]]:

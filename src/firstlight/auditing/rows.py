@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from firstlight.diagnosis.catalogue import EXPLANATIONS
+from firstlight.diagnosis.lines import Lines, lines_of
 from firstlight.diagnosis.verdict import Severity, Verdict
 from firstlight.profile import COLUMNS, Profile
 
@@ -82,6 +85,25 @@ def headline(verdicts: Sequence[Verdict]) -> str:
     parts += ["too little was seen" for v in verdicts if v.severity == "not judged"][:1]
     parts += [f"{n} {name}{'s' if n > 1 else ''}" for name, n in counts.items() if n]
     return "; ".join(parts) if parts else "nothing to worry about was found"
+
+
+def known_lines(verdict: Verdict) -> Lines | None:
+    """The lines of a verdict of ours; None for one that a reader made up, and for a healthy start."""
+    known = verdict.code in EXPLANATIONS and verdict.code != "healthy"
+    return lines_of(verdict.code) if known else None
+
+
+def documented(page: str) -> str:
+    """Where a page of the documentation is: below the address in FIRSTLIGHT_DOCS, else within the documentation.
+
+    Examples
+    --------
+    >>> from firstlight.auditing.rows import documented
+    >>> documented("guide/verdicts.html#ordered").endswith("guide/verdicts.html#ordered")
+    True
+    """
+    base = os.environ.get("FIRSTLIGHT_DOCS", "")
+    return f"{base.rstrip('/')}/{page}" if base else page
 
 
 def columns_of(profile: Profile) -> list[str]:

@@ -10,7 +10,16 @@ from typing import IO, TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 
-from firstlight.auditing.rows import NOT_GAUSSIAN, WORDS, by_severity, headline, overall, shape_text
+from firstlight.auditing.rows import (
+    NOT_GAUSSIAN,
+    WORDS,
+    by_severity,
+    documented,
+    headline,
+    known_lines,
+    overall,
+    shape_text,
+)
 from firstlight.diagnosis.verdict import Verdict
 from firstlight.probe.measurement import Measurement
 from firstlight.profile import Profile
@@ -284,7 +293,8 @@ def _verdicts(verdicts: Sequence[Verdict]) -> list[Any]:
             parts.append(Padding(Text(clean(verdict.evidence)), (0, 0, 0, 2)))
         if verdict.measured is not None:
             parts.append(Padding(Text(_figures(verdict)), (0, 0, 0, 2)))
-        for label, text in (("cause", verdict.cause), ("remedy", verdict.remedy), ("source", verdict.source)):
+        told = (("cause", verdict.cause), ("remedy", verdict.remedy), ("source", verdict.source))
+        for label, text in (*told, ("lines", _lines(verdict))):
             if text:
                 parts.append(
                     Padding(
@@ -296,6 +306,14 @@ def _verdicts(verdicts: Sequence[Verdict]) -> list[Any]:
             rest = f" and {len(verdict.layers) - 6} more" if len(verdict.layers) > 6 else ""
             parts.append(Padding(Text(f"rows: {names}{rest}", style="dim"), (0, 0, 0, 2)))
     return parts
+
+
+def _lines(verdict: Verdict) -> str:
+    """From where on the verdict warns and fails, and the place in the documentation."""
+    lines = known_lines(verdict)
+    if lines is None:
+        return ""
+    return "; ".join(part for part in (lines.text, documented(lines.page)) if part)
 
 
 def _figures(verdict: Verdict) -> str:
