@@ -20,6 +20,37 @@ def run(*command: str) -> str:
     return subprocess.run(command, cwd=ROOT, check=True, text=True, stdout=subprocess.PIPE).stdout
 
 
+HEADINGS = ("Migration", "Added", "Changed", "Fixed")
+
+
+def merged(text: str) -> str:
+    """The changelog with the lines of "Unreleased" under the headings of the version that stands above them.
+
+    Changes come in two ways: as fragments, which towncrier has made a version of, and as lines under "Unreleased".
+    """
+    found = re.search(r"^## Unreleased\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
+    if not found:
+        return text
+    above, version, made = text[: found.start()].rpartition("\n## ")
+    title, _, made = made.partition("\n") if version else ("", "", "")
+    if not title:
+        sys.exit("while making a release: expected a version above the lines of Unreleased, got none")
+    parts: dict[str, list[str]] = {}
+    for body in (made, found[1]):
+        lead, *sections = re.split(r"^### (.+)\n", body, flags=re.MULTILINE)
+        if lead.strip():
+            parts.setdefault("", []).append(lead.strip("\n"))
+        for heading, lines in zip(sections[::2], sections[1::2], strict=True):
+            parts.setdefault(heading.strip(), []).append(lines.strip("\n"))
+    order = ["", *HEADINGS, *(name for name in parts if name not in ("", *HEADINGS))]
+    whole = [
+        (f"### {name}\n\n" if name else "") + "\n".join(filter(None, parts[name]))
+        for name in order
+        if name in parts
+    ]
+    return f"{above}\n## {title}\n\n" + "\n\n".join(whole) + "\n\n" + text[found.end() :]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -43,6 +74,8 @@ def main() -> None:
         encoding="utf-8",
     )
     run(sys.executable, "-m", "towncrier", "build", "--yes", "--version", args.version)
+    changes = ROOT / "CHANGELOG.md"
+    changes.write_text(merged(changes.read_text(encoding="utf-8")), encoding="utf-8")
     run("make", "test", "lint", "types", "docs", "wheel")
     run("git", "commit", "-am", f"Release {args.version}")
     run("git", "tag", "-a", args.version, "-m", f"firstlight {args.version}")
