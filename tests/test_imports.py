@@ -16,7 +16,7 @@ SOURCE = Path(firstlight.__file__).parent
 ROOMS = (
     "moved", "errors", "clean_room", "_version", "doors", "files", "render", "profile", "gauss", "data", "weights",
     "activations", "measure", "testing", "pairs", "network", "theory", "builders", "ensemble", "probe", "diagnosis",
-    "training",
+    "recipes", "training",
     "auditing", "fixing", "experiments", "cli", "__main__",
 )  # fmt: skip
 # The rooms of rooms, where their order is fixed as well.

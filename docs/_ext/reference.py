@@ -21,7 +21,8 @@ import firstlight
 # In reading order: verbs first, then what the verbs speak of, then what they are built on.
 ROOMS = (
     "firstlight", "firstlight.auditing", "firstlight.diagnosis", "firstlight.probe", "firstlight.profile",
-    "firstlight.fixing", "firstlight.fixing.remedies", "firstlight.theory", "firstlight.theory.batchnorm",
+    "firstlight.fixing", "firstlight.fixing.remedies", "firstlight.recipes",
+    "firstlight.theory", "firstlight.theory.batchnorm",
     "firstlight.ensemble", "firstlight.ensemble.samplers", "firstlight.network", "firstlight.pairs",
     "firstlight.weights", "firstlight.activations", "firstlight.builders", "firstlight.training", "firstlight.data",
     "firstlight.measure", "firstlight.testing", "firstlight.gauss", "firstlight.experiments", "firstlight.render",

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from firstlight.fixing.result import FixResult as FixResult
     from firstlight.network import RandomNetwork as RandomNetwork
     from firstlight.profile import Profile as Profile
+    from firstlight.recipes.initialise import initialise_ as initialise_
     from firstlight.theory import edge_of_chaos as edge_of_chaos
     from firstlight.theory.batchnorm import check_batch as check_batch
     from firstlight.theory.predict import predict as predict
@@ -29,6 +30,7 @@ _LAZY = {
     "audit": "firstlight.auditing",
     "FixResult": "firstlight.fixing",
     "fix": "firstlight.fixing",
+    "initialise_": "firstlight.recipes",
     "RandomNetwork": "firstlight.network",
     "simulate": "firstlight.ensemble",
     "check_batch": "firstlight.theory.batchnorm",
@@ -50,6 +52,7 @@ _ROOMS = (
     "pairs",
     "probe",
     "profile",
+    "recipes",
     "render",
     "testing",
     "theory",

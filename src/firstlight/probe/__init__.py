@@ -24,4 +24,6 @@ from firstlight.probe.probe import measure as measure
 from firstlight.probe.probe import probe as probe
 from firstlight.probe.protocol import Protocol as Protocol
 from firstlight.probe.read.reader import Budget as Budget
+from firstlight.probe.structure import Structure as Structure
+from firstlight.probe.structure import structure as structure
 from firstlight.probe.trace.calling import Loss as Loss

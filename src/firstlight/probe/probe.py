@@ -109,7 +109,7 @@ def measure(model: nn.Module, batch: Any, protocol: Protocol, *, name: str | Non
     batch, protocol = first_batch(batch, protocol)
     check_batch(batch)
     check_samples(net, batch)
-    meta = _facts(net, given, batch, protocol)
+    meta = facts(net, given, batch, protocol)
     if name is not None:
         meta["model"] = name
     missing = meta_rows(net)
@@ -123,7 +123,7 @@ def measure(model: nn.Module, batch: Any, protocol: Protocol, *, name: str | Non
             Coverage(blocked="parameters have no data (meta or lazy), so nothing was run"),
         )
     others = {"the batch": batch, "the targets": protocol.targets, "the loss": protocol.loss}
-    with untouched(net, training=protocol.training, seed=protocol.seed, others=others) as guard, _eager():
+    with untouched(net, training=protocol.training, seed=protocol.seed, others=others) as guard, eager():
         found = guard.shield.run(partial(_measured, guard, net, batch, protocol, meta))
     meta["seconds"] = time.perf_counter() - start
     return found
@@ -139,7 +139,7 @@ def _measured(
     reader.token_axis = 0 if first and not any(m.batch_first for m in first) else 1
     notes = [protocol.note] if protocol.note else []
     ledger = Ledger(net, reader, Backward())
-    output, refused = _traced(ledger, guard, net, fresh(batch), given)
+    output, refused = traced(ledger, guard, net, fresh(batch), given)
     end = ledger.end(primary_output(output))
     meta["output"] = end.name if end is not None else ""
     protocol = replace(protocol, targets=fresh(protocol.targets))
@@ -190,7 +190,7 @@ def _times(ledger: Ledger, seed: int) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _traced(ledger: Ledger, guard: Guard, model: nn.Module, batch: Any, given: str) -> tuple[Any, list[str]]:
+def traced(ledger: Ledger, guard: Guard, model: nn.Module, batch: Any, given: str) -> tuple[Any, list[str]]:
     """The model's output, and the paths of the modules that could not be followed."""
     modules = Modules(ledger)
     refused = modules.hook(model)
@@ -211,7 +211,8 @@ def _scripted(refused: list[str], ledger: Ledger, given: str) -> None:
         )
 
 
-def _facts(model: nn.Module, name: str, batch: Any, protocol: Protocol) -> dict[str, Any]:
+def facts(model: nn.Module, name: str, batch: Any, protocol: Protocol) -> dict[str, Any]:
+    """What a result says of the model and the batch."""
     parameters = list(model.parameters())
     tensors = dict(named_tensors(batch))
     first = parameters[0] if parameters else next(iter(tensors.values()))
@@ -228,7 +229,7 @@ def _facts(model: nn.Module, name: str, batch: Any, protocol: Protocol) -> dict[
     }
 
 
-def _eager() -> AbstractContextManager[Any]:
+def eager() -> AbstractContextManager[Any]:
     """Run compiled parts as the Python they were made from, so that their steps can be seen.
 
     Whoever compiles has loaded the compiler; for everybody else it is not worth its seconds of import.

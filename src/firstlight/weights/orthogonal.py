@@ -140,10 +140,28 @@ def orthogonal_(
 
 @checked
 @clean
+@torch.no_grad()
 def delta_orthogonal_(
-    weight: Tensor, *, gain: float = 1.0, generator: torch.Generator | None = None
+    weight: Tensor,
+    *,
+    gain: float = 1.0,
+    groups: int = 1,
+    taps: tuple[int, ...] | None = None,
+    generator: torch.Generator | None = None,
 ) -> Tensor:
     """Write a delta-orthogonal kernel into a convolution's weight ``(out, in, *kernel)``; see `orthogonal_`.
+
+    Parameters
+    ----------
+    weight
+        The kernel, changed in place.
+    gain, generator
+        As for `orthogonal_`.
+    groups
+        Groups of the convolution, each with a matrix of its own.
+    taps
+        Entries of the kernel a dimension that a matrix is spread over; the middle one alone by default. With a stride
+        s, min(kernel, s) taps do not overlap.
 
     Examples
     --------
@@ -153,7 +171,9 @@ def delta_orthogonal_(
     >>> [int(n) for n in kernel.abs().sum((0, 1)).count_nonzero(1)]
     [0, 1, 0]
     """
-    orthogonal_(weight, gain=gain, generator=generator)
+    slot = _slot(weight, "tensor", groups, taps)
+    dtype = torch.float64 if weight.dtype == torch.float64 else torch.float32
+    slot.write(gain * haar(*slot.shape, count=groups, generator=generator, dtype=dtype))
     return weight
 
 

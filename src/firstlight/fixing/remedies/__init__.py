@@ -16,11 +16,11 @@ from firstlight.fixing.remedies.measured import layer_sequential as layer_sequen
 from firstlight.fixing.remedies.recurrent import remember as remember
 from firstlight.fixing.remedies.scales import centred as centred
 from firstlight.fixing.remedies.scales import critical as critical
-from firstlight.fixing.remedies.scales import critical_scales as critical_scales
 from firstlight.fixing.remedies.scales import measured_slope as measured_slope
 from firstlight.fixing.remedies.scales import orthogonal as orthogonal
 from firstlight.fixing.remedies.scales import redraw as redraw
 from firstlight.fixing.remedies.sites import Sites as Sites
 from firstlight.fixing.remedies.sites import WeightSite as WeightSite
 from firstlight.fixing.remedies.sites import sites as sites
-from firstlight.fixing.remedies.trained import learnt_direction as learnt_direction
+from firstlight.recipes.scales import critical_scales as critical_scales
+from firstlight.recipes.trained import learnt_direction as learnt_direction

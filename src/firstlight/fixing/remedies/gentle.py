@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from firstlight.clean_room import clean
-from firstlight.fixing.remedies.scales import critical_scales
 from firstlight.fixing.remedies.sites import WeightSite, sites
 from firstlight.profile import Profile
+from firstlight.recipes.scales import critical_scales
 
 _OUT_OF_LINE = math.log(3.0)
 # a bias this large beside its pre-activations decides the sign or the slope for every sample

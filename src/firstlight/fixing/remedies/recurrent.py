@@ -7,8 +7,8 @@ import math
 import torch
 from torch import nn
 
-from firstlight.fixing.remedies.trained import learnt_direction
 from firstlight.profile import Profile
+from firstlight.recipes.trained import learnt_direction
 from firstlight.weights import haar
 
 

@@ -11,12 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from firstlight import activations
 from firstlight.activations import Activation
 from firstlight.clean_room import clean
-from firstlight.errors import DomainError
-from firstlight.fixing.remedies.trained import learnt_direction
 from firstlight.profile import Profile
+from firstlight.recipes.reading import of_function, of_module
+from firstlight.recipes.trained import learnt_direction
 
 # what carries a signal between two weights; an attention or a sum gives its output an identity in front
 _CARRIERS = ("activation", "norm", "residual", "attention", "weight", "input", "embedding", "recurrent")
@@ -238,32 +237,6 @@ def _invertible(owner: nn.Module, key: str, weight: Tensor) -> bool:
 
 def _activation(modules: Mapping[str, nn.Module], profile: Profile, row: int) -> Activation | None:
     """φ of an activation row: the module where there is one, with its own parameters, else the operation by name."""
-    name, op = str(profile["name"][row]).split("#")[0], str(profile["op"][row])
-    for candidate in (modules.get(name), op):
-        if candidate is None or (
-            isinstance(candidate, nn.Module) and any(True for _ in candidate.children())
-        ):
-            continue
-        try:
-            return _of_module(candidate) if isinstance(candidate, nn.Module) else activations.get(candidate)
-        except (DomainError, ValueError, KeyError, TypeError):
-            continue
-    return None
-
-
-def _of_module(module: nn.Module) -> Activation:
-    """The activation of a module; modules of one class with one set of values, as copies are, are looked at once."""
-    grid = torch.linspace(-6.0, 6.0, 193, dtype=torch.float64)
-    try:
-        with torch.no_grad():
-            key = (type(module), module(grid).numpy().tobytes())
-    except (RuntimeError, TypeError, AttributeError):  # it takes no float64, or not on the CPU
-        return activations.get(module)
-    if key not in _SEEN:
-        if len(_SEEN) >= 256:
-            _SEEN.clear()
-        _SEEN[key] = activations.get(module)
-    return _SEEN[key]
-
-
-_SEEN: dict[tuple[type, bytes], Activation] = {}
+    module = modules.get(str(profile["name"][row]).split("#")[0])
+    found = of_module(module) if module is not None else None
+    return found if found is not None else of_function(str(profile["op"][row]))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from firstlight.clean_room import clean
 
@@ -12,6 +13,7 @@ _SMALLEST = 128  # entries below which a spectrum says too little
 _LARGEST = 256  # rows and columns that are looked at
 # a learnt direction stands this far above the spectrum of shuffled entries, relatively and in standard deviations
 _RATIO, _DEVIATIONS = 1.12, 6.0
+_STEPS = 24  # of the power iteration: a value that stands out by 12 % is found to 1 %
 
 
 @clean
@@ -43,22 +45,24 @@ def learnt_direction(weight: Tensor) -> float:
     Examples
     --------
     >>> import torch
-    >>> from firstlight.fixing.remedies import learnt_direction
+    >>> from firstlight.recipes import learnt_direction
     >>> fresh = torch.randn(64, 64, generator=torch.Generator().manual_seed(0))
     >>> learnt_direction(fresh)
     1.0
     >>> learnt_direction(fresh + 0.5 * torch.ones(64, 1) @ torch.randn(1, 64)) > 1.5
     True
     """
+    corner = weight.detach().flatten(1)[:_LARGEST, :_LARGEST]
+    if corner.numel() < _SMALLEST or min(corner.shape) < 4 or not corner.is_floating_point():
+        return 1.0
+    corner = corner.float().cpu()
+    if _plainly_fresh(corner):
+        return 1.0
     matrix = weight.detach().flatten(1)[:_LARGEST, :_LARGEST].double().cpu()
-    if matrix.numel() < _SMALLEST or min(matrix.shape) < 4 or not bool(matrix.isfinite().all()):
+    if not bool(matrix.isfinite().all()) or not float(matrix.std()) > 1e-12 * float(matrix.abs().max()):
         return 1.0
-    if not float(matrix.std()) > 1e-12 * float(matrix.abs().max()):
-        return 1.0
-    if (
-        len(matrix.abs().unique()) < 0.75 * matrix.numel()
-    ):  # mirrored or copied on purpose: training copies nothing
-        return 1.0
+    if len(matrix.abs().unique()) < 0.75 * matrix.numel():
+        return 1.0  # mirrored or copied on purpose: training copies nothing
     own = float(_largest(matrix))
     generator = torch.Generator().manual_seed(0)
     first = _shuffled(matrix, generator)
@@ -70,15 +74,67 @@ def learnt_direction(weight: Tensor) -> float:
     return ratio if ratio > _RATIO and own - mean > _DEVIATIONS * deviation else 1.0
 
 
+@clean
+@torch.no_grad()
+def moved_shifts(model: nn.Module) -> tuple[str, ...]:
+    """Normalisers whose shifts differ from unit to unit; every usual start makes them equal, and training does not.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from torch import nn
+    >>> from firstlight.recipes import moved_shifts
+    >>> net = nn.Sequential(nn.BatchNorm1d(4))
+    >>> moved_shifts(net)
+    ()
+    >>> _ = net[0].bias.data.copy_(torch.arange(4.0))
+    >>> moved_shifts(net)
+    ('0',)
+    """
+    found = []
+    for name, module in model.named_modules():
+        shift = module._parameters.get("bias")
+        norm = isinstance(module, (_BatchNorm, nn.LayerNorm, nn.GroupNorm))
+        if not norm or shift is None or shift.is_meta or nn.parameter.is_lazy(shift):
+            continue
+        if bool((shift != shift.flatten()[0]).any()):
+            found.append(name)
+    return tuple(found)
+
+
+def _plainly_fresh(matrix: Tensor) -> bool:
+    """Whether the largest singular value lies within 3 % of the edge of the spectrum of independent entries.
+
+    With rows and columns of one norm that edge is (1 + √(n/m)) for n columns of unit norm and m rows.
+    """
+    matrix = _normed(matrix)
+    rows, columns = matrix.shape
+    gram = matrix.mT @ matrix if columns <= rows else matrix @ matrix.mT
+    vector = torch.full((len(gram), 1), len(gram) ** -0.5)
+    vector[::2] *= 1.25  # not orthogonal to what has equal or alternating entries
+    for _ in range(_STEPS):
+        vector = gram @ vector
+        size = float(vector.norm())
+        if not 0.0 < size < float("inf"):
+            return False
+        vector /= size
+    edge = 1.0 + (columns / rows) ** 0.5
+    return size**0.5 < 1.03 * edge
+
+
 def _shuffled(matrix: Tensor, generator: torch.Generator) -> float:
     flat = matrix.flatten()
     order = torch.randperm(len(flat), generator=generator)
     return float(_largest(flat[order].view_as(matrix)))
 
 
-def _largest(matrix: Tensor) -> Tensor:
-    """The largest singular value once rows, then columns, have one norm."""
+def _normed(matrix: Tensor) -> Tensor:
+    """The matrix once rows, then columns, have one norm."""
     for dim in (1, 0):
         norms = matrix.norm(dim=dim, keepdim=True)
         matrix = matrix / torch.where(norms > 0, norms, 1.0)
-    return torch.linalg.matrix_norm(matrix, 2)
+    return matrix
+
+
+def _largest(matrix: Tensor) -> Tensor:
+    return torch.linalg.matrix_norm(_normed(matrix), 2)

@@ -1,0 +1,39 @@
+"""The page of what a recipe wrote."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from firstlight.render.markup import Markup, join
+from firstlight.render.page import fragment, page, section
+from firstlight.render.table import Head, table
+
+if TYPE_CHECKING:
+    from firstlight.recipes.written import Written
+
+
+def _blocks(done: Written) -> Markup:
+    heads = [
+        Head("parameter", text=True),
+        Head("what was written", "law and scale, and what the scale comes from", text=True),
+        Head("rms before", "root mean square of the entries before"),
+        Head("rms after", "root mean square of the entries now"),
+        Head("learning rate", "factor on the optimiser's learning rate"),
+    ]
+    rows = [[n.name, n.why, n.before, n.after, done.rates.get(n.name, 1.0)] for n in done.lines]
+    parts = [section("Written", table(heads, rows))]
+    if done.left:
+        names = [Head("parameter or module", text=True), Head("reason", text=True)]
+        parts.append(section("Left as they were", table(names, [[n.name, n.reason] for n in done.left])))
+    return join(parts)
+
+
+def written_page(done: Written) -> str:
+    """The whole document."""
+    facts = {"recipe": done.recipe, "model": done.model, "written": len(done.lines), "left": len(done.left)}
+    return page(f"How {done.model} starts", _blocks(done), facts=facts)
+
+
+def written_fragment(done: Written) -> str:
+    """The same without scripts, for a notebook."""
+    return str(fragment(_blocks(done)))

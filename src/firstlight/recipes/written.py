@@ -1,0 +1,204 @@
+"""Written: what a recipe wrote into a model, what was left and why, and the way back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from firstlight.errors import DomainError
+from firstlight.files import write_whole
+from firstlight.files import written as json_text
+from firstlight.recipes.recipe import Draft
+from firstlight.recipes.slots import Left
+
+
+@dataclass(frozen=True)
+class Line:
+    """One parameter that was written.
+
+    Attributes
+    ----------
+    name
+        Name of the parameter.
+    why
+        The law and the scale, and what the scale comes from.
+    before, after
+        Root mean square of its entries.
+    """
+
+    name: str
+    why: str
+    before: float
+    after: float
+
+
+@dataclass(frozen=True, eq=False)
+class Written:
+    """What `firstlight.initialise_` wrote.
+
+    Attributes
+    ----------
+    recipe
+        The recipe, as text.
+    model
+        Class of the model.
+    lines
+        What was written, in the order of execution.
+    left
+        What was not written, and why.
+    rates
+        Factors on the learning rate by name of the parameter, for recipes that have them.
+    """
+
+    recipe: str
+    model: str
+    lines: tuple[Line, ...]
+    left: tuple[Left, ...]
+    rates: dict[str, float]
+    _old: tuple[tuple[Tensor, Tensor], ...] = field(repr=False)
+
+    @torch.no_grad()
+    def revert_(self) -> None:
+        """Put every entry back that was there before, bit for bit."""
+        for parameter, old in self._old:
+            parameter.copy_(old)
+
+    def parameter_groups(self, model: nn.Module, rate: float) -> list[dict[str, Any]]:
+        """Groups of parameters for a torch optimiser, with the learning rates that the recipe asks for.
+
+        Parameters
+        ----------
+        model
+            The model that was written.
+        rate
+            The learning rate of parameters without a factor.
+
+        Examples
+        --------
+        >>> import torch, firstlight
+        >>> net = torch.nn.Sequential(torch.nn.Linear(8, 64), torch.nn.ReLU(), torch.nn.Linear(64, 4))
+        >>> done = firstlight.initialise_(net, "he")
+        >>> [group["lr"] for group in done.parameter_groups(net, 0.1)]
+        [0.1]
+        """
+        groups: dict[float, list[Tensor]] = {}
+        for name, parameter in model.named_parameters():
+            groups.setdefault(self.rates.get(name, 1.0), []).append(parameter)
+        return [{"params": held, "lr": rate * factor} for factor, held in groups.items()]
+
+    def to_dict(self) -> dict[str, Any]:
+        """A plain dict."""
+        return {
+            "format": "firstlight-written/1",
+            "recipe": self.recipe,
+            "model": self.model,
+            "written": [vars(line) for line in self.lines],
+            "left": [vars(left) for left in self.left],
+            "rates": self.rates,
+        }
+
+    def to_json(self, path: str | Path | None = None) -> str | Path:
+        """The result as JSON; with a path, the file it was written to, whole or not at all."""
+        text = json_text(self.to_dict())
+        return text if path is None else write_whole(path, text + "\n")
+
+    def to_html(self, path: str | Path | None = None) -> str | Path:
+        """A self-contained page: what was written, what was left, and the learning rates."""
+        from firstlight.recipes._page import written_page
+
+        text = written_page(self)
+        return text if path is None else write_whole(path, text)
+
+    def to_text(self) -> str:
+        """One line for each parameter."""
+        lines = [f"{self.recipe} on {self.model}: wrote {len(self.lines)} parameters, left {len(self.left)}"]
+        lines += [f"wrote {n.name}: {n.why} (rms {n.before:.3g} → {n.after:.3g})" for n in self.lines]
+        lines += [f"left {left.name}: {left.reason}" for left in self.left]
+        factors = sorted(set(self.rates.values()) - {1.0})
+        if factors:
+            lines.append("learning rates: " + ", ".join(f"× {factor:.4g}" for factor in factors))
+        return "\n".join(lines)
+
+    def __str__(self) -> str:
+        return self.to_text()
+
+    def __repr__(self) -> str:
+        from firstlight.render.brief import one_line
+
+        return one_line(
+            "Written", recipe=self.recipe, model=self.model, wrote=len(self.lines), left=len(self.left)
+        )
+
+    def _repr_html_(self) -> str:
+        from firstlight.recipes._page import written_fragment
+
+        return written_fragment(self)
+
+
+def commit(draft: Draft, recipe: str) -> Written:
+    """Check every value of a draft, then copy all of them; nothing is changed where one cannot be written.
+
+    Raises
+    ------
+    DomainError
+        A draft without values, or a value of another shape than its parameter or that is not finite.
+    """
+    model = draft.blueprint.model
+    pairs: list[tuple[str, str, nn.Parameter, Tensor]] = []
+    for value in draft.values.values():
+        for name, tensor in value.tensors:
+            parameter = model.get_parameter(name)
+            _check(name, parameter, tensor)
+            pairs.append((name, value.why, parameter, tensor.detach()))
+    if not pairs:
+        reasons = (
+            "; ".join(f"{left.name}: {left.reason}" for left in draft.left[:4]) or "it has no parameters"
+        )
+        raise DomainError(
+            f"while initialising {type(model).__name__} with {recipe}: expected a weight to write, got none "
+            f"({reasons}); "
+            "unfreeze it, or pass the module that holds the layers"
+        )
+    old = [(parameter, parameter.detach().clone()) for _, _, parameter, _ in pairs]
+    try:
+        with torch.no_grad():
+            for _, _, parameter, tensor in pairs:
+                parameter.copy_(tensor)
+    except BaseException:
+        with torch.no_grad():
+            for parameter, value_ in old:
+                parameter.copy_(value_)
+        raise
+    lines = [
+        Line(name, why, _rms(before), _rms(parameter))
+        for (name, why, parameter, _), (_, before) in zip(pairs, old, strict=True)
+    ]
+    return Written(
+        recipe, type(model).__name__, tuple(lines), tuple(draft.left), dict(draft.rates), tuple(old)
+    )
+
+
+def _check(name: str, parameter: nn.Parameter, tensor: Tensor) -> None:
+    if tensor.shape != parameter.shape:
+        raise DomainError(
+            f"while writing {name}: expected a value of shape {tuple(parameter.shape)}, got {tuple(tensor.shape)}; "
+            "nothing was written"
+        )
+    largest = float(torch.linalg.vector_norm(tensor, ord=torch.inf)) if tensor.numel() else 0.0
+    limit = torch.finfo(parameter.dtype).max
+    if not largest <= limit:
+        raise DomainError(
+            f"while writing {name}: expected finite values within {limit:.3g} ({parameter.dtype}), got {largest}; "
+            "nothing was written"
+        )
+
+
+def _rms(tensor: Tensor) -> float:
+    """Root mean square of up to 4096 entries, spread over the tensor."""
+    flat = tensor.detach().reshape(-1)
+    flat = flat[:: max(1, len(flat) // 4096)]
+    return float(flat.double().square().mean().sqrt()) if len(flat) else 0.0

@@ -1,0 +1,296 @@
+"""What a recipe may not touch: trained, tied, frozen, quantised, parametrised, meta and adapters; no halves."""
+
+import copy
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils import parametrizations, prune
+
+import firstlight
+from firstlight import recipes
+from firstlight.errors import AuditError, DomainError
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def chain(width=64):
+    return nn.Sequential(
+        nn.Linear(64, width), nn.Tanh(), nn.Linear(width, width), nn.Tanh(), nn.Linear(width, 10)
+    )
+
+
+def bits(model):
+    return {
+        name: value.clone() for name, value in model.state_dict().items() if isinstance(value, torch.Tensor)
+    }
+
+
+def same(model, before):
+    return all(torch.equal(value, before[name]) for name, value in bits(model).items())
+
+
+def trained(steps=150):
+    """A small network after some steps of Adam on digits."""
+    torch.manual_seed(0)
+    data = firstlight.data.load("digits", count=256)
+    net = nn.Sequential(
+        nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10)
+    )
+    optimiser = torch.optim.Adam(net.parameters(), 3e-3)
+    for _ in range(steps):
+        optimiser.zero_grad()
+        nn.functional.cross_entropy(net(data.inputs), data.targets).backward()
+        optimiser.step()
+    return net
+
+
+def test_a_trained_network_is_refused_and_force_writes_it():
+    net = trained()
+    before = bits(net)
+    with pytest.raises(DomainError, match="force=True"):
+        firstlight.initialise_(net, "he")
+    assert same(net, before)
+    done = firstlight.initialise_(net, "he", generator=seeded(), force=True)
+    assert not same(net, before)
+    done.revert_()
+    assert same(net, before)
+
+
+def test_a_trained_part_is_left_in_a_fresh_network():
+    part = trained()
+    net = nn.Sequential(part[1], nn.ReLU(), *[m for _ in range(4) for m in (nn.Linear(64, 64), nn.ReLU())])
+    before = part[1].weight.detach().clone()
+    done = firstlight.initialise_(net, "he", generator=seeded())
+    assert torch.equal(net[0].weight, before)
+    assert any(left.name == "0.weight" and "trained" in left.reason for left in done.left)
+    assert len([line for line in done.lines if "weight" in line.name]) == 4
+
+
+def test_trained_normalisers_are_seen():
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU())
+    firstlight.initialise_(net, "he")
+    with torch.no_grad():
+        net[1].bias.normal_(generator=seeded())
+    with pytest.raises(DomainError, match="normalisers"):
+        firstlight.initialise_(net, "he")
+
+
+def test_every_fresh_start_is_taken_for_fresh():
+    for word in recipes.RECIPES:
+        net = chain(128)
+        x = torch.randn(64, 64, generator=seeded())
+        y = torch.randint(0, 10, (64,), generator=seeded())
+        firstlight.initialise_(net, word, x, targets=y, generator=seeded())
+        firstlight.initialise_(net, "he", generator=seeded())
+
+
+def test_the_way_back_is_bit_for_bit():
+    net = chain()
+    with torch.no_grad():
+        net[0].weight[0, 0] = -0.0
+        net[2].bias[0] = float("nan")
+    before = {name: value.view(torch.int32).clone() for name, value in net.state_dict().items()}
+    firstlight.initialise_(net, "critical", generator=seeded()).revert_()
+    assert all(torch.equal(value.view(torch.int32), before[name]) for name, value in net.state_dict().items())
+
+
+@dataclass(frozen=True)
+class Halfway(recipes.Recipe):
+    """A recipe that fails after some weights."""
+
+    word: ClassVar[str] = "halfway"
+    fault: str = "raise"
+
+    def draft(self, draft):
+        """Half of the weights, then the fault."""
+        slots = draft.blueprint.slots
+        draft.draw(slots[0], 1.0)
+        if self.fault == "raise":
+            raise RuntimeError("half-way")
+        shape = (1, 1) if self.fault == "shape" else slots[1].weight.shape
+        draft.put(slots[1], torch.full(shape, float("nan") if self.fault == "nan" else 1e5), "a fault")
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"), [("raise", RuntimeError), ("shape", DomainError), ("nan", DomainError)]
+)
+def test_a_recipe_that_fails_leaves_the_model(fault, error):
+    net = chain()
+    before = bits(net)
+    with pytest.raises(error):
+        firstlight.initialise_(net, Halfway(fault))
+    assert same(net, before)
+
+
+def test_values_that_the_dtype_cannot_hold_are_refused():
+    net = chain().half()
+    before = bits(net)
+    with pytest.raises(DomainError, match="nothing was written"):
+        firstlight.initialise_(net, Halfway("large"))
+    assert same(net, before)
+
+
+def test_a_model_that_fails_on_the_batch_is_as_it_was():
+    net = chain()
+    before = bits(net)
+    with pytest.raises(AuditError):
+        firstlight.initialise_(net, "lsuv", torch.randn(4, 3))
+    assert same(net, before)
+
+
+def test_tied_weights_are_written_once():
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table, self.mix = nn.Embedding(500, 64), nn.Linear(64, 64)
+            self.head = nn.Linear(64, 500, bias=False)
+            self.head.weight = self.table.weight
+
+        def forward(self, x):
+            return self.head(torch.tanh(self.mix(self.table(x))))
+
+    net = Tied()
+    done = firstlight.initialise_(net, "lecun", generator=seeded())
+    assert net.head.weight is net.table.weight
+    assert [line.name for line in done.lines] == ["table.weight", "mix.weight", "mix.bias"]
+    assert any(left.name == "head.weight" and "shares" in left.reason for left in done.left)
+    # the head multiplies by it: 1/64, not the 1 of a table
+    assert float(net.table.weight.detach().square().mean()) == pytest.approx(1 / 64, rel=0.05)
+    firstlight.initialise_(net, "critical", torch.randint(0, 500, (4, 6)), generator=seeded())
+    assert float(net.table.weight.detach().square().mean()) < 3 / 64
+
+
+def test_frozen_and_integer_weights_are_left():
+    net = chain()
+    net[0].weight.requires_grad_(False)
+    net[2].bias.requires_grad_(False)
+    net[4].weight = nn.Parameter(torch.ones(10, 64, dtype=torch.int8), requires_grad=False)
+    before = bits(net)
+    done = firstlight.initialise_(net, "he", generator=seeded())
+    reasons = {left.name: left.reason for left in done.left}
+    assert "frozen" in reasons["0.weight"]
+    assert "quantised" in reasons["4.weight"]
+    assert [line.name for line in done.lines] == ["2.weight"]
+    assert torch.equal(net[2].bias, before["2.bias"])
+    assert torch.equal(net[4].weight, before["4.weight"])
+
+
+@pytest.mark.filterwarnings("ignore:.*deprecated:UserWarning")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_quantised_modules_are_left():
+    net = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 8))
+    small = torch.ao.nn.quantized.dynamic.Linear(64, 8)
+    net[2] = small
+    done = firstlight.initialise_(net, "he", generator=seeded())
+    assert [line.name for line in done.lines] == ["0.weight", "0.bias"]
+    assert any("quantised" in left.reason for left in done.left)
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_weight_norm_holds_what_was_written(old):
+    net = chain()
+    plain = copy.deepcopy(net)
+    with pytest.warns(FutureWarning) if old else nullcontext():
+        (nn.utils.weight_norm if old else parametrizations.weight_norm)(net[2])
+    net(torch.zeros(1, 64))
+    firstlight.initialise_(net, "he", generator=seeded())
+    firstlight.initialise_(plain, "he", generator=seeded())
+    net(torch.zeros(1, 64))  # the old kind computes its weight before a forward
+    torch.testing.assert_close(net[2].weight.detach(), plain[2].weight.detach(), rtol=1e-5, atol=1e-7)
+
+
+def test_parametrisations_that_cannot_hold_a_value_are_left():
+    net = chain()
+    parametrizations.spectral_norm(net[2])
+    prune.l1_unstructured(net[4], "weight", 0.5)
+    before = bits(net)
+    done = firstlight.initialise_(net, "he", generator=seeded())
+    reasons = {left.name: left.reason for left in done.left}
+    assert "parametrisation" in reasons["2.weight"]
+    assert "pruned" in reasons["4.weight"]
+    after = bits(net)
+    assert all(torch.equal(after[name], before[name]) for name in before if name.startswith(("2.", "4.")))
+
+
+def test_orthogonal_parametrisation_takes_orthogonal_weights_alone():
+    net = chain()
+    parametrizations.orthogonal(net[2])
+    done = firstlight.initialise_(net, "he", generator=seeded())
+    assert any(left.name == "2.weight" for left in done.left)
+    done = firstlight.initialise_(net, "orthogonal(gain=1.0)", generator=seeded())
+    assert not any(left.name == "2.weight" for left in done.left)
+    torch.testing.assert_close(net[2].weight @ net[2].weight.T, torch.eye(64), atol=1e-5, rtol=0)
+
+
+def test_meta_and_lazy_weights_are_refused_with_the_reason():
+    with torch.device("meta"):
+        net = chain()
+    with pytest.raises(DomainError, match="to_empty"):
+        firstlight.initialise_(net, "he")
+    with pytest.raises(DomainError, match="run one batch first"):
+        firstlight.initialise_(nn.Sequential(nn.LazyLinear(8)), "he")
+
+
+def test_adapters_keep_their_zero_factor():
+    class Adapted(nn.Module):
+        """A frozen layer with a low-rank adapter, under names of its own."""
+
+        def __init__(self):
+            super().__init__()
+            self.base = nn.Linear(64, 64).requires_grad_(False)
+            self.down, self.up = nn.Linear(64, 4, bias=False), nn.Linear(4, 64, bias=False)
+            nn.init.zeros_(self.up.weight)
+
+        def forward(self, x):
+            return self.base(x) + self.up(self.down(x))
+
+    net = nn.Sequential(Adapted(), nn.Tanh(), nn.Linear(64, 10))
+    before = bits(net)
+    done = firstlight.initialise_(net, "critical", torch.randn(8, 64), generator=seeded())
+    assert sorted(line.name for line in done.lines) == ["2.bias", "2.weight"]
+    assert torch.equal(net[0].up.weight, before["0.up.weight"])
+    assert sum("adapter" in left.reason for left in done.left) == 2
+
+
+def test_fresh_low_rank_layers_are_written():
+    """A bottleneck in a fresh network is no adapter: nothing beside it is frozen."""
+    net = nn.Sequential(nn.Linear(64, 4), nn.Linear(4, 64), nn.Linear(64, 64))
+    nn.init.zeros_(net[1].weight)
+    assert len(firstlight.initialise_(net, "he", generator=seeded()).lines) == 6
+
+
+def test_the_callers_random_numbers_stay_where_they_were():
+    net, x = chain(), torch.randn(8, 64, generator=seeded())
+    state = torch.get_rng_state()
+    firstlight.initialise_(net, "lsuv", x, generator=seeded())
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_unknown_names_say_what_there_is():
+    with pytest.raises(DomainError, match="did you mean 'orthogonal'"):
+        firstlight.initialise_(chain(), "ortogonal")
+    with pytest.raises(DomainError, match="gain"):
+        recipes.get("orthogonal(gian=1)")
+    with pytest.raises(DomainError, match="to be a Module"):
+        firstlight.initialise_(3, "he")
+    with pytest.raises(DomainError, match="pass batch"):
+        firstlight.initialise_(chain(), "lsuv")
+
+
+@pytest.mark.parametrize("word", list(recipes.RECIPES))
+def test_a_spelling_gives_the_recipe_back(word):
+    assert recipes.get(recipes.get(word).spelling) == recipes.get(word)
+
+
+def test_what_was_written_is_a_page_and_json(tmp_path):
+    done = firstlight.initialise_(chain(), "he", generator=seeded())
+    assert "2.weight" in done.to_html()
+    assert done.to_json(tmp_path / "w.json").exists()
+    assert firstlight.files.from_json(done.to_json())["recipe"] == "he"
+    assert "wrote 6" in repr(done) or "wrote 6" in str(done)
