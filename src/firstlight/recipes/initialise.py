@@ -101,17 +101,17 @@ def drafted(
     net = unwrap(model)
     if batch is not None:
         batch, protocol = first_batch(batch, protocol)
-    if "batch" in recipe.needs and batch is None:
-        raise _missing(recipe, "a batch to run on", "pass batch=…, one batch of the model's data")
-    if "loss" in recipe.needs and protocol.targets is None and protocol.loss is None:
-        raise _missing(recipe, "targets or a loss", "pass targets=… or loss=…")
-    traced = batch is not None and bool(recipe.needs)
-    sheet = blueprint(net, batch if traced else None)
-    if "graph" in recipe.needs and not sheet.known:
-        kind = type(net).__name__
-        raise _missing(
-            recipe, f"to know what follows each weight of {kind}", "pass batch=…: one forward pass shows this"
-        )
+    _require("batch" not in recipe.needs or batch is not None, recipe, "a batch to run on", "pass batch=…")
+    differentiable = protocol.targets is not None or protocol.loss is not None
+    _require(
+        "loss" not in recipe.needs or differentiable, recipe, "targets or a loss", "pass targets=… or loss=…"
+    )
+    sheet = blueprint(net, batch if recipe.needs else None)
+    follows, todo = (
+        f"to know what follows each weight of {type(net).__name__}",
+        "pass batch=…: one forward pass shows it",
+    )
+    _require("graph" not in recipe.needs or sheet.known, recipe, follows, todo)
     if not force:
         sheet = fresh_part(sheet)
     draft = Draft(sheet, generator, batch, protocol)
@@ -146,5 +146,6 @@ def fresh_part(sheet: Blueprint) -> Blueprint:
     return replace(sheet, slots=kept, left=(*sheet.left, *left)) if learnt else sheet
 
 
-def _missing(recipe: Recipe, expected: str, todo: str) -> DomainError:
-    return DomainError(f"while initialising with {recipe.word}: expected {expected}, got none; {todo}")
+def _require(met: bool, recipe: Recipe, expected: str, todo: str) -> None:
+    if not met:
+        raise DomainError(f"while initialising with {recipe.word}: expected {expected}, got none; {todo}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NoReturn
 
 import torch
 from torch import Tensor
@@ -143,10 +143,16 @@ class Draft:
         for name in (names,) if isinstance(names, str) else names:
             self.rates[name] = self.rates.get(name, 1.0) * factor
 
-    def refuse(self, expected: str, got: str, todo: str) -> DomainError:
-        """The error of a model that this recipe is not for."""
+    def refuse(self, expected: str, got: str, todo: str) -> NoReturn:
+        """Refuse a model that this recipe is not for.
+
+        Raises
+        ------
+        DomainError
+            Always.
+        """
         kind = type(self.blueprint.model).__name__
-        return DomainError(f"while drafting values for {kind}: expected {expected}, got {got}; {todo}")
+        raise DomainError(f"while drafting values for {kind}: expected {expected}, got {got}; {todo}")
 
 
 @dataclass(frozen=True)
