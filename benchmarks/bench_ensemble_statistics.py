@@ -51,7 +51,7 @@ def _fewer_networks() -> list[Row]:
     numbers at one error.
     """
     from firstlight.ensemble import Plan, run
-    from firstlight.experiments.wolinski2025_ensembles import network
+    from firstlight.experiments.wolinski2025 import network
 
     net, x = network("tanh", width=100, depth=100), torch.ones(100)
     repeats, nets = 80, 250

@@ -25,7 +25,8 @@ ROOMS = (
     "firstlight.theory", "firstlight.theory.batchnorm",
     "firstlight.ensemble", "firstlight.ensemble.samplers", "firstlight.network", "firstlight.pairs",
     "firstlight.weights", "firstlight.activations", "firstlight.builders", "firstlight.training", "firstlight.data",
-    "firstlight.measure", "firstlight.testing", "firstlight.gauss", "firstlight.experiments", "firstlight.render",
+    "firstlight.measure", "firstlight.testing", "firstlight.gauss", "firstlight.experiments",
+    "firstlight.experiments.wolinski2025", "firstlight.experiments.meterez2024", "firstlight.render",
     "firstlight.files", "firstlight.errors",
 )  # fmt: skip
 # What will not change without a release that says so; everything else is provisional and may still be renamed.

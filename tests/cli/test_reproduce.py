@@ -8,7 +8,12 @@ from pathlib import Path
 import pytest
 
 from firstlight.cli import main
-from firstlight.experiments.studies import STUDIES
+from firstlight.experiments import studies
+
+
+def _rows(path: Path) -> list[dict[str, object]]:
+    columns = json.loads(path.read_text())["columns"]
+    return [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
 
 
 @pytest.mark.slow
@@ -21,17 +26,21 @@ def test_deep_ks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "3",
         "--nets",
         "200",
+        "--set",
+        "layers=1,100",
         "--out",
         str(tmp_path / "runs"),
     ]
     assert main(["reproduce", "E2", *arguments, "--json", str(out), "--html", str(page)]) == 0
-    assert capsys.readouterr().out.splitlines()[0].startswith("network tanh")
-    rows = json.loads(out.read_text())
-    deep = {row["network"]: row["raw"] for row in rows if row["layer"] == 100}
+    shown = capsys.readouterr()
+    assert shown.out.startswith("wolinski2025/deep-ks, quick scale")
+    assert "costs" in shown.err.splitlines()[0]
+    rows = _rows(out)
+    deep = {row["network"]: row["ks"] for row in rows if row["layer"] == 100}
     assert deep["tanh"] > 0.15 > deep["positive(3)"]
     assert page.read_text().count("<svg") >= 2
     assert main(["reproduce", "E2", *arguments, "--resume", "--json", str(out)]) == 0
-    assert json.loads(out.read_text()) == rows
+    assert _rows(out) == rows
 
 
 def test_correlations_of_digits(tmp_path: Path) -> None:
@@ -49,25 +58,46 @@ def test_correlations_of_digits(tmp_path: Path) -> None:
         "200",
     ]
     assert main(["reproduce", "E1", *arguments, "--json", str(out), "--html", str(tmp_path / "e1.html")]) == 0
-    rows = json.loads(out.read_text())
+    rows = [row for row in _rows(out) if row["estimator"] == "per network"]
     assert [row["layer"] for row in rows] == [0, 10, 30, 50]
-    per_network = [row["per_network"] for row in rows]
+    per_network = [row["correlation"] for row in rows]
     assert per_network == sorted(per_network)
     assert rows[-1]["defined"] < rows[0]["defined"] == 1.0
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(["--networks", "sigmoid"], "expected tanh, relu, odd"), (["--widths", "ten"], "expected numbers")],
+    [
+        (["--networks", "sigmoid"], "expected tanh, relu, odd"),
+        (["--widths", "ten"], "expected numbers"),
+        (["--per-class", "3"], "expected sizes among networks, widths, nets, layers, got 'per_class'"),
+        (["--set", "nets"], "expected NAME=VALUE"),
+        (["--all"], "expected a study or --all"),
+    ],
 )
 def test_refusals(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["reproduce", "E2", "--nets", "10", *arguments]) == 2
     assert message in capsys.readouterr().err
 
 
+def test_an_unknown_study_is_named_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["reproduce", "wolinski2025/corelations"]) == 2
+    assert "did you mean 'wolinski2025/correlations'" in capsys.readouterr().err
+
+
+def test_missing_data_say_what_to_fetch(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("FIRSTLIGHT_DATA", raising=False)
+    assert main(["reproduce", "E1", "--nets", "3"]) == 2
+    assert "FIRSTLIGHT_DATA" in capsys.readouterr().err
+
+
 def test_without_a_study_the_studies_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["reproduce"]) == 0
     out = capsys.readouterr().out
-    for study in STUDIES:
+    for study in studies():
         assert study.name in out
-        assert study.cost in out
+        assert study.cost["quick"] in out
+        assert study.cost["paper"] in out
+        assert study.source in out

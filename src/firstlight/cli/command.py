@@ -73,7 +73,8 @@ class Parser(argparse.ArgumentParser):
         """Refuse what every verb would fail on: a flag whose value is ``--``, and a seed that torch cannot take."""
         for action in self._actions:
             value = getattr(args, action.dest, None)
-            if action.option_strings and action.nargs is None and isinstance(value, list):
+            several = isinstance(action, argparse._AppendAction)
+            if action.option_strings and action.nargs is None and isinstance(value, list) and not several:
                 self.error(f"argument {action.option_strings[-1]}: expected one argument, got '--'")
         if not -(2**63) <= (getattr(args, "seed", 0) or 0) < 2**63:
             self.error(f"argument --seed: expected a whole number below 2⁶³, got {args.seed}")

@@ -1,106 +1,148 @@
-"""The pages of the two experiments on random networks of Wolinski and Arbel (2025)."""
+"""Pages of studies: one study with its drawing, claims and rows, or many studies on one page."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from firstlight.render.axis import Axis
-from firstlight.render.chart import COLOURS, Rule, Series, line_chart
-from firstlight.render.heatmap import heat_map
+from firstlight import render
+from firstlight.experiments.claim import Claim, Verdict
 from firstlight.render.markup import Markup
-from firstlight.render.page import grid, paragraph, section
-from firstlight.render.table import Head, table
 
-CORRELATIONS = (
-    "Correlations between images, as random networks pass them on: pooled, E z_a z_b / √(E z_a² E z_b²) over networks "
-    "and units, and per network, the mean cosine within one network. The maps are means of the pooled ones over pairs "
-    "of different images of each pair of classes. After Wolinski & Arbel, TMLR 2025, Figures 1 and 14."
+if TYPE_CHECKING:
+    from firstlight.experiments.result import StudyResult
+
+_ROWS = 300
+TONES: Mapping[Verdict, render.Tone] = {
+    "reproduced": "healthy",
+    "differs": "warning",
+    "contradicted": "unhealthy",
+    "not judged": "not-judged",
+}
+_HEADS = (
+    render.Head("quantity", text=True),
+    render.Head("paper", "what the paper says; empty where it prints nothing that could be read", text=True),
+    render.Head("reference", "found another way: by theory, or measured before"),
+    render.Head("ours", "± one standard error; none where nothing is drawn at random", text=True),
+    render.Head("verdict", text=True),
+    render.Head("why", text=True),
 )
-DEEP_KS = (
-    "Kolmogorov–Smirnov distance between pre-activations and N(0,1), raw and after dividing by their standard "
-    "deviation. Bars are standard errors that take the units of one network for fully dependent; below the line a test "
-    "of one unit per network sees no difference at 5 %. After Wolinski & Arbel, TMLR 2025."
-)
 
 
-def correlation_section(result: Any) -> Markup:
-    """One network of E1, a ``experiments.wolinski2025_ensembles.Correlations``: means against depth, and class maps."""
-    layers = list(result.layers)
-    lines = [Series("pooled", layers, result.mean_pooled, "both", error=result.se_pooled)]
-    lines.append(Series("per network", layers, result.mean_per_network, "both", error=result.se_per_network))
-    if min(result.defined) < 1:
-        lines.append(Series("per network, dead as 0", layers, result.mean_counting_dead, "both"))
-    charts = [
-        line_chart(lines, title="Mean over pairs of images", x=Axis("layer"), y=Axis("correlation", high=1.0))
-    ]
-    for layer in layers:
-        classes = result.classes(layer)
-        # a class's number stands in the middle of its row
-        axis = Axis("class", low=-0.5, high=len(classes) - 0.5)
-        charts.append(
-            heat_map(
-                classes,
-                title=f"Layer {layer}" if layer else "Input",
-                x=axis,
-                y=axis,
-                z=Axis("correlation", low=-1, high=1),
-                centre=0,
-            )
-        )
-    return section(f"{result.name}, width {result.width}", grid(*charts))
+def study_page(result: StudyResult) -> str:
+    """One study as a self-contained HTML page."""
+    study = result.study
+    return render.page(
+        study.shows[:1].upper() + study.shows[1:],
+        *_blocks(result),
+        _rows(result),
+        subtitle=f"{study.name}: {study.source}",
+        facts=_facts(result),
+    )
 
 
-def correlation_table(rows: Sequence[dict[str, Any]]) -> Markup:
-    """The means of E1 in numbers."""
-    heads = {
-        "network": Head("network", text=True),
-        "width": Head("width"),
-        "layer": Head("layer", "0 is the input"),
-        "pooled": Head("pooled"),
-        "pooled_se": Head("± ", "standard error"),
-        "per_network": Head("per network", "networks in which an image is dead are left out"),
-        "per_network_se": Head("±", "standard error"),
-        "per_network_dead_as_0": Head("dead as 0", "the same with 0 where an image is dead"),
-        "defined": Head("alive", "share of networks and pairs of images where neither is dead"),
-    }
-    return section("Numbers", table(list(heads.values()), [[row[name] for name in heads] for row in rows]))
+def studies_page(results: Sequence[StudyResult], *, left_out: Mapping[str, str] | None = None) -> str:
+    """Many studies on one page: a table of verdicts, then each study's drawing and claims.
 
-
-def deep_ks_section(width: int, results: Sequence[Any]) -> Markup:
-    """One width of E2: a chart of each family of networks, raw and standardised."""
-    families: dict[str, list[Any]] = {}
-    for result in results:
-        kind, _, theta = result.name.partition("(")
-        families.setdefault(f"{kind} pairs" if theta else "tanh and ReLU", []).append(result)
-    charts = []
-    for kind in ("raw", "standardised"):
-        for family, members in families.items():
-            series = [
-                # colours come round again after the palette's last
-                Series(one.name, one.depth, getattr(one, kind), "both", error=getattr(one, f"{kind}_se"))
-                if i < COLOURS
-                else Series(one.name, one.depth, getattr(one, kind), "dashed")
-                for i, one in enumerate(members)
-            ]
-            charts.append(
-                line_chart(
-                    series,
-                    title=f"{family}, {kind}",
-                    x=Axis("layer", scale="log"),
-                    y=Axis("KS distance to N(0,1)", scale="log", low=3e-4, high=1.0),
-                    rules=[Rule(members[0].critical, "5 % line")],
-                )
-            )
-    last = [
-        [one.name, one.raw[-1], one.raw_se[-1], one.standardised[-1], one.kurtosis[-1]] for one in results
-    ]
+    Parameters
+    ----------
+    results
+        The studies, in order.
+    left_out
+        Studies that were not run, by name, and why.
+    """
     heads = [
-        Head("network", text=True),
-        Head("raw", "KS distance to N(0,1)"),
-        Head("±", "standard error"),
-        Head("standardised", "KS distance after dividing by the standard deviation"),
-        Head("kurtosis", "excess kurtosis, 0 for a Gaussian"),
-    ]
-    numbers = table(heads, last)
-    return section(f"Width {width}", grid(*charts), paragraph(f"Layer {int(results[0].depth[-1])}:"), numbers)
+        render.Head("study", text=True), render.Head("source", text=True), render.Head("scale", text=True),
+        *TONES, render.Head("minutes"),
+    ]  # fmt: skip
+    rows = [
+        [
+            render.element("a", r.study.name, href=f"#{_anchor(r)}"), r.study.source, r.scale,
+            *r.findings.verdicts().values(), 60 * r.facts.get("hours", 0.0),
+        ]
+        for r in results
+    ]  # fmt: skip
+    parts = [render.section("Studies", render.table(heads, rows))]
+    if left_out:
+        words = [f"{name}: {why}" for name, why in left_out.items()]
+        parts.append(render.section("Not run", render.items(*words)))
+    for result in results:
+        title = f"{result.study.name}: {result.study.shows}"
+        parts.append(
+            render.section(title, *_blocks(result), identifier=_anchor(result), intro=result.study.source)
+        )
+    found = [claim for result in results for claim in result.claims]
+    return render.page("Studies reproduced", *parts, facts={"studies": len(results), "claims": len(found)})
+
+
+def study_fragment(result: StudyResult) -> str:
+    """One study for a notebook's output cell."""
+    return str(render.fragment(*_blocks(result)))
+
+
+def study_text(result: StudyResult) -> str:
+    """The claims of a study as text: verdict, quantity, ours, reference, paper, and why.
+
+    Examples
+    --------
+    >>> from firstlight.experiments import Findings, StudyResult, compared, find
+    >>> claim = compared("q", ours=1.01, error=0.01, reference=1.0, paper="1 (Figure 2)", why="100 networks")
+    >>> print(StudyResult(find("E1"), "quick", Findings((), (claim,))))
+    wolinski2025/correlations, quick scale: Wolinski & Arbel, TMLR 2025, Figures 1 and 14
+      reproduced    q: ours 1.01±0.01; reference 1; paper: 1 (Figure 2)
+                    100 networks
+    """
+    lines = [f"{result.study.name}, {result.scale} scale: {result.study.source}"]
+    for claim in result.claims:
+        said = [f"ours {render.measured(claim.ours, claim.error)}"]
+        said += [f"reference {render.number(claim.reference)}"] if claim.reference == claim.reference else []
+        said += [f"paper: {claim.paper}"] if claim.paper else []
+        lines.append(f"  {claim.verdict:<12}  {claim.quantity}: {'; '.join(said)}")
+        lines += textwrap.wrap(claim.why, 110, initial_indent=" " * 16, subsequent_indent=" " * 16)
+    lines += [line for note in result.findings.notes for line in textwrap.wrap(f"note: {note}", 118)]
+    return "\n".join(lines)
+
+
+def claims_table(claims: Sequence[Claim]) -> Markup:
+    """The table of claims: quantity, paper, reference, ours ± error, verdict, why."""
+    rows = [
+        [
+            c.quantity, c.paper, c.reference, render.measured(c.ours, c.error),
+            render.badge(TONES[c.verdict], c.verdict), c.why,
+        ]
+        for c in claims
+    ]  # fmt: skip
+    return render.table(list(_HEADS), rows)
+
+
+def _blocks(result: StudyResult) -> list[object]:
+    blocks: list[object] = [result.study.draw(result.findings)]
+    if result.claims:
+        blocks.append(render.section("What the paper says, and what we found", claims_table(result.claims)))
+    if result.findings.notes:
+        blocks.append(render.section("To know", render.items(*result.findings.notes)))
+    return blocks
+
+
+def _rows(result: StudyResult) -> Markup:
+    """The rows, folded; of very many, the first ones."""
+    rows = list(result.findings.rows)
+    if not rows:
+        return Markup("")
+    heads = [render.Head(name, text=isinstance(value, str)) for name, value in rows[0].items()]
+    shown = render.table(heads, [list(row.values()) for row in rows[:_ROWS]])
+    more = f"{len(rows) - _ROWS} rows more are in the JSON." if len(rows) > _ROWS else ""
+    return render.details(f"All {len(rows)} rows", shown, more)
+
+
+def _facts(result: StudyResult) -> dict[str, Any]:
+    facts = dict(result.facts)
+    if "hours" in facts:
+        hours = float(facts.pop("hours"))
+        facts["took"] = f"{render.number(60 * hours)} min" if hours < 2 else f"{render.number(hours)} h"
+    return {"scale": result.scale, **facts}
+
+
+def _anchor(result: StudyResult) -> str:
+    return result.study.name.replace("/", "-")

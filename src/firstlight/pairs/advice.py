@@ -12,7 +12,7 @@ from firstlight.pairs.pair import weibull
 
 _THETAS = (2.05, 2.5, 3.0, 4.0, 5.0, 7.0, 10.0)
 # What a layer of width n takes from the typical log squared gradient, times n: measured for odd pairs at width 10
-# and depth 100 (experiments.pairs_in_depth) at θ = 2.05, 3, 5, 10, linear in 1/θ between.
+# and depth 100 (experiments.wolinski2025.pairs_in_depth) at θ = 2.05, 3, 5, 10, linear in 1/θ between.
 _LOSS = {2.05: 1.9, 2.5: 1.45, 3.0: 1.1, 4.0: 0.91, 5.0: 0.81, 7.0: 0.68, 10.0: 0.59}
 
 

@@ -27,9 +27,9 @@ class PairReport:
     two_layer
         The ``experiments.wolinski2025.TwoLayer`` of this pair, when it was run.
     in_depth
-        The rows of ``experiments.pairs_in_depth.table``, when it was run.
+        The rows of ``experiments.wolinski2025.pairs_in_depth.table``, when it was run.
     trials
-        Those of ``experiments.pairs_training.table``.
+        Those of ``experiments.wolinski2025.pairs_training.table``.
     """
 
     pair: Pair

@@ -121,7 +121,7 @@ def badge(tone: Tone, label: str) -> Markup:
     icon = ""
     if tone in _ICONS:
         icon = element("svg", element("path", d=_ICONS[tone]), viewBox="0 0 24 24", aria_hidden="true")
-    return element("span", icon, label, class_="badge")
+    return element("span", icon, label, class_=f"badge {tone}")
 
 
 def grid(*figures: object) -> Markup:

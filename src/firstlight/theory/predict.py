@@ -35,7 +35,7 @@ DENSITY_ASSUMPTIONS = {
     "kurtosis": "law of z under independent units of a layer",
     "lost": "error estimate of the cdf: mass that the grid does not hold, and the change from an eighth of the points",
     "ks": "law of z under independent units of a layer, which they are not: depth over width tells how much, and "
-    "experiments.independence.beside_networks (--against) measures it",
+    "experiments.wolinski2025.independence.beside_networks (--against) measures it",
 }
 BATCH_ASSUMPTION = (
     "rate of the squared norm with Gaussian weights at a width far above the batch squared, for samples of equal "

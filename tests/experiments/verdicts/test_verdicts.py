@@ -173,11 +173,11 @@ def test_the_quick_study_trains_audits_resumes_and_writes_every_form(tmp_path, c
     numbers = tmp_path / "numbers.json"
     assert main([*arguments, "--json", str(numbers), "--html", str(page)]) == 0
     assert "SGD: " in capsys.readouterr().out
-    assert {half["half"] for half in json.loads(numbers.read_text())} == {"held out", "training"}
+    assert set(json.loads(numbers.read_text())["columns"]["half"]) == {"held out", "training"}
     csv = (tmp_path / "stored" / "verdicts.csv").read_text().splitlines()
     assert csv[0].startswith("number,family,data,depth")
     assert len(csv) == 1 + 2 * len((tmp_path / "stored" / "audits.jsonl").read_text().splitlines())
-    assert "Do verdicts predict training?" in page.read_text()
+    assert "Whether verdicts at the start predict training" in page.read_text()
 
 
 def test_what_is_stored_is_whole():

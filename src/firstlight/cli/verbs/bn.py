@@ -50,8 +50,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Check the batch, measure each kind of weights, print and write; 0, or 1 with ``--check``."""
-    from firstlight.experiments.batch_norm_depth import DeepNetwork, study
-    from firstlight.experiments.batch_norm_page import depth_page, depth_text
+    from firstlight.experiments.meterez2024.depth import DeepNetwork, study
+    from firstlight.experiments.meterez2024.depth_page import depth_page, depth_text
 
     network = DeepNetwork(
         args.depth, args.width, args.activation, args.gain_exponent, not args.uncentred, args.seed
@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _train(args: argparse.Namespace, network: Any, kind: str) -> Any:
-    from firstlight.experiments.batch_norm_depth import train
+    from firstlight.experiments.meterez2024.depth import train
 
     def log(epoch: Any) -> None:
         text = (

@@ -133,7 +133,7 @@ def _two_layer(pair: Any, args: argparse.Namespace) -> Any:
 
 def _in_depth(args: argparse.Namespace) -> Any:
     """The ensembles of ``--experiment``, each printed as it is finished."""
-    from firstlight.experiments.pairs_in_depth import WIDTHS, table
+    from firstlight.experiments.wolinski2025.pairs_in_depth import WIDTHS, table
 
     names = _beside(args, "--experiment")
 
@@ -155,7 +155,7 @@ def _in_depth(args: argparse.Namespace) -> Any:
 
 def _trained(args: argparse.Namespace) -> Any:
     """The runs of ``--train``, each network printed as its seeds and rates are finished."""
-    from firstlight.experiments.pairs_training import images, table
+    from firstlight.experiments.wolinski2025.pairs_training import images, table
 
     names = _beside(args, "--train")
     widths, depths = _sizes(args.widths, "--widths", (30, 100)), _sizes(args.depths, "--depths", (30, 100))

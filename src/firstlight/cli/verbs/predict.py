@@ -12,7 +12,7 @@ from firstlight.network import NORMS, RandomNetwork
 from firstlight.profile import Profile
 
 if TYPE_CHECKING:
-    from firstlight.experiments.independence import UnitsBeside
+    from firstlight.experiments.wolinski2025.independence import UnitsBeside
 
 _COLUMNS = ("depth", "q", "correlation", "chi", "log_grad", "kurtosis", "ks", "ks_standardised")
 
@@ -93,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
     heading = prediction_heading(profile)
     rows: tuple[UnitsBeside, ...] = ()
     if args.against is not None:
-        from firstlight.experiments import independence
+        from firstlight.experiments.wolinski2025 import independence
 
         rows = independence.beside_networks(network, nets=args.against, q0=args.q0)
     if args.json != STDOUT:

@@ -1,188 +1,160 @@
-"""``firstlight reproduce``: an experiment of a paper in one command, with its table and its picture."""
+"""``firstlight reproduce``: an experiment of a paper in one command, with its claims judged and its picture."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from firstlight.cli.outputs import output_file, output_folder, output_json
+from firstlight.cli.outputs import STDOUT, output_file, output_folder, output_json
 from firstlight.errors import LoadError
-from firstlight.files import named_inside
 
-SUMMARY = "reproduce an experiment of a paper: E1, correlations of images; E2, deep KS distances"
+SUMMARY = "reproduce an experiment of a paper, judge its claims, and draw its figure"
+# flags that set a size by a name of their own
+_SHORT = {
+    "networks": "such as 'tanh;relu;odd(3);positive(3)'",
+    "widths": "such as 10,100",
+    "nets": "random networks",
+    "per_class": "images of each class",
+}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``firstlight reproduce``."""
     from firstlight.cli.verbs.simulate import add_engine_arguments
-    from firstlight.experiments.studies import STUDIES
 
-    names = [study.name for study in STUDIES]
     parser.add_argument(
-        "study", nargs="?", choices=names, help="without a study: list the studies and their cost"
+        "study",
+        nargs="?",
+        help="such as wolinski2025/correlations; without one: list the studies and their cost",
+    )
+    parser.add_argument("--all", action="store_true", help="run every study, for one page")
+    parser.add_argument(
+        "--stored", action="store_true", help="show the stored result of a long run; nothing is run"
+    )
+    parser.add_argument("--scale", choices=("quick", "paper"), default="quick", help="sizes (default: quick)")
+    parser.add_argument("--data", help="an image set in place of the study's own, such as digits")
+    parser.add_argument("--data-dir", metavar="DIR", help="torchvision's data folder")
+    parser.add_argument("--seed", type=int, default=0, help="seed of everything that is drawn (default: 0)")
+    sizes = parser.add_argument_group("sizes in place of the scale's")
+    for name, text in _SHORT.items():
+        sizes.add_argument(f"--{name.replace('_', '-')}", metavar="N", help=text)
+    sizes.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="any size of the study"
     )
     parser.add_argument(
-        "--train", action="store_true", help="verdicts: train anew instead of reading stored outcomes"
-    )
-    parser.add_argument("--networks", metavar="N;N;…", help="such as 'tanh;relu;odd(3);positive(3)'")
-    parser.add_argument("--widths", metavar="N,N,…", help="default: 10,100 for E1, 3,10,30,100,1000 for E2")
-    parser.add_argument(
-        "--nets", type=int, help="random networks (default: 1000 for E1, 10000 for E2, 600 for verdicts)"
-    )
-    parser.add_argument("--seed", type=int, default=0, help="seed of the networks (default: 0)")
-    parser.add_argument("--data", default="cifar10", help="images of E1 (default: cifar10)")
-    parser.add_argument("--data-dir", metavar="DIR", help="torchvision's data folder, for E1 and verdicts")
-    parser.add_argument(
-        "--per-class", type=int, default=10, help="images of each class, for E1 (default: 10)"
-    )
-    parser.add_argument(
-        "--out",
-        type=output_folder,
-        metavar="DIR",
-        help="folder of the runs of E2 and verdicts; what is finished is kept there",
+        "--out", type=output_folder, metavar="DIR", help="folder of the runs; what is finished is kept there"
     )
     parser.add_argument("--resume", action="store_true", help="finish the runs in --out")
     add_engine_arguments(parser)
+    parser.add_argument("--html", type=output_file, metavar="PATH", help="write a self-contained page")
     parser.add_argument(
-        "--html", type=output_file, metavar="PATH", help="write a self-contained page with the figure"
+        "--json", type=output_json, metavar="PATH", help="write rows, claims and facts as JSON"
     )
-    parser.add_argument("--json", type=output_json, metavar="PATH", help="write the numbers as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
     """Compute, print and write, or list the studies; 0."""
-    if args.study is None:
-        from firstlight.experiments.studies import study_table
+    from firstlight import experiments
 
-        print(study_table())
+    if args.study is None and not args.all:
+        print(experiments.study_table())
         return 0
-    from firstlight.experiments import page as experiments
-    from firstlight.files import to_json
-    from firstlight.render.page import page
-
-    if args.study == "verdicts":
-        return _verdicts(args)
-    first = args.study == "E1"
-    rows, sections = _correlations(args) if first else _deep_ks(args)
-    args.files.json(args.json, to_json(rows, indent=1))
-    if args.html is not None:
-        title = "Propagation of correlations" if first else "Deep Kolmogorov–Smirnov distances"
-        about = experiments.CORRELATIONS if first else experiments.DEEP_KS
-        args.files.write(args.html, page(title, *sections, subtitle=about))
+    if args.study is not None and args.all:
+        raise LoadError(f"while reading the arguments: expected a study or --all, got {args.study} and --all")
+    chosen = experiments.studies() if args.all else (experiments.find(args.study),)
+    if args.stored and args.all:
+        known = experiments.stored_names()
+        chosen = tuple(study for study in chosen if study.name in known)
+    results, left_out = _results(chosen, args)
+    _write(results, left_out, args)
     return 0
 
 
-def _verdicts(args: argparse.Namespace) -> int:
-    from firstlight.experiments import verdicts
-    from firstlight.files import to_json
-    from firstlight.render.page import page
+def _results(chosen: Sequence[Any], args: argparse.Namespace) -> tuple[list[Any], dict[str, str]]:
+    """Results in order; of many studies, those whose data is missing are left out."""
+    from firstlight import experiments
 
-    made = verdicts.reproduce(
-        starts=args.nets,
-        train=args.train,
-        out=args.out,
-        directory=args.data_dir,
-        seed=args.seed,
-        tell=lambda line: print(line, file=sys.stderr, flush=True),
-    )
-    if made.left_out:
-        print(f"left out for want of MNIST (--data-dir, FIRSTLIGHT_DATA): {len(made.left_out)} architectures")
-    halves = [made.half(which) for which in ("held out", "training")]
-    print("\n".join(verdicts.study_text(half) for half in halves))
-    if args.out is not None:
-        table = str(Path(args.out) / "verdicts.csv")
-        args.files.write(table, lambda: verdicts.tidy(made.outcomes, made.scores))
-    args.files.json(args.json, to_json([half.to_dict() for half in halves], indent=1))
-    if args.html is not None:
-        sections = [part for half in halves for part in verdicts.study_sections(half)]
-        whole = page("Do verdicts predict training?", *sections, subtitle=verdicts.ABOUT)
-        args.files.write(args.html, whole)
-    return 0
+    results: list[Any] = []
+    left_out: dict[str, str] = {}
+    for study in chosen:
+        if not args.stored:
+            _tell(
+                f"{study.name}, {args.scale} scale, costs {study.cost[args.scale]}; needs data: {study.data}"
+            )
+        try:
+            one = (
+                experiments.stored(study.name)
+                if args.stored
+                else experiments.run(study, _settings(study, args))
+            )
+        except LoadError as error:
+            if not args.all:
+                raise
+            left_out[study.name] = str(error)
+            _tell(f"{study.name} is left out: {error}")
+            continue
+        results.append(one)
+        if args.json != STDOUT:
+            print(one, flush=True)
+    return results, left_out
 
 
-def _widths(args: argparse.Namespace, default: tuple[int, ...]) -> tuple[int, ...]:
-    if args.widths is None:
-        return default
-    try:
-        return tuple(int(part) for part in args.widths.split(","))
-    except ValueError as error:
+def _settings(study: Any, args: argparse.Namespace) -> Any:
+    from firstlight.cli.verbs.simulate import engine_of
+    from firstlight.experiments import Settings
+
+    sizes = {name: _value(name, getattr(args, name)) for name in _SHORT if getattr(args, name) is not None}
+    for pair in args.set:
+        name, equals, text = pair.partition("=")
+        if not equals:
+            raise LoadError(f"while reading --set: expected NAME=VALUE such as nets=200, got {pair!r}")
+        sizes[name] = _value(name, text)
+    if args.all:
+        sizes = {name: value for name, value in sizes.items() if name in study.sizes}
+    out = None if args.out is None else Path(args.out, *(study.name.split("/") if args.all else ()))
+    return Settings(
+        scale=args.scale, data=args.data, directory=args.data_dir, seed=args.seed, out=out, resume=args.resume,
+        engine=engine_of(args), sizes=sizes, tell=_tell,
+    )  # fmt: skip
+
+
+def _value(name: str, text: str) -> Any:
+    """A number, true or false, a text, or several of one kind: after ``;`` or, of numbers, after ``,``."""
+    separator = ";" if ";" in text or "(" in text else ","
+    parts = [_word(part.strip()) for part in text.split(separator)]
+    value = parts[0] if len(parts) == 1 else tuple(parts)
+    if name in ("widths", "nets", "per_class") and any(isinstance(part, str | float) for part in parts):
         raise LoadError(
-            f"while reading --widths: expected numbers such as 10,100, got {args.widths!r}"
-        ) from error
+            f"while reading --{name.replace('_', '-')}: expected numbers such as 10,100, got {text!r}"
+        )
+    return value
 
 
-def _correlations(args: argparse.Namespace) -> tuple[list[dict[str, Any]], list[Any]]:
-    from firstlight.cli.verbs.simulate import engine_of
-    from firstlight.experiments import wolinski2025_ensembles as paper
-    from firstlight.experiments.page import correlation_section, correlation_table
-
-    inputs, labels = paper.images(args.data, per_class=args.per_class, directory=args.data_dir)
-    rows, sections = [], []
-    for name in (args.networks or "tanh;relu").split(";"):
-        for width in _widths(args, (10, 100)):
-            result = paper.correlations(
-                name,
-                width=width,
-                inputs=inputs,
-                labels=labels,
-                nets=args.nets or 1000,
-                seed=args.seed,
-                engine=engine_of(args),
-            )
-            for i, layer in enumerate(result.layers):
-                row = {
-                    "network": name,
-                    "width": width,
-                    "layer": layer,
-                    "pooled": result.mean_pooled[i],
-                    "pooled_se": result.se_pooled[i],
-                    "per_network": result.mean_per_network[i],
-                    "per_network_se": result.se_per_network[i],
-                    "per_network_dead_as_0": result.mean_counting_dead[i],
-                    "defined": result.defined[i],
-                }
-                rows.append(row)
-                _print(row)
-            sections.append(correlation_section(result))
-    return rows, [*sections, correlation_table(rows)]
+def _word(text: str) -> Any:
+    if text in ("true", "false"):
+        return text == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
 
 
-def _deep_ks(args: argparse.Namespace) -> tuple[list[dict[str, Any]], list[Any]]:
-    from firstlight.cli.verbs.simulate import engine_of
-    from firstlight.experiments import wolinski2025_ensembles as paper
-    from firstlight.experiments.page import deep_ks_section
+def _write(results: Sequence[Any], left_out: dict[str, str], args: argparse.Namespace) -> None:
+    from firstlight.experiments import studies_page
 
-    names = args.networks.split(";") if args.networks else list(paper.deep_ks_networks())
-    rows, sections = [], []
-    for width in _widths(args, paper.E2_WIDTHS):
-        results = []
-        for name in names:
-            out = None if args.out is None else named_inside(args.out, f"{name}-{width}", "")
-            result = paper.deep_ks(
-                name,
-                width=width,
-                nets=args.nets or paper.E2_NETS,
-                seed=args.seed,
-                engine=engine_of(args),
-                out=out,
-                resume=args.resume,
-            )
-            results.append(result)
-            for i, depth in enumerate(result.depth):
-                rows.append(
-                    {"network": name, "width": width, "layer": int(depth)}
-                    | {
-                        k: float(getattr(result, k)[i])
-                        for k in ("raw", "raw_se", "standardised", "standardised_se")
-                    }
-                )
-            _print(rows[-1])
-        sections.append(deep_ks_section(width, results))
-    return rows, sections
+    if args.all:
+        text = "[" + ",\n".join(one.to_json() for one in results) + "]"
+        args.files.json(args.json, text)
+        args.files.write(args.html, lambda: studies_page(results, left_out=left_out))
+    else:
+        args.files.json(args.json, results[0].to_json())
+        args.files.write(args.html, results[0].to_html)
 
 
-def _print(row: dict[str, Any]) -> None:
-    cells = (f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items())
-    print("  ".join(cells), file=sys.stdout, flush=True)
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

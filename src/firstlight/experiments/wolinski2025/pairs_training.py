@@ -16,8 +16,8 @@ from torch import nn
 
 from firstlight.builders.dense import draw, mlp
 from firstlight.data import Dataset
-from firstlight.experiments.meterez2024 import splits
-from firstlight.experiments.wolinski2025_ensembles import network
+from firstlight.experiments.meterez2024.training import splits
+from firstlight.experiments.wolinski2025.networks import network
 from firstlight.training import train
 
 NETWORKS = ("tanh", "relu", "odd(3)", "critical(3)", "positive(3)")
@@ -31,7 +31,7 @@ class Trained:
     Attributes
     ----------
     name, depth, width, rate, seed, epochs
-        Which network (as in ``wolinski2025_ensembles.network``), its hidden layers, its learning rate.
+        Which network (as in ``wolinski2025.network``), its hidden layers, its learning rate.
     loss, accuracy
         Mean training loss of the last epoch and test accuracy after it; NaN and 0.1 for a run that diverged.
     first_loss
@@ -82,7 +82,7 @@ def classifier(
 
     Examples
     --------
-    >>> from firstlight.experiments.pairs_training import classifier
+    >>> from firstlight.experiments.wolinski2025.pairs_training import classifier
     >>> [type(m).__name__ for m in classifier("odd(3)", depth=1, width=8, seed=0)]
     ['Flatten', 'Linear', 'PairActivation', 'Linear']
     """
@@ -127,7 +127,7 @@ def images(
 
     Examples
     --------
-    >>> from firstlight.experiments.pairs_training import images
+    >>> from firstlight.experiments.wolinski2025.pairs_training import images
     >>> [len(part) for part in images()]
     [1400, 397]
     """
@@ -156,7 +156,7 @@ def trained(
 
     Examples
     --------
-    >>> from firstlight.experiments.pairs_training import trained
+    >>> from firstlight.experiments.wolinski2025.pairs_training import trained
     >>> run = trained("odd(3)", depth=2, width=16, rate=0.1, epochs=2)
     >>> run.loss < run.first_loss
     True
@@ -219,7 +219,7 @@ def best(by_rate: Sequence[Sequence[Trained]]) -> Trial:
 
     Examples
     --------
-    >>> from firstlight.experiments.pairs_training import Trained, best
+    >>> from firstlight.experiments.wolinski2025.pairs_training import Trained, best
     >>> runs = [[Trained("tanh", 2, 8, r, s, 1, r + s, 0.5, 2.3, False) for s in range(2)] for r in (0.1, 0.01)]
     >>> best(runs).rate, best(runs).loss, round(best(runs).loss_se, 6)
     (0.01, 0.51, 0.5)

@@ -136,7 +136,7 @@ def study(
     Examples
     --------
     >>> import torch
-    >>> from firstlight.experiments.batch_norm_depth import DeepNetwork, study
+    >>> from firstlight.experiments.meterez2024.depth import DeepNetwork, study
     >>> x = torch.randn(33, 32, generator=torch.Generator().manual_seed(0))
     >>> [(f.weights, f.healthy) for f in study(DeepNetwork(depth=300, width=32), x).findings]
     [('orthogonal', True), ('normal', False)]
@@ -202,11 +202,11 @@ def train(
 
     The rate is 0.001 for a linear network and 0.01 for every other one, as the paper's, unless it is given.
     """
-    from firstlight.experiments import meterez2024
+    from firstlight.experiments.meterez2024 import training
 
     rate = learning_rate or (0.001 if network.activation in ("linear", "identity") else 0.01)
-    first, second = meterez2024.splits(data, directory=directory, seed=network.seed)
-    setting = meterez2024.Setting(network.activation, kind, network.gamma, rate, network.depth, network.width)
-    return meterez2024.train_setting(
+    first, second = training.splits(data, directory=directory, seed=network.seed)
+    setting = training.Setting(network.activation, kind, network.gamma, rate, network.depth, network.width)
+    return training.train_setting(
         setting, first, second, epochs=epochs, seed=network.seed, checkpoints=checkpoints, on_epoch=on_epoch
     )

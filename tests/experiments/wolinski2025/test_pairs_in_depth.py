@@ -2,8 +2,8 @@
 
 import pytest
 
-from firstlight.experiments.pairs_in_depth import draw, in_depth, table, two_inputs
-from firstlight.experiments.wolinski2025_ensembles import network
+from firstlight.experiments.wolinski2025 import network
+from firstlight.experiments.wolinski2025.pairs_in_depth import draw, in_depth, table, two_inputs
 
 
 def test_rows_table_and_drawing():

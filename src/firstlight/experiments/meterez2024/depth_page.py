@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from firstlight import render
-from firstlight.experiments.batch_norm_depth import DepthStudy
+from firstlight.experiments.meterez2024.depth import DepthStudy
 
 
 def depth_page(study: DepthStudy, *, data: str = "") -> str:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from firstlight.ensemble import Plan, run
-from firstlight.experiments.wolinski2025_ensembles import network
+from firstlight.experiments.wolinski2025.networks import network
 
 NETWORKS = (
     "tanh",
@@ -68,7 +68,7 @@ def two_inputs(features: int = 100) -> Tensor:
 
     Examples
     --------
-    >>> from firstlight.experiments.pairs_in_depth import two_inputs
+    >>> from firstlight.experiments.wolinski2025.pairs_in_depth import two_inputs
     >>> x = two_inputs()
     >>> round(float(x[0] @ x[1]) / 100, 6)
     0.3
@@ -86,13 +86,13 @@ def in_depth(
     Parameters
     ----------
     name
-        As in ``wolinski2025_ensembles.network``.
+        As in ``wolinski2025.network``.
     width, depth, nets, seed
         The ensemble; by default 10 000 networks of width up to 10, fewer of wider ones.
 
     Examples
     --------
-    >>> from firstlight.experiments.pairs_in_depth import in_depth
+    >>> from firstlight.experiments.wolinski2025.pairs_in_depth import in_depth
     >>> first, last = in_depth("positive(3)", width=3, depth=8, nets=200)
     >>> first.log_grad < last.log_grad - 2  # gradients of positive pairs vanish
     True

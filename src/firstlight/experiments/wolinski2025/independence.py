@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import firstlight
 from firstlight.errors import DomainError
-from firstlight.experiments.wolinski2025_ensembles import network as described
+from firstlight.experiments.wolinski2025.networks import network as described
 from firstlight.network import RandomNetwork
 
 # Wolinski and Arbel (2025), section 2 and E2: width 3 is where the pairs part.
@@ -74,7 +74,7 @@ def beside_networks(
     Examples
     --------
     >>> import firstlight
-    >>> from firstlight.experiments.independence import beside_networks
+    >>> from firstlight.experiments.wolinski2025.independence import beside_networks
     >>> net = firstlight.RandomNetwork(depth=10, width=3, activation="weibull-odd(10)", weight_law="weibull(10)")
     >>> [(row.depth, row.fails) for row in beside_networks(net, nets=2000, layers=[1, 10])]
     [(1, False), (10, True)]

@@ -1,15 +1,9 @@
-"""Wolinski & Arbel, Gaussian Pre-Activations in Neural Networks: Myth or Reality? (TMLR 2025): the pair experiments.
-
-``product_ks`` is the one-layer statement, ``two_layer_ks`` the authors' two-layer experiment (their saved
-data: 200 000 draws, input 1, first layer normal), ``pair_ks`` the distance against depth. The large ensembles
-of the paper's other figures are runs of ``firstlight simulate``.
-"""
+"""A pair in one layer: the distance of W·φ(X) to N(0, 1), the same in depth, and the pair's functions."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -17,10 +11,8 @@ from torch import Tensor
 
 from firstlight.pairs import Pair
 from firstlight.profile import Profile
-from firstlight.weights import Normal, WeightLaw
 
-THETAS = (2.05, 2.5, 3.0, 4.0, 5.0, 7.0, 10.0)
-_BLOCK = 1 << 18
+BLOCK = 1 << 18
 
 
 def product_ks(
@@ -54,8 +46,8 @@ def product_ks(
     """
     g = torch.Generator().manual_seed(seed)
     parts = []
-    for start in range(0, samples, _BLOCK):
-        n = min(_BLOCK, samples - start)
+    for start in range(0, samples, BLOCK):
+        n = min(BLOCK, samples - start)
         x = torch.randn(n, generator=g, dtype=torch.float64).float()
         with torch.no_grad():
             parts.append(pair.weights.sample((n,), generator=g) * pair.activation(x))
@@ -74,73 +66,6 @@ def ks_normal(values: Tensor) -> float:
     n = cdf.numel()
     steps = torch.arange(n + 1, dtype=torch.float64) / n
     return float(torch.maximum(steps[1:] - cdf, cdf - steps[:-1]).max())
-
-
-@dataclass(frozen=True)
-class TwoLayer:
-    """KS distances of the two-layer experiment, one per panel and width.
-
-    Attributes
-    ----------
-    panels
-        Panel name to the distances for ``widths``.
-    widths
-        n of the panels.
-    draws
-        Networks per point; the 5 % line is 1.358/√draws.
-    """
-
-    panels: dict[str, tuple[float, ...]]
-    widths: tuple[int, ...]
-    draws: int
-
-
-def two_layer_ks(
-    activation: Callable[[Tensor], Tensor],
-    law: WeightLaw,
-    *,
-    sigma_w: float = 1.0,
-    sigma_b: float = 0.0,
-    widths: Sequence[int] = (1, 2, 3, 5, 10),
-    draws: int = 200_000,
-    seed: int = 0,
-) -> TwoLayer:
-    """The authors' two-layer experiment: panels [n₀, n₁, 1] = [1,n,1], [n,2,1] and [n,n,1], input 1.
-
-    The n₀ first pre-activations are exactly N(0, σ_w² + σ_b²), from normal weights; two layers with weights of
-    ``law`` and scale sigma_w/√fan-in follow. The n₁ units share their n₀ inputs, so they are dependent, and the
-    last pre-activation is not exactly Gaussian even for an exact pair unless n₁ = 1.
-
-    References
-    ----------
-    Wolinski & Arbel (TMLR 2025), the experiment on two layers; figures from the authors' saved data.
-    """
-    g = torch.Generator().manual_seed(seed)
-    first = Normal()
-
-    def one(hidden: Sequence[int]) -> float:
-        out = []
-        step = max(1, _BLOCK // max(hidden))
-        for start in range(0, draws, step):
-            n = min(step, draws - start)
-            z = math.hypot(sigma_w, sigma_b) * first.sample((n, hidden[0]), generator=g)
-            for fan_out in (*hidden[1:], 1):
-                fan_in = z.shape[1]
-                with torch.no_grad():
-                    h = activation(z)
-                w = law.sample((n, fan_out, fan_in), generator=g, fan_in=fan_in, sigma_w=sigma_w)
-                z = torch.einsum("boi,bi->bo", w, h)
-                if sigma_b:
-                    z = z + sigma_b * first.sample(tuple(z.shape), generator=g)
-            out.append(z.flatten())
-        return ks_normal(torch.cat(out))
-
-    panels = {
-        "[1,n,1]": tuple(one((1, n)) for n in widths),
-        "[n,2,1]": tuple(one((n, 2)) for n in widths),
-        "[n,n,1]": tuple(one((n, n)) for n in widths),
-    }
-    return TwoLayer(panels, tuple(widths), draws)
 
 
 def pair_ks(

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from firstlight.experiments.pairs_training import NETWORKS, classifier, images, table, trained
+from firstlight.experiments.wolinski2025.pairs_training import NETWORKS, classifier, images, table, trained
 
 
 @pytest.mark.parametrize("name", NETWORKS)

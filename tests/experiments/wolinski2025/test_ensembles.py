@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from firstlight.errors import DomainError
-from firstlight.experiments import wolinski2025_ensembles as paper
+from firstlight.experiments import wolinski2025 as paper
 
 # 10 000 networks, one unit each, one run: raw KS at layer 30 of width 10 (standardised for tanh and ReLU).
 # Such a KS distance scatters by about 0.87/√10 000 and never falls below that noise.
