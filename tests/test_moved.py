@@ -20,6 +20,8 @@ GONE = {
     "firstlight.ensemble.runs": "in_order store", "firstlight.gauss.rules": "Rule",
     "firstlight.gauss.shared": "Nodes", "firstlight.pairs.exact": "Array",
     "firstlight.papers.independence": "Comparison", "firstlight.probe.ledger": "forget origin_of",
+    "firstlight.report.experiments":  # a study draws itself
+        "CORRELATIONS DEEP_KS correlation_section correlation_table deep_ks_section",
     "firstlight.report.repair": "Audited", "firstlight.theory.batchnorm.prediction": "predict",
     "firstlight.theory.kernel_layers": "Plan", "firstlight.theory.pair_maps": "Moments",
     "firstlight.ensemble.storage": "decode_shard encode_shard write_atomically",

@@ -10,7 +10,7 @@ from firstlight.experiments.claim import Claim
 from firstlight.experiments.findings import Findings
 from firstlight.experiments.registry import find, studies
 from firstlight.experiments.result import FORMAT, StudyResult
-from firstlight.files import from_json, to_json, write_whole
+from firstlight.files import from_json, to_json, write_whole, written
 
 STORED = Path(__file__).parent / "stored"
 
@@ -49,9 +49,9 @@ def stored_names() -> tuple[str, ...]:
 
 def store(result: StudyResult) -> Path:
     """Write a result into the package's folder, for maintainers; the path."""
-    place = _place(result.study)
+    place = _place(result.study.name)
     place.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(place, to_json(_rounded(from_json(result.to_json()))) + "\n")
+    write_whole(place, to_json(_rounded(from_json(written(result.to_dict())))) + "\n")
     return place
 
 

@@ -68,7 +68,7 @@ class Settings:
             raise DomainError(
                 f"while setting up a study: expected {name} of the kind of {pattern!r}, got {value!r}"
             )
-        return value  # type: ignore[no-any-return]
+        return value  # type: ignore[return-value]
 
     def say(self, line: str) -> None:
         """Tell that something is done."""

@@ -20,7 +20,7 @@ from firstlight.experiments.wolinski2025.image_correlations import (
 )
 from firstlight.experiments.wolinski2025.networks import network
 from firstlight.render.axis import Axis
-from firstlight.render.chart import line_chart
+from firstlight.render.chart import Style, line_chart
 from firstlight.render.heatmap import heat_map
 from firstlight.render.markup import Markup
 from firstlight.render.page import grid, section
@@ -170,7 +170,7 @@ def _means(rows: Sequence[Mapping[str, Any]]) -> list[Any]:
             row.get("defined", 1.0) == 1.0 for row in rows if row["estimator"] == "per network"
         )
         if not same:
-            style = "line" if kind == "infinite width" else "both"
+            style: Style = "line" if kind == "infinite width" else "both"
             made += lines(
                 some,
                 "layer",
