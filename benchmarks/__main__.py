@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import json
-import math
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.harness import Row
+from benchmarks.history import record
 
 TOPICS = tuple(sorted(path.stem.removeprefix("bench_") for path in Path(__file__).parent.glob("bench_*.py")))
 
@@ -32,26 +30,15 @@ def table(topic: str, rows: list[Row]) -> Table:
     return result
 
 
-def record(path: Path, everything: dict[str, list[Row]]) -> None:
-    """Write the rows into a file, in which other topics keep theirs."""
-    data = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    for topic, rows in everything.items():
-        data[topic] = [
-            asdict(row) | {"ratio": float(f"{row.ratio:.4g}") if math.isfinite(row.ratio) else None}
-            for row in rows
-        ]
-    text = json.dumps(dict(sorted(data.items())), indent=1, ensure_ascii=False) + "\n"
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
-
-
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("topics", nargs="*", metavar="topic", help=f"any of {', '.join(TOPICS)}; all if none")
     parser.add_argument("--check", action="store_true", help="exit with status 1 if a target was missed")
     parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="also write the rows here, beside those of other topics"
+        "--json",
+        type=Path,
+        metavar="FILE",
+        help="append an entry to this file: date, versions, processor, rows",
     )
     arguments = parser.parse_args(argv)
     unknown = sorted(set(arguments.topics) - set(TOPICS))
