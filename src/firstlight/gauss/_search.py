@@ -29,6 +29,8 @@ SMALLEST, SMALLEST_SINGLE = 2.6e-4, 0.26
 _ZERO = 1e-10
 # After so many halvings, so few unresolved panels of an octave are a narrow feature, which a quadrature may miss.
 _DEPTH, _FEW = 5, 4
+# By this share of itself a half reaches into the other, at least the 0.2 % that no node sees.
+_OVERLAP = 0.01
 # Share of a panel's spread by which the series may miss them.
 _MISSED = 1e-8
 Function = Callable[[Tensor], Tensor]
@@ -185,20 +187,26 @@ def _interpolation(count: int) -> tuple[Tensor, Tensor]:
 def _children(
     low: Tensor, high: Tensor, y: Tensor, fine: Tensor, parent: Tensor, root: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Halves of unresolved panels; a fine one that jumps between two nodes shrinks to the gap between them."""
+    """Halves of unresolved panels, which overlap; a fine one that jumps between two nodes shrinks to their gap.
+
+    A kink next to the middle would lie beyond the outermost nodes of both halves, and neither would see it.
+    """
     size, where = (y[:, 1:] - y[:, :-1]).abs().max(-1)
-    jumps = fine & (size > 0.5 * (y.amax(-1) - y.amin(-1)))
+    # what is left beside the gap must be next to nothing: there may be another kink in it
+    jumps = fine & (size > 0.999 * (y.amax(-1) - y.amin(-1)))
     nodes = rule().nodes
     middle, half = (low + high) / 2, (high - low) / 2
+    over = _OVERLAP * half
     left, right = middle + half * nodes[where], middle + half * nodes[where + 1]
+    left, right = left - _OVERLAP * (right - left), right + _OVERLAP * (right - left)
     jumps &= (left > low) & (right < high) & (right > left)
     # what happens closer to zero than this happens at zero
     near = torch.maximum(low.abs(), high.abs()) < _ZERO
     split = ~jumps & ~near & (middle > low) & (middle < high)
     own, root = (torch.cat([v[jumps], v[split], v[split]]) for v in (parent, root))
     return (
-        torch.cat([left[jumps], low[split], middle[split]]),
-        torch.cat([right[jumps], middle[split], high[split]]),
+        torch.cat([left[jumps], low[split], (middle - over)[split]]),
+        torch.cat([right[jumps], (middle + over)[split], high[split]]),
         own,
         root,
     )

@@ -19,6 +19,8 @@ _SHIFT = 0.4142135623730951 / 7
 _INNER = 8.0
 _MOST_KINKS, _AT_ONCE = 4096, 400
 _COARSE = 9e-11
+# The search ends this close to a jump, relative to its distance from zero; from there so many halvings reach it.
+_BESIDE, _HALVINGS = 1e-9, 90
 
 
 class Kink(NamedTuple):
@@ -68,8 +70,8 @@ def find_kinks(f: Callable[[Tensor], Tensor], *, reach: float | None = None) -> 
         if spans is None:
             # some functions are computed with fewer digits near zero than elsewhere
             spans = _spans(Search(f, max(eps, _COARSE)), reach) or []
-        points = _merge(sorted(spans))
-        return tuple(map(Kink, points, _orders(f, points)))
+        points, jumps = _settled(f, _merge(sorted(spans)))
+        return tuple(map(Kink, points, _orders(f, points, jumps)))
 
 
 def _spans(search: Search, reach: float | None) -> list[tuple[float, float]] | None:
@@ -134,22 +136,45 @@ def _roundest(low: float, high: float) -> float:
     return middle
 
 
-def _orders(f: Callable[[Tensor], Tensor], points: list[float]) -> list[int]:
+def _settled(f: Callable[[Tensor], Tensor], points: list[float]) -> tuple[list[float], Tensor]:
+    """The points, those where f itself jumps moved to the last digit of the jump, and which of them these are."""
+    at = torch.tensor(points, dtype=torch.float64)
+    if not points:
+        return points, at > 0
+    wide = torch.minimum(_BESIDE * at.abs().clamp_min(1.0), 0.3 * _gap(at))
+    low, high = at - wide, at + wide
+    left, right = f(low), f(high)
+    size, across = torch.maximum(left.abs(), right.abs()), (right - left).abs()
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        here = f(middle)
+        first = (here - left).abs() >= (right - here).abs()
+        low, left = torch.where(first, low, middle), torch.where(first, left, here)
+        high, right = torch.where(first, middle, high), torch.where(first, here, right)
+    # what is continuous changes by less and less on a bracket that closes; at the jump itself f may be anything
+    last = torch.maximum(high - low, 2e-16 * at.abs())
+    jumps = ((f(high + last) - f(low - last)).abs() > 0.5 * across) & (across > 1e-12 * size) & torch.isfinite(across)
+    ends = [_roundest(a, b) if j else p for p, a, b, j in zip(points, *(v.tolist() for v in (low, high, jumps)))]
+    return ends, jumps
+
+
+def _gap(at: Tensor) -> Tensor:
+    """The distance of each sorted point from its nearest neighbour."""
+    gaps = torch.diff(at, prepend=at.new_full((1,), -math.inf), append=at.new_full((1,), math.inf))
+    return torch.minimum(gaps[1:], gaps[:-1])
+
+
+def _orders(f: Callable[[Tensor], Tensor], points: list[float], jumps: Tensor) -> list[int]:
     """0 where f itself jumps, 1 where its slope does, 2 otherwise."""
     if not points:
         return []
     at = torch.tensor(points, dtype=torch.float64)
-    gaps = torch.diff(at, prepend=at.new_full((1,), -math.inf), append=at.new_full((1,), math.inf))
-    unit = torch.minimum(at.abs().clamp_min(1.0), 1e3 * torch.minimum(gaps[1:], gaps[:-1]))
-    # a step that rounding swallows sees no jump, and a point may stand a panel of 1e-12 beside its jump
-    steps = torch.stack([1e-4 * unit, 2e-4 * unit, torch.maximum(3e-12 * unit, 4e-15 * at.abs())])
+    unit = torch.minimum(at.abs().clamp_min(1.0), 1e3 * _gap(at))
+    steps = torch.stack([1e-4 * unit, 2e-4 * unit])
     right, left, here = f(at + steps), f(at - steps), f(at[None])[0]
     size = torch.cat([right, left]).abs().amax(0) + 1e-300
     slopes = (right[1] - right[0]) / steps[0], (left[0] - left[1]) / steps[0]
     steep = torch.maximum(slopes[0].abs(), slopes[1].abs())
-    gap = (right[2] - left[2]).abs()
-    # a bend that is misplaced by rounding looks like a jump of its slope times the displacement
-    jumps = (gap > 1e-7 * unit * steep + 1e-12 * size) & (gap > 1e-3 * (right[0] - left[0]).abs())
     bend = (slopes[0] - slopes[1]).abs()
     # A smooth curve also turns between the two stencils: by three steps times its curvature.
     curved = torch.stack([(side[1] - 2 * side[0] + here).abs() for side in (right, left)]).amax(0) / steps[0]
