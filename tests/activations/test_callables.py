@@ -109,3 +109,14 @@ def test_noise_is_refused_in_one_sentence():
     noise = lambda x: torch.frac(torch.sin(x * 12.9898) * 43758.5453)  # noqa: E731
     with pytest.raises(DomainError, match="too rough"):
         predict(RandomNetwork(depth=3, width=400, activation=noise))
+
+
+@pytest.mark.parametrize("levels", [2, 5, 7])
+def test_the_slope_of_levels_is_the_sum_of_their_densities(levels):
+    """Price's theorem for a step function: h² times the density of the two Gaussians at each pair of jumps."""
+    phi = activations.from_callable(lambda x: torch.floor(torch.tanh(x) * levels) / levels)
+    at, q, c = np.arctanh(np.arange(1 - levels, levels) / levels), 1.218, 0.9477
+    form = at[:, None] ** 2 - 2 * c * at[:, None] * at + at**2
+    density = np.exp(-form / (2 * q * (1 - c * c))) / (2 * math.pi * q * math.sqrt(1 - c * c))
+    found = float(activations.covariance_slope(phi, q, q, c))
+    assert found == pytest.approx(density.sum() / levels**2, rel=1e-12)

@@ -153,8 +153,14 @@ def _settled(f: Callable[[Tensor], Tensor], points: list[float]) -> tuple[list[f
         high, right = torch.where(first, middle, high), torch.where(first, here, right)
     # what is continuous changes by less and less on a bracket that closes; at the jump itself f may be anything
     last = torch.maximum(high - low, 2e-16 * at.abs())
-    jumps = ((f(high + last) - f(low - last)).abs() > 0.5 * across) & (across > 1e-12 * size) & torch.isfinite(across)
-    ends = [_roundest(a, b) if j else p for p, a, b, j in zip(points, *(v.tolist() for v in (low, high, jumps)))]
+    jumps = (
+        ((f(high + last) - f(low - last)).abs() > 0.5 * across)
+        & (across > 1e-12 * size)
+        & torch.isfinite(across)
+    )
+    ends = [
+        _roundest(a, b) if j else p for p, a, b, j in zip(points, *(v.tolist() for v in (low, high, jumps)))
+    ]
     return ends, jumps
 
 
