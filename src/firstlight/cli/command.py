@@ -58,6 +58,9 @@ VERBS: dict[str, Verb] = {
     "simulate": Verb(
         "firstlight.cli.verbs.simulate", "sample thousands of random networks exactly and report their layers"
     ),
+    "train": Verb(
+        "firstlight.cli.verbs.train", "train several seeds of a network together by a paper's protocol"
+    ),
     "bn": Verb("firstlight.cli.verbs.bn", "predict and measure a batch-normalised network of any depth"),
 }
 
