@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from firstlight.errors import LoadError, RunError
+from firstlight.errors import RunError
 from firstlight.files import (
     SealError,
     WriteError,
@@ -97,23 +97,26 @@ class TrainingFolder:
         if self.path is None or not (self.path / _STATE).exists():
             return start
         try:
-            from safetensors.torch import load
-
-            body = from_json(read_sealed(self.path / _STATE, "training-state", self._short()))
-            raw = (self.path / Path(body["weights"]).name).read_bytes()
-            if hashlib.sha256(raw).hexdigest() != body["sha256"]:
-                raise LoadError("the weights are not those that the state names")
-            tensors = load(raw)
-            for name in _ALL:
-                if tensors[name].shape != start.weights.shape:
-                    raise LoadError(f"{name} have the shape {tuple(tensors[name].shape)}")
-            seeds = [Standing.from_dict(one) for one in body["seeds"]]
-            return State(**{name: tensors[name] for name in _ALL}, seeds=seeds, epoch=int(body["epoch"]))
+            return self._read(self.path, start)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise RunError(
                 f"while resuming the training in {self.path}: expected the weights and the state that this run wrote, "
                 f"got: {error}; train anew in another folder"
             ) from error
+
+    def _read(self, place: Path, start: State) -> State:
+        from safetensors.torch import load
+
+        body = from_json(read_sealed(place / _STATE, "training-state", self._short()))
+        raw = (place / Path(body["weights"]).name).read_bytes()
+        if hashlib.sha256(raw).hexdigest() != body["sha256"]:
+            raise ValueError("weights that are not those that the state names")
+        tensors = load(raw)
+        shapes = {tuple(tensors[name].shape) for name in _ALL}
+        if shapes != {tuple(start.weights.shape)}:
+            raise ValueError(f"weights of the shapes {shapes}")
+        seeds = [Standing.from_dict(one) for one in body["seeds"]]
+        return State(**{name: tensors[name] for name in _ALL}, seeds=seeds, epoch=int(body["epoch"]))
 
     def save(self, state: State) -> None:
         """Write the state, whole or not at all; the one before stays until then.
@@ -140,7 +143,7 @@ class TrainingFolder:
             text = to_json(body, indent=1).encode()
             write_sealed(self.path / _STATE, "training-state", self._short(), text)
         except WriteError as error:
-            raise _unwritten(error) from error
+            raise RunError(_unwritten(error)) from error
         for other in self.path.glob(_WEIGHTS):
             if other.name != name:
                 other.unlink(missing_ok=True)
@@ -152,7 +155,7 @@ class TrainingFolder:
         try:
             write_whole(self.path / "result.json", to_json(result, indent=1) + "\n")
         except WriteError as error:
-            raise _unwritten(error) from error
+            raise RunError(_unwritten(error)) from error
 
     def _settle(self, resume: bool) -> None:
         """Write the plan into a new folder, or compare with the plan that is there."""
@@ -168,7 +171,7 @@ class TrainingFolder:
             try:
                 write_sealed(written, "training-plan", self.identity, b"")
             except WriteError as error:
-                raise _unwritten(error) from error
+                raise RunError(_unwritten(error)) from error
             return
         try:
             read_sealed(written, "training-plan", self.identity)
@@ -195,7 +198,7 @@ def _digest(images: Images) -> str:
     for part in (images.known, images.test):
         for tensor in (part.images, part.classes):
             found.update(f"{tensor.dtype} {tuple(tensor.shape)};".encode())
-            found.update(tensor.contiguous().view(torch.uint8).numpy())
+            found.update(tensor.contiguous().view(torch.uint8).numpy().data)
     return found.hexdigest()
 
 
@@ -209,9 +212,9 @@ def _check_safetensors() -> None:
         )
 
 
-def _unwritten(error: WriteError) -> RunError:
+def _unwritten(error: WriteError) -> str:
     hint = "free some space and resume" if error.full else "check the folder and resume"
-    return RunError(
+    return (
         f"while writing {error.path.name} into '{error.path.parent}': expected that it fits, got: {error.reason}; "
         f"{hint}, the epochs before are kept"
     )

@@ -98,6 +98,11 @@ def split(plan: TrainingPlan, samples: int, seed: int) -> tuple[Int64[Tensor, " 
     MNIST gives 50 000 and 10 000, CIFAR-10 42 000 and 8 000, another set five sixths and one sixth; of each the
     plan's fraction.
 
+    Raises
+    ------
+    DomainError
+        Too few samples for one of the two.
+
     Examples
     --------
     >>> from firstlight.training import TrainingPlan

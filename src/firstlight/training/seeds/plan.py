@@ -82,16 +82,16 @@ class TrainingPlan:
         for name, scale in zip(("sigma_w", "sigma_b"), scales, strict=True):
             value = scale if getattr(self, name) is None else getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
-                raise _refused(name, "a finite number of at least 0", value)
+                raise DomainError(_refused(name, "a finite number of at least 0", value))
             object.__setattr__(self, name, float(value))
         for name in ("depth", "width", "epochs"):
             if getattr(self, name) < 1:
-                raise _refused(name, "at least 1", getattr(self, name))
+                raise DomainError(_refused(name, "at least 1", getattr(self, name)))
         if not 0 < self.fraction <= 1:
-            raise _refused("fraction", "above 0 and at most 1", self.fraction)
+            raise DomainError(_refused("fraction", "above 0 and at most 1", self.fraction))
         seeds = tuple(self.seeds)
         if not seeds or len(set(seeds)) < len(seeds) or any(not 0 <= seed < 2**31 for seed in seeds):
-            raise _refused("seeds", "different whole numbers of at least 0", seeds)
+            raise DomainError(_refused("seeds", "different whole numbers of at least 0", seeds))
         object.__setattr__(self, "seeds", seeds)
 
     @classmethod
@@ -109,7 +109,7 @@ class TrainingPlan:
             name = f"weibull-{kind or 'odd'}({theta})"
         law = by_name(name).weights.spelling
         if law is None:
-            raise _refused("pair", "a pair whose weights have a spelling", pair)
+            raise DomainError(_refused("pair", "a pair whose weights have a spelling", pair))
         return cls(activation=name, weights=law, **fields)
 
     @property
@@ -136,5 +136,5 @@ class TrainingPlan:
         return cls(**{**data, "rules": rules, "seeds": tuple(data["seeds"])})
 
 
-def _refused(name: str, expected: str, got: object) -> DomainError:
-    return DomainError(f"while planning a training: expected {name} to be {expected}, got {got}; change it")
+def _refused(name: str, expected: str, got: object) -> str:
+    return f"while planning a training: expected {name} to be {expected}, got {got}; change it"
