@@ -13,6 +13,8 @@ from firstlight.diagnosis.trend import Trend, fit
 from firstlight.probe.measurement import Measurement
 from firstlight.profile import Profile
 
+# Weight layers from which a chain counts as deep.
+DEEP = 20
 # Kinds of rows that mix units, tokens or time: what stands between two of them is one layer's affair.
 MIXES = ("weight", "recurrent", "attention")
 
@@ -111,9 +113,36 @@ class Findings:
         return self.log_norms[self.at("weight")]
 
     @cached_property
+    def rescaled(self) -> np.ndarray:
+        """Whether nothing but normalisers reads a row, and they use its own moments: its scale changes nothing."""
+        own = np.isfinite(self.extra(self.profile, "norm_gain"))
+        weights = [self.kinds[row] == "weight" and self.into_norm(row) for row in range(len(self.profile))]
+        return np.array(
+            [read and all(own[reader] for reader in self.feeds[row]) for row, read in enumerate(weights)],
+            bool,
+        )
+
+    @cached_property
     def log_norms(self) -> np.ndarray:
-        """Ln ‖∂L/∂z‖ of every row."""
-        return self.profile["log_grad"] + 0.5 * np.log(entries(self.profile))
+        """Ln ‖∂L/∂z‖ of every row; behind a layer that a normaliser rescales, times the root mean square of z.
+
+        The normaliser divides by the size of z, and the gradient with it: only their product says what a relative
+        change of the layer does.
+        """
+        logs = self.profile["log_grad"] + 0.5 * np.log(entries(self.profile))
+        # a batch norm divides by the deviation of each channel
+        batch = [bool(r) and all(self.profile["op"][i] == "batch_norm" for i in r) for r in self.feeds]
+        size = np.where(batch, self.profile["channel_var"], self.profile["q"])
+        return np.where(self.rescaled, logs + 0.5 * log(size), logs)
+
+    @cached_property
+    def sensitivity(self) -> np.ndarray:
+        """Ln ‖∂L/∂z‖ ‖z‖ of every row over the largest of the weight rows that no further layer reads."""
+        size = 0.5 * log(self.profile["q"] * entries(self.profile))
+        felt = self.profile["log_grad"] + 0.5 * np.log(entries(self.profile)) + size
+        ends = felt[[row for row in self.at("weight").tolist() if self.readout[row]]]
+        ends = ends[np.isfinite(ends)]
+        return felt - ends.max() if len(ends) else np.full(len(felt), math.nan)
 
     @cached_property
     def gradient(self) -> Trend | None:
@@ -131,6 +160,12 @@ class Findings:
         count = sum(str(op) == "batch_norm" for op in self.norms["op"])
         uses_batch = np.isfinite(self.norms["norm_gain"]).any()
         return bool(uses_batch) and count * 2 >= max(len(self.weights), 1)
+
+    @cached_property
+    def few_normed(self) -> bool:
+        """Whether a quarter of the batch norms see eight entries or fewer on this batch."""
+        left = self.extra(self.norms, "norm_left")[self.norms["op"] == "batch_norm"]
+        return bool(len(left)) and float((left <= 6).mean()) >= 0.25
 
     @cached_property
     def data(self) -> np.ndarray:
@@ -179,6 +214,20 @@ class Findings:
         below = [i for i in self.next_rows(row, *MIXES) if "zero" not in str(flags[i])]
         q, c = self.profile["q"], self.profile["correlation"]
         return any(q[i] == 0.0 or c[i] > 1.0 - 1e-6 for i in below) and not self.one_sample
+
+    @cached_property
+    def shut(self) -> bool:
+        """Whether a layer of zeros stops the signal, for as long as it takes no step."""
+        flags = self.profile["weight_flags"]
+        return any(
+            "zero" in str(flags[row]).split(", ") and self.stops(row) for row in self.at("weight").tolist()
+        )
+
+    @cached_property
+    def deep_normed(self) -> bool:
+        """Whether the network is a chain of twenty layers or more with a normaliser of each sample and no skips."""
+        by_sample = sum(str(op) != "batch_norm" for op in self.norms["op"])
+        return not self.residual and len(self.weights) > DEEP and by_sample * 2 >= len(self.weights)
 
     @cached_property
     def normalised(self) -> bool:

@@ -62,7 +62,8 @@ def judged(
     else:
         lines["adam"] = (WARNING, UNHEALTHY) if grows else (UNHEALTHY, FORGIVEN)
     if normalised:
-        lines = {name: (low + WARNING, high + WARNING) for name, (low, high) in lines.items()}
+        more = WARNING if quantity == "∂L/∂z" else UNHEALTHY
+        lines = {name: (low + more, high + more) for name, (low, high) in lines.items()}
     asked = [f.optimiser] if f.optimiser else list(lines)
     each: dict[str, Severity] = {
         name: "unhealthy" if size > lines[name][1] else "warning" if size > lines[name][0] else "note"
@@ -82,15 +83,21 @@ def _overall(f: Findings) -> Verdict | None:
     trend = f.gradient
     if trend is None or not trend.beyond(WARNING) or not _ends_agree(f, trend):
         return None
-    by_norm = trend.slope < 0 and f.batch_normed and not f.residual
+    by_norm = trend.slope < 0 and f.batch_normed
     severity, line, whom = judged(f, trend.total, "∂L/∂z", normalised=by_norm)
     code = "exploding-gradients" if trend.slope < 0 else "vanishing-gradients"
     if severity == "note":
         return None
     evidence, specific = _evidence(f, trend), _specific(f, trend)
-    if by_norm:
+    if by_norm and not f.residual:
         code, specific = "batch-norm-explosion", {}
         evidence += _mean_field(f)
+    if by_norm and f.few_normed and severity == "unhealthy":
+        severity, line = "warning", WARNING + WARNING
+        evidence += (
+            " A quarter of the batch norms see eight entries or fewer on this batch, which alone makes gradients grow: "
+            "audit with the batch that training uses."
+        )
     order = f.log_gradient_norms if trend.slope < 0 else -f.log_gradient_norms
     return verdict(
         code,
@@ -125,10 +132,13 @@ def _along(f: Findings, path: Path) -> Verdict | None:
     change = path.change if abs(path.change) > abs(fitted) else fitted
     if abs(change) <= WARNING:
         return None
+    start, end = path.stretch if change != fitted else (0, len(path.names) - 1)
+    if change < 0 and path.quantity == "∂L/∂z" and math.isfinite(path.sensitivity[start]):
+        # rows in the middle may feel less than both ends: stability is about what they do to the outputs
+        change = -min(-change, path.sensitivity[start])
     severity, line, whom = judged(f, change, path.quantity, normalised=path.normalised)
     if severity == "note":
         return None
-    start, end = path.stretch if change != fitted else (0, len(path.names) - 1)
     down = "grows" if change < 0 else "falls"
     what = (
         "norm of ∂L/∂z (stability)"
@@ -159,6 +169,10 @@ def _evidence(f: Findings, trend: Trend) -> str:
         f"input (squared: {number(rate**2)}), a factor 10 every {number(trend.decade)} layers: the first layer's "
         f"is {factor(float(ends[0] - ends[-1]))} times the last one's, {trend.span:.0f} layers on."
     )
+    if f.rescaled.any():
+        text += (
+            " Where a normaliser rescales a layer, the gradient is counted times the root mean square of z."
+        )
     if math.isfinite(f.theory_growth):
         text += f" Gaussian theory from the measured moments: {number(math.exp(f.theory_growth))} squared per layer."
     return text

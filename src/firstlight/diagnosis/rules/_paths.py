@@ -39,6 +39,9 @@ class Path:
     normalised
         Whether a normaliser reads most of the rows: the scale of such a weight changes nothing, and a large gradient
         only makes the weight grow and its steps smaller.
+    sensitivity
+        Ln ‖∂L/∂z‖ ‖z‖ of the rows over that of the outputs: what a relative change of a row does to the loss beside
+        the same change of the outputs. NaN where there is no row of the outputs.
     """
 
     role: str
@@ -47,6 +50,14 @@ class Path:
     values: np.ndarray
     names: tuple[str, ...]
     normalised: bool = False
+    sensitivity: tuple[float, ...] = ()
+
+    @cached_property
+    def steady(self) -> np.ndarray:
+        """The values without single rows that lie apart from both neighbours, as one layer of zeros makes them."""
+        y = self.values
+        middle = np.median(np.stack([y[:-2], y[1:-1], y[2:]]), axis=0)
+        return np.concatenate([y[:1], middle, y[-1:]])
 
     @cached_property
     def trend(self) -> Trend | None:
@@ -56,7 +67,7 @@ class Path:
     @cached_property
     def stretch(self) -> tuple[int, int]:
         """The two rows between which the values change most, the earlier first."""
-        y = self.values
+        y = self.steady
         low, high = np.minimum.accumulate(y), np.maximum.accumulate(y)
         rise, fall = int(np.argmax(y - low)), int(np.argmax(high - y))
         end, up = (rise, True) if (y - low)[rise] >= (high - y)[fall] else (fall, False)
@@ -67,10 +78,10 @@ class Path:
     def change(self) -> float:
         """Change of the logarithm over the worst stretch, towards the output; 0 where chance may have made it."""
         start, end = self.stretch
-        total = float(self.values[end] - self.values[start])
+        total = float(self.steady[end] - self.steady[start])
         if abs(total) > JUMP:
             return total
-        steps = np.diff(self.values[start : end + 1])
+        steps = np.diff(self.steady[start : end + 1])
         if len(steps) < SHORT - 1:
             return 0.0
         error = float(steps.std(ddof=1)) * math.sqrt(len(steps))
@@ -89,14 +100,19 @@ def role_of(name: str) -> str:
 
 
 def paths(f: Findings) -> list[Path]:
-    """The path of each quantity along each role with rows enough, without the calls of one layer in a row."""
+    """The path of each quantity along each role with rows enough, without the calls of one layer in a row.
+
+    Queries and keys are left out: what reaches them has passed the slope of a softmax, which is small at a sound start,
+    and it leads no further than to them and the stream, which has a path of its own.
+    """
     rows, at = f.weights, f.at("weight").tolist()
     names = [str(n) for n in rows["name"]]
     members: dict[str, list[int]] = {}
     for i, name in enumerate(names):
-        if "#" not in name:
+        if "#" not in name and not _chooses(f, at[i]):
             members.setdefault(role_of(name), []).append(i)
     z = f.log_gradient_norms
+    felt = f.sensitivity[at]
     with np.errstate(divide="ignore", invalid="ignore"):
         w = rows["log_weight_grad"] - 0.5 * np.log(weight_entries(rows)) - np.log(rows["sigma_w"])
     found = []
@@ -107,17 +123,21 @@ def paths(f: Findings) -> list[Path]:
             if len(kept) >= SHORT and len(set(rows["depth"][kept])) == len(kept):
                 kept.sort(key=lambda i: rows["depth"][i])
                 normed = sum(f.into_norm(at[i]) for i in kept) * 2 > len(kept)
-                found.append(
-                    Path(
-                        role,
-                        quantity,
-                        rows["depth"][kept],
-                        values[kept],
-                        tuple(names[i] for i in kept),
-                        normed,
-                    )
-                )
+                place, named = rows["depth"][kept], tuple(names[i] for i in kept)
+                path = Path(role, quantity, place, values[kept], named, normed, tuple(felt[kept].tolist()))
+                found.append(path)
     return found
+
+
+def _chooses(f: Findings, row: int) -> bool:
+    """Whether a row is read by attention alone, as its queries or keys."""
+    readers = f.feeds[row] if f.feeds else ()
+    if not readers or any(f.kinds[reader] != "attention" for reader in readers):
+        return False
+    fused = "scaled_dot_product_attention"
+    return all(
+        f.profile["op"][reader] != fused or row in f.measurement.links[reader][:2] for reader in readers
+    )
 
 
 def weight_entries(rows: Profile) -> np.ndarray:

@@ -12,8 +12,9 @@ from firstlight.diagnosis.findings import MIXES, Findings, names, number
 from firstlight.diagnosis.verdict import Severity, Verdict
 
 # First loss over that of a guess. Logits of deviation s cost about s²/2 nats, a regression as many variances as its
-# outputs and targets lie apart.
-CLASSES = (3.0, 10.0)
+# outputs and targets lie apart. Measured (study of verdicts, training half): of nine classifiers that began at 10 to
+# 25 guesses and had nothing else wrong all came back in a hundred steps, of fourteen beyond 100 none did.
+CLASSES = (3.0, 30.0)
 REALS = (10.0, 1e3)
 # Deviation of the logits over classes from which a softmax is nearly one-hot.
 LOGITS = (5.0, 15.0)

@@ -88,7 +88,7 @@ def _input_scale(f: Findings) -> list[Verdict]:
     rows = f.rows(first)
     q, mean = f.read(first)
     spread = f.extra(rows, "read_spread")
-    bad = np.isfinite(q) & ((q > LARGE) | ((q < SMALL) & (q > 0)))
+    bad = np.isfinite(q) & ((q > LARGE) | ((q < SMALL) & (q > 0))) & ~_absorbed(f, first, q, mean)
     uneven = np.isfinite(spread) & (spread > COLUMNS)
     if not bad.any() and not uneven.any():
         return []
@@ -124,6 +124,18 @@ def _input_scale(f: Findings) -> list[Verdict]:
             layers=names(rows, bad),
         )
     ]
+
+
+def _absorbed(f: Findings, rows: np.ndarray, q: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """Whether a normaliser right behind a first layer takes out the scale of its input, and the mean if that is large.
+
+    Every normaliser divides by the scale; only a batch norm takes out what all samples share.
+    """
+    ops = f.profile["op"]
+    batch = np.array([all(ops[reader] == "batch_norm" for reader in f.feeds[row]) for row in rows], bool)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shared = mean**2 / q > 0.5
+    return f.rescaled[rows] & (batch | ~shared)
 
 
 def _same_inputs(f: Findings) -> list[Verdict]:

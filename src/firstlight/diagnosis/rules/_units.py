@@ -12,6 +12,9 @@ from firstlight.diagnosis.verdict import Severity, Verdict
 
 # A unit that is on for one input in eight is silent on sixteen of them with probability 12 %.
 FEW = 16
+# Chance that a way through the network meets no saturated entry. Measured on digits: tanh with N(0, 1) weights trains
+# through 4 layers of 128 (chance .004), and takes a fifth of the loss away through 6 of 64 (.0002).
+OPEN = 1e-3
 # Weights of a unit from which its pre-activations are told from a normal law.
 FAN_IN = 32
 
@@ -41,6 +44,10 @@ def _share(f: Findings, column: str, code: str, what: str) -> list[Verdict]:
     worst = float(share[bad].max())
     severity: Severity = "unhealthy" if worst > 0.9 else "warning"
     evidence = f"In {int(bad.sum())} of {len(rows)} activations {what}; the worst has {worst:.0%}."
+    through = _through(rows["depth"][bad], share, bad) if column == "saturated" else 1.0
+    if through < OPEN:
+        severity = "unhealthy"
+        evidence += f" A way through all of them meets no such entry with probability {number(through, 2)}."
     return [
         verdict(
             code,
@@ -51,6 +58,14 @@ def _share(f: Findings, column: str, code: str, what: str) -> list[Verdict]:
             layers=names(rows, bad, share),
         )
     ]
+
+
+def _through(depth: np.ndarray, share: np.ndarray, bad: np.ndarray) -> float:
+    """Chance that a way through the depth meets no saturated entry, by the best of the rows at each depth."""
+    best: dict[float, float] = {}
+    for place, s in zip(depth.tolist(), share[bad].tolist()):
+        best[place] = max(best.get(place, 0.0), 1.0 - s)
+    return math.prod(best.values())
 
 
 def _samples(shape: str) -> int:

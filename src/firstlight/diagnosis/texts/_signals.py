@@ -18,7 +18,9 @@ SIGNALS: dict[str, Explanation] = {
         "Ordered: inputs collapse onto one direction",
         "what is left of the differences must stay above the noise of training; a tenfold loss is worth a "
         "warning, a hundredfold loss at an exponential rate means that the last layers see one input; an adaptive "
-        "optimiser still finds what float32 tells apart, so for it alone the line is 1 − c < 10⁻⁶",
+        "optimiser still finds what float32 tells apart, so for it alone the line is 1 − c < 3·10⁻⁶ (measured); in a "
+        "chain of twenty layers or more with a normaliser of each sample and no skips none does, and the line is "
+        "1 − c < .007 for everybody (measured)",
         "below χ₁ = 1, or with an activation whose mean is not zero (ReLU and its kin, where 1 − c falls as a "
         "power of depth even at χ₁ = 1), each layer pulls inputs together",
         "move to the edge of chaos, use an odd or centred activation, add residual branches, or normalise; "
