@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from firstlight.diagnosis.catalogue import EXPLANATIONS
 from firstlight.diagnosis.rules import _axes as axes
 from firstlight.diagnosis.rules import _gradients as gradients
+from firstlight.diagnosis.rules import _losses as losses
 from firstlight.diagnosis.rules import _propagation as signals
 from firstlight.diagnosis.rules import _seen as seen
 from firstlight.diagnosis.rules import _sizes as sizes
 from firstlight.diagnosis.rules import _structure as structure
+from firstlight.diagnosis.rules import _units as units
 from firstlight.errors import DomainError, did_you_mean
 from firstlight.render.numbers import number
 
@@ -109,6 +111,7 @@ def _two(code: str, warning: float, unhealthy: float, when: str = "") -> Lines:
 def _gradients() -> list[Lines]:
     low, high, forgiven = _decades(gradients.WARNING, gradients.UNHEALTHY, gradients.FORGIVEN)
     slow, gone, grows, blows = _decades(axes.FADING, axes.FORGOTTEN, axes.GROWING, axes.GROWN)
+    (adam,) = _decades(axes.FORGIVEN)
     return [
         Lines(
             "exploding-gradients",
@@ -128,7 +131,7 @@ def _gradients() -> list[Lines]:
             low + high,
             "a batch norm, which forgives one decade, makes the change",
         ),
-        _two("vanishing-through-time", slow, gone),
+        Lines("vanishing-through-time", ((slow, ""),), ((gone, ""), (adam, "adaptive optimisers"))),
         _two("exploding-through-time", grows, blows),
     ]
 
@@ -144,7 +147,12 @@ def _signals() -> list[Lines]:
     )
     return [
         Lines("chaotic", (), ((chaos, ""),), "the correlation falls by more than 0.05"),
-        _two("ordered", 1.0, 2.0, "the correlation ends above 0.95"),
+        Lines(
+            "ordered",
+            ((1.0, ""),),
+            ((2.0, ""), (signals.NORMED, "1 − c and below, deep chains with a normaliser of each sample")),
+            "the correlation ends above 0.95",
+        ),
         Lines(
             "rank-collapse",
             ((1.5, "and below"),),
@@ -167,7 +175,11 @@ def _signals() -> list[Lines]:
 def _units() -> list[Lines]:
     return [
         _two("dead-units", 0.5, 0.9),
-        _two("saturation", 0.5, 0.9),
+        Lines(
+            "saturation",
+            ((0.5, ""),),
+            ((0.9, ""), (units.OPEN, "chance of a way through the network, and below")),
+        ),
         Lines("mean-shift", ((0.25, ""),), when="a quarter of the layers has it"),
         Lines(
             "not-gaussian",
@@ -198,6 +210,14 @@ def _sizes() -> list[Lines]:
         ),
         _two("target-scale", *sizes.TARGETS, "the outputs are ten times smaller"),
         _two("logit-scale", *sizes.LOGITS),
+        _two("output-scale", *losses.OUTPUTS, "no targets are given"),
+        _two("squashed-logits", *losses.FLOOR),
+        _two("unreachable-targets", *losses.FLOOR),
+        Lines(
+            "loss-scale",
+            ((losses.LARGEST, "times the weight, gradient descent"),),
+            ((losses.SMALLEST, "and below"),),
+        ),
         Lines("embedding-scale", ((sizes.EMBEDDING[0], "and below"), (sizes.EMBEDDING[1], "and above"))),
         Lines(
             "input-scale",

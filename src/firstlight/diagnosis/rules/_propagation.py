@@ -104,8 +104,9 @@ def _ordered(f: Findings) -> list[Verdict]:
     lost = left < ROUNDED if f.optimiser == "adam" else left < 1e-2
     grave = shrink > 100.0 and lost and (exponential or trend is None) and not _opens(f)
     # a normaliser of each sample scales up what the samples share, so no rate of an optimiser reaches what is left
-    if f.deep_normed:
-        grave |= left < NORMED
+    measured, line = math.log10(shrink), 2.0 if grave else 1.0
+    if f.deep_normed and left < NORMED:
+        grave, measured, line = True, left, NORMED
     scale = (
         f"; depth scale {number(1 / abs(trend.slope))} layers" if exponential and trend is not None else ""
     )
@@ -118,8 +119,8 @@ def _ordered(f: Findings) -> list[Verdict]:
             "ordered",
             "unhealthy" if grave else "warning",
             evidence,
-            measured=math.log10(shrink),
-            threshold=2.0 if grave else 1.0,
+            measured=measured,
+            threshold=line,
             layers=names(rows, known, c, 3),
         )
     ]

@@ -45,16 +45,17 @@ def _share(f: Findings, column: str, code: str, what: str) -> list[Verdict]:
     severity: Severity = "unhealthy" if worst > 0.9 else "warning"
     evidence = f"In {int(bad.sum())} of {len(rows)} activations {what}; the worst has {worst:.0%}."
     through = _through(rows["depth"][bad], share, bad) if column == "saturated" else 1.0
+    measured, line = worst, 0.9 if severity == "unhealthy" else 0.5
     if through < OPEN:
-        severity = "unhealthy"
+        severity, measured, line = "unhealthy", through, OPEN
         evidence += f" A way through all of them meets no such entry with probability {number(through, 2)}."
     return [
         verdict(
             code,
             severity,
             evidence,
-            measured=worst,
-            threshold=0.9 if severity == "unhealthy" else 0.5,
+            measured=measured,
+            threshold=line,
             layers=names(rows, bad, share),
         )
     ]
