@@ -1,5 +1,6 @@
 """Arguments of another kind are refused at the public door, in one sentence that says what was expected and got."""
 
+import inspect
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -9,9 +10,22 @@ import pytest
 import torch
 from torch import nn
 
-from firstlight import builders, data, ensemble, pairs, theory, training, weights
+from firstlight import (
+    activations,
+    builders,
+    data,
+    ensemble,
+    files,
+    gauss,
+    measure,
+    pairs,
+    theory,
+    training,
+    weights,
+)  # fmt: skip
 from firstlight.doors import checked
-from firstlight.errors import ArgumentError, FirstlightError
+from firstlight.errors import ArgumentError, DomainError, FirstlightError
+from firstlight.profile import Profile
 from firstlight.theory import batchnorm
 
 
@@ -85,3 +99,44 @@ def test_a_wrong_kind_in_every_place_is_our_error(function):
         function(object(), nn.Linear(2, 2), no_such_argument=1)
     with pytest.raises(FirstlightError, match="expected"):
         function({1: 2})
+
+
+ALSO = [
+    measure.constant_units, measure.dead_units, measure.effective_rank, measure.histogram, measure.isometry,
+    measure.isometry_gap, measure.ks_to_normal, measure.log_rms, measure.moments, measure.moments_of_each,
+    measure.orthogonality_gap, measure.quantiles, measure.ranks, measure.sample_correlation, measure.gaussianity,
+    measure.sample_correlations, measure.gaussianities, measure.saturation, measure.second_moments,
+    measure.stack_layers, measure.stackable, measure.standardise, measure.weight_summaries, measure.weight_summary,
+    gauss.expect, gauss.expect2, gauss.find_kinks, gauss.hermite_coefficients, gauss.integrate, gauss.integrate2,
+    activations.closed_form, activations.covariance_slope, activations.dual, activations.dual_slope,
+    activations.fourth, activations.second, activations.moments, theory.sparse_tuning, theory.kernels,
+    theory.DualMap.of, builders.BatchNorm, builders.ShapedActivation, builders.make_gains_learnable_,
+    pairs.WrightMagnitude, pairs.by_name, weights.Discrete, weights.ScaledLaw, weights.sphere_marginal,
+    weights.from_icdf, ensemble.ks_of_values, ensemble.class_means, Profile, files.write_whole, files.expanded,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("function", ALSO, ids=lambda function: function.__qualname__)
+def test_objects_in_the_place_of_numbers_and_tensors_are_our_error(function):
+    """Measures, integrals and classes say what they take, where an attribute error of Python came out."""
+    taken = [p for p in inspect.signature(function).parameters.values() if p.default is p.empty]
+    for thing in (object(), {1: 2}, [object()]):
+        arguments = {p.name: thing for p in taken if p.name != "self"}
+        with pytest.raises(FirstlightError, match="expected"):
+            function(**arguments)
+
+
+def test_what_the_callers_own_function_raises_is_one_sentence():
+    with pytest.raises(DomainError, match=r"while calling the quantile function .* got RuntimeError: mat1"):
+        weights.from_icdf(nn.Linear(2, 2))
+
+
+def test_a_door_remembers_types_and_still_looks_at_choices_counts_and_names():
+    assert door(1, 2.0, choice="b") == 1
+    for _ in range(2):
+        with pytest.raises(ArgumentError, match="expected choice to be 'a' or 'b', got 'c'"):
+            door(1, 2.0, choice="c")
+        with pytest.raises(ArgumentError, match="multiple values"):
+            door(1, whole=2)
+        with pytest.raises(ArgumentError, match="expected whole to be a whole number, got True"):
+            door(True, 2.0)

@@ -42,33 +42,75 @@ def checked(function: _F) -> _F:
     if isinstance(function, type):
         function.__init__ = checked(function.__init__)  # type: ignore[misc]
         return function
-    signature = inspect.signature(function)
-    name = function.__qualname__.removesuffix(".__init__").removesuffix(".__new__")
+    door = _Door(function)
 
     @functools.wraps(function)
     def call(*args: Any, **keywords: Any) -> Any:
         __tracebackhide__ = True
+        if not door.known(args, keywords):
+            door.check(args, keywords)
+        return function(*args, **keywords)
+
+    return typing.cast(_F, call)
+
+
+class _Door:
+    """What one function takes, and the types of arguments that were seen to fit: those are not looked at again."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        self.signature = inspect.signature(function)
+        self.name = function.__qualname__.removesuffix(".__init__").removesuffix(".__new__")
+        plain = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
+        parameters = list(self.signature.parameters.values())
+        self.places = tuple(p.name for p in parameters if p.kind is plain[0])
+        self.required = tuple(p.name for p in parameters if p.default is p.empty)
+        # functions that take any number of arguments are compared in full
+        self.fitting: dict[str, set[type]] = (
+            {p.name: set() for p in parameters} if all(p.kind in plain for p in parameters) else {}
+        )
+
+    def known(self, args: tuple[Any, ...], keywords: Mapping[str, Any]) -> bool:
+        """Whether each argument has a place, and a type that has been seen there."""
+        taken = len(args)
+        if taken > len(self.places):
+            return False
+        fitting = self.fitting
+        for name, value in zip(self.places, args):
+            if name in keywords or type(value) not in fitting.get(name, ()):
+                return False
+        for name, value in keywords.items():
+            if type(value) not in fitting.get(name, ()):
+                return False
+        return all(name in keywords for name in self.required if name not in self.places[:taken])
+
+    def check(self, args: tuple[Any, ...], keywords: Mapping[str, Any]) -> None:
+        """Compare each argument with its annotation."""
         try:
-            given = signature.bind(*args, **keywords).arguments
+            given = self.signature.bind(*args, **keywords).arguments
         except TypeError as error:
             raise ArgumentError(
-                f"while calling {name}: expected {', '.join(_names(signature))}, got other arguments: {error}"
+                f"while calling {self.name}: expected {', '.join(_names(self.signature))}, got other arguments: {error}"
             ) from None
         for argument, value in given.items():
-            parameter = signature.parameters[argument]
+            parameter = self.signature.parameters[argument]
             if (
                 parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
                 or value is parameter.default
             ):
                 continue
-            hint = _hint(function, parameter.annotation)
+            hint = _hint(self.function, parameter.annotation)
             if not _fits(value, hint):
                 raise ArgumentError(
-                    f"while calling {name}: expected {argument} to be {_told(hint)}, got {_shown(value)}"
+                    f"while calling {self.name}: expected {argument} to be {_told(hint)}, got {_shown(value)}"
                 )
-        return function(*args, **keywords)
+            if argument in self.fitting and not _has_choices(hint):
+                self.fitting[argument].add(type(value))
 
-    return typing.cast(_F, call)
+
+def _has_choices(hint: Any) -> bool:
+    """Whether the value decides, and not its type alone."""
+    return get_origin(hint) is typing.Literal or any(map(_has_choices, get_args(hint)))
 
 
 def _names(signature: inspect.Signature) -> list[str]:

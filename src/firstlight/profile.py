@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from firstlight.doors import checked
 from firstlight.errors import DomainError, LoadError, MissingError
 from firstlight.files import from_json, plain, restored
 from firstlight.files import to_json as json_of
@@ -158,6 +159,7 @@ def _short(value: Any) -> str:
     return str(value) if isinstance(value, str) else "–" if math.isnan(value) else f"{value:.4g}"
 
 
+@checked
 @dataclass(frozen=True, repr=False)
 class Profile:
     """One row per layer and one column per quantity; what is missing is NaN (or an empty text).

@@ -93,6 +93,11 @@ def test_missing_data_say_what_to_fetch(
     assert "FIRSTLIGHT_DATA" in capsys.readouterr().err
 
 
+def test_data_without_classes_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["reproduce", "E1", "--nets", "3", "--networks", "relu", "--data", "3x4x4"]) == 2
+    assert "expected data with one tensor of inputs and with targets" in capsys.readouterr().err
+
+
 def test_without_a_study_the_studies_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["reproduce"]) == 0
     out = capsys.readouterr().out

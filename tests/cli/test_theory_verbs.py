@@ -34,6 +34,8 @@ def test_edge_prints_and_writes(tmp_path, capsys):
         ["edge", "nosuch"],
         ["edge", "sign"],
         ["edge", "relu", "--sigma-b", "1"],
+        ["edge", "softplus", "--sigma-w", "0"],
+        ["edge", "softplus", "--sigma-b", "5", "--sigma-w", "0.5"],
         ["predict", "--sigma-w", "-1"],
         ["predict", "--q0", "0"],
         ["predict", "--depth", "0"],
@@ -41,7 +43,9 @@ def test_edge_prints_and_writes(tmp_path, capsys):
 )
 def test_bad_input_is_one_line_and_status_two(argv, capsys):
     assert main(argv) == 2
-    error = capsys.readouterr().err.strip()
+    said = capsys.readouterr()
+    assert said.out == ""
+    error = said.err.strip()
     assert error
     assert "\n" not in error
 

@@ -35,8 +35,8 @@ def server(tmp_path):
         thread.join()
 
 
-def digest(raw: bytes, algorithm: str = "md5") -> str:
-    return f"{algorithm}:{hashlib.new(algorithm, raw).hexdigest()}"
+def digest(raw: bytes) -> str:
+    return f"sha256:{hashlib.sha256(raw).hexdigest()}"
 
 
 def left(folder: Path) -> list[str]:
@@ -53,12 +53,11 @@ def tarball(members: dict[str, bytes]) -> bytes:
     return out.getvalue()
 
 
-@pytest.mark.parametrize("algorithm", ["md5", "sha256"])
-def test_a_good_file_lands_where_it_belongs(server, tmp_path, algorithm):
+def test_a_good_file_lands_where_it_belongs(server, tmp_path):
     url, there, asked = server
     raw = gzip.compress(b"pixels" * 1000)
     (there / "a.gz").write_bytes(raw)
-    file = RemoteFile(f"{url}/a.gz", "SET/raw/a.gz", digest(raw, algorithm))
+    file = RemoteFile(f"{url}/a.gz", "SET/raw/a.gz", digest(raw))
     here = tmp_path / "new" / "here"
     assert fetch(file, here).read_bytes() == raw
     assert left(here) == ["SET/raw/a.gz"]
@@ -69,7 +68,7 @@ def test_a_good_file_lands_where_it_belongs(server, tmp_path, algorithm):
 def test_a_wrong_digest_leaves_nothing(server, tmp_path):
     url, there, _ = server
     (there / "a").write_bytes(b"other")
-    with pytest.raises(LoadError, match=r"expected md5 .*, got .* \(5 bytes\).*nothing was kept"):
+    with pytest.raises(LoadError, match=r"expected sha256 .*, got .* \(5 bytes\).*nothing was kept"):
         fetch(RemoteFile(f"{url}/a", "a", digest(b"right")), tmp_path / "here")
     assert left(tmp_path / "here") == []
 
@@ -117,3 +116,45 @@ def test_something_that_is_no_archive_is_a_load_error(server, tmp_path):
     with pytest.raises(LoadError, match="ReadError"):
         fetch(RemoteFile(f"{url}/a", "set", digest(b"no archive"), archive=True), tmp_path / "here")
     assert left(tmp_path / "here") == []
+
+
+@pytest.mark.parametrize(
+    "wrong", ["md5:" + hashlib.md5(b"a").hexdigest(), "sha256:", "", "sha256:" + "g" * 64, "sha1:00"]
+)
+def test_what_is_no_sha256_is_refused_before_anything_is_asked(server, tmp_path, wrong):
+    url, there, asked = server
+    (there / "a").write_bytes(b"a")
+    with pytest.raises(LoadError, match="expected a digest of the form sha256:"):
+        fetch(RemoteFile(f"{url}/a", "a", wrong), tmp_path / "here")
+    assert asked == []
+    assert not (tmp_path / "here").exists()
+
+
+def odd(name, kind, link=""):
+    """An archive with one member that is no plain file."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz") as archive:
+        entry = tarfile.TarInfo(name)
+        entry.type, entry.linkname = kind, link
+        archive.addfile(entry)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        odd("set/l", tarfile.SYMTYPE, "/etc/passwd"),
+        odd("set/l", tarfile.LNKTYPE, "../../../etc/passwd"),
+        odd("set/d", tarfile.CHRTYPE),
+        tarball({"set/a": b"a", "set/../../b": b"b"}),
+        tarball({"set": b"a file in the place of the folder"}),
+        tarball({}),
+    ],
+    ids=["symbolic link", "hard link", "device", "dots", "file", "empty"],
+)
+def test_an_archive_of_anything_but_files_in_its_folder_leaves_nothing(server, tmp_path, raw):
+    url, there, _ = server
+    (there / "set.tgz").write_bytes(raw)
+    with pytest.raises(LoadError, match=r"while unpacking .* expected .*set/.*nothing was kept"):
+        fetch(RemoteFile(f"{url}/set.tgz", "set", digest(raw), archive=True), tmp_path / "here")
+    assert left(tmp_path) == ["there/set.tgz"]

@@ -157,7 +157,7 @@ def test_download_fetches_only_what_is_missing(tmp_path, monkeypatch):
         replace(
             file,
             url=(there / Path(file.path).name).as_uri(),
-            digest="md5:" + hashlib.md5((there / Path(file.path).name).read_bytes()).hexdigest(),
+            digest="sha256:" + hashlib.sha256((there / Path(file.path).name).read_bytes()).hexdigest(),
         )
         for file in original.remote
     )

@@ -72,6 +72,12 @@ def simulate(net=NET, inputs=None, **options):
         (lambda: simulate(dtype=torch.float64), "expected dtype 'float32' or 'float64'"),
         (lambda: simulate(correlation=True), "expected options among .* did you mean 'correlations'"),
         (lambda: simulate(spectra="yes"), "expected spectra to be True, False or None, got 'yes'"),
+        (lambda: simulate(gradients=3), "expected gradients to be True or False, got 3"),
+        (lambda: simulate(rao_blackwell="yes"), "expected rao_blackwell to be True or False, got 'yes'"),
+        (
+            lambda: Plan(net=NET, nets=2, correlations=1),
+            "expected correlations to be True, False or None, got 1",
+        ),
         (lambda: inspect.unwrap(run)(nn.Linear(2, 2), torch.ones(4)), "expected a Plan, got Linear"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import random
 import warnings
@@ -133,6 +134,11 @@ def test_refusals():
     data = task(20)
     with pytest.raises(DomainError, match="lower the batch"):
         train(build(), data, data, epochs=1, batch=50)
+    numbers = dataclasses.replace(data, targets=data.targets.float())
+    with pytest.raises(
+        DomainError, match=r"expected one class number for each sample, got targets of torch\.float32"
+    ):
+        train(build(), numbers, data, epochs=1, batch=10)
     with pytest.raises(DomainError, match="calibration"):
         accuracy(build(), data.inputs, data.targets)
     assert math.isnan(Epoch(0).loss)

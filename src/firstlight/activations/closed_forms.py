@@ -17,6 +17,7 @@ import torch
 
 from firstlight.activations.activation import Activation
 from firstlight.clean_room import clean
+from firstlight.doors import checked
 
 _PI = math.pi
 
@@ -55,6 +56,7 @@ def _form(name: str) -> Callable[[Maker], Maker]:
     return add
 
 
+@checked
 @clean
 def closed_form(activation: Activation) -> ClosedForm | None:
     """The closed form of an activation of the library, of any one of degree 1, or None.

@@ -17,6 +17,7 @@ from firstlight.activations._rough import by_series
 from firstlight.activations.activation import Activation
 from firstlight.activations.closed_forms import ClosedForm, closed_form
 from firstlight.clean_room import clean
+from firstlight.doors import checked
 from firstlight.errors import DomainError
 from firstlight.gauss.windows import interpolated
 
@@ -79,6 +80,7 @@ def _named(what: str, phi: Activation) -> Iterator[None]:
         raise DomainError(f"while computing {what} of {phi.name!r}: {reason}") from error
 
 
+@checked
 @clean
 def moments(phi: Activation, q: Scalars, *, closed: bool = True) -> GaussianMoments:
     r"""Moments of φ at variances q: closed forms where there are (and ``closed`` is true), else quadrature.
@@ -208,6 +210,7 @@ def _homogeneous(phi: Activation, q: Tensor, degree: float) -> GaussianMoments:
     )
 
 
+@checked
 @clean
 def second(phi: Activation, q: Scalars, *, closed: bool = True) -> Tensor:
     """E φ(√q G)², float64, of the shape of q: closed form where there is one, else quadrature.
@@ -243,6 +246,7 @@ def _growth_at_zero(phi: Activation) -> Tensor:
     return (small / tiny)[0]
 
 
+@checked
 @clean
 def fourth(phi: Activation, q: Scalars) -> Tensor:
     """E φ(√q G)⁴, float64, of the shape of q."""
@@ -254,6 +258,7 @@ def fourth(phi: Activation, q: Scalars) -> Tensor:
         return gauss.integrate(lambda x: phi(x) ** 4, 0.0, variances.sqrt(), kinks=phi.kinks, even=even).value
 
 
+@checked
 @clean
 def dual(phi: Activation, q1: Scalars, q2: Scalars, c: Scalars, *, closed: bool = True) -> Tensor:
     r"""E φ(u)φ(v) for Gaussians of variances q₁, q₂ and correlation c.
@@ -269,6 +274,7 @@ def dual(phi: Activation, q1: Scalars, q2: Scalars, c: Scalars, *, closed: bool 
     return _pair(phi, q1, q2, c, closed, slope=False)
 
 
+@checked
 @clean
 def dual_slope(phi: Activation, q1: Scalars, q2: Scalars, c: Scalars, *, closed: bool = True) -> Tensor:
     r"""E φ'(u)φ'(v): the derivative of ``dual`` by the covariance, with the pointwise φ'.
@@ -282,6 +288,7 @@ def dual_slope(phi: Activation, q1: Scalars, q2: Scalars, c: Scalars, *, closed:
     return _pair(phi, q1, q2, c, closed, slope=True)
 
 
+@checked
 @clean
 def covariance_slope(
     phi: Activation, q1: Scalars, q2: Scalars, c: Scalars, *, closed: bool = True

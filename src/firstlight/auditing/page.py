@@ -22,6 +22,7 @@ from firstlight.auditing.rows import (
     shape_text,
 )
 from firstlight.diagnosis.verdict import Severity, Verdict
+from firstlight.doors import checked
 from firstlight.probe.measurement import QUANTILE_LEVELS, Measurement
 from firstlight.profile import COLUMNS, Profile
 from firstlight.render.histogram import histogram, qq_plot
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 _SHOWN_LAYERS = 8
 
 
+@checked
 def audit_html(result: AuditResult) -> str:
     """The audit as one self-contained HTML document.
 
@@ -75,6 +77,7 @@ def audit_html(result: AuditResult) -> str:
     )
 
 
+@checked
 def audit_fragment(result: AuditResult) -> str:
     """The audit as a piece of HTML without script, for a notebook's ``_repr_html_``.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from firstlight.auditing.rows import documented, known_lines
 from firstlight.diagnosis.verdict import Verdict
+from firstlight.doors import checked
 from firstlight.errors import LoadError
 from firstlight.files import plain, restored
 from firstlight.probe.coverage import Coverage
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 FORMAT = "firstlight-audit/1"
 
 
+@checked
 def audit_dict(result: AuditResult) -> dict[str, Any]:
     """An audit as a plain structure for ``json.dumps``.
 

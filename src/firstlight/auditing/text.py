@@ -21,6 +21,7 @@ from firstlight.auditing.rows import (
     shape_text,
 )
 from firstlight.diagnosis.verdict import Verdict
+from firstlight.doors import checked
 from firstlight.probe.measurement import Measurement
 from firstlight.profile import Profile
 from firstlight.render import kept_random
@@ -66,6 +67,7 @@ class Stream(Protocol):
         """Write a text."""
 
 
+@checked
 def audit_text(result: AuditResult, *, width: int = 100) -> Group:
     """The audit for a rich console: the table, the verdicts, and what was left out.
 
@@ -112,6 +114,7 @@ def audit_text(result: AuditResult, *, width: int = 100) -> Group:
     return Group(*parts)
 
 
+@checked
 def audit_plain(result: AuditResult, *, width: int = 100) -> str:
     """The same report as plain text, without colours.
 
@@ -134,6 +137,7 @@ def audit_plain(result: AuditResult, *, width: int = 100) -> str:
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
 
 
+@checked
 def print_audit(result: AuditResult, *, file: Stream | None = None, width: int | None = None) -> None:
     """Print the audit: with colours on a terminal, as plain text anywhere else.
 

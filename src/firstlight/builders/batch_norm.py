@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from firstlight.doors import checked
 from firstlight.errors import DomainError
 
 Scale = Literal["sqrt_n", "unit"]
@@ -69,6 +70,7 @@ class BatchNorm(nn.Module):
     square: Tensor
     state: Tensor
 
+    @checked
     def __init__(
         self,
         num_features: int,

@@ -180,6 +180,7 @@ def _linear(fan_in: int, width: int) -> nn.Linear:
         return nn.Linear(fan_in, width)
 
 
+@checked
 @torch.no_grad()
 def draw(
     target: M,

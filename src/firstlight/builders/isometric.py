@@ -146,6 +146,7 @@ def isometric_mlp(
     return model
 
 
+@checked
 def make_gains_learnable_(model: nn.Module) -> nn.Module:
     """Turn the gain of every `ShapedActivation` into a parameter, in place; the model is returned.
 

@@ -81,6 +81,7 @@ class ShapedActivation(nn.Module):
     tensor([1.])
     """
 
+    @checked
     def __init__(
         self, activation: Callable[[Tensor], Tensor], gain: float, *, learnable: bool = False
     ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import http.client
 import os
+import re
 import tarfile
 import tempfile
 import urllib.parse
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from firstlight.doors import checked
-from firstlight.errors import LoadError
+from firstlight.errors import LoadError, in_one_line
 from firstlight.files import expanded
 
 _CHUNK = 1 << 20
@@ -31,7 +32,7 @@ class RemoteFile:
     path
         Where it is kept, relative to the data directory; for an archive, the folder that it unpacks to.
     digest
-        ``"md5:…"`` or ``"sha256:…"`` of the bytes served, in hexadecimal.
+        ``"sha256:…"`` of the bytes served, in hexadecimal. MD5 is refused: two files can be made with one MD5.
     archive
         Whether it is a tar archive to unpack.
     limit
@@ -106,10 +107,10 @@ def fetch(file: RemoteFile, directory: str | Path, *, timeout: float = 30.0) -> 
 def _check(file: RemoteFile) -> None:
     """Refuse an address that anybody on the way could change, a digest that is none, and a path that leads out."""
     _check_address(file.url, file.url)
-    algorithm, _, number = file.digest.partition(":")
-    if algorithm not in ("sha256", "md5") or not number:
+    if not re.fullmatch(r"sha256:[0-9a-f]+", file.digest):
         raise LoadError(
-            f"while downloading {file.url}: expected a digest such as sha256:…, got {file.digest!r}"
+            f"while downloading {file.url}: expected a digest of the form sha256:… in hexadecimal digits, got "
+            f"{file.digest!r:.90}; write the SHA-256 of the file"
         )
     parts = PurePosixPath(file.path).parts
     if not parts or ".." in parts or PurePosixPath(file.path).is_absolute():
@@ -129,8 +130,8 @@ def _check_address(asked: str, address: str) -> None:
 
 
 def _download(file: RemoteFile, part: Path, timeout: float) -> None:
-    algorithm, expected = file.digest.split(":")
-    digest = hashlib.new(algorithm, usedforsecurity=False)
+    expected = file.digest.removeprefix("sha256:")
+    digest = hashlib.sha256()
     with urllib.request.urlopen(file.url, timeout=timeout) as answer, part.open("wb") as out:
         _check_address(file.url, answer.geturl())  # a server may have sent us elsewhere
         got = 0
@@ -144,7 +145,7 @@ def _download(file: RemoteFile, part: Path, timeout: float) -> None:
             out.write(chunk)
     if digest.hexdigest() != expected:
         raise LoadError(
-            f"while downloading {file.url}: expected {algorithm} {expected}, got {digest.hexdigest()} "
+            f"while downloading {file.url}: expected sha256 {expected}, got {digest.hexdigest()} "
             f"({part.stat().st_size} bytes); the download is damaged or is another file; nothing was kept"
         )
 
@@ -164,5 +165,13 @@ def _unpack(file: RemoteFile, part: Path, name: str) -> Path:
                     f"while unpacking {file.url}: expected everything in {name}/, got {member.name!r}; "
                     "nothing was kept"
                 )
-        archive.extractall(part.parent, filter="data")
+        try:
+            archive.extractall(part.parent, filter="data")
+        except tarfile.FilterError as error:  # a link or a name that leads out, a device
+            raise LoadError(
+                f"while unpacking {file.url}: expected files and folders in {name}/, got {in_one_line(error)}; "
+                "nothing was kept"
+            ) from error
+    if not (part.parent / name).is_dir():
+        raise LoadError(f"while unpacking {file.url}: expected a folder {name}/, got none; nothing was kept")
     return part.parent / name

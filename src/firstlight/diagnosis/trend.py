@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from firstlight.doors import checked
+
 # Memory of a deviation from the line over one step: 0 forgets at once; 1 is a random walk.
 _MEMORY = (0.0, 0.2, 0.4, 0.55, 0.7, 1.0)
 # A walk is given up where another memory is e² times as likely.
@@ -59,6 +61,7 @@ class Trend:
         return abs(self.total) > log_factor and abs(self.slope) > sigmas * self.se
 
 
+@checked
 def fit(depth: Float[np.ndarray, " n"], log_value: Float[np.ndarray, " n"]) -> Trend | None:
     r"""Line of ``log_value`` on ``depth`` past the transient; None with fewer than three distinct depths.
 

@@ -85,9 +85,11 @@ class Plan:
             raise _fail(f"expected between 1 and nets={self.nets} shards (0 to choose), got {self.shards}")
         if self.dtype not in get_args(Precision):
             raise _fail(f"expected dtype 'float32' or 'float64', got {self.dtype!r}")
-        for name in ("correlations", "spectra"):
-            if getattr(self, name) not in (None, True, False):
-                raise _fail(f"expected {name} to be True, False or None, got {getattr(self, name)!r}")
+        for name in ("gradients", "rao_blackwell", "correlations", "spectra"):
+            value, optional = getattr(self, name), name in ("correlations", "spectra")
+            if not isinstance(value, bool) and not (optional and value is None):
+                wanted = "True, False or None" if optional else "True or False"
+                raise _fail(f"expected {name} to be {wanted}, got {value!r}")
         layers = self._checked_layers()
         object.__setattr__(self, "layers", layers)
         object.__setattr__(self, "shards", self.shards or min(self.nets, _DEFAULT_SHARDS))

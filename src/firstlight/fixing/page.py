@@ -11,6 +11,7 @@ import numpy as np
 from firstlight.auditing.page import verdict_cards
 from firstlight.auditing.rows import WORDS, headline, overall
 from firstlight.diagnosis.verdict import Verdict
+from firstlight.doors import checked
 from firstlight.fixing.remedies.attempt import Attempt
 from firstlight.profile import Profile
 from firstlight.render.axis import Axis
@@ -27,6 +28,7 @@ _LN10 = math.log(10.0)
 _SHOWN = 6
 
 
+@checked
 def fix_html(result: FixResult) -> str:
     """A fix as one self-contained HTML document: what was done, both audits, every remedy tried, and what is left."""
     before, after = result.before, result.after
@@ -41,6 +43,7 @@ def fix_html(result: FixResult) -> str:
     return page(_title(result), *parts, subtitle=_summary(before.verdicts, after.verdicts))
 
 
+@checked
 def fix_fragment(result: FixResult) -> str:
     """A fix as a piece of HTML without script, for a notebook's ``_repr_html_``."""
     before, after = result.before, result.after
@@ -56,6 +59,7 @@ def _title(result: FixResult) -> str:
     return f"Fix of {clean(result.before.measurement.meta.get('model') or 'Model')}"
 
 
+@checked
 def fix_text(result: FixResult) -> str:
     """A fix as plain text."""
     before, after = result.before.verdicts, result.after.verdicts

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from firstlight.clean_room import clean
+from firstlight.doors import checked
 from firstlight.errors import DomainError
 from firstlight.gauss.integral import Integral, Scalars, edges_of, integrate, integrate_panels
 
@@ -20,6 +21,7 @@ _CHUNK = 128
 _MOST_OUTER = 1000
 
 
+@checked
 @clean
 def integrate2(
     f: Function,
@@ -151,6 +153,7 @@ def _squared(h: Function) -> Function:
     return lambda x: h(x) ** 2
 
 
+@checked
 @clean
 def expect2(
     f: Function,

@@ -10,6 +10,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from firstlight.clean_room import clean
+from firstlight.doors import checked
 from firstlight.errors import DomainError
 from firstlight.gauss._rules import rule
 from firstlight.gauss.integral import Scalars, edges_of
@@ -20,6 +21,7 @@ _ROUNDS = 40
 _MOST_AT_ONCE = 10_000_000
 
 
+@checked
 @clean
 def hermite_coefficients(
     f: Callable[[Tensor], Tensor], q: Scalars, order: int, *, kinks: Sequence[float] = ()

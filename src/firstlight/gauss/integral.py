@@ -13,6 +13,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from firstlight.clean_room import clean
+from firstlight.doors import checked
 from firstlight.errors import DomainError
 from firstlight.gauss._rules import rule
 from firstlight.gauss._shared import EDGE_SHARE, many_gaussians, one_gaussian, one_value
@@ -123,6 +124,7 @@ class _Work:
             sums.index_add_(-1, owner, part)
 
 
+@checked
 @clean
 def integrate(
     f: Callable[[Tensor], Tensor],
@@ -318,6 +320,7 @@ def _extend(
     return parts
 
 
+@checked
 @clean
 def expect(
     f: Callable[[Tensor], Tensor], mean: Scalars, std: Scalars, *, kinks: Sequence[float] = ()

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from firstlight.clean_room import clean
+from firstlight.doors import checked
 from firstlight.gauss._search import NARROW, Search, precision
 
 _FURTHEST = 1e9
@@ -33,6 +34,7 @@ class Kink(NamedTuple):
     order: int
 
 
+@checked
 @clean
 def find_kinks(f: Callable[[Tensor], Tensor], *, reach: float | None = None) -> tuple[Kink, ...]:
     """Find the points where f is not smooth, from 1e-9 to 1e9 on both sides of zero.

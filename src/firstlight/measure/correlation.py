@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from firstlight.clean_room import clean
+from firstlight.doors import checked
 from firstlight.measure.subset import LayerStack, StandardRows, matrix, standardise
 
 _DOING = "measuring the correlation between samples"
@@ -47,6 +48,7 @@ class SampleCorrelation:
         return math.hypot(self.se_units, self.se_samples)
 
 
+@checked
 @clean
 def sample_correlation(
     z: Float[Tensor, "samples units"] | StandardRows, *, max_samples: int = 64, max_units: int = 16_384
@@ -84,6 +86,7 @@ def sample_correlation(
     return sample_correlations(LayerStack(z.unit[None], z.unit[None], z.cosine[None]))[0]
 
 
+@checked
 @clean
 def sample_correlations(stack: LayerStack) -> list[SampleCorrelation]:
     """``sample_correlation`` of every layer of a stack of two samples or more.

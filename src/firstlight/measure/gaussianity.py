@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from firstlight.clean_room import clean
+from firstlight.doors import checked
 from firstlight.errors import DomainError
 from firstlight.measure.ks import ks_to_normal, sorted_distances, sorted_entries
 from firstlight.measure.ks_null import DRAWS, power_means, suprema, upper_triangle
@@ -53,6 +54,7 @@ class Gaussianity:
         return self.ks_standardised <= self.ks_critical
 
 
+@checked
 @clean
 def gaussianity(
     z: Float[Tensor, "samples units"] | StandardRows,
@@ -107,6 +109,7 @@ def gaussianity(
     return found if whole else replace(found, ks=ks_to_normal(finite_part(values)))
 
 
+@checked
 @clean
 def gaussianities(stack: LayerStack, *, level: float = 0.05) -> list[Gaussianity]:
     """``gaussianity`` of every layer of a stack, with the same numbers in far fewer calls.

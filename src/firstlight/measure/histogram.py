@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from firstlight.clean_room import clean
+from firstlight.doors import checked
 from firstlight.errors import DomainError
 from firstlight.measure._blocks import floating, strided_sample
 
@@ -75,6 +76,7 @@ class Histogram:
         )
 
 
+@checked
 @clean
 def histogram(
     x: Tensor,
@@ -133,6 +135,7 @@ def histogram(
     return Histogram(float(low), float(high), tuple(counts.tolist()), below, above, nan)
 
 
+@checked
 @clean
 def quantiles(
     x: Tensor, levels: Sequence[float], *, max_entries: int | None = _MAX_ENTRIES

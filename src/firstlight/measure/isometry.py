@@ -14,12 +14,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from firstlight.clean_room import clean
+from firstlight.doors import checked
 from firstlight.errors import DomainError
 
 Gram = Literal["smaller", "rows", "columns"]
 Method = Literal["svd", "fast"]
 
 
+@checked
 @clean
 def isometry_gap(
     x: Float[Tensor, "*batch m n"],
@@ -99,6 +101,7 @@ def isometry_gap(
     return torch.where(finite, gap, torch.full_like(gap, torch.nan))
 
 
+@checked
 @clean
 def isometry(
     x: Float[Tensor, "*batch m n"], *, gram: Gram = "smaller", rtol: float | None = None
@@ -117,6 +120,7 @@ def isometry(
     return torch.exp(-isometry_gap(x, gram=gram, rtol=rtol))
 
 
+@checked
 @clean
 def orthogonality_gap(x: Float[Tensor, "*batch m n"], *, gram: Gram = "smaller") -> Float[Tensor, "*batch"]:
     r"""Distance of the trace-normalised Gram matrix from the identity over its size.

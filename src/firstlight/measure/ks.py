@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from firstlight.clean_room import clean
+from firstlight.doors import checked
 from firstlight.measure._blocks import floating
 
 
@@ -22,6 +23,7 @@ def _steps(n: int) -> NDArray[np.float32]:
     return steps.astype(np.float32)
 
 
+@checked
 @clean
 def ks_to_normal(x: Tensor) -> float:
     """Exact sup over t of |F̂(t) − Φ(t)|, F̂ the empirical cdf of all entries of ``x``.

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from firstlight.clean_room import clean
+from firstlight.doors import checked
 from firstlight.measure._blocks import CPU_BLOCK, blocks, floating, strided_sample, to_floats
 
 _PILOT = 512
@@ -231,6 +232,7 @@ def _centre(sums: _Sums) -> tuple[float, float]:
     return mean, max(sums.powers[1] / sums.finite - mean * mean, 0.0)
 
 
+@checked
 @clean
 def moments(x: Tensor) -> Moments:
     """Count, mean, second moment, variance, skewness, excess kurtosis and largest entry of a tensor.
@@ -289,6 +291,7 @@ def _from_sums(sums: _Sums, count: int, shift: float, exponent: int) -> Moments:
     return Moments(count, mean, q, var, m3 / m2**1.5, m4 / (m2 * m2) - 3.0, absmax, nonfinite)
 
 
+@checked
 @clean
 def moments_of_each(rows: Float[Tensor, "rows entries"]) -> list[Moments]:
     """``moments`` of every row of a matrix, in far fewer calls.
@@ -325,6 +328,7 @@ def moments_of_each(rows: Float[Tensor, "rows entries"]) -> list[Moments]:
     return result
 
 
+@checked
 @clean
 def second_moments(x: Tensor) -> SecondMoments:
     """Mean, second moment, largest entry and share of non-finite entries: ``moments`` at half its cost.
@@ -345,6 +349,7 @@ def second_moments(x: Tensor) -> SecondMoments:
     return SecondMoments(count, mean, q, max(abs(sums.low), abs(sums.high)), (count - n) / count)
 
 
+@checked
 @clean
 def log_rms(x: Tensor) -> float:
     """Natural log of the root mean square of the finite entries, exact where x² would overflow or vanish.

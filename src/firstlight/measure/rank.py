@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from firstlight.clean_room import clean
+from firstlight.doors import checked
 from firstlight.errors import DomainError
 from firstlight.measure._blocks import floating
 
@@ -40,6 +41,7 @@ class Ranks:
     numerical: float
 
 
+@checked
 @clean
 def ranks(x: Float[Tensor, "rows columns"], *, gram: bool = False) -> Ranks:
     """Effective, participation, stable and numerical rank of a matrix, from one spectrum.
@@ -94,6 +96,7 @@ def ranks(x: Float[Tensor, "rows columns"], *, gram: bool = False) -> Ranks:
     )
 
 
+@checked
 @clean
 def effective_rank(x: Float[Tensor, "rows columns"], *, gram: bool = False) -> float:
     """Exponential of the entropy of the normalised spectrum of x xᵀ, between 1 and min(shape).

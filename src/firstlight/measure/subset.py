@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from firstlight.clean_room import clean
+from firstlight.doors import checked
 from firstlight.errors import DomainError
 from firstlight.measure._blocks import floating
 from firstlight.measure.ks import sorted_entries
@@ -91,6 +92,7 @@ class StandardRows:
         return StandardRows(self.values[:, ::step], self.unit[:, ::step], self.cosine)
 
 
+@checked
 @clean
 def standardise(
     z: Float[Tensor, "samples units"], *, max_samples: int = 64, max_units: int = 256
@@ -144,6 +146,7 @@ class LayerStack:
         return sorted_entries(self.values)
 
 
+@checked
 @clean
 def stackable(rows: Float[Tensor, "layers samples units"]) -> list[bool]:
     """For each layer, whether all its rows are finite and of a size whose square float32 holds."""
@@ -153,6 +156,7 @@ def stackable(rows: Float[Tensor, "layers samples units"]) -> list[bool]:
     return ((norms > 1e-15) & (norms < 1e15)).all(dim=1).tolist()
 
 
+@checked
 @clean
 def stack_layers(rows: Float[Tensor, "layers samples units"]) -> LayerStack:
     """Standardise layers of one shape together: what ``standardise`` makes of each, without its subsetting.

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from firstlight.clean_room import clean
+from firstlight.doors import checked
 from firstlight.errors import DomainError
 from firstlight.measure._blocks import blocks, floating
 
@@ -40,6 +41,7 @@ def _few_entries(x: Tensor, dim: int, count: int) -> Tensor:
     return x
 
 
+@checked
 @clean
 def dead_units(x: Tensor, *, dim: int = -1, tolerance: float = 0.0) -> float:
     """Share of units whose entries are all zero, over every sample and position.
@@ -77,6 +79,7 @@ def dead_units(x: Tensor, *, dim: int = -1, tolerance: float = 0.0) -> float:
     return dead.float().mean().item()
 
 
+@checked
 @clean
 def constant_units(x: Tensor, *, dim: int = -1) -> float:
     """Share of units with the same value, zero or not, on every sample and position.
@@ -108,6 +111,7 @@ def constant_units(x: Tensor, *, dim: int = -1) -> float:
     return (low == high).sum().item() / x.shape[dim]
 
 
+@checked
 @clean
 def saturation(slope: Tensor, *, largest: float | None = None, fraction: float = 0.05) -> float:
     """Share of entries where an activation's slope is below a fraction of its largest slope.

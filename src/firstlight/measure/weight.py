@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from firstlight.clean_room import clean
+from firstlight.doors import checked
 from firstlight.measure._blocks import blocks, floating
 from firstlight.measure.moments import Moments, moments, moments_of_each
 
@@ -92,6 +93,7 @@ def _keys(rows: Tensor) -> Tensor:
     return torch.cat([(piece.long() * form).sum(dim=1) for piece in pieces])
 
 
+@checked
 @clean
 def weight_summaries(stack: Tensor) -> list[WeightSummary]:
     """``weight_summary`` of every weight of a stack, in far fewer calls.
@@ -144,6 +146,7 @@ def _cloned(w: Tensor) -> float:
     return int(equal.sum()) / len(flat)
 
 
+@checked
 @clean
 def weight_summary(w: Tensor, *, fan_in: int | None = None) -> WeightSummary:
     """Scale, shape and defects of one weight tensor.

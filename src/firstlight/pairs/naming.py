@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from firstlight.clean_room import clean
+from firstlight.doors import checked
 from firstlight.errors import DomainError
 from firstlight.pairs.pair import Pair, weibull
 from firstlight.pairs.partner import partner
@@ -40,6 +41,7 @@ def is_pair_name(name: str) -> bool:
     return law is not None
 
 
+@checked
 @clean
 def by_name(name: str) -> Pair:
     """The pair that a name such as ``"weibull-odd(3)"`` or ``"partner(uniform)"`` stands for.

@@ -155,6 +155,11 @@ def _checked(data: Dataset, test: Dataset, *, batch: int, epochs: int) -> Tensor
             f"while training: expected classes, epochs ≥ 0 and at least one batch of ≥ 2 samples, got "
             f"{len(data)} samples for batches of {batch} and {epochs} epochs; lower the batch"
         )
+    if data.targets.is_floating_point() or data.targets.ndim != 1:
+        raise DomainError(
+            f"while training: expected one class number for each sample, got targets of {data.targets.dtype} and shape "
+            f"{tuple(data.targets.shape)}; the protocol trains classifiers"
+        )
     return data.targets
 
 

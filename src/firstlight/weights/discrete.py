@@ -11,10 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from firstlight.doors import checked
 from firstlight.errors import DomainError
 from firstlight.weights.law import WeightLaw, written
 
 
+@checked
 @dataclass(frozen=True)
 class Discrete(WeightLaw):
     """|W| takes the given magnitudes with the given probabilities; E|W|^s = Σ p_i a_i^s.

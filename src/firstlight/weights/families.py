@@ -193,7 +193,7 @@ def sphere_marginal(d: float) -> WeightLaw:
     >>> round(weights.sphere_marginal(5).variance, 12)
     0.2
     """
-    if d != int(d) or d < 2:
+    if not math.isfinite(d) or d != int(d) or d < 2:
         raise DomainError(
             f"while making the weight law sphere_marginal: expected a whole number of dimensions d ≥ 2, got {d!r}; "
             "SquaredBeta(0.5, (d - 1)/2) takes any d > 1"

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from firstlight.doors import checked
 from firstlight.errors import DomainError
 
 _BLOCK = 1 << 16  # uniforms drawn at once: a block stays in the second-level cache
@@ -252,6 +253,7 @@ class WeightLaw(ABC):
         return self if variance == 1.0 else self.scaled(variance**-0.5)
 
 
+@checked
 @dataclass(frozen=True)
 class ScaledLaw(WeightLaw):
     """The law of ``factor`` · W for another law of W.

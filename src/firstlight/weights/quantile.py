@@ -22,7 +22,7 @@ from torch import Tensor
 
 from firstlight.clean_room import clean
 from firstlight.doors import checked
-from firstlight.errors import DomainError
+from firstlight.errors import DomainError, user_code
 from firstlight.weights.law import WeightLaw
 
 Quantile = Callable[[Tensor], Any]
@@ -183,14 +183,19 @@ class QuantileLaw(WeightLaw):
 
 def evaluate(function: Quantile, p: Tensor, label: str) -> Tensor:
     """The user's function on float64 probabilities, of torch or of NumPy."""
-    try:
-        value = function(p)
-    except RuntimeError:  # NumPy refuses a tensor that records its gradient
-        if not p.requires_grad:
-            raise
-        value = function(p.detach())
-    if not isinstance(value, Tensor):
-        value = torch.as_tensor(np.asarray(value, dtype=np.float64))
+    with user_code(
+        f"calling the quantile function of the weight law {label}",
+        "the function takes a float64 tensor or array of probabilities",
+        expected="a number for each probability", error=DomainError,
+    ):  # fmt: skip
+        try:
+            value = function(p)
+        except RuntimeError:  # NumPy refuses a tensor that records its gradient
+            if not p.requires_grad:
+                raise
+            value = function(p.detach())
+        if not isinstance(value, Tensor):
+            value = torch.as_tensor(np.asarray(value, dtype=np.float64))
     if value.shape != p.shape:
         raise DomainError(
             f"while making the weight law {label}: expected an icdf that acts entry by entry, got shape "

@@ -43,10 +43,6 @@ def alarmed():
     signal.signal(signal.SIGALRM, before)
 
 
-# Python itself drops an exception that a signal raises inside the callback of a weak reference, and says so here
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:Exception ignored in. <function Origins:pytest.PytestUnraisableExceptionWarning"
-)
 needs_alarm = pytest.mark.skipif(not hasattr(signal, "SIGALRM"), reason="the system has no alarm signal")
 
 

@@ -36,21 +36,24 @@ def run(args: argparse.Namespace) -> int:
 
     edge = edge_of_chaos(args.activation)
     data = {"activation": edge.phi.name, "kind": edge.kind, **{n: getattr(edge, n).tolist() for n in _NAMES}}
+    rows = _rows(edge, args)  # before anything is printed: a scale may be none of this curve's
     if args.json != STDOUT:
         print(edge_heading(edge))
-        _show(edge, args)
+        _show(edge, rows)
     args.files.json(args.json, to_json(data, indent=1))
     args.files.write(args.html, lambda: edge_page(edge))
     return 0
 
 
-def _show(edge: EdgeOfChaos, args: argparse.Namespace) -> None:
+def _rows(edge: EdgeOfChaos, args: argparse.Namespace) -> list[tuple[float, ...]]:
     if args.sigma_b is not None or args.sigma_w is not None:
         points = edge.at(sigma_b=args.sigma_b, sigma_w=args.sigma_w)
-        rows: list[tuple[float, ...]] = [(p.q, p.sigma_w, p.sigma_b, p.slope) for p in points]
-    else:
-        columns = [getattr(edge, n) for n in _NAMES]
-        rows = [tuple(float(c[i]) for c in columns) for i in range(0, len(edge.q), max(1, len(edge.q) // 20))]
+        return [(p.q, p.sigma_w, p.sigma_b, p.slope) for p in points]
+    columns = [getattr(edge, n) for n in _NAMES]
+    return [tuple(float(c[i]) for c in columns) for i in range(0, len(edge.q), max(1, len(edge.q) // 20))]
+
+
+def _show(edge: EdgeOfChaos, rows: list[tuple[float, ...]]) -> None:
     print("  ".join(f"{name:>12}" for name in ("q*", "sigma_w", "sigma_b", "V'(q*)")))
     for row in rows:
         print("  ".join(f"{value:>12.6g}" for value in row))

@@ -163,7 +163,8 @@ class Sweep:
                 count=spec.get("count"),
                 normalise=spec.get("normalise"),
             )
-            assert isinstance(loaded.inputs, Tensor)
+            if not isinstance(loaded.inputs, Tensor):
+                raise _fail(self.name, f"expected data with one tensor of inputs, got {spec['data']!r:.60}")
             return loaded.inputs
         if "features" in spec and "shape" in spec:
             raise _fail(self.name, "expected features or a shape of the inputs, got both")

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from firstlight.clean_room import clean
+from firstlight.doors import checked
 
 _BLOCKS = 64  # sums are kept for at most this many groups of networks, for the jackknife
 
@@ -117,6 +118,7 @@ class CorrelationSums:
         return result
 
 
+@checked
 @clean
 def class_means(
     matrix: Float[np.ndarray, "inputs inputs"], labels: NDArray[np.int64]

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firstlight.clean_room import clean
+from firstlight.doors import checked
 from firstlight.ensemble.sums.sketch import RELATIVE_WIDTH, Sketch
 
 
@@ -38,6 +39,7 @@ class Distance:
 _MISSING = Distance(math.nan, math.nan, math.nan, math.nan)
 
 
+@checked
 @clean
 def ks_of_values(
     sketch: Sketch, *, scale: float = 1.0, nets: int | None = None, own_scale: bool = False
@@ -77,6 +79,7 @@ def ks_of_values(
     return Distance(0.5 * (lower + upper), 0.5 * (upper - lower), se, x)
 
 
+@checked
 @clean
 def ks_of_deviations(
     sketch: Sketch, *, scale: float = 1.0, nets: int | None = None, own_scale: bool = False

@@ -69,8 +69,11 @@ def images(
     from firstlight import data
 
     everything = data.load(name, directory=None if directory is None else Path(directory))
-    assert isinstance(everything.inputs, Tensor)
-    assert everything.targets is not None
+    if not isinstance(everything.inputs, Tensor) or everything.targets is None:
+        raise DomainError(
+            f"while choosing images by class: expected data with one tensor of inputs and with targets, got {name!r} "
+            "without; name a data set such as cifar10, mnist or digits, or a file with inputs and targets"
+        )
     order = torch.randperm(len(everything), generator=torch.Generator().manual_seed(seed))
     labels = everything.targets[order]
     chosen = torch.cat([order[labels == c][:per_class] for c in labels.unique().tolist()])

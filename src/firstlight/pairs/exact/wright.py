@@ -44,6 +44,7 @@ class WrightMagnitude(Magnitude):
     True
     """
 
+    @checked
     def __init__(self, theta: float) -> None:
         self.theta = float(theta)
         self._kanter = KanterIntegral(self.theta)

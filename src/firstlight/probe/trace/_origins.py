@@ -12,20 +12,16 @@ from firstlight.probe.graph._site import Origin, Site
 
 # Nodes of the autograd graph that are looked at for where one tensor came from.
 _REACH = 1 << 14
-
-
-class _Reference(weakref.ref[Tensor]):
-    """A weak reference that knows its tensor's identity, also when the tensor is gone."""
-
-    __slots__ = ("key",)
-    key: int
+# Entries from which on the map is searched for tensors that are gone.
+_ROOM = 1 << 10
 
 
 class Origins:
     """Where tensors came from, beside the tensors: nothing is written on a tensor, and nothing keeps one alive.
 
-    Entries are held by identity together with a weak reference, and an entry goes when its tensor goes, so that
-    a new tensor at an old address is unknown.
+    Entries are held by identity together with a weak reference: a new tensor at an old address is unknown. Entries
+    of tensors that are gone are dropped whenever the map has doubled. (A callback of the reference would drop
+    each at once, but Python loses an interrupt that arrives inside such a callback.)
 
     Examples
     --------
@@ -34,19 +30,11 @@ class Origins:
     >>> origins.put(x, Origin(label="x"))
     >>> origins.get(x).label, origins.get(torch.zeros(2)), vars(x)
     ('x', None, {})
-    >>> del x
-    >>> len(origins)
-    0
     """
 
     def __init__(self) -> None:
-        known: dict[int, tuple[_Reference, Origin]] = {}
-
-        def drop(reference: _Reference) -> None:
-            if known.get(reference.key, (None,))[0] is reference:
-                del known[reference.key]
-
-        self._known, self._drop = known, drop
+        self._known: dict[int, tuple[weakref.ref[Tensor], Origin]] = {}
+        self._room = _ROOM
 
     def __len__(self) -> int:
         return len(self._known)
@@ -58,9 +46,10 @@ class Origins:
 
     def put(self, tensor: Tensor, origin: Origin) -> None:
         """Note where a tensor came from, in place of what was known."""
-        reference = _Reference(tensor, self._drop)
-        reference.key = id(tensor)
-        self._known[reference.key] = (reference, origin)
+        self._known[id(tensor)] = (weakref.ref(tensor), origin)
+        if len(self._known) > self._room:
+            self._known = {key: held for key, held in self._known.items() if held[0]() is not None}
+            self._room = max(_ROOM, 2 * len(self._known))
 
     def clear(self) -> None:
         """Forget all tensors."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from firstlight import activations
 from firstlight.clean_room import clean
+from firstlight.doors import checked
 from firstlight.errors import DomainError
 
 
@@ -34,6 +35,7 @@ class SparseTuning:
     slope: float
 
 
+@checked
 @clean
 def sparse_tuning(kind: str, *, sparsity: float, slope: float | None = None) -> SparseTuning:
     r"""Threshold, clip and scales of a network in which a given share of units is zero.

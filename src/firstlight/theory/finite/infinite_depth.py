@@ -111,7 +111,13 @@ def residual_growth(
     """
     from scipy.integrate import solve_ivp
 
-    t = np.asarray(times, dtype=np.float64)
+    try:
+        t = np.asarray(times, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise DomainError(
+            f"while solving for residual growth: expected times to be numbers, got a {type(times).__name__}; "
+            "give a list such as [0.0, 1.0]"
+        ) from None
     if not q0 > 0 or t.ndim != 1 or len(t) < 2 or t[0] < 0 or (np.diff(t) <= 0).any():
         raise DomainError(
             f"while solving for residual growth: expected q0 > 0 and increasing times ≥ 0, got q0 = {q0}, times {t}"

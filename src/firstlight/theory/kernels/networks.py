@@ -12,6 +12,7 @@ from torch import Tensor
 from firstlight import activations
 from firstlight.activations import Activation
 from firstlight.clean_room import clean
+from firstlight.doors import checked
 from firstlight.errors import DomainError
 from firstlight.gauss.windows import LogWindows
 from firstlight.network import RandomNetwork
@@ -48,6 +49,7 @@ class Kernels:
         return one_line("Kernels", kinds=kinds, shape=tuple(self.nngp.shape))
 
 
+@checked
 @clean
 def kernels(
     network: RandomNetwork,

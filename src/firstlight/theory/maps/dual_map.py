@@ -12,6 +12,7 @@ import torch
 from firstlight import activations, gauss
 from firstlight.activations import Activation
 from firstlight.clean_room import clean
+from firstlight.doors import checked
 from firstlight.theory.maps.piecewise_linear import PiecewiseLinear
 
 # A Hermite series that ends this small relative to E φ² is exact for every |c| ≤ 1.
@@ -54,6 +55,7 @@ class DualMap:
     error: float
 
     @classmethod
+    @checked
     def of(cls, phi: Activation, q: float) -> DualMap:
         """The map of one activation at one variance (the last few are kept)."""
         return _made(phi, float(q))
