@@ -166,7 +166,7 @@ BASES = {
     "plot": ["plot", "nowhere", "--html", "page.html"],
 }
 # what starts other processes, asks the network, or is large by itself
-_LEFT_OUT = ("download", "dask", "ray", "workers", "experiment", "train", "two_layer", "samples", "help")
+_LEFT_OUT = ("download", "dask", "ray", "workers", "experiment", "train", "help")
 
 
 def command_line(rng: random.Random) -> list[str]:

@@ -8,6 +8,9 @@ import warnings
 from pathlib import Path
 
 import pytest
+import torch
+
+import firstlight
 
 NAMES = json.loads((Path(__file__).parent / "reference" / "names_of_0_1_0.json").read_text(encoding="utf-8"))
 # what 0.1.0 had and nothing replaces: types of annotations, texts of verdicts, and the former shape of files
@@ -68,7 +71,7 @@ def test_an_old_import_gives_the_same_objects_and_says_where_they_are():
         "from firstlight.networks import NormOptions, mlp\n"
         "from firstlight import report\n"
         "import firstlight.papers.meterez2024 as old, firstlight.experiments.meterez2024 as new\n"
-        "print(mlp is firstlight.builders.mlp, report.audit_from_dict is firstlight.auditing.audit_from_dict,"
+        "print(mlp is firstlight.builders.mlp, report.line_chart is firstlight.render.line_chart,"
         " old.train_setting is new.train_setting)"
     )
     assert out.split() == ["True"] * 3
@@ -91,3 +94,15 @@ def test_a_name_that_an_old_room_never_had_is_answered_with_the_new_rooms(apart)
 
     with pytest.raises(AttributeError, match=r"expected a name of firstlight\.render"):
         report.nothing  # noqa: B018
+
+
+def test_the_forms_of_an_audit_still_take_a_measurement_and_verdicts(apart):
+    from firstlight.report.audit_json import audit_from_dict
+
+    from firstlight import report
+
+    result = firstlight.audit(torch.nn.Linear(8, 4), torch.randn(16, 8))
+    read = audit_from_dict(report.audit_dict(result.measurement, result.verdicts))
+    assert read == (result.measurement, result.verdicts)
+    assert report.audit_html(*read) == result.to_html()
+    assert report.audit_plain(*read, width=120) == result.to_text(width=120)

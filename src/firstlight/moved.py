@@ -6,6 +6,7 @@ otherwise. An old module is a view: each name is looked up in the new places, in
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.abc
 import importlib.machinery
@@ -16,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-_FORMS = "auditing auditing.record fixing.page ensemble.page experiments.page pairs.page files"
+_FORMS = "auditing.record auditing fixing.page ensemble.page experiments.page pairs.page files"
 # old room or module: new places; a module that only moved inside its room is found by its name
 _PLACES = {
     "networks": "builders fixing.remedies.isometric",
@@ -47,10 +48,12 @@ _PLACES = {
 }
 _ROOMS = {"networks": "builders", "papers": "experiments", "remedies": "fixing.remedies", "report": "render"}
 _NAMES = {
-    "Moments": "GaussianMoments", "Site": "WeightSite", "compare": "beside_networks", "deep_ks": "pair_ks",
+    "audit_from_dict": "audit_parts", "Moments": "GaussianMoments", "Site": "WeightSite", "compare": "beside_networks", "deep_ks": "pair_ks",
     "predict": "predict_batchnorm", "repair_fragment": "fix_fragment", "repair_html": "fix_html",
     "repair_text": "fix_text",
 }  # fmt: skip
+# forms of an audit, which took a measurement and verdicts where they take a result
+_OF_PARTS = ("audit_dict", "audit_fragment", "audit_html", "audit_plain", "audit_text", "print_audit")
 _SOURCE = Path(__file__).parent
 
 
@@ -80,13 +83,24 @@ def _lookup(old: str, new: Sequence[str]) -> Callable[[str], Any]:
             module = importlib.import_module(f"firstlight.{place}")
             for wanted in (name, _NAMES.get(name, name)):
                 if wanted in vars(module):
-                    return vars(module)[wanted]
+                    value = vars(module)[wanted]
+                    return _of_parts(value) if name in _OF_PARTS else value
         raise AttributeError(
             f"while reading {name!r} of firstlight.{old}, a module of version 0.1.0: expected a name of "
             f"{' or '.join(f'firstlight.{place}' for place in new)}, got none; read the changelog's Migration"
         )
 
     return found
+
+
+def _of_parts(form: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(form)
+    def shown(measurement: Any, *verdicts: Any, **options: Any) -> Any:
+        auditing = importlib.import_module("firstlight.auditing")
+        result = auditing.AuditResult(measurement, tuple(verdicts[0])) if verdicts else measurement
+        return form(result, **options)
+
+    return shown
 
 
 def old_names(room: str, **names: str) -> Callable[[str], Any]:

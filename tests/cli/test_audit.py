@@ -284,6 +284,12 @@ BAD = [
     (["my_project.models:make_model", "--loss", "models_file.py:two_numbers"], "one number"),
     (["my_project.models:make_model", "--data", "8x8", "--loss", "mse"], "data with targets"),
     (["my_project.models:make_model", "--device", "nowhere"], "while moving the model"),
+    (
+        ["my_project.models:make_model", "--loss", "torch.nn:Linear"],
+        "while making the loss 'torch.nn:Linear'",
+    ),
+    (["mlp", "--outputs", "99999999999999999999"], "weights that fit into memory"),
+    (["mlp", "--depth", "99999999999999999999"], "weights that fit into memory"),
     (["mlp", "--depth", "0"], "depth ≥ 1"),
     (["mlp", "--width", "0"], "width ≥ 1"),
     (["mlp", "--sigma-w", "-1"], "sigma_w ≥ 0"),

@@ -48,6 +48,9 @@ def test_any_law(capsys):
         ["weibull", "--train", "1", "--depths", "0"],
         ["weibull", "--train", "1", "--data", "no-such-images"],
         ["uniform", "--experiment", "10"],
+        ["weibull", "--samples", "-1"],
+        ["weibull", "--samples", "99999999999999999999"],
+        ["weibull", "--two-layer", "-1"],
     ],
 )
 def test_bad_input_is_one_line(arguments, capsys):

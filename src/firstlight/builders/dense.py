@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from firstlight import weights
 from firstlight.doors import checked
 from firstlight.errors import DomainError
+from firstlight.files import memory
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -244,6 +245,13 @@ def _check(in_features: int, out_features: int | None, *, depth: int, width: int
             raise DomainError(
                 f"while building an MLP: expected {name} ≥ 1, got {value}; give a positive whole number"
             )
+    weights_held = width * (in_features + (depth - 1) * width + (out_features or 0))
+    # 4 bytes a weight; torch and its modules need some kilobytes a layer
+    if 4 * weights_held + 8192 * depth > memory():
+        raise DomainError(
+            f"while building an MLP: expected weights that fit into memory, got {weights_held:.3g} of them in {depth:.3g} "
+            "layers; take a smaller network"
+        )
     if norm is not None and norm not in _NORMS:
         raise DomainError(
             f"while building an MLP: expected norm to be one of {', '.join(_NORMS)} or None, got {norm!r}"

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from firstlight.cli.batches import beside, load_data, to_device
 from firstlight.cli.models import build_model, describe_model
 from firstlight.data import locate
-from firstlight.errors import LoadError
+from firstlight.errors import LoadError, user_code
 from firstlight.probe.protocol import LOSSES, named_loss
 
 
@@ -80,4 +80,9 @@ def objective(name: str, targets: Tensor | None) -> tuple[Tensor | None, Callabl
     if not callable(loss):
         raise LoadError(f"while choosing the loss {name!r}: expected a function, got {type(loss).__name__}")
     # a loss class such as torch.nn:CrossEntropyLoss is made first
-    return targets, loss() if isinstance(loss, type) else loss
+    if isinstance(loss, type):
+        with user_code(
+            f"making the loss {name!r}", "a loss class is made without arguments", error=LoadError
+        ):
+            loss = loss()
+    return targets, loss

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from firstlight.errors import DomainError
+from firstlight.files import memory
 from firstlight.pairs import Pair
 from firstlight.profile import Profile
 
@@ -44,6 +46,10 @@ def product_ks(
     >>> result["ks"] < 2 * result["ks_critical"]
     True
     """
+    if not 1 <= samples <= memory() / 16:
+        raise DomainError(
+            f"while sampling W·φ(X): expected between one sample and what fits into memory, got {samples}"
+        )
     g = torch.Generator().manual_seed(seed)
     parts = []
     for start in range(0, samples, BLOCK):

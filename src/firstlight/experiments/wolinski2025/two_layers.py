@@ -9,7 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from firstlight.errors import DomainError
 from firstlight.experiments.wolinski2025.one_layer import BLOCK, ks_normal
+from firstlight.files import memory
 from firstlight.weights import Normal, WeightLaw
 
 
@@ -52,6 +54,10 @@ def two_layer_ks(
     ----------
     Wolinski & Arbel (TMLR 2025), the experiment on two layers; figures from the authors' saved data.
     """
+    if not 1 <= draws <= memory() / 16:
+        raise DomainError(
+            f"while drawing two layers: expected between one draw and what fits into memory, got {draws}"
+        )
     g = torch.Generator().manual_seed(seed)
     first = Normal()
 
