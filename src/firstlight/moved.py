@@ -48,7 +48,8 @@ _PLACES = {
 }
 _ROOMS = {"networks": "builders", "papers": "experiments", "remedies": "fixing.remedies", "report": "render"}
 _NAMES = {
-    "audit_from_dict": "audit_parts", "Moments": "GaussianMoments", "Site": "WeightSite", "compare": "beside_networks", "deep_ks": "pair_ks",
+    "audit_from_dict": "audit_parts", "Moments": "GaussianMoments", "Site": "WeightSite",
+    "compare": "beside_networks", "deep_ks": "pair_ks",
     "predict": "predict_batchnorm", "repair_fragment": "fix_fragment", "repair_html": "fix_html",
     "repair_text": "fix_text",
 }  # fmt: skip

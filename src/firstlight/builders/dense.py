@@ -249,8 +249,8 @@ def _check(in_features: int, out_features: int | None, *, depth: int, width: int
     # 4 bytes a weight; torch and its modules need some kilobytes a layer
     if 4 * weights_held + 8192 * depth > memory():
         raise DomainError(
-            f"while building an MLP: expected weights that fit into memory, got {weights_held:.3g} of them in {depth:.3g} "
-            "layers; take a smaller network"
+            f"while building an MLP: expected weights that fit into memory, got {weights_held:.3g} of them in "
+            f"{depth:.3g} layers; take a smaller network"
         )
     if norm is not None and norm not in _NORMS:
         raise DomainError(

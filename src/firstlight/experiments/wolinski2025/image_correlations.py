@@ -15,6 +15,7 @@ from torch import Tensor
 
 from firstlight.ensemble import Plan, class_means, run
 from firstlight.ensemble.runs.engines import Engine
+from firstlight.errors import DomainError
 from firstlight.experiments.wolinski2025.networks import network
 
 E1_LAYERS = (10, 30, 50)

@@ -38,6 +38,11 @@ def product_ks(
     dict
         ``ks``, ``ks_critical`` (1.358/√samples) and ``samples``.
 
+    Raises
+    ------
+    DomainError
+        No samples, or more than fit into memory.
+
     Examples
     --------
     >>> from firstlight import pairs

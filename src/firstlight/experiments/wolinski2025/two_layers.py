@@ -50,6 +50,11 @@ def two_layer_ks(
     ``law`` and scale sigma_w/√fan-in follow. The n₁ units share their n₀ inputs, so they are dependent, and the
     last pre-activation is not exactly Gaussian even for an exact pair unless n₁ = 1.
 
+    Raises
+    ------
+    DomainError
+        No draws, or more than fit into memory.
+
     References
     ----------
     Wolinski & Arbel (TMLR 2025), the experiment on two layers; figures from the authors' saved data.
