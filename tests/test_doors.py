@@ -15,7 +15,6 @@ from firstlight import (
     builders,
     data,
     ensemble,
-    files,
     gauss,
     measure,
     pairs,
@@ -112,7 +111,7 @@ ALSO = [
     activations.fourth, activations.second, activations.moments, theory.sparse_tuning, theory.kernels,
     theory.DualMap.of, builders.BatchNorm, builders.ShapedActivation, builders.make_gains_learnable_,
     pairs.WrightMagnitude, pairs.by_name, weights.Discrete, weights.ScaledLaw, weights.sphere_marginal,
-    weights.from_icdf, ensemble.ks_of_values, ensemble.class_means, Profile, files.write_whole, files.expanded,
+    weights.from_icdf, ensemble.ks_of_values, ensemble.class_means, Profile,
 ]  # fmt: skip
 
 

@@ -9,7 +9,6 @@ import re
 import tempfile
 from pathlib import Path
 
-from firstlight.doors import checked
 from firstlight.errors import FirstlightError
 
 _TEMPORARY = re.compile(r"\.(.+)\.[a-z0-9_]{8}\.part")
@@ -34,7 +33,6 @@ class WriteError(FirstlightError, OSError):
     full: bool = False
 
 
-@checked
 def write_whole(path: str | os.PathLike[str], text: str | bytes) -> Path:
     """Write a file so that it is there whole or not at all; text goes in UTF-8.
 
@@ -68,7 +66,6 @@ def write_whole(path: str | os.PathLike[str], text: str | bytes) -> Path:
     return replace_whole(expanded(path), text, mode=None)
 
 
-@checked
 def expanded(path: str | os.PathLike[str]) -> Path:
     """The path with ``~`` and ``~name`` as home folders, where there are such."""
     try:
