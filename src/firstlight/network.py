@@ -24,6 +24,10 @@ def _fail(what: str, expected: str, got: object, hint: str) -> DomainError:
     return DomainError(f"while describing a RandomNetwork: expected {what} {expected}, got {got!r}; {hint}")
 
 
+# the square of a scale, and the product of two squares, are still numbers
+_LARGEST = 1e75
+
+
 @dataclass(frozen=True, kw_only=True)
 class RandomNetwork:
     r"""A perceptron or a convolutional network with random weights, described by its layers' laws and scales.
@@ -104,6 +108,8 @@ class RandomNetwork:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
                 raise _fail(name, "to be a finite number", value, "give a float")
+            if abs(value) > _LARGEST:
+                raise _fail(name, f"at most {_LARGEST:g}", value, "its square must be a number too")
             if value < 0 and name.startswith("sigma"):
                 raise _fail(name, "≥ 0", value, "it is a standard deviation")
             object.__setattr__(self, name, float(value))

@@ -275,6 +275,7 @@ BAD = [
     (["my_project.models:make_model", "--data", "nothing"], "got none of them"),
     (["my_project.models:make_model", "--data", "digits", "--batch", "0"], "got 0"),
     (["my_project.models:make_model", "--data", "digits", "--batch", "-5"], "got -5"),
+    (["my_project.models:make_model", "--data", "1" * 5000], "got longer sizes"),
     (["my_project.models:make_model", "--data", "mnist", "--data-dir", "absent"], "got no such file"),
     (["my_project.models:make_model", "--data", "models_file.py:nan_batch"], "NaN"),
     (["my_project.models:make_model", "--data", "models_file.py:empty_batch"], "empty"),

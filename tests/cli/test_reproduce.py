@@ -69,6 +69,7 @@ def test_correlations_of_digits(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["--networks", "sigmoid"], "expected tanh, relu, odd"),
+        (["--networks", "3"], "expected tanh, relu, odd"),
         (["--widths", "ten"], "expected numbers"),
         (["--per-class", "3"], "expected sizes among networks, widths, nets, layers, got 'per_class'"),
         (["--set", "nets"], "expected NAME=VALUE"),

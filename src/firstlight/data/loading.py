@@ -189,7 +189,12 @@ def _digits_table() -> np.ndarray:
 
 
 def _noise(spec: str, count: int, seed: int, dtype: torch.dtype) -> Dataset:
-    shape = tuple(int(size) for size in spec.split("x"))
+    sizes = spec.split("x")
+    if max(map(len, sizes)) > 12:
+        raise LoadError(
+            f"while making Gaussian noise {spec:.80}: expected at most 2³¹ numbers, got longer sizes"
+        )
+    shape = tuple(map(int, sizes))
     if count < 1 or 0 in shape:
         raise LoadError(
             f"while making Gaussian noise {spec}: expected positive sizes and a count ≥ 1, got {count} "

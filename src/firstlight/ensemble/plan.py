@@ -19,6 +19,7 @@ from firstlight.network import RandomNetwork, expected_network
 
 Precision = Literal["float32", "float64"]
 _DEFAULT_SHARDS = 32
+_LARGEST = 1e18  # the square of a larger scale is no float32
 CHUNK = 1 << 17  # entries of one layer of one chunk: 512 kB of float32 stay in the second-level cache
 
 
@@ -90,6 +91,11 @@ class Plan:
             if not isinstance(value, bool) and not (optional and value is None):
                 wanted = "True, False or None" if optional else "True or False"
                 raise _fail(f"expected {name} to be {wanted}, got {value!r}")
+        scales = [abs(getattr(self.net, name)) for name in ("sigma_w", "sigma_b", "skip", "branch")]
+        if self.dtype == "float32" and max(scales) > _LARGEST:
+            raise _fail(
+                f"expected scales up to {_LARGEST:g} in float32, got {max(scales):g}; compute with dtype='float64'"
+            )
         layers = self._checked_layers()
         object.__setattr__(self, "layers", layers)
         object.__setattr__(self, "shards", self.shards or min(self.nets, _DEFAULT_SHARDS))

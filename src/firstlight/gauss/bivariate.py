@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from firstlight.clean_room import clean
-from firstlight.doors import checked
-from firstlight.errors import DomainError
+from firstlight.errors import ArgumentError, DomainError
+from firstlight.gauss._arguments import expect_function, numbers
 from firstlight.gauss.integral import Integral, Scalars, edges_of, integrate, integrate_panels
 
 Function = Callable[[Tensor], Tensor]
+_DOING = "integrating over correlated Gaussians"
 
 # Pairs at once: each takes some 50 000 evaluations.
 _CHUNK = 128
@@ -21,7 +23,6 @@ _CHUNK = 128
 _MOST_OUTER = 1000
 
 
-@checked
 @clean
 def integrate2(
     f: Function,
@@ -67,6 +68,7 @@ def integrate2(
     >>> round(float(result.value), 12)
     0.333333333333
     """
+    expect_function(_DOING, f, g)
     values, shape = _checked(c, std, mean)
     rho, s1, s2, m1, m2 = values
     if len(rho) > _CHUNK:
@@ -94,11 +96,23 @@ def integrate2(
     return Integral(result.value.reshape(shape), result.error.reshape(shape), evaluations, result.converged)
 
 
+def _two(name: str, values: Any) -> tuple[Any, Any]:
+    try:
+        first, second = values
+    except (TypeError, ValueError):
+        raise ArgumentError(
+            f"while {_DOING}: expected {name} to be a pair, got a {type(values).__name__}"
+        ) from None
+    return first, second
+
+
 def _checked(
     c: Scalars, std: tuple[Scalars, Scalars], mean: tuple[Scalars, Scalars]
 ) -> tuple[tuple[Tensor, ...], torch.Size]:
     """Flat correlations, standard deviations and means, and the shape they broadcast to."""
-    values = torch.broadcast_tensors(*(torch.as_tensor(v, dtype=torch.float64) for v in (c, *std, *mean)))
+    (first_std, second_std), (first_mean, second_mean) = _two("std", std), _two("mean", mean)
+    given = {"c": c, "std[0]": first_std, "std[1]": second_std, "mean[0]": first_mean, "mean[1]": second_mean}
+    values = torch.broadcast_tensors(*numbers(_DOING, **given))
     rho, s1, s2, m1, m2 = flat = tuple(v.reshape(-1) for v in values)
     if not bool((rho.abs() <= 1).all()):
         raise DomainError(
@@ -153,7 +167,6 @@ def _squared(h: Function) -> Function:
     return lambda x: h(x) ** 2
 
 
-@checked
 @clean
 def expect2(
     f: Function,

@@ -10,8 +10,8 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from firstlight.clean_room import clean
-from firstlight.doors import checked
-from firstlight.errors import DomainError
+from firstlight.errors import ArgumentError, DomainError
+from firstlight.gauss._arguments import expect_function, numbers
 from firstlight.gauss._rules import rule
 from firstlight.gauss.integral import Scalars, edges_of
 
@@ -21,7 +21,6 @@ _ROUNDS = 40
 _MOST_AT_ONCE = 10_000_000
 
 
-@checked
 @clean
 def hermite_coefficients(
     f: Callable[[Tensor], Tensor], q: Scalars, order: int, *, kinks: Sequence[float] = ()
@@ -51,6 +50,8 @@ def hermite_coefficients(
     ------
     DomainError
         q negative, order negative, or f not finite.
+    ArgumentError
+        Something else than a function, numbers and a whole number.
 
     Examples
     --------
@@ -59,7 +60,13 @@ def hermite_coefficients(
     >>> gauss.hermite_coefficients(lambda x: x**2, 1.0, 3).round(decimals=6) + 0.0
     tensor([1.0000, 0.0000, 1.4142, 0.0000], dtype=torch.float64)
     """
-    variances = torch.as_tensor(q, dtype=torch.float64)
+    doing = "expanding in Hermite polynomials"
+    expect_function(doing, f)
+    (variances,) = numbers(doing, q=q)
+    if not isinstance(order, int):
+        raise ArgumentError(
+            f"while {doing}: expected order to be a whole number, got a {type(order).__name__}"
+        )
     if order < 0 or not bool(((variances >= 0) & torch.isfinite(variances)).all()):
         raise DomainError(
             "while expanding in Hermite polynomials: expected finite q ≥ 0 and order ≥ 0, got "

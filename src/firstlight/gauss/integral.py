@@ -13,12 +13,13 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from firstlight.clean_room import clean
-from firstlight.doors import checked
 from firstlight.errors import DomainError
+from firstlight.gauss._arguments import expect_function, numbers
 from firstlight.gauss._rules import rule
 from firstlight.gauss._shared import EDGE_SHARE, many_gaussians, one_gaussian, one_value
 
 Scalars = float | Tensor
+_DOING = "integrating over a Gaussian"
 
 # Panel edges in units of the standard deviation; past 9 a Gaussian weight leaves 2e-18 of a fourth power.
 _EDGES = (-9.0, -5.5, -3.2, -1.5, 0.0, 1.5, 3.2, 5.5, 9.0)
@@ -105,7 +106,7 @@ class _Work:
             bad = torch.nonzero(~torch.isfinite(y.reshape(-1, *g.shape)).all(0))
             at, got = (g[tuple(bad[0])], "NaN or infinity") if len(bad) else (g.abs().max(), "overflow")
             raise DomainError(
-                f"while integrating over a Gaussian: expected finite values, got {got} at {float(at):.6g} "
+                f"while {_DOING}: expected finite values, got {got} at {float(at):.6g} "
                 "standard deviations; the activation is undefined there, or grows faster than the Gaussian "
                 "decays, and then its moment is not a finite number at this variance"
             )
@@ -124,7 +125,6 @@ class _Work:
             sums.index_add_(-1, owner, part)
 
 
-@checked
 @clean
 def integrate(
     f: Callable[[Tensor], Tensor],
@@ -170,6 +170,7 @@ def integrate(
     >>> round(float(result.value), 12), result.converged
     (0.398942280401, True)
     """
+    expect_function(_DOING, f)
     times = 2.0 if even else 1.0
     with torch.no_grad():
         plain = isinstance(mean, (float, int)) and isinstance(std, (float, int))
@@ -177,9 +178,7 @@ def integrate(
             found = one_gaussian(f, float(mean), float(std), kinks=kinks, rtol=rtol, even=even)
             if found is not None:
                 return Integral(*found, True)
-        means, stds = torch.broadcast_tensors(
-            torch.as_tensor(mean, dtype=torch.float64), torch.as_tensor(std, dtype=torch.float64)
-        )
+        means, stds = torch.broadcast_tensors(*numbers(_DOING, mean=mean, std=std))
         if not bool((torch.isfinite(stds) & (stds >= 0) & torch.isfinite(means)).all()):
             raise DomainError(
                 "while integrating over a Gaussian: expected finite means and standard deviations ≥ 0, got "
@@ -320,7 +319,6 @@ def _extend(
     return parts
 
 
-@checked
 @clean
 def expect(
     f: Callable[[Tensor], Tensor], mean: Scalars, std: Scalars, *, kinks: Sequence[float] = ()
@@ -356,7 +354,7 @@ def expect(
     >>> gauss.expect(lambda x: torch.relu(x) ** 2, 0.0, torch.tensor([1.0, 2.0]), kinks=(0.0,))
     tensor([0.5000, 2.0000], dtype=torch.float64)
     """
-    if isinstance(mean, (float, int)) and isinstance(std, (float, int)):
+    if callable(f) and isinstance(mean, (float, int)) and isinstance(std, (float, int)):
         value = one_value(f, float(mean), float(std), tuple(kinks), _RTOL)
         if value is not None:
             return torch.scalar_tensor(value, dtype=torch.float64)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from firstlight.clean_room import clean
-from firstlight.doors import checked
+from firstlight.gauss._arguments import expect_function
 from firstlight.gauss._search import NARROW, Search, precision
 
 _FURTHEST = 1e9
@@ -34,7 +34,6 @@ class Kink(NamedTuple):
     order: int
 
 
-@checked
 @clean
 def find_kinks(f: Callable[[Tensor], Tensor], *, reach: float | None = None) -> tuple[Kink, ...]:
     """Find the points where f is not smooth, from 1e-9 to 1e9 on both sides of zero.
@@ -66,6 +65,7 @@ def find_kinks(f: Callable[[Tensor], Tensor], *, reach: float | None = None) -> 
     >>> gauss.find_kinks(torch.sign), gauss.find_kinks(torch.tanh)
     ((Kink(at=0.0, order=0),), ())
     """
+    expect_function("looking for kinks", f)
     with torch.no_grad():
         eps = precision(f)
         spans = _spans(Search(f, eps), reach)

@@ -124,7 +124,9 @@ def _settings(study: Any, args: argparse.Namespace) -> Any:
 def _value(name: str, text: str) -> Any:
     """A number, true or false, a text, or several of one kind: after ``;`` or, of numbers, after ``,``."""
     separator = ";" if ";" in text or "(" in text else ","
-    parts = [_word(part.strip()) for part in text.split(separator)]
+    # a network is named, whatever its name looks like
+    read = str if name == "networks" else _word
+    parts = [read(part.strip()) for part in text.split(separator)]
     value = parts[0] if len(parts) == 1 else tuple(parts)
     if name in ("widths", "nets", "per_class") and any(isinstance(part, str | float) for part in parts):
         raise LoadError(
