@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from firstlight.errors import DomainError
 from firstlight.network import RandomNetwork
+from firstlight.training import EDGE_SCALES
 
 # The authors' code: ReLU (σ_w², σ_b²) = (2, 0), tanh (1.46, 0.013); pairs σ_w = 1 without bias.
-SCALES: dict[str, tuple[float, float]] = {"relu": (2.0**0.5, 0.0), "tanh": (1.46**0.5, 0.013**0.5)}
+SCALES = EDGE_SCALES
 THETAS = (2.05, 2.5, 3.0, 4.0, 5.0, 7.0, 10.0)
 
 

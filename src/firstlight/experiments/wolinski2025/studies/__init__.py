@@ -1,6 +1,12 @@
 """The studies of Wolinski and Arbel (TMLR 2025): each figure as data with errors, claims and a drawing."""
 
 from firstlight.experiments.study import Study as Study
-from firstlight.experiments.wolinski2025.studies import correlation_maps, deep_ks, unified_view
+from firstlight.experiments.wolinski2025.studies import correlation_maps, deep_ks, training, unified_view
 
-STUDIES: tuple[Study, ...] = (correlation_maps.STUDY, deep_ks.STUDY, unified_view.STUDY)
+STUDIES: tuple[Study, ...] = (
+    correlation_maps.STUDY,
+    deep_ks.STUDY,
+    unified_view.STUDY,
+    training.STUDY,
+    training.LENET,
+)
