@@ -54,7 +54,9 @@ class Blueprint:
     known
         Whether it is known what each weight reads; without a batch only a chain of torch's containers shows this.
     kinds
-        Kinds of the rows that were seen; empty without a trace.
+        Kinds of the rows that were seen.
+    structure
+        The trace, where there was a batch.
     """
 
     model: nn.Module
@@ -64,6 +66,7 @@ class Blueprint:
     depth: int = 1
     known: bool = False
     kinds: frozenset[str] = frozenset()
+    structure: Structure | None = None
 
     def slot(self, name: str) -> Slot:
         """The slot with this name."""
@@ -158,7 +161,7 @@ class _Rows:
         module = self.modules.get(self.names[row].split("#")[0])
         found = of_module(module) if module is not None else None
         if found is None and row in self.seen.functions:
-            found = of_function(self.seen.functions[row])
+            found = of_function(self.seen.functions[row], self.ops[row])
         return found
 
     def through(self, row: int) -> int:
@@ -211,7 +214,7 @@ def _from_trace(
     placed.sort(key=lambda slot: slot.row if slot.row >= 0 else len(rows.names))
     depth = max(int(max(rows.depth, default=1)), 1)
     kinds = frozenset(rows.kinds)
-    return Blueprint(model, tuple(placed), left, branches, depth, known=True, kinds=kinds)
+    return Blueprint(model, tuple(placed), left, branches, depth, known=True, kinds=kinds, structure=seen)
 
 
 def _row_of(slot: Slot, at: dict[str, int]) -> int:

@@ -69,10 +69,25 @@ def orthogonal(slot: Slot, sigma_w: float, generator: torch.Generator | None) ->
     if slot.kind in ("conv", "conv-transposed"):
         return _kernel(slot, sigma_w, generator)
     rows, columns = (shape[1], shape[0]) if slot.inputs_first else (shape[0], shape[1])
-    rows //= slot.blocks
-    drawn = [haar(rows, columns, generator=generator, dtype=torch.float64) for _ in range(slot.blocks)]
-    matrix = torch.cat(drawn) * (sigma_w * math.sqrt(max(rows, columns) / columns))
+    blocks = [haar_block(rows // slot.blocks, columns, sigma_w, generator) for _ in range(slot.blocks)]
+    matrix = torch.cat(blocks)
     return matrix.T.contiguous() if slot.inputs_first else matrix
+
+
+def haar_block(rows: int, columns: int, sigma_w: float, generator: torch.Generator | None) -> Tensor:
+    """A Haar matrix times σ_w; a rectangle's entries have variance σ_w²/columns too."""
+    matrix = haar(rows, columns, generator=generator, dtype=torch.float64)
+    return matrix * (sigma_w * math.sqrt(max(rows, columns) / columns))
+
+
+def middle_tap(shape: Sequence[int], matrix: Tensor) -> Tensor:
+    """A weight with this matrix in the middle tap of its kernel, and zeros elsewhere."""
+    whole = matrix.new_zeros(tuple(shape))
+    target = whole
+    for size in shape[2:]:
+        target = target.select(2, (size - 1) // 2)
+    target.copy_(matrix)
+    return whole
 
 
 def _kernel(slot: Slot, sigma_w: float, generator: torch.Generator | None) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -22,14 +23,26 @@ def of_module(module: nn.Module) -> Activation | None:
     return _remembered(type(module), module)
 
 
-def of_function(function: str | Callable[[Tensor], Tensor]) -> Activation | None:
-    """The activation that a function of one tensor is, or a name; None where it is none."""
+def of_function(function: str | Callable[[Tensor], Tensor], name: str = "") -> Activation | None:
+    """The activation that a function of one tensor is, or a name; None where it is none.
+
+    A known activation of the given name is preferred where its values are the function's.
+    """
     if isinstance(function, str):
         return _known(function)
-    return _remembered("function", function)
+    known = _known(name) if name else None
+    if known is not None:
+        grid = torch.linspace(-6.0, 6.0, 193, dtype=torch.float64)
+        try:
+            with torch.no_grad():
+                if torch.allclose(known(grid), function(grid.clone()), rtol=1e-9, atol=1e-12):
+                    return known
+        except (RuntimeError, TypeError):
+            pass
+    return _remembered("function", function, name)
 
 
-def _remembered(kind: Any, function: Any) -> Activation | None:
+def _remembered(kind: Any, function: Any, name: str = "") -> Activation | None:
     grid = torch.linspace(-6.0, 6.0, 193, dtype=torch.float64)
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
@@ -41,6 +54,8 @@ def _remembered(kind: Any, function: Any) -> Activation | None:
         found = _known(function)
         if found is None:
             return None
+        if name and not found.registered:
+            found = replace(found, name=name)
         if len(_SEEN) >= 256:
             _SEEN.clear()
         _SEEN[key] = found

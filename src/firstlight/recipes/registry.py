@@ -10,6 +10,8 @@ from typing import Any
 
 from firstlight.doors import checked
 from firstlight.errors import DomainError, did_you_mean
+from firstlight.recipes.coordinates.fourier import Bandlimited, FourierFeatures
+from firstlight.recipes.coordinates.siren import Siren, Winner
 from firstlight.recipes.laws.critical import Critical
 from firstlight.recipes.laws.defaults import FlaxDefault, KerasDefault, TorchDefault
 from firstlight.recipes.laws.fans import Glorot, He, LeCun
@@ -17,11 +19,23 @@ from firstlight.recipes.laws.kumar import Kumar
 from firstlight.recipes.laws.lsuv import LSUV
 from firstlight.recipes.laws.matched import KurtosisMatched, PairLaw
 from firstlight.recipes.laws.orthogonal import Orthogonal
+from firstlight.recipes.laws.sparse import Sparse
+from firstlight.recipes.laws.vi3nr import VI3NR
+from firstlight.recipes.laws.width import Spectral
+from firstlight.recipes.learnt.scales import GradInit, MetaInit
+from firstlight.recipes.linear.chains import LooksLinear, SmallSignals
+from firstlight.recipes.linear.identity import IDInit, ZerO
+from firstlight.recipes.linear.shaped import DKS, TAT
 from firstlight.recipes.recipe import Recipe
+from firstlight.recipes.residual.branches import Fixup, ReZero, SkipInit
+from firstlight.recipes.residual.normaliser_free import NormaliserFree
+from firstlight.recipes.residual.transformer import DeepNorm, DepthScaled, TFixup, TransformerConstants
 
 _ALL: tuple[type[Recipe], ...] = (
     Glorot, He, LeCun, TorchDefault, FlaxDefault, KerasDefault, Kumar, Critical, Orthogonal, PairLaw,
-    KurtosisMatched, LSUV,
+    KurtosisMatched, LSUV, VI3NR, Sparse, Spectral, Fixup, SkipInit, ReZero, NormaliserFree, DepthScaled, TFixup,
+    DeepNorm, TransformerConstants, Siren, Winner, FourierFeatures, Bandlimited, LooksLinear, SmallSignals, ZerO,
+    IDInit, DKS, TAT, GradInit, MetaInit,
 )  # fmt: skip
 RECIPES: Mapping[str, type[Recipe]] = MappingProxyType({kind.word: kind for kind in _ALL})
 

@@ -7,7 +7,7 @@ import math
 import torch
 
 from firstlight.fixing.remedies.sites import WeightSite
-from firstlight.weights import haar
+from firstlight.recipes import mirrored
 
 
 def write_normal(site: WeightSite, scale: float, generator: torch.Generator) -> None:
@@ -33,20 +33,7 @@ def write_orthogonal(
     if site.bare:
         write_normal(site, scale, generator)
         return
-    rows, columns = site.weight.shape[0] // (1 + mirror_rows), site.weight.shape[1] // (1 + mirror_columns)
-    matrix = haar(rows, columns, generator=generator, dtype=torch.float64)
-    matrix *= scale * math.sqrt(max(rows, columns) / columns)
-    if mirror_columns:
-        matrix = torch.cat([matrix, -matrix], dim=1)
-    if mirror_rows:
-        matrix = torch.cat([matrix, -matrix], dim=0)
-    shape = site.weight.shape
-    whole = matrix.new_zeros(shape)
-    target = whole
-    for size in shape[2:]:
-        target = target.select(2, (size - 1) // 2)
-    target.copy_(matrix)
-    site.write(whole)
+    site.write(mirrored(site.weight, scale, generator, rows=mirror_rows, columns=mirror_columns))
 
 
 def write_bias(site: WeightSite, scale: float, generator: torch.Generator) -> list[str]:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import nn
 
-from firstlight import activations
 from firstlight.clean_room import clean
 from firstlight.fixing.remedies._writing import write_bias, write_orthogonal
 from firstlight.fixing.remedies.scales import input_moment
 from firstlight.fixing.remedies.sites import WeightSite, sites
 from firstlight.profile import Profile
+from firstlight.recipes.linear.chains import small_moment, tangent
 
 # kinds of rows of a chain in which nothing but weights sets the size of a signal
 PLAIN = frozenset({"input", "weight", "activation"})
@@ -79,20 +78,17 @@ def small_signals(model: nn.Module, profile: Profile, generator: torch.Generator
     chain = sites(model, profile).found
     if len(chain) < 3 or not set(profile["kind"].astype(str)) <= PLAIN or any(site.bare for site in chain):
         return []
-    zero = torch.zeros(1, dtype=torch.float64)
-    slopes, values = [], []
-    for site in chain[1:]:
-        if site.phi is None or site.phi.jumps or 0.0 in site.phi.kinks:
-            return []
-        slopes.append(float(site.phi.derivative(zero)[0]))
-        values.append(float(site.phi(zero)[0]))
-        if abs(slopes[-1]) < 1e-3 or (values[-1] != 0 and site.bias is None):
-            return []
-    small = math.sqrt(_small(chain, slopes, values))
+    lines = [tangent(site.phi) for site in chain[1:]]
+    known = [line for line in lines if line is not None]
+    offset = any(line[1] != 0 and site.bias is None for line, site in zip(known, chain[1:], strict=False))
+    if len(known) < len(lines) or offset:
+        return []
+    phis = [site.phi for site in chain[1:] if site.phi is not None]
+    small = math.sqrt(small_moment(phis, known, len(chain)))
     write_orthogonal(chain[0], small / math.sqrt(input_moment(chain[0])), generator)
     changes = [f"{chain[0].name}: orthogonal, inputs brought to q = {small**2:.3g}"]
     changes += write_bias(chain[0], 0.0, generator)
-    for site, slope, value in zip(chain[1:], slopes, values, strict=True):
+    for site, (slope, value) in zip(chain[1:], known, strict=True):
         scale = 1.0 / abs(slope) / (small if site is chain[-1] else 1.0)
         write_orthogonal(site, scale, generator)
         if site.bias is not None:
@@ -101,18 +97,6 @@ def small_signals(model: nn.Module, profile: Profile, generator: torch.Generator
             f"{site.name}: orthogonal with σ_w = {scale:.4g}{', offset taken out' if value else ''}"
         )
     return changes
-
-
-def _small(chain: Sequence[WeightSite], slopes: Sequence[float], values: Sequence[float]) -> float:
-    """The largest of a few small second moments that all layers of the chain keep."""
-    start = torch.tensor([3.0, 1.0, 0.3, 0.1, 0.03, 0.01], dtype=torch.float64) / len(chain)
-    q = start
-    for site, slope, offset in zip(chain[1:], slopes, values, strict=True):
-        assert site.phi is not None
-        moments = activations.moments(site.phi, q)
-        q = ((moments.second - 2 * offset * moments.mean + offset**2) / slope**2).clamp(max=1e6)
-    kept = (q / start).log().abs() < math.log(1.5)
-    return float(start[kept][0]) if bool(kept.any()) else float(start[-1])
 
 
 def _fits(chain: tuple[WeightSite, ...]) -> bool:

@@ -1,0 +1,1 @@
+"""Starts for networks of coordinates: frequencies in the first weights, sines behind them."""

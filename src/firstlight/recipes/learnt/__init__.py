@@ -1,0 +1,1 @@
+"""Starts that are learnt from the model's own gradients before training begins."""

@@ -1,0 +1,54 @@
+"""Scaled weight standardisation of normaliser-free networks."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from firstlight import activations
+from firstlight.recipes.draws import weights
+from firstlight.recipes.recipe import Draft, Need, Recipe
+from firstlight.recipes.slots import Slot
+
+
+@dataclass(frozen=True)
+class NormaliserFree(Recipe):
+    r"""Every unit's weights centred and brought to one norm, with the gain of the activation that they read.
+
+    .. math:: \hat W_{ij} = γ\,\frac{W_{ij} - μ_i}{σ_i \sqrt N}, \qquad γ = 1/\sqrt{\operatorname{Var} φ(G)}
+
+    γ is 1.71286 for ReLU, 1.7872 for SiLU, 1.7009 for GELU, 1.5925 for tanh, 1.5920 for Mish. Weights without a mean
+    take out the activation's mean, so a branch keeps variance 1 where its input is divided by its deviation β; the
+    division and the factor α at the branch's end are part of the model's code.
+    """
+
+    word: ClassVar[str] = "normaliser-free"
+    purpose: ClassVar[str] = "residual convolutional networks without batch norm"
+    needs: ClassVar[tuple[Need, ...]] = ("graph",)
+    source: ClassVar[str] = "Brock, De & Smith, ICLR 2021 (catalogue 33)"
+
+    def draft(self, draft: Draft) -> None:
+        """Every weight; biases are zero."""
+        for slot in draft.blueprint.slots:
+            if slot.kind in ("embedding", "bare"):
+                draft.draw(slot, 1.0, "no units to standardise")
+                continue
+            gain, why = 1.0, "reads no activation"
+            if slot.reads == "activation" and slot.phi is not None:
+                gain, why = activations.gain(slot.phi, centred=True), f"gain of {slot.phi.name}"
+            value = standardised(slot, weights(slot, 1.0, draft.generator)) * (gain / math.sqrt(slot.fan_in))
+            if draft.put(slot, value, f"standardised unit by unit, γ = {gain:.6g}: {why}"):
+                draft.shift(slot, 0.0)
+
+
+def standardised(slot: Slot, weight: Tensor) -> Tensor:
+    """Each output unit's weights with mean 0 and mean square 1."""
+    rows = weight.transpose(0, 1) if slot.inputs_first and slot.groups == 1 else weight
+    flat = rows.flatten(1).double()
+    flat = flat - flat.mean(1, keepdim=True)
+    flat = flat / flat.square().mean(1, keepdim=True).sqrt().clamp_min(1e-30)
+    shaped = flat.view(rows.shape)
+    return shaped.transpose(0, 1) if slot.inputs_first and slot.groups == 1 else shaped
