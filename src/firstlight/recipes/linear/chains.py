@@ -149,7 +149,7 @@ def small_moment(phis: Sequence[Activation], tangents: Sequence[tuple[float, flo
     >>> from firstlight import activations
     >>> from firstlight.recipes.linear.chains import small_moment
     >>> round(10 * small_moment([activations.get("tanh")] * 9, [(1.0, 0.0)] * 9, 10), 6)
-    0.3
+    0.1
     """
     start = torch.tensor([3.0, 1.0, 0.3, 0.1, 0.03, 0.01], dtype=torch.float64) / depth
     q = start

@@ -22,9 +22,8 @@ def zero_matrix(rows: int, columns: int) -> Tensor:
     Examples
     --------
     >>> from firstlight.recipes import zero_matrix
-    >>> zero_matrix(4, 2).T @ zero_matrix(4, 2)
-    tensor([[2., 0.],
-            [0., 2.]], dtype=torch.float64)
+    >>> [round(float(x), 9) for x in (zero_matrix(4, 2).T @ zero_matrix(4, 2)).flatten()]
+    [2.0, 0.0, 0.0, 2.0]
     """
     if rows <= columns:
         return torch.eye(rows, columns, dtype=torch.float64)
