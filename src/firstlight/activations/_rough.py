@@ -1,6 +1,9 @@
-"""Pair moments of functions with many kinks."""
+"""Pair moments of functions with kinks by Hermite series, which correlations below 1 end."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -13,6 +16,9 @@ from firstlight.errors import DomainError
 # first share of √(E f² E f²) is nothing, one above the second is refused.
 _MANY_KINKS, _ORDERS = 24, (128, 512, 2048)
 _ENDED, _ACCEPTED = 1e-13, 1e-5
+# Series of this order cost about as much as one pair by quadrature over both Gaussians.
+_AS_ONE_PAIR = 180
+_CHUNK = 4_000_000
 
 
 def by_series(f: Function, kinks: tuple[float, ...], a: Tensor, b: Tensor, c: Tensor) -> Tensor | None:
@@ -30,14 +36,11 @@ def by_series(f: Function, kinks: tuple[float, ...], a: Tensor, b: Tensor, c: Te
     inside = tuple(k for k in kinks if abs(k) <= reach)
     if len(inside) <= _MANY_KINKS:
         return None
-    sides = [torch.unique(v.reshape(-1), return_inverse=True) for v in (a, b)]
-    squares = [gauss.integrate(lambda x: f(x) ** 2, 0.0, v.sqrt(), kinks=inside).value for v, _ in sides]
+    sides = _Sides.of(f, inside, a, b)
     flat = c.reshape(-1)
-    size = torch.sqrt(squares[0][sides[0][1]] * squares[1][sides[1][1]]).clamp_min(1e-300)
     for order in _ORDERS:
-        tables = [gauss.hermite_coefficients(f, v, order, kinks=inside) for v, _ in sides]
-        rests = [(s - (t * t).sum(1)).clamp_min(0)[i] for s, t, (_, i) in zip(squares, tables, sides)]
-        left = (rests[0] * rests[1]).sqrt() * flat.abs() ** (order + 1) / size
+        tables = sides.tables(order)
+        left = sides.left(tables, flat, order)
         if float(left.max()) <= _ENDED:
             break
     if float(left.max()) > _ACCEPTED:
@@ -46,5 +49,80 @@ def by_series(f: Function, kinks: tuple[float, ...], a: Tensor, b: Tensor, c: Te
             f"{float(flat[int(left.argmax())]):.6g} with {len(inside)} kinks; the activation is too rough for "
             "inputs that are so alike; smooth the activation or ask for smaller correlations"
         )
-    powers = flat[:, None] ** torch.arange(order + 1, dtype=torch.float64)
-    return (tables[0][sides[0][1]] * tables[1][sides[1][1]] * powers).sum(1).reshape(c.shape)
+    return sides.sums(tables, flat).reshape(c.shape)
+
+
+def ended_series(
+    f: Function, kinks: tuple[float, ...], a: Tensor, b: Tensor, c: Tensor, *, slow: bool
+) -> tuple[Tensor, Tensor]:
+    """A pair moment by Hermite series, and where its remainder is nothing; a series that costs more is not made.
+
+    With ``slow``, quadrature over both Gaussians is taken for slow: φ has an infinite slope.
+    """
+    flat, value = c.reshape(-1), torch.zeros(c.numel(), dtype=torch.float64)
+    done = torch.zeros(len(flat), dtype=torch.bool)
+    sides = _Sides.of(f, kinks, a, b)
+    for order in _ORDERS:
+        if bool(done.all()) or not (slow or sides.count * order < _AS_ONE_PAIR * int((~done).sum())):
+            break
+        tables = sides.tables(order)
+        ended = (sides.left(tables, flat, order) <= _ENDED) & ~done
+        value[ended] = sides.at(ended).sums(tables, flat[ended])
+        done |= ended
+    return value.reshape(c.shape), done.reshape(c.shape)
+
+
+@dataclass(frozen=True, eq=False)
+class _Sides:
+    """f, its kinks, the different variances of both sides and which of them each pair has."""
+
+    f: Function
+    kinks: tuple[float, ...]
+    variances: tuple[Tensor, Tensor]
+    which: tuple[Tensor, Tensor]
+
+    @classmethod
+    def of(cls, f: Function, kinks: tuple[float, ...], a: Tensor, b: Tensor) -> _Sides:
+        (u, i), (v, j) = (torch.unique(q.reshape(-1), return_inverse=True) for q in (a, b))
+        return cls(f, kinks, (u, v), (i, j))
+
+    @cached_property
+    def squares(self) -> list[Tensor]:
+        return [
+            gauss.integrate(lambda x: self.f(x) ** 2, 0.0, v.sqrt(), kinks=self.kinks).value
+            for v in self.variances
+        ]
+
+    @property
+    def count(self) -> int:
+        """Of different variances."""
+        return sum(len(v) for v in (self.variances[:1] if self._alike else self.variances))
+
+    @property
+    def _alike(self) -> bool:
+        return torch.equal(*self.variances)
+
+    def at(self, chosen: Tensor) -> _Sides:
+        """The same for some pairs."""
+        return replace(self, which=(self.which[0][chosen], self.which[1][chosen]))
+
+    def tables(self, order: int) -> list[Tensor]:
+        made = [gauss.hermite_coefficients(self.f, self.variances[0], order, kinks=self.kinks)]
+        if self._alike:
+            return [*made, *made]
+        return [*made, gauss.hermite_coefficients(self.f, self.variances[1], order, kinks=self.kinks)]
+
+    def left(self, tables: list[Tensor], c: Tensor, order: int) -> Tensor:
+        """A bound of what series of this order leave of each pair, as a share of √(E f² E f²)."""
+        rests = [
+            (s - (t * t).sum(1)).clamp_min(0)[i]
+            for s, t, i in zip(self.squares, tables, self.which, strict=True)
+        ]
+        size = torch.sqrt(self.squares[0][self.which[0]] * self.squares[1][self.which[1]]).clamp_min(1e-300)
+        return (rests[0] * rests[1]).sqrt() * c.abs() ** (order + 1) / size
+
+    def sums(self, tables: list[Tensor], c: Tensor) -> Tensor:
+        """The series of each pair."""
+        degrees = torch.arange(tables[0].shape[1], dtype=torch.float64)
+        pieces = zip(*(v.split(max(1, _CHUNK // len(degrees))) for v in (c, *self.which)), strict=True)
+        return torch.cat([(tables[0][i] * tables[1][j] * x[:, None] ** degrees).sum(1) for x, i, j in pieces])

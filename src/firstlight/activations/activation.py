@@ -153,6 +153,20 @@ class Activation:
         """Kinks beside which φ'² grows as fast as one over the distance, so that E φ'² is infinite."""
         return tuple(at for at in self.kinks if at not in self.jumps and self._diverges_at(at))
 
+    @cached_property
+    @clean
+    def bends(self) -> tuple[float, ...]:
+        """Kinks where φ or its slope jumps; the others, as the one of ELU, only bend the slope."""
+        return tuple(at for at in self.kinks if at in self.jumps or self._bends_at(at))
+
+    def _bends_at(self, at: float) -> bool:
+        near = max(1.0, abs(at)) * torch.tensor([1e-4, 1e-7], dtype=torch.float64)
+        with torch.no_grad():
+            right, left = self.derivative(at + near), self.derivative(at - near)
+        gap = (right - left).abs().tolist()
+        # the gap of a slope that only turns shrinks with the distance, down to the rounding of differences
+        return gap[1] > 0.5 * gap[0] and gap[1] > 1e-5 * float(torch.maximum(right.abs(), left.abs()).max())
+
     def _diverges_at(self, at: float) -> bool:
         unit = max(1.0, abs(at))
         near = unit * torch.tensor([1e-3, 1e-4, 1e-5, 1e-6], dtype=torch.float64)

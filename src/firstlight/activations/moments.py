@@ -13,7 +13,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from firstlight import gauss
-from firstlight.activations._rough import by_series
+from firstlight.activations._rough import by_series, ended_series
 from firstlight.activations.activation import Activation
 from firstlight.activations.closed_forms import ClosedForm, closed_form
 from firstlight.clean_room import clean
@@ -352,10 +352,23 @@ def _pair(phi: Activation, q1: Scalars, q2: Scalars, c: Scalars, closed: bool, *
         return (form.slope if slope else form.dual)(torch, a, b, k, rest) + torch.zeros_like(k)
     f = phi.derivative if slope else phi.function
     with _named("a pair moment", phi):
-        found = by_series(f, phi.kinks, *torch.broadcast_tensors(a, b, rho))
+        a, b, rho = torch.broadcast_tensors(a, b, rho)
+        found = by_series(f, phi.kinks, a, b, rho)
         if found is not None:
             return found
-        return gauss.expect2(f, f, rho, std=(a.sqrt(), b.sqrt()), kinks=(phi.kinks, phi.kinks))
+        done = torch.zeros_like(rho, dtype=torch.bool)
+        # a slope that is infinite somewhere has no integral of its square, and none of its pairs need have
+        if phi.kinks and closed and not (slope and phi.singular):
+            value, done = ended_series(f, phi.kinks, a, b, rho, slow=bool(phi.singular))
+            if bool(done.all()):
+                return value
+        if not bool(done.any()):
+            return gauss.expect2(f, f, rho, std=(a.sqrt(), b.sqrt()), kinks=(phi.kinks, phi.kinks))
+        rest = ~done
+        value[rest] = gauss.expect2(
+            f, f, rho[rest], std=(a[rest].sqrt(), b[rest].sqrt()), kinks=(phi.kinks, phi.kinks)
+        )
+        return value
 
 
 @clean

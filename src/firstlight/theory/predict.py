@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from firstlight import gauss
 from firstlight.clean_room import clean
 from firstlight.errors import DomainError
 from firstlight.network import RandomNetwork, expected_network
@@ -22,10 +23,12 @@ from firstlight.theory.maps.fixed_points import (
 from firstlight.theory.maps.layer import LayerMap, weight_variance
 
 _MANY_KINKS = 100
+# Evaluations of φ that one of the hundreds of means of a search for fixed points may take.
+_MOST_WORK = 30_000
 
 ASSUMPTIONS = {
-    "q": "second-moment recursion: exact at any width given the law of z before; closed here by z ~ N(0, q), "
-    "exact as width grows, or for a Gaussian-preserving pair with independent units",
+    "q": "E φ(z)² for z ~ N(0, q) in every layer: exact in layer 1 and 2 for normal weights, later as width grows, at "
+    "any width for φ of degree one, and for a Gaussian-preserving pair with independent units",
     "correlation": "needs (u, v) bivariate Gaussian, which Gaussian marginals do not give: exact as width grows",
     "chi": "needs z ~ N(0, q) and, over layers, weights of the backward pass independent of the forward pass",
     "kurtosis": "leading order in depth/width; exact for φ of degree one without skip or normaliser",
@@ -189,11 +192,13 @@ def _meta(
     end = float(q[-1])
     if not (math.isfinite(end) and end > 0):
         return meta
-    # a function with hundreds of kinks costs seconds where its Gaussians are wide
-    span, steps = (1e3, 16) if len(layer.phi.kinks) <= _MANY_KINKS else (10.0, 8)
+    span, steps = _searched(layer, end)
     low, high = max(end / span, 1e-12), min(end * span, 1e12)
     if low < high:
-        near = variance_fixed_points(layer, within=(low, high), per_decade=steps)
+        try:
+            near = variance_fixed_points(layer, within=(low, high), per_decade=steps)
+        except DomainError as error:  # the profile itself does not need them
+            return meta | {"fixed_points_missing": str(error)}
         meta["fixed_points"] = [
             {"q": p.q, "slope": p.slope, "chi": p.chi, "stability": p.stability} for p in near
         ]
@@ -202,6 +207,20 @@ def _meta(
             meta["q_star"], meta["xi_q"] = ours[0].q, ours[0].depth_scale
             meta["chi_star"] = ours[0].chi
     return meta
+
+
+def _searched(layer: LayerMap, end: float) -> tuple[float, int]:
+    """How far around a variance fixed points are looked for, as a factor, and grid points per decade.
+
+    A function with hundreds of kinks, or one that turns ever faster, costs seconds where its Gaussians are wide.
+    """
+    for span, steps in ((1e3, 16), (10.0, 8)):
+        if len(layer.phi.kinks) > _MANY_KINKS and span > 10:
+            continue
+        wide = gauss.integrate(layer.phi, 0.0, math.sqrt(end * span), kinks=layer.phi.kinks, rtol=1e-9)
+        if wide.converged and wide.evaluations < _MOST_WORK:
+            return span, steps
+    return 2.0, 8
 
 
 @clean

@@ -70,7 +70,7 @@ class CorrelationPoint:
     convergence
         ``"exponential"``, ``"power law"`` at a marginal point, ``"none"`` if unstable.
     power
-        1 − c ~ l^{−power} on the edge of chaos: 1 for a smooth φ, 2 with a kink; else NaN.
+        1 − c ~ l^{−power} on the edge of chaos: 1 for a φ of continuous slope, 2 with a bend; else NaN.
     """
 
     c: float
@@ -250,5 +250,5 @@ def _correlation_point(layer: LayerMap, c: float, slope: float) -> CorrelationPo
         convergence = "none"
     elif kind == "marginal":
         convergence = "power law"
-        power = (2.0 if layer.phi.kinks else 1.0) if c == 1.0 else math.nan
+        power = (2.0 if layer.phi.bends else 1.0) if c == 1.0 else math.nan
     return CorrelationPoint(c, slope, kind, _scale(slope), convergence, power)

@@ -159,17 +159,21 @@ class LayerMap:
         return (self.skip**2 + inner) * values / self.variance(values)
 
     def curvature(self, q: Scalars) -> Float64[Tensor, "*shape"]:
-        r"""C''(1) = a²σ_w² q² E φ''(√q G)²/V(q) for a smooth φ, infinite with a kink.
+        r"""C''(1) = a²σ_w² q² E φ''(√q G)²/V(q), infinite where φ' jumps.
 
-        By the Hermite series: E φ''² = Σ k(k−1) a_k²/q². It sets the power law on the edge of chaos,
-        1 − c ≈ 2/(C''(1)·l).
+        Without kinks by the Hermite series: E φ''² = Σ k(k−1) a_k²/q²; else by quadrature of φ''². It sets the power
+        law on the edge of chaos, 1 − c ≈ 2/(C''(1)·l).
         """
         from firstlight import gauss
 
         values = torch.as_tensor(q, dtype=torch.float64)
-        if self.phi.kinks:
+        if self.phi.bends:
             return torch.full_like(values, math.inf)
         seen = torch.ones_like(values) if self.norm else values
+        if self.phi.kinks:
+            turn = replace(self.phi, function=self.phi.derivative, slope=None, parity=None, degree=None)
+            second = gauss.expect(lambda x: turn.difference(x) ** 2, 0.0, seen.sqrt(), kinks=self.phi.kinks)
+            return self._in * seen**2 * second / self.variance(values)
         order = 200
         while True:
             a2 = gauss.hermite_coefficients(self.phi, seen, order) ** 2
