@@ -199,3 +199,28 @@ def test_homogeneous_moments_are_absolute_moments(degree):
     expected = half * degree**2 * absolute(2 * degree - 2) * 1.7 ** (degree - 1)
     assert float(m.slope) == pytest.approx(expected, rel=1e-12)
     assert float(m.mean) == pytest.approx(0.75 * absolute(degree) * 1.7 ** (degree / 2), rel=1e-12)
+
+
+@pytest.mark.parametrize("c", [-0.8, 0.3, 0.95])
+@pytest.mark.parametrize(("q1", "q2"), [(1.0, 1.0), (0.3, 2.0), (0.05, 3.0)])
+def test_pairs_of_a_slope_without_end(q1, q2, c):
+    """E sgn(uv)√|uv| = (q₁q₂)^¼ √(π/2)/2π ∫ sgn·√|cos θ cos(θ − arccos c)| dθ, between the zeros by mpmath."""
+    phi = activations.from_callable(lambda x: torch.sign(x) * x.abs().sqrt())
+    angle, half, whole = mpmath.acos(c), mpmath.pi / 2, 2 * mpmath.pi
+    ends = sorted([0, half, 3 * half, *((angle + k * half) % whole for k in (1, 3))])
+    shape = lambda t: mpmath.cos(t) * mpmath.cos(t - angle)  # noqa: E731
+    total = mpmath.quad(lambda t: mpmath.sign(shape(t)) * mpmath.sqrt(abs(shape(t))), [*ends, whole])
+    expected = float(total * mpmath.sqrt(mpmath.pi / 2) / (2 * mpmath.pi)) * (q1 * q2) ** 0.25
+    assert float(activations.dual(phi, q1, q2, c)) == pytest.approx(expected, rel=1e-13)
+
+
+@pytest.mark.parametrize("name", ["hardswish", "selu", "threshold(0.5, 0)"])
+def test_series_of_pairs_are_the_integrals_over_both_gaussians(name):
+    """As many correlations as variances make the series, but for those near ±1, which are left to quadrature."""
+    phi = activations.get(name)
+    c = torch.tensor([-1.0, -0.99, -0.6, 0.0, 0.3, 0.8, 0.9999, 1.0], dtype=torch.float64)
+    q1, q2 = torch.tensor(0.4, dtype=torch.float64), torch.tensor(2.0, dtype=torch.float64)
+    for moment in (activations.dual, activations.dual_slope):
+        exact = moment(phi, q1, q2, c, closed=False)
+        # the accuracy that quadrature asks for, of E|f(u) E[f(v)|u]|
+        torch.testing.assert_close(moment(phi, q1, q2, c), exact, rtol=0, atol=3e-12)

@@ -214,7 +214,9 @@ def test_what_is_no_function_of_one_number_is_refused(phi, reason):
             verb(phi)
 
 
-@pytest.mark.parametrize("law", ["power_uniform(2)", "chi(3)", "weibull(4)"])
+@pytest.mark.parametrize(
+    "law", [pytest.param("power_uniform(2)", marks=pytest.mark.slow), "chi(3)", "weibull(4)"]
+)
 def test_the_module_of_a_partner_carries_what_theory_needs(law):
     pair = pairs.partner(law)
     phi = firstlight.activations.get(pair.activation)

@@ -55,7 +55,7 @@ def by_series(f: Function, kinks: tuple[float, ...], a: Tensor, b: Tensor, c: Te
 def ended_series(
     f: Function, kinks: tuple[float, ...], a: Tensor, b: Tensor, c: Tensor, *, slow: bool
 ) -> tuple[Tensor, Tensor]:
-    """A pair moment by Hermite series, and where its remainder is nothing; a series that costs more is not made.
+    """A pair moment by Hermite series, and where its remainder is something; a series that costs more is not made.
 
     With ``slow``, quadrature over both Gaussians is taken for slow: φ has an infinite slope.
     """
@@ -69,7 +69,7 @@ def ended_series(
         ended = (sides.left(tables, flat, order) <= _ENDED) & ~done
         value[ended] = sides.at(ended).sums(tables, flat[ended])
         done |= ended
-    return value.reshape(c.shape), done.reshape(c.shape)
+    return value.reshape(c.shape), ~done.reshape(c.shape)
 
 
 @dataclass(frozen=True, eq=False)

@@ -132,9 +132,10 @@ def _integrated(phi: Activation, q: Float64[Tensor, " n"]) -> Float64[Tensor, "4
 
     def functions(x: Tensor) -> Tensor:
         value, slope = phi(x), phi.derivative(x)
-        if not bool(torch.isfinite(slope).all()):
+        over = ~torch.isfinite(slope)
+        if bool(over.any()):
             # a backward that overflows where its forward does not
-            slope = torch.where(torch.isfinite(slope), slope, phi.difference(x))
+            slope = slope.masked_scatter(over, phi.difference(x[over]))
         pull = value * value * x * x if phi.jumps else value * slope * x
         return torch.stack(
             [0 * value if odd else value, value * value, 0 * value if singular else slope * slope, pull]
@@ -356,18 +357,13 @@ def _pair(phi: Activation, q1: Scalars, q2: Scalars, c: Scalars, closed: bool, *
         found = by_series(f, phi.kinks, a, b, rho)
         if found is not None:
             return found
-        done = torch.zeros_like(rho, dtype=torch.bool)
-        # a slope that is infinite somewhere has no integral of its square, and none of its pairs need have
+        value, left = torch.zeros_like(rho), torch.ones_like(rho, dtype=torch.bool)
+        # an infinite slope has no integral of its square, so that no series of it ends
         if phi.kinks and closed and not (slope and phi.singular):
-            value, done = ended_series(f, phi.kinks, a, b, rho, slow=bool(phi.singular))
-            if bool(done.all()):
-                return value
-        if not bool(done.any()):
-            return gauss.expect2(f, f, rho, std=(a.sqrt(), b.sqrt()), kinks=(phi.kinks, phi.kinks))
-        rest = ~done
-        value[rest] = gauss.expect2(
-            f, f, rho[rest], std=(a[rest].sqrt(), b[rest].sqrt()), kinks=(phi.kinks, phi.kinks)
-        )
+            value, left = ended_series(f, phi.kinks, a, b, rho, slow=bool(phi.singular))
+        if bool(left.any()):
+            std = a[left].sqrt(), b[left].sqrt()
+            value[left] = gauss.expect2(f, f, rho[left], std=std, kinks=(phi.kinks, phi.kinks))
         return value
 
 
