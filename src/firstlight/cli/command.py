@@ -43,6 +43,11 @@ VERBS: dict[str, Verb] = {
         "firstlight.cli.verbs.fix",
         "mend how a PyTorch model starts, and show by the same audit that it is mended",
     ),
+    "init": Verb(
+        "firstlight.cli.verbs.init",
+        "give a model the start that a recipe names, or rank the recipes that suit",
+    ),
+    "recipes": Verb("firstlight.cli.verbs.recipes", "list the starts that there are, and what each is for"),
     "pair": Verb(
         "firstlight.cli.verbs.pair",
         "an activation and a weight law that keep pre-activations N(0,1), with the proof by numbers",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -16,6 +16,7 @@ from firstlight.auditing.result import AuditResult
 from firstlight.clean_room import clean, outside
 from firstlight.errors import AuditError, DomainError, in_one_line, user_code
 from firstlight.fixing._comparison import codes, enough, good, score, unimproved
+from firstlight.fixing._named import as_remedy, chosen_remedies
 from firstlight.fixing._training import (
     PLANS,
     batches_of,
@@ -32,6 +33,7 @@ from firstlight.probe import Budget, Loss, Protocol
 from firstlight.probe.given import first_batch
 from firstlight.probe.guard import fresh, untouched
 from firstlight.probe.trace.calling import call, unwrap
+from firstlight.recipes import Recipe
 
 _SPOKEN = {"sgd": "SGD", "adam": "Adam"}
 
@@ -48,6 +50,7 @@ def fix(
     structural: bool = False,
     warnings: bool = False,
     rounds: int = 4,
+    remedies: str | Sequence[str] | None = None,
     train_steps: int = 0,
     train: Iterable[Any] | None = None,
     budget: Budget | None = None,
@@ -75,6 +78,9 @@ def fix(
         Whether to go on for warnings; by default a model without unhealthy verdicts is left as it is.
     rounds
         How many remedies may be kept, one upon another.
+    remedies
+        Names of remedies and of recipes to try, and no others, whatever the verdicts call for: a text with commas
+        between, or a sequence. By default the remedies that the verdicts call for.
     train_steps
         With a number, the model as it came and every copy that may be kept are trained alike for so many steps, by SGD
         at rates .01 and .1 and by Adam at .001 and .01, and the lowest loss decides: none is kept that learns worse.
@@ -91,7 +97,8 @@ def fix(
     AuditError
         If the model or the batch cannot be audited, or the model cannot be copied.
     DomainError
-        If ``rounds`` is not positive, ``train_steps`` is negative, or training is asked for and there is no loss.
+        If a remedy has a name that is not known, ``rounds`` is not positive, ``train_steps`` is negative, or training
+        is asked for and there is no loss.
 
     Examples
     --------
@@ -104,6 +111,7 @@ def fix(
     (False, True, ['edge-of-chaos'])
     """
     _check(rounds, train_steps)
+    named = None if remedies is None else chosen_remedies(remedies)
     batch, protocol = first_batch(batch, Protocol(targets, loss, training, seed, budget))
     before = examine(model, batch, protocol, name=name)
     start = unwrap(model)
@@ -113,7 +121,7 @@ def fix(
         return FixResult(
             start if not runnable else _copy(start), before, before, (), _left(start, before, runnable)
         )
-    search = _Search(batch, protocol, name, start, before, train_steps, train)
+    search = _Search(batch, protocol, name, start, before, train_steps, train, named)
     best = _Trial(Attempt(0, "", "", ""), before, start, structural=False, courses=search.courses)
     attempts: list[Attempt] = []
     replaced = False
@@ -187,7 +195,9 @@ class _Search:
         before: AuditResult,
         train_steps: int,
         train: Iterable[Any] | None,
+        named: Sequence[Remedy | Recipe] | None = None,
     ) -> None:
+        self.named = None if named is None else [as_remedy(one, batch, protocol) for one in named]
         self.batch, self.protocol, self.name, self.before = batch, protocol, name, before
         self.steps = train_steps
         copied = _copy(start)
@@ -205,7 +215,8 @@ class _Search:
         """The copy that is kept, and every remedy tried, with its end."""
         chosen: _Trial | None = None
         tried: list[Attempt] = []
-        for remedy in _called_for(best.result, structural=structural):
+        called = _called_for(best.result, structural=structural) if self.named is None else self.named
+        for remedy in called:
             trial = self.trial(remedy, number, best)
             if isinstance(trial, Attempt):
                 tried.append(trial)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from firstlight.recipes.blueprint import Blueprint as Blueprint
-from firstlight.recipes.blueprint import Branch as Branch
-from firstlight.recipes.blueprint import blueprint as blueprint
 from firstlight.recipes.coordinates.fourier import Bandlimited as Bandlimited
 from firstlight.recipes.coordinates.fourier import FourierFeatures as FourierFeatures
 from firstlight.recipes.coordinates.siren import Siren as Siren
@@ -29,6 +26,13 @@ from firstlight.recipes.laws.sparse import Sparse as Sparse
 from firstlight.recipes.laws.vi3nr import VI3NR as VI3NR
 from firstlight.recipes.laws.vi3nr import stationary_deviation as stationary_deviation
 from firstlight.recipes.laws.width import Spectral as Spectral
+from firstlight.recipes.layout.blueprint import Blueprint as Blueprint
+from firstlight.recipes.layout.blueprint import Branch as Branch
+from firstlight.recipes.layout.blueprint import blueprint as blueprint
+from firstlight.recipes.layout.slots import Left as Left
+from firstlight.recipes.layout.slots import Slot as Slot
+from firstlight.recipes.layout.trained import learnt_direction as learnt_direction
+from firstlight.recipes.layout.trained import moved_shifts as moved_shifts
 from firstlight.recipes.learnt.scales import GradInit as GradInit
 from firstlight.recipes.learnt.scales import MetaInit as MetaInit
 from firstlight.recipes.linear.chains import LooksLinear as LooksLinear
@@ -45,6 +49,10 @@ from firstlight.recipes.linear.shaped import dks_shape as dks_shape
 from firstlight.recipes.linear.shaped import tat_shape as tat_shape
 from firstlight.recipes.linear.slope import local_slope as local_slope
 from firstlight.recipes.linear.slope import maximal_slope as maximal_slope
+from firstlight.recipes.plan import Choice as Choice
+from firstlight.recipes.plan import Plan as Plan
+from firstlight.recipes.plan import plan as plan
+from firstlight.recipes.plan import suitable as suitable
 from firstlight.recipes.recipe import Draft as Draft
 from firstlight.recipes.recipe import Recipe as Recipe
 from firstlight.recipes.recipe import Value as Value
@@ -59,9 +67,5 @@ from firstlight.recipes.residual.transformer import DepthScaled as DepthScaled
 from firstlight.recipes.residual.transformer import TFixup as TFixup
 from firstlight.recipes.residual.transformer import TransformerConstants as TransformerConstants
 from firstlight.recipes.scales import critical_scales as critical_scales
-from firstlight.recipes.slots import Left as Left
-from firstlight.recipes.slots import Slot as Slot
-from firstlight.recipes.trained import learnt_direction as learnt_direction
-from firstlight.recipes.trained import moved_shifts as moved_shifts
 from firstlight.recipes.written import Line as Line
 from firstlight.recipes.written import Written as Written

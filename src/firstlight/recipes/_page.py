@@ -9,6 +9,7 @@ from firstlight.render.page import fragment, page, section
 from firstlight.render.table import Head, table
 
 if TYPE_CHECKING:
+    from firstlight.recipes.plan import Plan
     from firstlight.recipes.written import Written
 
 
@@ -37,3 +38,25 @@ def written_page(done: Written) -> str:
 def written_fragment(done: Written) -> str:
     """The same without scripts, for a notebook."""
     return str(fragment(_blocks(done)))
+
+
+def plan_table(found: Plan) -> str:
+    """The ranked starts, for a notebook."""
+    heads: list[Head | str] = [
+        Head("start", text=True),
+        "log gradient first",
+        "log gradient last",
+        "q last",
+        Head("verdict", text=True),
+    ]
+    rows = [
+        [
+            c.recipe or "as it is",
+            c.first,
+            c.last,
+            c.q,
+            c.note or ", ".join((*c.unhealthy, *c.warnings)) or "healthy",
+        ]
+        for c in found.choices
+    ]
+    return str(fragment(table(heads, rows)))

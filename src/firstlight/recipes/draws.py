@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from firstlight.recipes.slots import Slot
+from firstlight.recipes.layout.slots import Slot
 from firstlight.weights import WeightLaw, delta_orthogonal_, get, haar
 
 # standard deviation of N(0,1) cut at ±2, by which JAX and Keras divide

@@ -14,11 +14,11 @@ from firstlight.errors import DomainError
 from firstlight.probe import Loss, Protocol
 from firstlight.probe.given import first_batch
 from firstlight.probe.trace.calling import unwrap
-from firstlight.recipes.blueprint import Blueprint, blueprint
+from firstlight.recipes.layout.blueprint import Blueprint, blueprint
+from firstlight.recipes.layout.slots import Left
+from firstlight.recipes.layout.trained import learnt_direction, moved_shifts
 from firstlight.recipes.recipe import Draft, Recipe
 from firstlight.recipes.registry import get
-from firstlight.recipes.slots import Left
-from firstlight.recipes.trained import learnt_direction, moved_shifts
 from firstlight.recipes.written import Written, commit
 
 

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from firstlight.errors import DomainError
 from firstlight.probe import Protocol
-from firstlight.recipes.blueprint import Blueprint
 from firstlight.recipes.draws import normal, weights
-from firstlight.recipes.slots import Left, Slot
+from firstlight.recipes.layout.blueprint import Blueprint
+from firstlight.recipes.layout.slots import Left, Slot
 from firstlight.weights import WeightLaw
 
 Need = Literal["graph", "batch", "loss"]

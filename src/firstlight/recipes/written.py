@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from firstlight.errors import DomainError
+from firstlight.files import to_json as json_text
 from firstlight.files import write_whole
-from firstlight.files import written as json_text
+from firstlight.recipes.layout.slots import Left
 from firstlight.recipes.recipe import Draft
-from firstlight.recipes.slots import Left
 
 
 @dataclass(frozen=True)

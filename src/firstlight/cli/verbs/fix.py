@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
-import io
 import sys
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from firstlight.cli.auditing import (
     add_run_arguments,
@@ -20,10 +17,9 @@ from firstlight.cli.batches import add_data_arguments
 from firstlight.cli.command import HEALTHY, UNHEALTHY
 from firstlight.cli.models import add_model_arguments
 from firstlight.cli.outputs import STDOUT, output_file, output_json
-from firstlight.errors import LoadError
+from firstlight.cli.states import check_suffix, state_bytes
 
 SUMMARY = "mend how a PyTorch model starts, and show by the same audit that it is mended"
-SUFFIXES = (".pt", ".pth", ".safetensors")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -38,6 +34,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="let remedies replace modules, such as kinked activations after batch norm",
     )
     group.add_argument("--warnings", action="store_true", help="go on until there are no warnings either")
+    group.add_argument(
+        "--remedies",
+        metavar="NAMES",
+        help="try these alone, remedies and recipes by name with commas between, in this order "
+        "(default: the remedies that the verdicts call for)",
+    )
     group.add_argument("--rounds", type=int, default=4, help="remedies kept at most (default: 4)")
     group.add_argument(
         "--train-steps",
@@ -70,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     """Fix, print and write; 0 if the model is then healthy, 1 if not."""
     from firstlight import fix
 
-    _check_suffix(args.out)
+    check_suffix(args.out)
     with own_output_only() as out, torch.random.fork_rng(devices=[]):
         model, batch, keywords = subject(args)
         result = fix(
@@ -79,11 +81,12 @@ def run(args: argparse.Namespace) -> int:
             structural=args.structural,
             warnings=args.warnings,
             rounds=args.rounds,
+            remedies=args.remedies,
             train_steps=args.train_steps,
             **keywords,
         )
         if args.out is not None:
-            args.files.write(args.out, _state(result.model, Path(args.out).suffix))
+            args.files.write(args.out, state_bytes(result.model, Path(args.out).suffix))
         if args.json == STDOUT:
             args.files.json(args.json, result.to_json(), out)
         elif not args.quiet:
@@ -95,28 +98,3 @@ def run(args: argparse.Namespace) -> int:
         left = [v.code for v in result.after.verdicts if v.severity == "unhealthy"]
         print(f"firstlight fix: still unhealthy: {', '.join(left)}", file=sys.stderr)
     return HEALTHY if result.healthy else UNHEALTHY
-
-
-def _check_suffix(path: str | None) -> None:
-    if path is not None and Path(path).suffix not in SUFFIXES:
-        raise LoadError(
-            f"while checking --out {path}: expected a file that ends in {', '.join(SUFFIXES)}, got "
-            f"{Path(path).suffix or 'no suffix'}; nothing was run"
-        )
-    if path is not None and path.endswith(".safetensors") and importlib.util.find_spec("safetensors") is None:
-        raise LoadError(
-            f"while checking --out {path}: safetensors is not installed; `pip install 'firstlight[io]'`, or a .pt path"
-        )
-
-
-def _state(model: nn.Module, suffix: str) -> bytes:
-    """The state dict, on the CPU, as a file holds it."""
-    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    if suffix == ".safetensors":
-        from safetensors.torch import save
-
-        # tied parameters are one storage, which that format refuses: each name gets its own copy
-        return save({name: value.clone() for name, value in state.items()})
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    return buffer.getvalue()

@@ -22,5 +22,5 @@ from firstlight.fixing.remedies.scales import redraw as redraw
 from firstlight.fixing.remedies.sites import Sites as Sites
 from firstlight.fixing.remedies.sites import WeightSite as WeightSite
 from firstlight.fixing.remedies.sites import sites as sites
+from firstlight.recipes.layout.trained import learnt_direction as learnt_direction
 from firstlight.recipes.scales import critical_scales as critical_scales
-from firstlight.recipes.trained import learnt_direction as learnt_direction

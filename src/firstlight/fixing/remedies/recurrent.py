@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from firstlight.profile import Profile
-from firstlight.recipes.trained import learnt_direction
+from firstlight.recipes.layout.trained import learnt_direction
 from firstlight.weights import haar
 
 

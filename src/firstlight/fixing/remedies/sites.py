@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from firstlight.activations import Activation
 from firstlight.clean_room import clean
 from firstlight.profile import Profile
-from firstlight.recipes.reading import of_function, of_module
-from firstlight.recipes.trained import learnt_direction
+from firstlight.recipes.layout.reading import of_function, of_module
+from firstlight.recipes.layout.trained import learnt_direction
 
 # what carries a signal between two weights; an attention or a sum gives its output an identity in front
 _CARRIERS = ("activation", "norm", "residual", "attention", "weight", "input", "embedding", "recurrent")

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from firstlight.recipes.draws import normal, uniform
 from firstlight.recipes.laws.critical import critical_point
+from firstlight.recipes.layout.slots import Slot
 from firstlight.recipes.recipe import Draft, Need, Recipe
-from firstlight.recipes.slots import Slot
 
 
 def first_weight(draft: Draft) -> Slot:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from firstlight.recipes.draws import normal, uniform
+from firstlight.recipes.layout.slots import Slot
 from firstlight.recipes.recipe import Draft, Need, Recipe
-from firstlight.recipes.slots import Slot
 
 
 def frequency(slot: Slot) -> float | None:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from firstlight import activations
-from firstlight.recipes.blueprint import Blueprint
 from firstlight.recipes.laws.fans import Law
+from firstlight.recipes.layout.blueprint import Blueprint
+from firstlight.recipes.layout.slots import Slot
 from firstlight.recipes.recipe import Draft, Need, Recipe
 from firstlight.recipes.scales import critical_scales, usual_moment
-from firstlight.recipes.slots import Slot
 
 
 @dataclass(frozen=True)

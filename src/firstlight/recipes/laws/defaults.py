@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from firstlight.recipes.draws import normal, orthogonal, truncated, uniform
+from firstlight.recipes.layout.slots import NORMS, Slot
 from firstlight.recipes.recipe import Draft, Recipe
-from firstlight.recipes.slots import NORMS, Slot
 
 
 def _fresh_norms(draft: Draft) -> None:

@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from firstlight.recipes.layout.slots import Slot
 from firstlight.recipes.recipe import Draft, Recipe
-from firstlight.recipes.slots import Slot
 
 Law = Literal["normal", "uniform", "orthogonal"]
 

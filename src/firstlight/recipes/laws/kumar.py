@@ -10,8 +10,8 @@ import torch
 
 from firstlight.activations import Activation
 from firstlight.recipes.laws.fans import Law
+from firstlight.recipes.layout.slots import Slot
 from firstlight.recipes.recipe import Draft, Need, Recipe
-from firstlight.recipes.slots import Slot
 
 
 def kumar_variance(phi: Activation) -> float | None:

@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from firstlight.recipes.copies import copy_of, run_forward
 from firstlight.recipes.draws import weights
+from firstlight.recipes.layout.copies import copy_of, run_forward
+from firstlight.recipes.layout.slots import Slot
 from firstlight.recipes.recipe import Draft, Need, Recipe
-from firstlight.recipes.slots import Slot
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from firstlight import activations
+from firstlight.recipes.layout.slots import Slot
 from firstlight.recipes.recipe import Draft, Need, Recipe
 from firstlight.recipes.scales import usual_moment
-from firstlight.recipes.slots import Slot
 from firstlight.theory import sparse_tuning
 
 

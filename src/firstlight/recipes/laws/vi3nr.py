@@ -10,9 +10,9 @@ from firstlight import activations
 from firstlight.activations import Activation
 from firstlight.errors import DomainError
 from firstlight.recipes.laws.fans import Law
+from firstlight.recipes.layout.slots import Slot
 from firstlight.recipes.recipe import Draft, Need, Recipe
 from firstlight.recipes.scales import usual_moment
-from firstlight.recipes.slots import Slot
 
 
 def stationary_deviation(phi: object) -> float:

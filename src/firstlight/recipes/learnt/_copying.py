@@ -11,9 +11,9 @@ from torch.func import functional_call
 from firstlight.clean_room import outside
 from firstlight.errors import user_code
 from firstlight.probe.guard import fresh
-from firstlight.recipes.copies import copy_of
+from firstlight.recipes.layout.copies import copy_of
+from firstlight.recipes.layout.slots import Slot
 from firstlight.recipes.recipe import Draft
-from firstlight.recipes.slots import Slot
 
 
 class Course:

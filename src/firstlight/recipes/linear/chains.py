@@ -14,9 +14,9 @@ from torch import Tensor
 from firstlight import activations
 from firstlight.activations import Activation
 from firstlight.recipes.draws import haar_block, middle_tap
+from firstlight.recipes.layout.slots import Slot
 from firstlight.recipes.recipe import Draft, Need, Recipe
 from firstlight.recipes.scales import usual_moment
-from firstlight.recipes.slots import Slot
 
 
 def chain_of(draft: Draft) -> list[Slot]:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from firstlight.recipes.draws import middle_tap
+from firstlight.recipes.layout.slots import Slot
 from firstlight.recipes.recipe import Draft, Need, Recipe
-from firstlight.recipes.slots import Slot
 
 
 def zero_matrix(rows: int, columns: int) -> Tensor:

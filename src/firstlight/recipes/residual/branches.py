@@ -9,10 +9,10 @@ from typing import ClassVar, Literal
 
 import torch
 
-from firstlight.recipes.blueprint import Branch
 from firstlight.recipes.laws.fans import Law
+from firstlight.recipes.layout.blueprint import Branch
+from firstlight.recipes.layout.slots import Slot
 from firstlight.recipes.recipe import Draft, Need, Recipe
-from firstlight.recipes.slots import Slot
 
 
 def require_branches(draft: Draft) -> tuple[Branch, ...]:

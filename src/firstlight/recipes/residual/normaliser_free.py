@@ -10,8 +10,8 @@ from torch import Tensor
 
 from firstlight import activations
 from firstlight.recipes.draws import weights
+from firstlight.recipes.layout.slots import Slot
 from firstlight.recipes.recipe import Draft, Need, Recipe
-from firstlight.recipes.slots import Slot
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from firstlight.recipes.draws import normal
+from firstlight.recipes.layout.slots import Slot
 from firstlight.recipes.recipe import Draft, Need, Recipe
 from firstlight.recipes.residual.branches import require_branches
-from firstlight.recipes.slots import Slot
 
 
 def attention_parts(slot: Slot, sheet_slots: tuple[Slot, ...]) -> tuple[str, ...]:

@@ -12,8 +12,8 @@ from torch import nn
 
 from firstlight.activations import Activation
 from firstlight.probe import Structure, structure
-from firstlight.recipes.reading import of_function, of_module
-from firstlight.recipes.slots import NORMS, Left, Slot, inventory
+from firstlight.recipes.layout.reading import of_function, of_module
+from firstlight.recipes.layout.slots import NORMS, Left, Slot, inventory
 
 
 @dataclass(frozen=True)
