@@ -65,6 +65,23 @@ class Reader:
     def tell(self, selector, event):
         self.js(f"document.querySelector(arguments[0]).dispatchEvent({event})", selector)
 
+    def at(self, selector, event):
+        """What the pointer does at the centre of an element, told to whatever lies on top there."""
+        # a page tells that it was scrolled with its next frame
+        self.js(
+            "document.querySelector(arguments[0]).ownerSVGElement.scrollIntoView({block: 'center'});"
+            "return new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))",
+            selector,
+        )
+        self.js(
+            "const n = document.querySelector(arguments[0]);"
+            "const b = n.getBoundingClientRect(), x = b.left + b.width / 2, y = b.top + b.height / 2;"
+            "const top = document.elementFromPoint(x, y);"
+            "top.dispatchEvent(new PointerEvent(arguments[1], {bubbles: true, clientX: x, clientY: y}))",
+            selector,
+            event,
+        )
+
     def column(self, title):
         """The texts of one column of the big table, from top to bottom."""
         return self.js(

@@ -70,7 +70,7 @@ def test_the_script_draws_the_same_picture_as_the_page_came_with(reader, pages, 
 def test_marks_name_their_row_when_the_pointer_rests_on_them(reader, pages):
     reader.open(pages["deep"])
     assert reader.js("return document.querySelector('.tip').hidden")
-    reader.tell("#charts circle[data-r='9']", "new PointerEvent('pointerover', {bubbles: true})")
+    reader.at("#charts circle[data-r='9']", "pointermove")
     assert reader.text(".tip") == "8 · weight"
     assert not reader.js("return document.querySelector('.tip').hidden")
 
@@ -95,3 +95,21 @@ def test_a_thousand_rows_are_ready_at_once(reader, pages):
     spent = {metric["name"]: metric["value"] for metric in metrics}
     reader.driver.execute_cdp_cmd("Performance.disable", {})
     assert 0 < spent["TaskDuration"] < 4.0, spent
+
+
+def test_every_mark_can_be_chosen_through_the_lines_over_it(reader, pages):
+    """A pointer at a mark's centre chooses that mark, though a line of theory or another mark takes the click."""
+    reader.open(pages["deep"])
+    charts = reader.js("return document.querySelectorAll('#charts figure').length")
+    for chart in range(1, charts + 1):
+        figure = f"#charts figure:nth-of-type({chart})"
+        rows = reader.js(f"return [...document.querySelectorAll('{figure} [data-r]')].map(n => n.dataset.r)")
+        reached = set()
+        for row in rows:
+            # marks on one another take turns
+            for _ in range(9):
+                reader.at(f"{figure} [data-r='{row}']", "click")
+                reached.add(reader.js("return document.querySelector('tr.on').dataset.r"))
+                if row in reached:
+                    break
+        assert reached == set(rows), figure

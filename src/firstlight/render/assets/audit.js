@@ -147,7 +147,32 @@
     }
     show(select.value);
   }
+  // ---- the marks near the pointer, wherever lines and other marks lie over them
+  const REACH = 12, places = new WeakMap();
+  const place = (mark) => {
+    const number = (name) => Number(mark.getAttribute(name));
+    if (mark.tagName === "circle") return [number("cx"), number("cy"), mark];
+    if (mark.tagName === "rect") return [number("x") + 2.6, number("y") + 2.6, mark];
+    const [x, y] = mark.getAttribute("d").slice(1).split(/[ l]/).map(Number);
+    return [x, y, mark];
+  };
+  const near = (event) => {
+    const svg = event.target.closest && event.target.closest(".chart svg[role=img]");
+    if (!svg) return [];
+    if (!places.has(svg)) places.set(svg, [...svg.querySelectorAll("[data-r]")].map(place));
+    const at = new DOMPoint(event.clientX, event.clientY).matrixTransform(svg.getScreenCTM().inverse());
+    const found = places.get(svg).map(([x, y, mark]) => [Math.hypot(x - at.x, y - at.y), mark]);
+    const least = Math.min(REACH, ...found.map(([distance]) => distance));
+    return found.filter(([distance]) => distance <= least + 1.5).sort((a, b) => a[0] - b[0]).map(([, mark]) => mark);
+  };
   document.addEventListener("click", (event) => {
+    const marks = near(event);
+    if (marks.length) {
+      // marks that lie on one another, to within a pixel and a half, take turns
+      const before = marks.findIndex((mark) => mark.classList.contains("picked"));
+      choose(marks[(before + 1) % marks.length].dataset.r);
+      return;
+    }
     const target = event.target.closest("[data-r]");
     if (!target) return;
     choose(target.dataset.r);
@@ -160,10 +185,13 @@
   tip.hidden = true;
   document.body.append(tip);
   const hide = () => { tip.hidden = true; };
-  document.addEventListener("pointerover", (event) => {
-    const mark = event.target.closest("svg [data-r]");
-    const row = mark && byRow.get(mark.dataset.r);
+  let pointed = null;
+  document.addEventListener("pointermove", (event) => {
+    const mark = near(event)[0], row = mark && byRow.get(mark.dataset.r);
+    pointed?.classList.remove("near");
+    pointed = row ? mark.ownerSVGElement : null;
     if (!row) return hide();
+    pointed.classList.add("near");
     tip.textContent = `${row.cells[0].textContent} · ${row.cells[1].textContent}`;
     tip.hidden = false;
     const box = mark.getBoundingClientRect(), left = box.left + box.width / 2;
