@@ -1,5 +1,5 @@
 """
-Mend a network that will not train
+Fix a network that will not train
 ==================================
 
 Fifty ReLU layers with torch's own initialisation, from the audit to a network that learns.
@@ -46,10 +46,10 @@ def learn(net, epochs=4):
     return accuracy
 
 
-mended = learn(result.model)
+fixed = learn(result.model)
 as_it_came = learn(model)
 figure, axes = plt.subplots(figsize=(5, 3.2))
-for label, curve in (("as it came", as_it_came), ("fixed", mended)):
+for label, curve in (("as it came", as_it_came), ("fixed", fixed)):
     axes.plot(range(1, 5), curve, marker="o", label=label)
 axes.set(xlabel="epoch", ylabel="test accuracy", ylim=(0, 1), xticks=range(1, 5))
 axes.legend()

@@ -53,7 +53,7 @@ def test_a_torch_file_loads_without_pickled_code(tmp_path):
 
 
 @pytest.mark.slow
-def test_what_cannot_be_mended_has_status_one(tmp_path, capsys):
+def test_what_cannot_be_fixed_has_status_one(tmp_path, capsys):
     arguments = ["fix", "mlp", "--depth", "45", "--width", "32", "--activation", "relu", "--norm", "batch"]
     assert main([*arguments, "--batch", "64"]) == 1
     streams = capsys.readouterr()

@@ -73,7 +73,7 @@ QUICK = ("ReLU by torch's default", "GELU by torch's default", "constant weights
 @pytest.mark.parametrize(
     "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in SICK]
 )
-def test_a_sick_network_is_mended(name):
+def test_a_sick_network_is_fixed(name):
     model = SICK[name]()
     state = {k: v.clone() for k, v in model.state_dict().items()}
     result = firstlight.fix(model, inputs())
@@ -97,7 +97,7 @@ def test_batch_norm_needs_leave_to_replace_activations():
     result = firstlight.fix(model, inputs(), structural=True)
     assert result.healthy
     assert result.structural
-    with pytest.raises(DomainError, match=r"use the repaired copy in \.model"):
+    with pytest.raises(DomainError, match=r"use the fixed copy in \.model"):
         result.apply_(model)
 
 
@@ -157,7 +157,7 @@ def test_dtypes_and_compiled_wrappers():
 
 
 @pytest.mark.slow
-def test_warnings_are_mended_on_request_only():
+def test_warnings_are_fixed_on_request_only():
     model = plain(nn.ReLU, depth=30, init=lambda m: nn.init.kaiming_normal_(m.weight))
     first = firstlight.fix(model, inputs())
     assert first.before.healthy
@@ -249,3 +249,30 @@ def test_a_fixed_network_learns_what_the_sick_one_cannot():
 
     assert accuracy(model) < 0.2
     assert accuracy(fixed) > 0.75
+
+
+def test_the_page_says_how_to_load_the_fix_and_shows_what_training_gave():
+    from firstlight.fixing.page import fix_html
+
+    targets = torch.randint(0, 10, (48,), generator=generator())
+    deep = mlp(64, 10, depth=20, width=32, activation="tanh", sigma_w=2.5, generator=generator())
+    result = firstlight.fix(deep, inputs(), targets, train_steps=5)
+    assert result.kept
+    page = fix_html(result, saved="out/fixed.safetensors")
+    assert "model.load_state_dict(safetensors.torch.load_file(&#x27;out/fixed.safetensors&#x27;))" in page
+    assert "--out" not in page.split("Use the fixed model")[1].split("</section>")[0]
+    assert "torch.load(&#x27;fixed.pt&#x27;, weights_only=True)" in fix_html(result, saved="fixed.pt")
+    table = page.split("Short trainings")[1].split("</section>")[0]
+    # the model as it came and each copy that was kept, by two optimisers at two rates each
+    assert table.count("<tr>") == 1 + 4 * (1 + len(result.kept))
+    assert f"after {result.kept[0].remedy}" in table
+
+
+def test_the_page_says_where_leave_to_replace_modules_would_help():
+    deep = plain(nn.ReLU, depth=40, norm=nn.BatchNorm1d)
+    result = firstlight.fix(deep, inputs())
+    assert result.structural_help == ("isometric-batch-norm",)
+    page = result.to_html()
+    assert "<code>isometric-batch-norm</code> may help." in page
+    assert "structural=True" in page
+    assert "Use the fixed model" not in page

@@ -141,7 +141,7 @@ def torn(p):
         (lambda: weights.from_icdf(lambda p: p.sum()), "entry by entry"),
         (lambda: weights.from_icdf(stats.t(3).ppf).mellin(4), "moment is infinite"),
         (lambda: weights.from_icdf(heavy).standardised(), "finite variance"),
-        (lambda: weights.from_icdf(torn).moment(2), "mend the icdf"),
+        (lambda: weights.from_icdf(torn).moment(2), "correct the icdf"),
         (lambda: weights.from_mellin(weights.Normal().log_mellin, strip=(0, 1)), "strip"),
         (lambda: weights.from_mellin(weights.Normal().log_mellin, strip=(-1, INF), edge=-1), "edge"),
         (lambda: weights.from_mellin(lambda s: 1 + 0 * s, strip=(-1, INF)), "divide the transform"),

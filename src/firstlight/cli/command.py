@@ -41,7 +41,7 @@ VERBS: dict[str, Verb] = {
     ),
     "fix": Verb(
         "firstlight.cli.verbs.fix",
-        "mend how a PyTorch model starts, and show by the same audit that it is mended",
+        "fix how a PyTorch model starts, and show by the same audit that the fix helps",
     ),
     "init": Verb(
         "firstlight.cli.verbs.init",

@@ -68,5 +68,5 @@ def _call(spec: str, factory: Callable[..., Any], offered: dict[str, Any]) -> An
         raise LoadError(
             f"while calling the data factory {spec!r}: expected a data set, got {type(error).__name__}: "
             f"{error}; "
-            "mend the factory"
+            "correct the factory"
         ) from error

@@ -130,7 +130,7 @@ def _from_path(place: str, spec: str, what: str) -> ModuleType:
 def _raised(error: BaseException, place: str, spec: str, what: str) -> str:
     return (
         f"while importing {place} for the {what} {spec!r}: expected no error, "
-        f"got {type(error).__name__}: {error}; mend the module"
+        f"got {type(error).__name__}: {error}; correct the module"
     )
 
 

@@ -16,7 +16,7 @@ from firstlight.fixing.remedies.attempt import Attempt
 from firstlight.profile import Profile
 from firstlight.render.axis import Axis
 from firstlight.render.chart import Series, line_chart
-from firstlight.render.markup import Markup, clean, element
+from firstlight.render.markup import Markup, clean, element, join
 from firstlight.render.numbers import number
 from firstlight.render.page import card, cards, fragment, grid, items, page, paragraph, section, term_list
 from firstlight.render.table import Head, table
@@ -29,11 +29,16 @@ _SHOWN = 6
 
 
 @checked
-def fix_html(result: FixResult) -> str:
-    """A fix as one self-contained HTML document: what was done, both audits, every remedy tried, and what is left."""
+def fix_html(result: FixResult, *, saved: str | None = None) -> str:
+    """A fix as one self-contained HTML document: what was done, both audits, every remedy tried, and what is left.
+
+    ``saved`` names the file that holds the fixed state dict, where one was written.
+    """
     before, after = result.before, result.after
     parts = [
-        section("What was done", _done(result.kept, before.verdicts), identifier="done"),
+        section("What was done", _done(result), identifier="done"),
+        _use(result, saved),
+        _trainings(result),
         section("Before and after", grid(*_charts(before.profile, after.profile))),
         section("Verdicts now", verdict_cards(after.verdicts)),
         section("Verdicts before", verdict_cards(before.verdicts)),
@@ -50,7 +55,7 @@ def fix_fragment(result: FixResult) -> str:
     return fragment(
         element("h3", _title(result)),
         element("p", _summary(before.verdicts, after.verdicts), class_="subtitle"),
-        _done(result.kept, before.verdicts),
+        _done(result),
         grid(*_charts(before.profile, after.profile)),
     )
 
@@ -114,28 +119,86 @@ def _summary(before: Sequence[Verdict], after: Sequence[Verdict]) -> str:
     )
 
 
-def _done(kept: Sequence[Attempt], before: Sequence[Verdict]) -> Markup:
-    if not kept:
-        sick = any(v.severity == "unhealthy" for v in before)
+def _done(result: FixResult) -> Markup:
+    help_ = _help(result.structural_help)
+    if not result.kept:
+        sick = any(v.severity == "unhealthy" for v in result.before.verdicts)
         words = (
             "No remedy that writes parameters alone made the audit better; the verdicts below say what else to do."
             if sick
             else "The model starts healthy; nothing was changed."
         )
-        return paragraph(words)
-    return cards(
-        *(
-            card(
-                attempt.remedy,
-                paragraph(f"{attempt.summary[0].upper()}{attempt.summary[1:]}."),
-                items(*shortened(attempt.changes, 8)),
-                term_list({"Suits": attempt.suits, "Source": attempt.source}),
-                tone="healthy" if not attempt.unhealthy else "note",
-                label=f"Step {number}",
-            )
-            for number, attempt in enumerate(kept, start=1)
+        return join((paragraph(words), help_))
+    steps = (
+        card(
+            attempt.remedy,
+            paragraph(f"{attempt.summary[0].upper()}{attempt.summary[1:]}."),
+            items(*shortened(attempt.changes, 8)),
+            term_list({"Suits": attempt.suits, "Source": attempt.source}),
+            tone="healthy" if not attempt.unhealthy else "note",
+            label=f"Step {number}",
         )
+        for number, attempt in enumerate(result.kept, start=1)
     )
+    return join((cards(*steps), help_))
+
+
+def _help(remedies: Sequence[str]) -> Markup:
+    """Which remedies may help with what is left, and how they are allowed."""
+    if not remedies:
+        return Markup("")
+    names = join([element("code", name) for name in remedies], ", ")
+    return paragraph(
+        "For what remains, ", names, " may help. ", "It replaces" if len(remedies) == 1 else "They replace",
+        " modules, so it needs leave: " if len(remedies) == 1 else " modules, so they need leave: ",
+        element("code", "--structural"), " in a shell, ", element("code", "structural=True"), " in Python.",
+    )  # fmt: skip
+
+
+def _use(result: FixResult, saved: str | None) -> Markup | str:
+    """How the fixed model, or its parameters, get into the reader's own code."""
+    if not result.changed:
+        return ""
+    if result.structural:
+        kept = " and ".join(attempt.remedy for attempt in result.kept)
+        said = (
+            f"Modules were replaced ({kept}), so parameters alone do not hold this fix: go on with result.model, or "
+            "build your model with the modules named above and load the state dict into it."
+        )
+        return section("Use the fixed model", paragraph(said), identifier="use")
+    file = saved or "fixed.safetensors"
+    load = (
+        f"safetensors.torch.load_file({file!r})"
+        if file.endswith(".safetensors")
+        else f"torch.load({file!r}, weights_only=True)"
+    )
+    write = [] if saved else [f"firstlight fix … --out {file}    # in a shell: writes the parameters"]
+    lines = [
+        *write,
+        f"model.load_state_dict({load})    # in your code: the model built as it was audited",
+        "result.apply_(model)    # or in Python, at once: all parameters or none",
+    ]
+    return section("Use the fixed model", element("pre", "\n".join(lines)), identifier="use")
+
+
+def _trainings(result: FixResult) -> Markup | str:
+    """How the model as it came and the copies that were kept trained; nothing where nothing was trained."""
+    runs = [("as it came", result.courses), *((f"after {a.remedy}", a.courses) for a in result.kept)]
+    rows = [
+        [name, course.optimiser, course.rate, course.first, course.last]
+        for name, courses in runs
+        for course in courses
+    ]
+    if not rows:
+        return ""
+    heads = [
+        Head("start", text=True),
+        Head("optimiser", text=True),
+        Head("rate", "learning rate"),
+        Head("first loss"),
+        Head("last loss", "mean over the last fifth of the steps; ∞ where training diverged"),
+    ]
+    return section("Short trainings", table(heads, rows), identifier="training")
 
 
 _PLOTS = (

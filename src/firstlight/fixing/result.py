@@ -23,7 +23,7 @@ class FixResult(Document):
     Attributes
     ----------
     model
-        A repaired copy; the model that was given is as it was.
+        A fixed copy; the model that was given is as it was.
     before, after
         The same audit of both.
     attempts
@@ -55,7 +55,7 @@ class FixResult(Document):
 
     @property
     def healthy(self) -> bool:
-        """Whether the audit finds the repaired model healthy."""
+        """Whether the audit finds the fixed model healthy."""
         return self.after.healthy
 
     @property
@@ -69,7 +69,7 @@ class FixResult(Document):
         return tuple(a for a in self.attempts if a.kept)
 
     def apply_(self, model: nn.Module) -> nn.Module:
-        """Copy the repaired parameters into a model of the same shape, all of them or none.
+        """Copy the fixed parameters into a model of the same shape, all of them or none.
 
         Raises
         ------
@@ -79,7 +79,7 @@ class FixResult(Document):
         if self.structural:
             raise DomainError(
                 "while applying a fix: expected remedies that write parameters alone, got one that replaced "
-                "modules; use the repaired copy in .model"
+                "modules; use the fixed copy in .model"
             )
         source = dict(self.model.named_parameters())
         target = dict(unwrap(model).named_parameters())

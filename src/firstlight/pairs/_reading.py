@@ -200,7 +200,7 @@ def values(activation: Callable[[Tensor], Tensor], x: Array) -> Array:
     if not bool(torch.isfinite(out).all()):
         at = x[int((~torch.isfinite(out)).int().argmax())]
         raise DomainError(
-            f"{what}, finite at every x, got a value that is not at x = {at:.3g}; mend it there"
+            f"{what}, finite at every x, got a value that is not at x = {at:.3g}; correct the function there"
         )
     if again.shape != some.shape or not torch.allclose(again, out[some], rtol=1e-6, atol=1e-12):
         raise DomainError(

@@ -35,4 +35,6 @@ def expect_mean(what: str, declared: float, mean: float, spread: float, count: i
 def expect_true(what: str, holds: bool, got: object) -> None:
     """A statement that should hold."""
     if not holds:
-        raise DeclarationError(f"while testing {what}, got {got}; declare what is so, or mend the function")
+        raise DeclarationError(
+            f"while testing {what}, got {got}; declare what is so, or correct the function"
+        )

@@ -89,7 +89,7 @@ class QuantileLaw(WeightLaw):
             p = 0.5 / (1 + math.exp(x[~past][at]))
             raise DomainError(
                 f"while taking moments of {self.label}: expected a finite negative icdf at every p in (0, ½), got "
-                f"{-magnitude[at]:.3g} at p = {p:.3g}; mend the icdf there"
+                f"{-magnitude[at]:.3g} at p = {p:.3g}; correct the icdf there"
             )
         size = np.empty_like(x)
         size[~past] = np.log(magnitude)
@@ -245,7 +245,7 @@ def _check(law: QuantileLaw) -> None:
     ends = [f"{float(a):.3g} at p = {float(b):.3g}" for a, b in zip(lower, p, strict=True)]
     if bool(lower.isnan().any()):
         raise DomainError(
-            f"{what}: expected an icdf, got {ends[int(lower.isnan().int().argmax())]}; mend it there"
+            f"{what}: expected an icdf, got {ends[int(lower.isnan().int().argmax())]}; correct the icdf there"
         )
     if not math.isfinite(float(lower[0])):
         raise DomainError(

@@ -1,4 +1,4 @@
-"""``firstlight fix``: mend a model's initialisation, and show by the same audit that it is mended."""
+"""``firstlight fix``: fix how a model starts, and show by the same audit that the fix helps."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from firstlight.cli.models import add_model_arguments
 from firstlight.cli.outputs import STDOUT, output_file, output_json
 from firstlight.cli.states import check_suffix, state_bytes
 
-SUMMARY = "mend how a PyTorch model starts, and show by the same audit that it is mended"
+SUMMARY = "fix how a PyTorch model starts, and show by the same audit that the fix helps"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -54,7 +54,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--out",
         type=output_file,
         metavar="PATH",
-        help="write the mended state dict: .safetensors, .pt or .pth",
+        help="write the fixed state dict: .safetensors, .pt or .pth",
     )
     out.add_argument(
         "--html", type=output_file, metavar="PATH", help="write a self-contained page, before and after"
@@ -71,6 +71,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Fix, print and write; 0 if the model is then healthy, 1 if not."""
     from firstlight import fix
+    from firstlight.fixing.page import fix_html
 
     check_suffix(args.out)
     with own_output_only() as out, torch.random.fork_rng(devices=[]):
@@ -93,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
             print(result.to_text(), file=out)
         if args.json != STDOUT:
             args.files.json(args.json, result.to_json() if args.json is not None else "")
-        args.files.write(args.html, result.to_html)
+        args.files.write(args.html, lambda: fix_html(result, saved=args.out))
     if not result.healthy:
         left = [v.code for v in result.after.verdicts if v.severity == "unhealthy"]
         print(f"firstlight fix: still unhealthy: {', '.join(left)}", file=sys.stderr)

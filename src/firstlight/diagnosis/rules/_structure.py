@@ -83,7 +83,7 @@ def _copies(f: Findings) -> list[Verdict]:
 
 
 def _input_scale(f: Findings) -> list[Verdict]:
-    """The scale of what the first layers read, which a standardisation or a normaliser may have mended."""
+    """The scale of what the first layers read, which a standardisation or a normaliser may have taken away."""
     first = f.first
     rows = f.rows(first)
     q, mean = f.read(first)

@@ -139,7 +139,7 @@ def check_batch(
     if bad:
         raise DomainError(
             f"while checking a batch: expected finite inputs, got NaN or infinity in {bad} of {len(rows)} samples; "
-            "drop or mend them before training"
+            "drop or correct them before training"
         )
     samples, features = rows.shape
     seen = rows - rows.mean(dim=0) if centred else rows

@@ -83,7 +83,7 @@ def posterior(
     where σ² is a ridge that pulls the training back to where it began, and not noise.
 
     By Cholesky factorisation; if rounding makes K + σ²I indefinite, the diagonal grows by the smallest power of
-    ten (relative to the mean variance) that mends it, and the result says so.
+    ten (relative to the mean variance) that makes the matrix definite; the result says so.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def posterior(
     Raises
     ------
     DomainError
-        Shapes that do not match, non-finite targets, negative noise, or a kernel no jitter mends.
+        Shapes that do not match, non-finite targets, negative noise, or a kernel that no jitter makes definite.
 
     Notes
     -----
@@ -188,5 +188,5 @@ def _factor(kernel: Tensor, noise: float) -> tuple[Tensor, float]:
             return factor, jitter
     raise DomainError(
         "while factorising a kernel: expected a positive definite matrix, got one that a jitter of 1e-6 of its "
-        "variance does not mend; raise the noise or drop repeated inputs"
+        "variance does not make definite; raise the noise or drop repeated inputs"
     )
