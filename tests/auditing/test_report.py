@@ -200,7 +200,7 @@ def test_plain_text_fits_and_has_no_control_characters(any_audit):
 def test_the_terminal_report_has_table_verdicts_and_what_was_left_out(deep_tanh, verdicts):
     text = audit_plain(AuditResult(deep_tanh, verdicts))
     order = [
-        "rms grad",
+        "rms ∂L/∂z",
         "rows hidden",
         "Unhealthy: Gradients explode",
         "remedy: Scale",
@@ -296,6 +296,17 @@ def test_long_names_keep_their_end_and_no_number_is_cut(deep_tanh, width):
             assert kind in ("input", "weight", "activation")
             assert numbers
             assert not any("…" in number for number in numbers)
+
+
+def test_notes_below_the_table_speak_of_columns_that_are_shown(deep_tanh, verdicts):
+    star, gone = "* marks a distance beyond the 5 % line", "left out at this width"
+    result = AuditResult(deep_tanh, verdicts)
+    wide, narrow = audit_plain(result, width=100), audit_plain(result, width=40)
+    assert star in wide
+    assert gone not in wide
+    assert star not in narrow
+    assert "left out at this width: KS" in " ".join(narrow.split())
+    assert "*" not in narrow.split("\n\n")[1]
 
 
 def test_shapes_of_the_batch_are_written_as_people_write_them(deep_tanh, verdicts):

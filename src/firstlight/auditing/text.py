@@ -51,7 +51,7 @@ _COLUMNS: tuple[tuple[str, str], ...] = (
     ("theory", "q_theory"),
     ("corr", "correlation"),
     ("theory", "correlation_theory"),
-    ("rms grad", "log_grad"),
+    ("rms ∂L/∂z", "log_grad"),
     ("theory", "log_grad_theory"),
     ("KS", "ks_standardised"),
     ("rank", "effective_rank"),
@@ -97,10 +97,8 @@ def audit_text(result: AuditResult, *, width: int = 100) -> Group:
     measurement, verdicts = result.measurement, result.verdicts
     parts: list[Any] = [_title(measurement)]
     if len(measurement.profile):
-        parts += [
-            _table(measurement.profile, width),
-            Text("* marks a distance beyond the 5 % line of a Gaussian layer", style="dim"),
-        ]
+        table, notes = _table(measurement.profile, width)
+        parts += [table, *(Text(note, style="dim") for note in notes)]
     else:
         parts.append(Text("No row was measured.", style="dim"))
     severity = overall(verdicts)
@@ -195,7 +193,8 @@ def _title(measurement: Measurement) -> Any:
     return text
 
 
-def _table(profile: Profile, width: int) -> Table:
+def _table(profile: Profile, width: int) -> tuple[Table, list[str]]:
+    """The table, and the notes on what it shows and on the columns that gave way to a narrow terminal."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -208,9 +207,10 @@ def _table(profile: Profile, width: int) -> Table:
     wanted = max(map(len, [*names.values(), "layer", *(row for row in shown if isinstance(row, str))]))
     room, kind_room = width - 2, min(10, max(len(clean(profile["kind"][row])) for row in numbers))
     sizes = {name: max(len(head), *(len(c) for c in cells[name].values())) + _GAP for head, name in present}
+    gone: list[str] = []
     # on a narrow terminal the last columns give way, so that the names can still be told apart
     while present and room - kind_room - _GAP - sum(sizes[name] for _, name in present) < min(wanted, 16):
-        present.pop()
+        gone.insert(0, present.pop()[0])
     name_room = max(8, min(wanted, room - kind_room - _GAP - sum(sizes[name] for _, name in present)))
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
     table.add_column("layer", overflow="ellipsis", no_wrap=True, width=name_room)
@@ -224,7 +224,14 @@ def _table(profile: Profile, width: int) -> Table:
             continue
         kind = Text(clean(profile["kind"][row]), style="dim")
         table.add_row(Text(_tail(names[row], name_room)), kind, *(cells[name][row] for _, name in present))
-    return table
+    distances = [
+        cells[name][row].plain for _, name in present if name == "ks_standardised" for row in numbers
+    ]
+    starred = any(text.endswith("*") for text in distances)
+    notes = ["* marks a distance beyond the 5 % line of a Gaussian layer"] if starred else []
+    if gone:
+        notes.append(f"left out at this width: {', '.join(gone)}; a wider terminal shows them")
+    return table, notes
 
 
 def _tail(name: str, room: int) -> str:

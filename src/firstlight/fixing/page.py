@@ -40,8 +40,8 @@ def fix_html(result: FixResult, *, saved: str | None = None) -> str:
         _use(result, saved),
         _trainings(result),
         section("Before and after", grid(*_charts(before.profile, after.profile))),
-        section("Verdicts now", verdict_cards(after.verdicts)),
-        section("Verdicts before", verdict_cards(before.verdicts)),
+        section("Verdicts now" if result.changed else "Verdicts", verdict_cards(after.verdicts)),
+        section("Verdicts before", verdict_cards(before.verdicts)) if result.changed else "",
         section("Every remedy tried", _table(result.attempts)) if result.attempts else "",
         section("Left as it is", items(*result.left)) if result.left else "",
     ]
@@ -151,7 +151,7 @@ def _help(remedies: Sequence[str]) -> Markup:
     return paragraph(
         "For what remains, ", names, " may help. ", "It replaces" if len(remedies) == 1 else "They replace",
         " modules, so it needs leave: " if len(remedies) == 1 else " modules, so they need leave: ",
-        element("code", "--structural"), " in a shell, ", element("code", "structural=True"), " in Python.",
+        element("code", "--structural", class_="whole"), " in a shell, ", element("code", "structural=True"), " in Python.",
     )  # fmt: skip
 
 
