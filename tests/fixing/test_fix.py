@@ -273,6 +273,6 @@ def test_the_page_says_where_leave_to_replace_modules_would_help():
     result = firstlight.fix(deep, inputs())
     assert result.structural_help == ("isometric-batch-norm",)
     page = result.to_html()
-    assert "<code>isometric-batch-norm</code> may help." in page
+    assert "these remedies may help: <code>isometric-batch-norm</code>." in page
     assert "structural=True" in page
     assert "Use the fixed model" not in page

@@ -148,11 +148,16 @@ def _help(remedies: Sequence[str]) -> Markup:
     if not remedies:
         return Markup("")
     names = join([element("code", name) for name in remedies], ", ")
+    shell, python = element("code", "--structural", class_="whole"), element("code", "structural=True")
     return paragraph(
-        "For what remains, ", names, " may help. ", "It replaces" if len(remedies) == 1 else "They replace",
-        " modules, so it needs leave: " if len(remedies) == 1 else " modules, so they need leave: ",
-        element("code", "--structural", class_="whole"), " in a shell, ", element("code", "structural=True"), " in Python.",
-    )  # fmt: skip
+        "For what remains, these remedies may help: ",
+        names,
+        ". They may replace modules, and are tried on request: ",
+        shell,
+        " in a shell, ",
+        python,
+        " in Python.",
+    )
 
 
 def _use(result: FixResult, saved: str | None) -> Markup | str:
