@@ -71,6 +71,9 @@ class RandomNetwork:
         None for dense layers. Else every layer is a convolution with circular padding and stride 1 of ``width``
         channels, with kernels of this size: one number for all dimensions of the images, or one for each. The
         fan-in is then channels × entries of the kernel, and ``in_features`` counts the channels of the images.
+    recipe
+        The name of a start, or a ``firstlight.recipes.Recipe``, that gives ``sigma_w``, ``sigma_b``, ``weight_law`` and
+        ``first_layer`` for this activation and depth; None where these fields speak for themselves.
 
     Raises
     ------
@@ -101,9 +104,12 @@ class RandomNetwork:
     dropout: float = 0.0
     parametrisation: Parametrisation = "standard"
     kernel_size: int | Sequence[int] | None = None
+    recipe: Any = None
 
     def __post_init__(self) -> None:
         self._check_shape()
+        if self.recipe is not None:
+            self._read_recipe()
         for name in ("sigma_w", "sigma_b", "skip", "branch", "dropout"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
@@ -126,6 +132,25 @@ class RandomNetwork:
         _check_activation(self.activation)
         for name in ("weight_law", "first_layer"):
             object.__setattr__(self, name, _law_as_text(name, getattr(self, name)))
+
+    def _read_recipe(self) -> None:
+        """Let the recipe set the scales and laws. The room of recipes stands above; the front door knows the way."""
+        import firstlight
+
+        _check_activation(self.activation)
+        taps = self.kernel_size or 1
+        fields_ = firstlight.recipes.described(
+            self.recipe,
+            self.phi,
+            self.widths,
+            in_features=self.in_features,
+            taps=taps if isinstance(taps, int) else math.prod(taps),
+            residual=self.skip != 0,
+        )
+        for name, value in fields_.items():
+            object.__setattr__(self, name, value)
+        if not isinstance(self.recipe, str):
+            object.__setattr__(self, "recipe", self.recipe.spelling)
 
     def _check_shape(self) -> None:
         counts: list[tuple[str, Any]] = [("depth", self.depth)]
@@ -249,11 +274,13 @@ class RandomNetwork:
         return activations.get(self.activation)
 
     def with_(self, **changes: Any) -> RandomNetwork:
-        """The same network with some fields changed."""
+        """The same network with some fields changed; a scale or a law that is changed takes the recipe away."""
         known = [f.name for f in fields(self)]
         unknown = sorted(set(changes) - set(known))
         if unknown:
             raise _fail("field names", f"among {', '.join(known)}", unknown, "check the spelling")
+        if self.recipe is not None and {"sigma_w", "sigma_b", "weight_law", "first_layer"} & set(changes):
+            changes = {"recipe": None, **changes}  # the scales are no longer the recipe's
         return replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:
