@@ -1,4 +1,4 @@
-"""Every measure passes through the one tester of this room."""
+"""Every measure passes through the tester that users have."""
 
 from dataclasses import replace
 
@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from firstlight import measure
+from firstlight.testing import MeasureTester
 
 MEASURES = {
     "moments": measure.moments,
@@ -39,13 +40,13 @@ MEASURES = {
 
 
 @pytest.mark.parametrize("name", MEASURES)
-def test_every_measure_takes_every_tensor(tester, name):
+def test_every_measure_takes_every_tensor(name):
     # float32 blocks of 960 entries round at 1e-7 each; third and fourth moments lose at most a digit to that
-    tester.all(MEASURES[name])
+    MeasureTester(MEASURES[name]).all()
 
 
-def test_an_accelerator_gives_the_same_numbers(tester):
+def test_an_accelerator_gives_the_same_numbers():
     """On whatever accelerator this machine has; the CPU again where it has none."""
     device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    x = tester.matrix().float()
+    x = MeasureTester.matrix().float()
     assert measure.moments(x.to(device)).kurtosis == pytest.approx(measure.moments(x).kurtosis, rel=1e-5)

@@ -12,24 +12,8 @@ from torch import Tensor
 
 from firstlight import activations, weights
 from firstlight.activations import Activation
-from firstlight.testing import ActivationTester, DeclarationError, LawTester
-
-LAWS = [
-    "normal",
-    "uniform",
-    "rademacher",
-    "weibull(3)",
-    "student(5)",
-    "squared_beta(1.5, 2)",
-    "2 * generalised_gamma(0.7, 3)",
-    "discrete(0: 0.2, 1: 0.3, 2.5: 0.5)",
-    "orthogonal",
-]
-
-
-@pytest.mark.parametrize("name", LAWS)
-def test_laws_hold_what_they_declare(name: str) -> None:
-    LawTester(weights.get(name), samples=20_000).all()
+from firstlight.errors import DomainError
+from firstlight.testing import ActivationTester, DeclarationError, LawTester, MeasureTester
 
 
 @dataclass(frozen=True)
@@ -113,3 +97,55 @@ def test_wrong_moments_a_wrong_degree_and_a_kink_called_a_jump_are_caught() -> N
     odd = Activation("called odd", lambda x: torch.tanh(x) + 0.1, parity="odd")
     with pytest.raises(DeclarationError, match="E φ"):
         ActivationTester(odd).moments()
+
+
+def scale(x: Tensor) -> float:
+    """A measure as it should be: the root mean square, or what is wrong with the tensor."""
+    if x.is_meta or not x.is_floating_point():
+        got = "a meta tensor" if x.is_meta else x.dtype
+        raise DomainError(f"while measuring: expected a floating-point tensor with numbers, got {got}")
+    return float(x.detach().double().square().mean().sqrt())
+
+
+def of_the_storage(x: Tensor) -> float:
+    return scale(x) if x.is_meta or not x.numel() else float(x.detach().untyped_storage().nbytes())
+
+
+def noisy(x: Tensor) -> float:
+    return scale(x) + float(torch.rand(()))
+
+
+def writing(x: Tensor) -> float:
+    found = scale(x)
+    if not x.requires_grad:
+        x.nan_to_num_()
+    return found
+
+
+def proud(x: Tensor) -> float:
+    if not x.numel():
+        raise ZeroDivisionError("division by zero")
+    return scale(x)
+
+
+def test_a_measure_without_faults_passes() -> None:
+    MeasureTester(scale).all()
+    MeasureTester(lambda x: {"one": scale(x), "two": (scale(x), torch.tensor([scale(x)]))}).all()
+
+
+@pytest.mark.parametrize(
+    ("method", "measure"),
+    [
+        ("dtypes", lambda x: scale(x) + torch.finfo(x.dtype).eps),
+        ("layouts", of_the_storage),
+        ("purity", noisy),
+        ("purity", writing),
+        ("degenerate", proud),
+        ("degenerate", lambda x: []),
+        ("refusals", lambda x: 1.0),
+        ("dtypes", lambda x: "one"),
+    ],
+)
+def test_a_fault_of_a_measure_is_caught_by_its_method(method: str, measure: Any) -> None:
+    with pytest.raises(DeclarationError, match="while testing"):
+        getattr(MeasureTester(measure), method)()
