@@ -126,6 +126,33 @@ def test_a_recipe_that_fails_leaves_the_model(fault, error):
     assert same(net, before)
 
 
+@dataclass(frozen=True, eq=False)
+class Kept(recipes.Recipe):
+    """A recipe that holds its tensors, and gives one of them to two weights."""
+
+    word: ClassVar[str] = "kept"
+    values: tuple[torch.Tensor, ...] = ()
+
+    def draft(self, draft):
+        """The first tensor for both square weights; the third weight gets the model's own first one, cut."""
+        slots = draft.blueprint.slots
+        draft.put(slots[0], self.values[0], "kept")
+        draft.put(slots[1], self.values[0], "kept")
+        draft.put(slots[2], slots[0].weight[:10], "the model's own")
+
+
+def test_tensors_that_a_recipe_keeps_are_not_changed():
+    net, kept = chain(), torch.randn(64, 64, generator=seeded())
+    first, copy_ = net[0].weight.detach().clone(), kept.clone()
+    done = firstlight.initialise_(net, Kept((kept,)))
+    assert torch.equal(kept, copy_)
+    assert torch.equal(net[0].weight, kept)
+    assert torch.equal(net[2].weight, kept)
+    assert torch.equal(net[4].weight, first[:10])
+    done.revert_()
+    assert torch.equal(net[0].weight, first)
+
+
 def test_values_that_the_dtype_cannot_hold_are_refused():
     net = chain().half()
     before = bits(net)

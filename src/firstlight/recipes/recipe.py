@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Literal, NoReturn
 
 import torch
@@ -32,11 +32,14 @@ class Value:
         The parameters that are written, by name; several for a parametrised weight.
     why
         The law and the scale, and what the scale comes from.
+    owned
+        Whether nobody else holds the tensors, so that their memory may keep what was there before.
     """
 
     name: str
     tensors: tuple[tuple[str, Tensor], ...]
     why: str
+    owned: bool = False
 
 
 class Draft:
@@ -94,8 +97,10 @@ class Draft:
         """
         word = law if isinstance(law, str) else law.name
         said = f"{word}, σ_w = {sigma_w:.4g}" + (f": {why}" if why else "")
-        if self.put(slot, weights(slot, sigma_w, self.generator, law), said) and sigma_b is not None:
-            self.shift(slot, sigma_b)
+        if self.put(slot, weights(slot, sigma_w, self.generator, law), said):
+            self.values[slot.name] = replace(self.values[slot.name], owned=True)
+            if sigma_b is not None:
+                self.shift(slot, sigma_b)
 
     def draw_each(
         self,

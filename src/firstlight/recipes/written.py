@@ -15,6 +15,8 @@ from firstlight.files import write_whole
 from firstlight.recipes.layout.slots import Left
 from firstlight.recipes.recipe import Draft
 
+_PIECE = 1 << 15  # entries exchanged at once: a piece stays in the second-level cache
+
 
 @dataclass(frozen=True)
 class Line:
@@ -153,7 +155,9 @@ def commit(draft: Draft, recipe: str) -> Written:
         for name, tensor in value.tensors:
             parameter = model.get_parameter(name)
             _check(name, parameter, tensor)
-            pairs.append((name, value.why, parameter, tensor.detach()))
+            # a tensor that a recipe keeps, or that is the model's own, must not change while others are written
+            held = tensor.detach() if value.owned else tensor.detach().clone()
+            pairs.append((name, value.why, parameter, held))
     if not pairs:
         reasons = (
             "; ".join(f"{left.name}: {left.reason}" for left in draft.left[:4]) or "it has no parameters"
@@ -163,19 +167,19 @@ def commit(draft: Draft, recipe: str) -> Written:
             f"({reasons}); "
             "unfreeze it, or pass the module that holds the layers"
         )
-    old = [(parameter, parameter.detach().clone()) for _, _, parameter, _ in pairs]
+    before = [_rms(parameter) for _, _, parameter, _ in pairs]
+    old: list[tuple[Tensor, Tensor]] = []
     try:
-        with torch.no_grad():
-            for _, _, parameter, tensor in pairs:
-                parameter.copy_(tensor)
+        for _, _, parameter, tensor in pairs:
+            old.append((parameter, exchange(parameter, tensor)))
     except BaseException:
         with torch.no_grad():
             for parameter, value_ in old:
                 parameter.copy_(value_)
         raise
     lines = [
-        Line(name, why, _rms(before), _rms(parameter))
-        for (name, why, parameter, _), (_, before) in zip(pairs, old, strict=True)
+        Line(name, why, rms, _rms(parameter))
+        for (name, why, parameter, _), rms in zip(pairs, before, strict=True)
     ]
     return Written(
         recipe, type(model).__name__, tuple(lines), tuple(draft.left), dict(draft.rates), tuple(old)
@@ -188,13 +192,46 @@ def _check(name: str, parameter: nn.Parameter, tensor: Tensor) -> None:
             f"while writing {name}: expected a value of shape {tuple(parameter.shape)}, got {tuple(tensor.shape)}; "
             "nothing was written"
         )
-    largest = float(torch.linalg.vector_norm(tensor, ord=torch.inf)) if tensor.numel() else 0.0
+    low, high = (float(x) for x in tensor.aminmax()) if tensor.numel() else (0.0, 0.0)
     limit = torch.finfo(parameter.dtype).max
-    if not largest <= limit:
+    if not (-limit <= low and high <= limit):
         raise DomainError(
-            f"while writing {name}: expected finite values within {limit:.3g} ({parameter.dtype}), got {largest}; "
-            "nothing was written"
+            f"while writing {name}: expected finite values within {limit:.3g} ({parameter.dtype}), got {low} to "
+            f"{high}; nothing was written"
         )
+
+
+@torch.no_grad()
+def exchange(parameter: Tensor, value: Tensor) -> Tensor:
+    """Write a value into a parameter and give back what was there, in the value's own memory where that fits.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from firstlight.recipes.written import exchange
+    >>> parameter = torch.zeros(2)
+    >>> exchange(parameter, torch.ones(2)), parameter
+    (tensor([0., 0.]), tensor([1., 1.]))
+    """
+    fits = value.dtype == parameter.dtype and value.device == parameter.device
+    dense = (
+        value.is_contiguous()
+        and parameter.is_contiguous()
+        and value.untyped_storage().nbytes() == value.nbytes
+    )
+    if not (fits and dense and parameter.device.type == "cpu"):
+        old = parameter.detach().clone()
+        parameter.copy_(value)
+        return old
+    here, there = parameter.detach().view(-1), value.detach().view(-1)
+    spare = torch.empty(min(_PIECE, len(here)), dtype=value.dtype)
+    for start in range(0, len(here), _PIECE):
+        mine, new = here[start : start + _PIECE], there[start : start + _PIECE]
+        kept = spare[: len(mine)]
+        kept.copy_(mine)
+        mine.copy_(new)
+        new.copy_(kept)
+    return value
 
 
 def _rms(tensor: Tensor) -> float:

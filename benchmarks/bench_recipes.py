@@ -1,0 +1,66 @@
+"""What a start costs: beside torch's own initialisation, and beside AnyInit's empirical mode."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+
+import torch
+from torch import nn
+
+import firstlight
+from benchmarks.harness import Row, interleaved
+
+WIDTH, LAYERS = 1024, 24  # 25 million parameters
+DEPTH, SMALL = 50, 256
+
+
+def chain(depth: int, width: int, phi: type[nn.Module]) -> nn.Sequential:
+    """Linear layers of one width with an activation behind each but the last."""
+    layers: list[nn.Module] = []
+    for _ in range(depth - 1):
+        layers += [nn.Linear(width, width), phi()]
+    return nn.Sequential(*layers, nn.Linear(width, width))
+
+
+def large() -> Row:
+    """The edge of chaos on 25 million parameters, beside `reset_parameters` of the same layers."""
+    model = chain(LAYERS, WIDTH, nn.ReLU)
+    weights = [layer for layer in model if isinstance(layer, nn.Linear)]
+
+    def torchs() -> None:
+        for layer in weights:
+            layer.reset_parameters()
+
+    best = interleaved(
+        {"ours": lambda: firstlight.initialise_(model, "critical"), "torch": torchs}, repeats=7, warmup=1
+    )
+    count = sum(p.numel() for p in model.parameters()) / 1e6
+    detail = f"{count:.1f} M parameters: {best['ours']:.3f} s against {best['torch']:.3f} s"
+    return Row("initialise_(critical) over torch's own", best["ours"] / best["torch"], 3.0, detail=detail)
+
+
+def small() -> Row:
+    """A 50-layer perceptron of width 256, beside AnyInit's empirical mode."""
+    claim = "AnyInit's empirical mode over initialise_(critical), 50 layers of width 256"
+    if importlib.util.find_spec("anyinit") is None:
+        return Row(claim, math.nan, 10.0, lower_is_better=False, detail="anyinit is not installed")
+    import anyinit
+
+    model = chain(DEPTH, SMALL, nn.Tanh)
+    batch = torch.randn(64, SMALL)
+    best = interleaved(
+        {
+            "ours": lambda: firstlight.initialise_(model, "critical", batch),
+            "theirs": lambda: anyinit.initialize(model, "empirical", batch),
+        },
+        repeats=3,
+        warmup=1,
+    )
+    detail = f"{best['theirs']:.3f} s against {best['ours']:.3f} s, ours with the traced batch"
+    return Row(claim, best["theirs"] / best["ours"], 10.0, lower_is_better=False, detail=detail)
+
+
+def run() -> list[Row]:
+    """Both rows."""
+    return [large(), small()]
