@@ -12,7 +12,9 @@ from firstlight.cli import main
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs" / "guide").glob("*.md")])
 # pages whose Python stands alone, run from top to bottom
-RUN = ("quick-start", "recipes", "pairs", "training", "predict-and-simulate", "batch-norm", "representations")
+RUN = (
+    "quick-start", "recipes", "pairs", "training", "predict-and-simulate", "batch-norm", "representations", "blocks",
+)  # fmt: skip
 
 # the model that the pages call my_project.models:make_model: 50 ReLU layers of width 64 as torch starts them
 MY_PROJECT = """

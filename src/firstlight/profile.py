@@ -111,6 +111,8 @@ COLUMNS: Mapping[str, Column] = _columns(
     Column("log_grad_theory", "log rms gradient that Gaussian theory gives here from the rows after", "nat"),
     Column("growth_theory", "growth that Gaussian theory gives here", "nat per layer"),
     Column("chi", "slope χ₁ = σ_w² E φ'(z)² of the next weight layer at the measured q"),
+    Column("quantisation_noise", "noise over signal of the rounded pre-activations, squares"),
+    Column("gradient_noise", "noise over signal of the rounded gradients, squares"),
     Column("norm_gain", "squared gradient factor of a normaliser, γ²/σ² at the measured σ"),
     Column("q_ratio", "measured q over q_theory"),
     Column("gradient_ratio", "measured mean squared gradient over the one of theory"),

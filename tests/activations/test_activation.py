@@ -20,7 +20,9 @@ def test_declared_facts_are_what_is_detected(name):
     phi = activations.get(name)
     found = activations.from_callable(phi.function)
     assert (found.kinks, found.jumps) == (pytest.approx(phi.kinks), pytest.approx(phi.jumps))
-    assert (found.parity, found.degree) == (phi.parity, phi.degree)
+    assert found.parity == phi.parity
+    # with a backward of its own a function has no degree of homogeneity that gradients would follow
+    assert found.degree == phi.degree or phi.backward is not None
 
 
 @pytest.mark.parametrize("name", ALL)

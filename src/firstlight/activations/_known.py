@@ -1,4 +1,4 @@
-"""How a name is looked up: the registry, which stands above the activations, says so here."""
+"""What stands above the activations and they must call: the registry of names, and the torch modules of them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 _lookups: list[Callable[[str], Any]] = []
+_modules: list[Callable[[Any], Any]] = []
 
 
 def look_up_with(find: Callable[[str], Any], library: Callable[[str], Any]) -> None:
@@ -24,3 +25,13 @@ def found(name: str) -> Any:
 def of_library(name: str) -> Any:
     """What the library itself has under ``name``; raises ``DomainError`` where there is nothing."""
     return _lookups[1](name)
+
+
+def make_modules_with(fixed: Callable[[Any], Any], learnable: Callable[[Any], Any]) -> None:
+    """Let these make torch modules of activations."""
+    _modules[:] = [fixed, learnable]
+
+
+def module_of(activation: Any, *, learnable: bool) -> Any:
+    """A torch module of an activation."""
+    return _modules[learnable](activation)

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from firstlight.activations._known import found, of_library
+from firstlight.activations._known import found, module_of, of_library
+from firstlight.activations._own_backward import autograd_slope, own_backward, with_slope
 from firstlight.activations._symmetry import Function, Parity, degree_of, parity_of
 from firstlight.clean_room import clean
 from firstlight.errors import DomainError
@@ -47,6 +48,10 @@ class Activation:
         Whether autograd sees through ``function``.
     parameters
         Parameters of a family by name.
+    backward
+        The slope that the backward pass multiplies a gradient with, where it is not φ': a surrogate of a spike, a
+        straight-through step. None for an ordinary activation. Then χ₁ and E φ'² are of this slope, and what
+        correlations do is still told by φ. ``degree`` is None with a backward of its own.
 
     Examples
     --------
@@ -68,9 +73,12 @@ class Activation:
     degree: float | None = None
     differentiable: bool = True
     parameters: dict[str, float] = field(default_factory=dict)
+    backward: Function | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
-        """φ(x)."""
+        """φ(x); autograd sees ``backward`` where there is one."""
+        if self.backward is not None and x.requires_grad and torch.is_grad_enabled():
+            return with_slope(x, self.function, self.backward)
         return self.function(x)
 
     def __eq__(self, other: object) -> bool:
@@ -113,15 +121,34 @@ class Activation:
         """φ'(x): closed form, else autograd, else eighth-order differences that do not reach over a kink."""
         if self.slope is not None:
             return self.slope(x)
-        if not self.differentiable:
-            return self.difference(x)
-        with torch.enable_grad():
-            leaf = x.detach().clone().requires_grad_()
-            y = self.function(leaf)
-            if not y.requires_grad:
-                return torch.zeros_like(x)
-            (grad,) = torch.autograd.grad(y.sum(), leaf)
-        return grad
+        return autograd_slope(self.function, x) if self.differentiable else self.difference(x)
+
+    def gradient_slope(self, x: Tensor) -> Tensor:
+        """What a gradient is multiplied with on its way back: ``backward`` where there is one, else φ'(x)."""
+        return self.derivative(x) if self.backward is None else self.backward(x)
+
+    @cached_property
+    @clean
+    def backward_kinks(self) -> tuple[float, ...]:
+        """Points where the slope of a backward of its own is not smooth."""
+        return () if self.backward is None else tuple(kink.at for kink in find_kinks(self.backward))
+
+    def module(self, *, learnable: bool = False) -> torch.nn.Module:
+        """The activation as a torch module; with ``learnable`` its parameters are trained.
+
+        Raises
+        ------
+        DomainError
+            ``learnable``, and no formula of the library holds its parameters.
+
+        Examples
+        --------
+        >>> from firstlight import activations
+        >>> [name for name, _ in activations.get("snake(0.5)").module(learnable=True).named_parameters()]
+        ['a']
+        """
+        made: torch.nn.Module = module_of(self, learnable=learnable)
+        return made
 
     def difference(self, x: Tensor) -> Tensor:
         """φ'(x) by eighth-order differences of φ that do not reach over a kink."""
@@ -190,6 +217,7 @@ class Activation:
 def from_callable(f: Any, name: str | None = None) -> Activation:
     """Make an activation of an ``nn.Module`` or of a callable of one tensor, array or float.
 
+    A backward that is not the derivative (a custom autograd function, a detached difference) becomes ``backward``.
     Kinks are found by ``gauss.find_kinks``. A parity or a degree of homogeneity is accepted where it holds from
     1e-9 to 1e9 on both sides of zero and around every kink; otherwise there is none, and nothing relies on it.
     See ``gauss.as_float64`` for what is accepted.
@@ -210,6 +238,7 @@ def from_callable(f: Any, name: str | None = None) -> Activation:
     kinks = find_kinks(function)
     places = tuple(kink.at for kink in kinks)
     jumps = tuple(kink.at for kink in kinks if kink.order == 0)
+    slope = own_backward(function, places) if differentiable else None
     parity = parity_of(function, places)
     if parity is not None:
         # what was found on one side is there on the other
@@ -220,8 +249,9 @@ def from_callable(f: Any, name: str | None = None) -> Activation:
         kinks=places,
         jumps=jumps,
         parity=parity,
-        degree=degree_of(function, places),
-        differentiable=differentiable,
+        degree=degree_of(function, places) if slope is None else None,
+        differentiable=differentiable and slope is None,
+        backward=slope,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
@@ -38,8 +38,8 @@ class GaussianMoments:
     mean, second
         E φ and E φ².
     slope
-        E φ'² with the pointwise derivative: what one layer does to a squared gradient; infinite where φ'² has no
-        integral, as for sgn(z)√|z|.
+        E φ'² with the pointwise derivative, or with the slope of a backward of its own: what one layer does to a
+        squared gradient; infinite where φ'² has no integral, as for sgn(z)√|z|.
     growth
         d E φ²/dq = E[φ φ' z]/q: what one layer does to a small change of the variance.
     """
@@ -111,6 +111,26 @@ def moments(phi: Activation, q: Scalars, *, closed: bool = True) -> GaussianMome
     [0.56419, 1.0, 0.5, 0.5]
     """
     variances = _variances(q, f"moments of {phi.name!r}")
+    found = _of_function(phi, variances, closed)
+    if phi.backward is None:
+        return found
+    return replace(found, slope=_sent_back(phi, variances))
+
+
+def _sent_back(phi: Activation, q: Tensor) -> Tensor:
+    """E b(z)² of the slope b that the backward pass uses."""
+    assert phi.backward is not None
+    back = phi.backward
+    zero = back(torch.zeros(1, dtype=torch.float64))[0] ** 2
+    with _named("the slope of the backward pass", phi):
+        found = gauss.integrate(
+            lambda x: back(x) ** 2, 0.0, q.clamp_min(1e-300).sqrt(), kinks=phi.backward_kinks
+        ).value
+    return torch.where(q > 0, found, zero)
+
+
+def _of_function(phi: Activation, variances: Tensor, closed: bool) -> GaussianMoments:
+    """The moments with the derivative of φ itself."""
     if phi.degree is not None and closed:
         return _homogeneous(phi, variances, phi.degree)
     form = closed_form(phi) if closed else None
@@ -365,35 +385,3 @@ def _pair(phi: Activation, q1: Scalars, q2: Scalars, c: Scalars, closed: bool, *
             std = a[left].sqrt(), b[left].sqrt()
             value[left] = gauss.expect2(f, f, rho[left], std=std, kinks=(phi.kinks, phi.kinks))
         return value
-
-
-@clean
-def gain(activation: object, *, q: float = 1.0, centred: bool = False) -> float:
-    r"""The weight scale that keeps the second moment q through φ, for any activation.
-
-    .. math:: \text{gain} = \sqrt{q / E φ(\sqrt q G)^2}
-
-    With ``centred``, the variance of φ takes the place of its second moment: the gain of scaled weight
-    standardisation, whose weights sum to zero. ``theory.gain`` gives the reasons and the consequences.
-
-    Raises
-    ------
-    DomainError
-        φ vanishes on N(0, q), or its moment diverges.
-
-    Examples
-    --------
-    >>> from firstlight import activations
-    >>> round(activations.gain("relu"), 5), round(activations.gain("relu", centred=True), 5)
-    (1.41421, 1.71286)
-    """
-    from firstlight.activations.registry import get
-
-    phi = get(activation)
-    m = moments(phi, q)
-    power = float(m.second - m.mean**2 if centred else m.second)
-    if not power > 0:
-        raise DomainError(
-            f"while computing the gain of {phi.name!r}: expected a signal, got none (E φ² = {power:g} at q = {q:g})"
-        )
-    return math.sqrt(float(q) / power)

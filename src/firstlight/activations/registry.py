@@ -10,14 +10,17 @@ from typing import Any
 import torch
 from torch import nn
 
-from firstlight.activations._catalogue import CATALOGUE
 from firstlight.activations._known import look_up_with
-from firstlight.activations._library import ALIASES, FAMILIES, FIXED
 from firstlight.activations.activation import Activation, from_callable
+from firstlight.activations.families._catalogue import CATALOGUE
+from firstlight.activations.families._library import ALIASES, FAMILIES, FIXED
+from firstlight.activations.families._series import SERIES
+from firstlight.activations.families._surrogates import SURROGATES
 from firstlight.clean_room import clean
 from firstlight.doors import checked
 from firstlight.errors import DomainError, did_you_mean
 
+_MAKERS: dict[str, Callable[..., Activation]] = {**CATALOGUE, **SERIES, **SURROGATES, **FAMILIES}
 _CALL = re.compile(r"([a-z_0-9]+)\s*(?:\((.*)\))?", re.IGNORECASE)
 _REGISTERED: dict[str, Activation] = {}
 
@@ -58,7 +61,7 @@ def names() -> tuple[str, ...]:
     >>> "tanh" in activations.names()
     True
     """
-    return tuple(sorted({*FIXED, *FAMILIES, *CATALOGUE, *_REGISTERED}))
+    return tuple(sorted({*FIXED, *_MAKERS, *_REGISTERED}))
 
 
 @checked
@@ -163,7 +166,7 @@ def _library(name: str) -> Activation:
     base = ALIASES.get(base, base)
     if match and match[2] is None and base in FIXED:
         return FIXED[base]
-    maker = FAMILIES.get(base) or CATALOGUE.get(base)
+    maker = _MAKERS.get(base)
     if match is None or maker is None:
         raise DomainError(
             f"while looking up an activation: expected one of {', '.join(names())}, got {name!r}; "
@@ -178,7 +181,7 @@ look_up_with(_by_name, _library)
 @lru_cache(maxsize=1024)
 @clean
 def _made(base: str, arguments: str) -> Activation:
-    maker = FAMILIES.get(base) or CATALOGUE[base]
+    maker = _MAKERS[base]
     positional, named = [], {}
     try:
         for part in filter(None, (p.strip() for p in arguments.split(","))):

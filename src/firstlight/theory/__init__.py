@@ -7,6 +7,7 @@ from firstlight.theory.designs.criticality import Criticality, criticality
 from firstlight.theory.designs.edge import EdgeOfChaos, EdgePoint, edge_of_chaos
 from firstlight.theory.designs.phase import PHASES, PhaseDiagram, phase_diagram
 from firstlight.theory.designs.sparse import SparseTuning, sparse_tuning
+from firstlight.theory.designs.table import ActivationDesign, activation_markdown, activation_table
 from firstlight.theory.designs.unified import Gain, Stationarity, gain, unified_view
 from firstlight.theory.finite.density import Laws, propagate_density
 from firstlight.theory.finite.finite_width import (
@@ -43,6 +44,7 @@ from firstlight.theory.predict import depth_scales, predict
 
 __all__ = [
     "PHASES",
+    "ActivationDesign",
     "AttentionMap",
     "AttentionPath",
     "ConvolutionalNetwork",
@@ -65,6 +67,8 @@ __all__ = [
     "Posterior",
     "SparseTuning",
     "Stationarity",
+    "activation_markdown",
+    "activation_table",
     "batchnorm",
     "convolutional_kernels",
     "correlation_fixed_points",

@@ -12,6 +12,7 @@ from firstlight.clean_room import clean
 from firstlight.errors import DomainError
 from firstlight.network import RandomNetwork, expected_network
 from firstlight.profile import Profile
+from firstlight.theory.designs._rounding import rounding_noise
 from firstlight.theory.finite.finite_width import finite_width
 from firstlight.theory.maps._batch_path import batch_path, stationary_chi
 from firstlight.theory.maps._trajectory import Path, correlations, variances
@@ -40,6 +41,10 @@ DENSITY_ASSUMPTIONS = {
     "ks": "law of z under independent units of a layer, which they are not: depth over width tells how much, and "
     "experiments.wolinski2025.independence.beside_networks (--against) measures it",
 }
+ROUNDING_ASSUMPTIONS = {
+    "quantisation_noise": "small errors, to first order, independent between layers; normal pre-activations",
+    "gradient_noise": "small errors, independent between layers; normal gradients, and a forward pass without errors",
+}
 BATCH_ASSUMPTION = (
     "rate of the squared norm with Gaussian weights at a width far above the batch squared, for samples of equal "
     "correlation and gradients that sum to zero over the batch"
@@ -54,6 +59,7 @@ def predict(
     c0: float = 0.5,
     level: str = "mean-field",
     batch: int | None = None,
+    bits: int | None = None,
 ) -> Profile:
     r"""What theory predicts for a random network, one row per weight layer.
 
@@ -72,6 +78,9 @@ def predict(
     batch
         Samples that a ``norm`` of ``"batch"`` or ``"batch-uncentred"`` sees, with correlation ``c0`` between any
         two of them; None for infinitely many. The growth is then the rate of Yang et al. (2019).
+    bits
+        Bits to which pre-activations and gradients of every layer are rounded, by the best even quantiser of normal
+        entries; adds ``quantisation_noise`` and ``gradient_noise``, the noise over the signal behind each rounding.
 
     Returns
     -------
@@ -82,7 +91,7 @@ def predict(
     Raises
     ------
     DomainError
-        Something else than a ``RandomNetwork``, q0, c0 or batch outside its domain, or a moment that diverges.
+        Something else than a ``RandomNetwork``, q0, c0, batch or bits outside its domain, or a moment that diverges.
 
     Examples
     --------
@@ -123,7 +132,11 @@ def predict(
         laws = propagate_density(network, q1=q1)
         columns |= {"q": laws.q, "var": laws.q, "kurtosis": laws.kurtosis}
         columns |= {"ks": laws.ks, "ks_standardised": laws.ks_standardised, "lost": laws.lost}
+    if bits is not None:
+        columns["quantisation_noise"], columns["gradient_noise"] = rounding_noise(layer, path, bits)
     meta = _meta(network, layer, path.q, level, float(q0), float(c0))
+    if bits is not None:
+        meta |= {"bits": bits, "assumptions": meta["assumptions"] | ROUNDING_ASSUMPTIONS}
     if layer.norm is not None:
         meta["norm"] = layer.norm
     if layer.norm in ("batch", "batch-uncentred"):

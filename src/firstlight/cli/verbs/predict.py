@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from firstlight.experiments.wolinski2025.independence import UnitsBeside
 
 _COLUMNS = ("depth", "q", "correlation", "chi", "log_grad", "kurtosis", "ks", "ks_standardised")
+_ROUNDED = ("quantisation_noise", "gradient_noise")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -42,6 +43,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     inputs.add_argument("--c0", type=float, default=0.5, help="cosine between two of them (default: 0.5)")
     inputs.add_argument(
         "--batch", type=int, help="samples that --norm batch sees, of cosine c0 (default: infinitely many)"
+    )
+    inputs.add_argument(
+        "--bits",
+        type=int,
+        help="bits to which pre-activations and gradients are rounded (default: not rounded)",
     )
     inputs.add_argument(
         "--level",
@@ -89,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
         raise DomainError(
             "while predicting: expected --against only with --level density, got it with mean-field; add it"
         )
-    profile = predict(network, q0=args.q0, c0=args.c0, level=args.level, batch=args.batch)
+    profile = predict(network, q0=args.q0, c0=args.c0, level=args.level, batch=args.batch, bits=args.bits)
     heading = prediction_heading(profile)
     rows: tuple[UnitsBeside, ...] = ()
     if args.against is not None:
@@ -124,7 +130,7 @@ def _drawn(rows: Sequence[UnitsBeside]) -> dict[str, list[float]]:
 
 
 def _shown(profile: Profile) -> list[str]:
-    return [name for name in _COLUMNS if name in profile.columns]
+    return [name for name in (*_COLUMNS, *_ROUNDED) if name in profile.columns]
 
 
 def _thinned(count: int) -> list[int]:

@@ -82,7 +82,7 @@ class Between:
         """Gradients by ``z`` from gradients by the result of ``forward``."""
         if self.norm is None:
             grad = grad if mask is None else grad * mask
-            return grad * self.phi.derivative(z)
+            return grad * self.phi.gradient_slope(z)
         with torch.enable_grad():
             leaf = z.detach().requires_grad_()
             (result,) = torch.autograd.grad(self.forward(leaf, mask), leaf, grad)

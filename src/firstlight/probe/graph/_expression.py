@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -151,6 +151,13 @@ def from_function(
     return expression if _entry_by_entry(expression) else None
 
 
+def says_its_activation(module: torch.nn.Module) -> bool:
+    """Whether a module of this package is one activation, whatever the steps of its formula."""
+    return type(module).__module__.startswith("firstlight.activations.") and hasattr(
+        type(module), "as_activation"
+    )
+
+
 def from_module(module: torch.nn.Module, name: str) -> Expression | None:
     """A module without state as an element-wise expression, if it behaves as one on nine numbers.
 
@@ -159,8 +166,12 @@ def from_module(module: torch.nn.Module, name: str) -> Expression | None:
     if not type(module).__module__.startswith(("torch.nn.", "firstlight.")) or "Dropout" in name:
         return None
     parameter = next(module.parameters(), None)
+    whole: Any = module  # a module's own methods are not among the tensors and modules that torch declares
+    said = whole.as_activation() if says_its_activation(module) else None
 
     def apply(t: Tensor) -> Tensor:
+        if said is not None:
+            return cast(Tensor, said(t))
         like = t if parameter is None else parameter
         result: Tensor = type(module).forward(module, t.to(like).clone()).to(t)
         return result

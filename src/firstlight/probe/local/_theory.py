@@ -167,8 +167,22 @@ def _moments(link: Link, laws: dict[tuple[int, str], Law]) -> tuple[float, float
     law = laws.get(_key(link))
     if law is None:
         return math.nan, math.nan, math.nan
-    slope = law.slope if expression.sloped else math.nan
+    slope = law.slope if expression.sloped else _slope_used(link)
     return law.mean, law.square * factor, slope * factor
+
+
+def _slope_used(link: Link) -> float:
+    """E of the squared slope that a backward of somebody's own used: the gradients before and behind it tell.
+
+    NaN where the row before it feeds anything else, whose gradients would be among its own.
+    """
+    source = link.source
+    row = link.target if link.target.echo else link.via
+    others = [c for c in source.consumers if c.target is not row and c.via is not row]
+    if row is None or others or source.opaque:
+        return math.nan
+    difference = source.log_square - row.log_square
+    return math.exp(difference) if abs(difference) < 700 else math.nan
 
 
 def _forward(site: Site, laws: dict[tuple[int, str], Law]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from firstlight.probe.graph import _operations as ops
-from firstlight.probe.graph._expression import agrees, follows, from_module
+from firstlight.probe.graph._expression import agrees, follows, from_module, says_its_activation
 from firstlight.probe.graph._site import Origin
 from firstlight.probe.read._weight import normaliser
 from firstlight.probe.read._whole import shape_of
@@ -116,7 +116,10 @@ class Modules:
         """Take a module whose inside gave no row for what its whole is: a normaliser or an activation."""
         source, origin = frame.source, frame.origin
         inner = self.ledger.sites[frame.sites :]
-        if source is None or origin is None or any(s.kind not in ("activation", "affine") for s in inner):
+        if source is None or origin is None:
+            return False
+        whole = frame.leaf and says_its_activation(module)
+        if not whole and any(s.kind not in ("activation", "affine") for s in inner):
             return False
         if not isinstance(output, Tensor) or output is source or not output.is_floating_point():
             return False
@@ -126,6 +129,8 @@ class Modules:
         name = type(module).__name__
         if "norm" in name.lower():
             return self._as_norm(frame, module, output, origin)
+        if inner and whole:
+            return self._as_activation(frame, module, output, origin)
         if inner or (known is not None and known.site is not None) or origin.parameters:
             return False
         return frame.leaf and self._as_activation(frame, module, output, origin)
@@ -151,12 +156,13 @@ class Modules:
             expression = from_module(module, name)
             if expression is not None and agrees(expression, source, output):
                 self._undo(frame)
+                self.ledger.retract(frame.sites)  # of a formula in its parameters each step had a row
                 whole = expression.times(origin.expression.gain, origin.expression.noise)
                 whole = replace(whole, learned=self._learned(module))
                 like = self.ledger.like(origin, whole, name, frame.path)
                 self.ledger.mark(output, replace(like, call=frame.call))
                 return True
-        if not follows(source, output):
+        if len(self.ledger.sites) > frame.sites or not follows(source, output):
             return False
         unit = origin.unit if origin.unit >= -output.dim() else -1
         site, _ = self.ledger.site(

@@ -183,12 +183,13 @@ def edge_of_chaos(
     low, high = q_range
     if not 0 < low < high or points < 2:
         raise DomainError(f"while tracing an edge of chaos: expected 0 < low < high, got {q_range}")
-    if phi.jumps:
+    # a backward of its own has its slope whatever the function does
+    if phi.jumps and phi.backward is None:
         raise DomainError(
             f"while tracing the edge of chaos of {phi.name!r}: expected a continuous activation, got jumps at "
             f"{phi.jumps}; a jump parts equal inputs at an infinite rate, so that there is no edge"
         )
-    if phi.singular:
+    if phi.singular and phi.backward is None:
         raise DomainError(
             f"while tracing the edge of chaos of {phi.name!r}: expected a finite E φ'², got a slope whose square has "
             f"no integral beside {phi.singular}; gradients explode at any scale"

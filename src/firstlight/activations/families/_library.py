@@ -140,7 +140,7 @@ ALIASES = {
 Family = Callable[..., Activation]
 
 
-def _named(name: str, **parameters: float) -> tuple[str, dict[str, float]]:
+def named(name: str, **parameters: float) -> tuple[str, dict[str, float]]:
     values = {key: float(value) for key, value in parameters.items()}
     texts = (f"{v:g}" if float(f"{v:g}") == v else repr(v) for v in values.values())
     return f"{name}({', '.join(texts)})", values
@@ -148,7 +148,7 @@ def _named(name: str, **parameters: float) -> tuple[str, dict[str, float]]:
 
 def leaky_relu(slope: float = 0.01) -> Activation:
     """max(z, 0) + slope·min(z, 0)."""
-    name, parameters = _named("leaky_relu", slope=slope)
+    name, parameters = named("leaky_relu", slope=slope)
     if slope == 0:
         return FIXED["relu"]
     return Activation(
@@ -164,7 +164,7 @@ def leaky_relu(slope: float = 0.01) -> Activation:
 
 def elu(alpha: float = 1.0) -> Activation:
     """Z for z > 0, alpha·(e^z − 1) below."""
-    name, parameters = _named("elu", alpha=alpha)
+    name, parameters = named("elu", alpha=alpha)
     return Activation(
         name,
         lambda x: torch.where(x > 0, x, alpha * torch.expm1(torch.clamp(x, max=0.0))),
@@ -176,13 +176,13 @@ def elu(alpha: float = 1.0) -> Activation:
 
 def celu(alpha: float = 1.0) -> Activation:
     """max(z, 0) + min(0, alpha·(e^{z/alpha} − 1))."""
-    name, parameters = _named("celu", alpha=alpha)
+    name, parameters = named("celu", alpha=alpha)
     return Activation(name, lambda x: F.celu(x, alpha), kinks=(0.0,), parameters=parameters)
 
 
 def hardtanh(low: float = -1.0, high: float = 1.0) -> Activation:
     """Z clipped to [low, high]."""
-    name, parameters = _named("hardtanh", low=low, high=high)
+    name, parameters = named("hardtanh", low=low, high=high)
     return Activation(
         name,
         lambda x: torch.clamp(x, low, high),
@@ -195,7 +195,7 @@ def hardtanh(low: float = -1.0, high: float = 1.0) -> Activation:
 
 def hardshrink(threshold: float = 0.5) -> Activation:
     """Z where |z| > threshold, else 0."""
-    name, parameters = _named("hardshrink", threshold=threshold)
+    name, parameters = named("hardshrink", threshold=threshold)
     edges = (-threshold, threshold)
     return Activation(
         name, lambda x: F.hardshrink(x, threshold), None, edges, edges, "odd", parameters=parameters
@@ -204,7 +204,7 @@ def hardshrink(threshold: float = 0.5) -> Activation:
 
 def softshrink(threshold: float = 0.5) -> Activation:
     """sign(z)·max(|z| − threshold, 0)."""
-    name, parameters = _named("softshrink", threshold=threshold)
+    name, parameters = named("softshrink", threshold=threshold)
     edges = (-threshold, threshold)
     return Activation(
         name,
@@ -218,7 +218,7 @@ def softshrink(threshold: float = 0.5) -> Activation:
 
 def threshold(threshold: float, value: float) -> Activation:
     """Z where z > threshold, else value."""
-    name, parameters = _named("threshold", threshold=threshold, value=value)
+    name, parameters = named("threshold", threshold=threshold, value=value)
     jumps = () if threshold == value else (threshold,)
     return Activation(
         name,
@@ -232,7 +232,7 @@ def threshold(threshold: float, value: float) -> Activation:
 
 def scaled_softplus(beta: float = 1.0) -> Activation:
     """log(1 + e^{beta·z})/beta."""
-    name, parameters = _named("softplus", beta=beta)
+    name, parameters = named("softplus", beta=beta)
     return Activation(
         name, lambda x: _softplus(beta * x) / beta, lambda x: torch.sigmoid(beta * x), parameters=parameters
     )
@@ -240,7 +240,7 @@ def scaled_softplus(beta: float = 1.0) -> Activation:
 
 def sine(frequency: float = 30.0) -> Activation:
     """sin(frequency·z), the activation of SIREN."""
-    name, parameters = _named("sin", frequency=frequency)
+    name, parameters = named("sin", frequency=frequency)
     return Activation(
         name,
         lambda x: torch.sin(frequency * x),

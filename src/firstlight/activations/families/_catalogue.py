@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from firstlight.activations.activation import Activation
+from firstlight.activations.families import _formulas as formulas
 from firstlight.errors import DomainError
 
 
@@ -72,7 +73,7 @@ def snake(a: float = 1.0) -> Activation:
     name, parameters = _named("snake", a=a)
     return Activation(
         name,
-        lambda x: x + torch.sin(a * x) ** 2 / a,
+        lambda x: formulas.snake(x, a),
         lambda x: 1 + torch.sin(2 * a * x),
         parameters=parameters,
     )
@@ -95,31 +96,24 @@ def apa(lam: float = 1.0, kappa: float = 1.0) -> Activation:
     if lam <= 0:
         raise DomainError(f"while making apa: expected lam > 0, got {lam}; at 0 it is Gumbel's")
     name, parameters = _named("apa", lam=lam, kappa=kappa)
-    log_lam = math.log(lam)
-    return Activation(
-        name,
-        lambda x: torch.exp(-torch.logaddexp(log_lam - kappa * x, torch.zeros_like(x)) / lam),
-        parameters=parameters,
-    )
+    return Activation(name, lambda x: formulas.apa(x, lam, kappa), parameters=parameters)
 
 
 def aglu(lam: float = 1.0, kappa: float = 1.0) -> Activation:
     """z·APA(z)."""
-    gate = apa(lam, kappa)
     name, parameters = _named("aglu", lam=lam, kappa=kappa)
-    return Activation(name, lambda x: x * gate(x), parameters=parameters)
+    return Activation(name, lambda x: formulas.aglu(x, lam, kappa), parameters=parameters)
 
 
 def sau(alpha: float = 0.15, beta: float = 1.0) -> Activation:
     """αz + (1 − α)[zΦ(βz) + p(βz)/β]: smooth leaky ReLU (Biswas et al., 2022)."""
     name, parameters = _named("sau", alpha=alpha, beta=beta)
 
-    def function(x: Tensor) -> Tensor:
-        density = torch.exp(-0.5 * (beta * x) ** 2) / math.sqrt(2 * math.pi)
-        return alpha * x + (1 - alpha) * (x * torch.special.ndtr(beta * x) + density / beta)
-
     return Activation(
-        name, function, lambda x: alpha + (1 - alpha) * torch.special.ndtr(beta * x), parameters=parameters
+        name,
+        lambda x: formulas.sau(x, alpha, beta),
+        lambda x: alpha + (1 - alpha) * torch.special.ndtr(beta * x),
+        parameters=parameters,
     )
 
 
@@ -128,7 +122,7 @@ def crrelu(epsilon: float = 0.01) -> Activation:
     name, parameters = _named("crrelu", epsilon=epsilon)
     return Activation(
         name,
-        lambda x: torch.relu(x) + epsilon * x * torch.exp(-0.5 * x * x),
+        lambda x: formulas.crrelu(x, epsilon),
         lambda x: (x > 0).to(x.dtype) + epsilon * (1 - x * x) * torch.exp(-0.5 * x * x),
         kinks=(0.0,),
         parameters=parameters,
@@ -138,32 +132,37 @@ def crrelu(epsilon: float = 0.01) -> Activation:
 def ash(alpha: float = 1.0, mu: float = 0.0, offset: float = 0.0) -> Activation:
     """z·sigmoid(α(z − μ − offset)): adaptive swish with fixed statistics (Lee et al., 2022)."""
     name, parameters = _named("ash", alpha=alpha, mu=mu, offset=offset)
-    return Activation(name, lambda x: x * torch.sigmoid(alpha * (x - mu - offset)), parameters=parameters)
+    return Activation(name, lambda x: formulas.ash(x, alpha, mu, offset), parameters=parameters)
 
 
-def hermite_series(degree: float = 3, renormalise: float = 1) -> Activation:
-    """Hermite series that tends to the edge of chaos at q = 1: both E φ² and E φ'² tend to 1.
+def hard_ash(alpha: float = 1.0, mu: float = 0.0, offset: float = 0.0) -> Activation:
+    """clip(z, 0, 2)·hard_sigmoid(α(z − μ − offset)): ASH without exponentials (Lee et al., 2022)."""
+    if alpha <= 0:
+        raise DomainError(f"while making hard_ash: expected alpha > 0, got {alpha}; it is a steepness")
+    name, parameters = _named("hard_ash", alpha=alpha, mu=mu, offset=offset)
+    low, high = mu + offset - 3 / alpha, mu + offset + 3 / alpha
+    # the clip's own kinks count where the gate is open, the gate's where the clip is not zero
+    kinks = [at for at in (0.0, 2.0) if at > low] + [at for at in (low, high) if at > 0]
+    return Activation(
+        name,
+        lambda x: formulas.hard_ash(x, alpha, mu, offset),
+        kinks=tuple(sorted(set(kinks))),
+        parameters=parameters,
+    )
 
-    Σ c_k He_k/√k! up to ``degree`` with c₀ = √(6(π²/6 − ζ(3)))/π and c_k = (√6/π) k^{−3/2}. Cutting it short
-    loses a part of both moments; ``renormalise=1`` divides by √(E φ²).
+
+def matrix_step(inner: float = 1.0, outer: float = 0.5, edge: float = 1.0) -> Activation:
+    """Z times a step function of z: ``inner`` for |z| ≤ edge, ``outer`` beyond.
+
+    A diagonal matrix of step functions in place of an activation; ``modules.StepActivation`` trains the steps.
     """
-    n = int(degree)
-    name, parameters = _named("hermite_series", degree=n, renormalise=renormalise)
-    zeta3 = 1.2020569031595942
-    c = [math.sqrt(6 * (math.pi**2 / 6 - zeta3)) / math.pi]
-    c += [math.sqrt(6) / math.pi * k**-1.5 for k in range(1, n + 1)]
-    norm = math.sqrt(sum(v * v for v in c)) if renormalise else 1.0
-    c = [v / norm for v in c]
+    name, parameters = _named("matrix_step", inner=inner, outer=outer, edge=edge)
+    kinks = () if inner == outer else (-edge, edge)
 
-    def combine(x: Tensor, weights: list[float]) -> Tensor:
-        before, now, total = torch.zeros_like(x), torch.ones_like(x), weights[0] * torch.ones_like(x)
-        for k in range(1, len(weights)):
-            before, now = now, (x * now - math.sqrt(k - 1) * before) / math.sqrt(k)
-            total = total + weights[k] * now
-        return total
+    def slope(x: Tensor) -> Tensor:
+        return torch.where(x.abs() > edge, torch.full_like(x, outer), torch.full_like(x, inner))
 
-    slopes = [math.sqrt(k) * c[k] for k in range(1, n + 1)] or [0.0]
-    return Activation(name, lambda x: combine(x, c), lambda x: combine(x, slopes), parameters=parameters)
+    return Activation(name, lambda x: x * slope(x), slope, kinks, kinks, "odd", parameters=parameters)
 
 
 CATALOGUE: dict[str, Callable[..., Activation]] = {
@@ -177,5 +176,6 @@ CATALOGUE: dict[str, Callable[..., Activation]] = {
     "sau": sau,
     "crrelu": crrelu,
     "ash": ash,
-    "hermite_series": hermite_series,
+    "hard_ash": hard_ash,
+    "matrix_step": matrix_step,
 }

@@ -1,0 +1,1 @@
+"""The activations that the registry knows, by where they come from."""

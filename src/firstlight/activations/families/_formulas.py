@@ -1,0 +1,110 @@
+"""Formulas of parametric activations, whose parameters are numbers or tensors that are trained."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Number = float | Tensor
+# Parameters that must be positive are held above this where they are trained.
+_LEAST = 1e-4
+
+
+def _positive(value: Number, like: Tensor) -> Tensor:
+    return torch.as_tensor(value, dtype=like.dtype, device=like.device).clamp_min(_LEAST)
+
+
+def snake(x: Tensor, a: Number = 1.0) -> Tensor:
+    """z + sin²(a z)/a."""
+    return x + torch.sin(a * x) ** 2 / a
+
+
+def apa(x: Tensor, lam: Number = 1.0, kappa: Number = 1.0) -> Tensor:
+    """(λ e^{−κz} + 1)^{−1/λ}."""
+    lam = _positive(lam, x)
+    return torch.exp(-torch.logaddexp(torch.log(lam) - kappa * x, torch.zeros_like(x)) / lam)
+
+
+def aglu(x: Tensor, lam: Number = 1.0, kappa: Number = 1.0) -> Tensor:
+    """z·APA(z)."""
+    return x * apa(x, lam, kappa)
+
+
+def sau(x: Tensor, alpha: Number = 0.15, beta: Number = 1.0) -> Tensor:
+    """αz + (1 − α)[zΦ(βz) + p(βz)/β]."""
+    density = torch.exp(-0.5 * (beta * x) ** 2) / math.sqrt(2 * math.pi)
+    return alpha * x + (1 - alpha) * (x * torch.special.ndtr(beta * x) + density / beta)
+
+
+def crrelu(x: Tensor, epsilon: Number = 0.01) -> Tensor:
+    """max(0, z) + ε z e^{−z²/2}."""
+    return torch.relu(x) + epsilon * x * torch.exp(-0.5 * x * x)
+
+
+def ash(x: Tensor, alpha: Number = 1.0, mu: Number = 0.0, offset: Number = 0.0) -> Tensor:
+    """z·sigmoid(α(z − μ − offset))."""
+    return x * torch.sigmoid(alpha * (x - mu - offset))
+
+
+def hard_ash(x: Tensor, alpha: Number = 1.0, mu: Number = 0.0, offset: Number = 0.0) -> Tensor:
+    """clip(z, 0, 2)·hard_sigmoid(α(z − μ − offset))."""
+    return torch.clamp(x, 0.0, 2.0) * F.hardsigmoid(alpha * (x - mu - offset))
+
+
+def leaky_relu(x: Tensor, slope: Number = 0.01) -> Tensor:
+    """max(z, 0) + slope·min(z, 0)."""
+    return torch.relu(x) + slope * torch.clamp(x, max=0.0)
+
+
+def elu(x: Tensor, alpha: Number = 1.0) -> Tensor:
+    """Z for z > 0, alpha·(e^z − 1) below."""
+    return torch.where(x > 0, x, alpha * torch.expm1(torch.clamp(x, max=0.0)))
+
+
+def softplus(x: Tensor, beta: Number = 1.0) -> Tensor:
+    """log(1 + e^{beta·z})/beta."""
+    return torch.logaddexp(beta * x, torch.zeros_like(x)) / beta
+
+
+def sine(x: Tensor, frequency: Number = 30.0) -> Tensor:
+    """sin(frequency·z)."""
+    return torch.sin(frequency * x)
+
+
+def hermite(x: Tensor, coefficients: Tensor | list[float]) -> Tensor:
+    """Σ c_k He_k(z)/√k!."""
+    before, now, total = torch.zeros_like(x), torch.ones_like(x), coefficients[0] * torch.ones_like(x)
+    for k in range(1, len(coefficients)):
+        before, now = now, (x * now - math.sqrt(k - 1) * before) / math.sqrt(k)
+        total = total + coefficients[k] * now
+    return total
+
+
+def fourier(x: Tensor, coefficients: Tensor | list[float], phase: float = math.pi / 4) -> Tensor:
+    """c₀ + √2 Σ c_k cos(kz − phase)."""
+    total = coefficients[0] * torch.ones_like(x)
+    for k in range(1, len(coefficients)):
+        total = total + math.sqrt(2) * coefficients[k] * torch.cos(k * x - phase)
+    return total
+
+
+# By the family's name: what is trained are the parameters of the formula.
+FORMULAS: dict[str, Callable[..., Tensor]] = {
+    "snake": snake,
+    "apa": apa,
+    "aglu": aglu,
+    "sau": sau,
+    "crrelu": crrelu,
+    "ash": ash,
+    "hard_ash": hard_ash,
+    "leaky_relu": leaky_relu,
+    "elu": elu,
+    "softplus": softplus,
+    "sin": sine,
+}
+# The same for series, whose coefficients are trained.
+SERIES: dict[str, Callable[..., Tensor]] = {"hermite_series": hermite, "fourier_series": fourier}

@@ -1,0 +1,150 @@
+"""Activations by series: Hermite, Fourier and Mittag-Leffler."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from firstlight.activations.activation import Activation
+from firstlight.activations.families import _formulas as formulas
+from firstlight.activations.families._library import named
+from firstlight.errors import DomainError
+
+_ZETA3 = 1.2020569031595942
+# Terms of the power series, and where its asymptotic form takes over: there its next term is below 1e-16.
+_TERMS, _FAR = 128, 40.0
+
+
+def edge_coefficients(degree: int, *, renormalise: bool = True) -> list[float]:
+    r"""c₀ = √(6(π²/6 − ζ(3)))/π and c_k = (√6/π) k^{−3/2}: Σ c_k² and Σ k c_k² (k ≥ 1) tend to 1."""
+    c = [math.sqrt(6 * (math.pi**2 / 6 - _ZETA3)) / math.pi]
+    c += [math.sqrt(6) / math.pi * k**-1.5 for k in range(1, degree + 1)]
+    norm = math.sqrt(sum(v * v for v in c)) if renormalise else 1.0
+    return [v / norm for v in c]
+
+
+def hermite_series(degree: float = 3, renormalise: float = 1) -> Activation:
+    """Hermite series that tends to the edge of chaos at q = 1: both E φ² and E φ'² tend to 1.
+
+    Σ c_k He_k/√k! up to ``degree`` with c₀ = √(6(π²/6 − ζ(3)))/π and c_k = (√6/π) k^{−3/2}. Cutting it short
+    loses a part of both moments; ``renormalise=1`` divides by √(E φ²).
+    """
+    n = int(degree)
+    name, parameters = named("hermite_series", degree=n, renormalise=renormalise)
+    c = edge_coefficients(n, renormalise=bool(renormalise))
+    slopes = [math.sqrt(k) * c[k] for k in range(1, n + 1)] or [0.0]
+    return Activation(
+        name,
+        lambda x: formulas.hermite(x, c),
+        lambda x: formulas.hermite(x, slopes),
+        parameters=parameters,
+    )
+
+
+def fourier_series(degree: float = 3, renormalise: float = 1) -> Activation:
+    r"""c₀ + √2 Σ c_k cos(kz − π/4) with the coefficients of ``hermite_series``.
+
+    Under a uniform phase, as of pre-activations much wider than 2π, E φ² = Σ c_k² and E φ'² = Σ k² c_k²;
+    ``renormalise=1`` divides by √Σ c_k².
+    """
+    n = int(degree)
+    name, parameters = named("fourier_series", degree=n, renormalise=renormalise)
+    c = edge_coefficients(n, renormalise=bool(renormalise))
+
+    def slope(x: Tensor) -> Tensor:
+        total = torch.zeros_like(x)
+        for k in range(1, n + 1):
+            total = total - math.sqrt(2) * k * c[k] * torch.sin(k * x - math.pi / 4)
+        return total
+
+    return Activation(name, lambda x: formulas.fourier(x, c), slope, parameters=parameters)
+
+
+def _ratio(alpha: float, x: Tensor) -> Tensor:
+    """E_{α,2}(x)/E_{α,1}(x) for x ≥ 0: by the two series, and x^{−1/α} where x^{1/α} > 40."""
+    k = torch.arange(_TERMS, dtype=x.dtype, device=x.device)
+    root = x.clamp_min(1e-300) ** (1 / alpha)
+    powers = k * torch.log(x.clamp(1e-300, _FAR**alpha))[..., None]
+    upper, lower = (torch.logsumexp(powers - torch.lgamma(alpha * k + beta), dim=-1) for beta in (2, 1))
+    return torch.where(root > _FAR, 1 / root, torch.exp(upper - lower))
+
+
+def mittag_tanh(alpha: float = 2.0) -> Activation:
+    """z·E_{α,2}(z²)/E_{α,1}(z²) with Mittag-Leffler's function E: tanh at α = 2.
+
+    E_{2,1}(z²) = cosh z and E_{2,2}(z²) = sinh(z)/z. The family between is ours: the published one was not read.
+
+    Raises
+    ------
+    DomainError
+        A parameter outside its range.
+    """
+    if not 1 <= alpha <= 4:
+        raise DomainError(f"while making mittag_tanh: expected alpha in [1, 4], got {alpha}; 2 is tanh")
+    name, parameters = named("mittag_tanh", alpha=alpha)
+    return Activation(name, lambda x: x * _ratio(alpha, x * x), parity="odd", parameters=parameters)
+
+
+@lru_cache(maxsize=16)
+def _mixture(alpha: float) -> tuple[Tensor, Tensor]:
+    """Nodes u and weights of E_α(−t) = Σ w e^{−e^u t^{1/α}}: the trapezoid of an integral that is smooth in u."""
+    strip = min(math.pi / 2, math.pi * (1 - alpha) / alpha)
+    # exp(−2π·strip/step) is below 1e-17, and e^{−α|u|} at the ends too
+    step = strip / 6.5
+    u = torch.arange(-math.ceil(40 / alpha / step), math.ceil(40 / alpha / step) + 1, dtype=torch.float64)
+    u = u * step
+    # e^{αu}/(e^{2αu} + 2 e^{αu} cos απ + 1), divided through by e^{αu}
+    weight = 1 / (torch.exp(alpha * u) + 2 * math.cos(alpha * math.pi) + torch.exp(-alpha * u))
+    return u, weight * step * math.sin(alpha * math.pi) / math.pi
+
+
+def mittag_sigmoid(alpha: float = 0.0) -> Activation:
+    """E_{α,1}(−e^{−z}) with Mittag-Leffler's function E: the logistic sigmoid at α = 0, Gumbel's at α = 1.
+
+    Between them α is in [0.3, 0.95]. The family is ours: the published one was not read.
+
+    Raises
+    ------
+    DomainError
+        A parameter outside its range.
+    """
+    if not (alpha in (0, 1) or 0.3 <= alpha <= 0.95):
+        raise DomainError(
+            f"while making mittag_sigmoid: expected alpha to be 0, 1 or in [0.3, 0.95], got {alpha}; 0 is the sigmoid"
+        )
+    name, parameters = named("mittag_sigmoid", alpha=alpha)
+    if alpha == 0:
+        return Activation(
+            name, torch.sigmoid, lambda x: torch.sigmoid(x) * torch.sigmoid(-x), parameters=parameters
+        )
+    if alpha == 1:
+        return Activation(
+            name,
+            lambda x: torch.exp(-torch.exp(-x)),
+            lambda x: torch.exp(-x - torch.exp(-x)),
+            parameters=parameters,
+        )
+
+    def function(x: Tensor) -> Tensor:
+        u, weight = (t.to(x) for t in _mixture(alpha))
+        # t^{1/α} = e^{−z/α}
+        return (weight * torch.exp(-torch.exp(u - x[..., None] / alpha))).sum(-1)
+
+    def slope(x: Tensor) -> Tensor:
+        u, weight = (t.to(x) for t in _mixture(alpha))
+        power = u - x[..., None] / alpha
+        return (weight * torch.exp(power - torch.exp(power))).sum(-1) / alpha
+
+    return Activation(name, function, slope, parameters=parameters)
+
+
+SERIES: dict[str, Callable[..., Activation]] = {
+    "hermite_series": hermite_series,
+    "fourier_series": fourier_series,
+    "mittag_tanh": mittag_tanh,
+    "mittag_sigmoid": mittag_sigmoid,
+}

@@ -1,0 +1,63 @@
+"""The plain block: an activation, then random weights."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from firstlight import activations
+from firstlight.builders.blocks.description import Block
+from firstlight.builders.dense import activation_module, draw
+from firstlight.theory import LayerMap
+
+
+@dataclass(frozen=True)
+class Dense(Block):
+    """W φ(z) + b, with weights of scale σ_w/√n and biases of deviation σ_b.
+
+    Attributes
+    ----------
+    activation
+        A name, or anything that ``activations.get`` takes.
+    sigma_w, sigma_b
+        The scales.
+
+    Examples
+    --------
+    >>> from firstlight.builders.blocks import Dense
+    >>> block = Dense("relu", sigma_w=2**0.5)
+    >>> round(block.second_moment(3.0), 6), round(block.gradient(3.0), 6)
+    (3.0, 1.0)
+    """
+
+    activation: Any = "relu"
+    sigma_w: float = math.sqrt(2)
+    sigma_b: float = 0.0
+
+    @property
+    def layer(self) -> LayerMap:
+        """The mean-field map."""
+        return LayerMap.of(self.activation, sigma_w=self.sigma_w, sigma_b=self.sigma_b)
+
+    def second_moment(self, q: float) -> float:
+        """V(q) of the layer's map."""
+        return float(self.layer.variance(q))
+
+    def gradient(self, q: float) -> float:
+        """χ₁(q)."""
+        return float(self.layer.chi(q))
+
+    def module(self, width: int, *, q: float = 1.0, generator: torch.Generator | None = None) -> nn.Module:
+        """The activation and a linear layer."""
+        linear = nn.Linear(width, width, bias=self.sigma_b > 0)
+        draw(linear, sigma_w=self.sigma_w, sigma_b=self.sigma_b, generator=generator)
+        return nn.Sequential(activation_module(self.activation), linear)
+
+    @property
+    def name(self) -> str:
+        """The block with its activation."""
+        return f"dense({activations.get(self.activation).name})"

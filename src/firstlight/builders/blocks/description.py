@@ -1,0 +1,49 @@
+"""Block: one step of a network, known by what it does to second moments and gradients, and as a torch module."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+
+
+class Block(ABC):
+    """One step of a network of equal widths, in wide-layer theory and as a module.
+
+    Second moments are of the entries between blocks, which theory takes for normal with mean zero.
+    """
+
+    @abstractmethod
+    def second_moment(self, q: float) -> float:
+        """Second moment of the outputs for inputs of second moment q."""
+
+    @abstractmethod
+    def gradient(self, q: float) -> float:
+        """Factor of the mean squared gradient from the outputs to the inputs, at inputs of second moment q."""
+
+    @abstractmethod
+    def module(self, width: int, *, q: float = 1.0, generator: torch.Generator | None = None) -> nn.Module:
+        """A fresh torch module of the block; q is the second moment that theory expects of its inputs."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """How a profile calls the block."""
+
+
+class Blocks(tuple[Block, ...]):
+    """Several blocks, to be repeated with ``*`` and joined with ``+`` as tuples are.
+
+    Examples
+    --------
+    >>> from firstlight.builders.blocks import Blocks, Dense, SingleScale
+    >>> [block.name for block in Blocks((Dense("relu", sigma_w=2**0.5), SingleScale())) * 2]
+    ['dense(relu)', 'rms', 'dense(relu)', 'rms']
+    """
+
+    __slots__ = ()
+
+    def __iter__(self) -> Iterator[Block]:
+        return super().__iter__()

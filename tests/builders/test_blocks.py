@@ -1,0 +1,172 @@
+"""Named blocks: theory against modules that are drawn, and the catalogue's figures."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import iv
+
+import firstlight
+from firstlight.builders.blocks import (
+    GDN,
+    Block,
+    Blocks,
+    Chain,
+    ControlledResidual,
+    Dense,
+    Divisive,
+    Fractal,
+    NFBlock,
+    ScaledLinear,
+    SingleScale,
+    SingleScaleRMSNorm,
+)
+from firstlight.errors import DomainError
+
+
+def normal(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+BLOCKS = [
+    Dense("tanh", sigma_w=1.5, sigma_b=0.3),
+    NFBlock("gelu", alpha=0.5),
+    NFBlock("tanh", expected=1.0),
+    SingleScale(1.3),
+    Divisive(beta=0.5, gamma=2.0, alpha=1.0, epsilon=0.7),
+    Divisive(),
+    Fractal(3),
+    Fractal(3, layer=Dense("tanh", sigma_w=1.3), gain=1.0),
+]
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda b: b.name)
+def test_theory_is_what_modules_do(block: Block):
+    """Second moments and gradients of 6 modules of width 1000 at q = 1.6, 32 samples."""
+    q, ratios, slopes = 1.6, [], []
+    for seed in range(6):
+        x = normal(32, 700, seed=seed) * math.sqrt(q)
+        x = (x * math.sqrt(q) / x.square().mean(1, keepdim=True).sqrt()).requires_grad_()
+        y = block.module(700, q=q, generator=torch.Generator().manual_seed(1000 + seed)).double()(x)
+        u = normal(32, 700, seed=100 + seed)
+        (grad,) = torch.autograd.grad(y, x, u)
+        ratios.append(float(y.detach().square().mean()))
+        slopes.append(float(grad.square().mean()))
+    for values, expected in ((ratios, block.second_moment(q)), (slopes, block.gradient(q))):
+        error = float(np.std(values, ddof=1)) / math.sqrt(len(values))
+        # finite width adds shares of the order of 1/700
+        assert abs(np.mean(values) - expected) < 5 * error + 6e-3 * expected
+
+
+def test_a_plain_mean_of_fractal_paths_loses_the_signal():
+    """.98/.49/.31/.27/.27 for one to five columns, and 1 with the gain."""
+    quoted = (0.98, 0.49, 0.31, 0.27, 0.27)
+    for columns, figure in enumerate(quoted, start=1):
+        # the figures were measured at finite width: within .02 of the recursion (1 + q²)/4
+        assert Fractal(columns, gain=1.0).second_moment(1.0) == pytest.approx(figure, abs=0.021)
+        assert Fractal(columns).second_moment(1.0) == pytest.approx(1.0, rel=1e-12)
+    q = 1.0
+    for columns in range(2, 6):
+        q = (1 + q * q) / 4
+        assert Fractal(columns, gain=1.0).second_moment(1.0) == pytest.approx(q, rel=1e-12)
+
+
+def test_twelve_blocks_without_normalisers():
+    """Variance 13 and a branch of variance 1 after 12 blocks (13.05 and .999 were quoted), mean² near 0."""
+    chain = Chain(Blocks((NFBlock("relu"),)) * 12, width=512)
+    assert chain.predict()["q"][-1] == pytest.approx(13.0, rel=1e-12)
+    found = []
+    for seed in range(4):
+        net = chain.build(512, generator=torch.Generator().manual_seed(1000 + seed)).double()
+        x = normal(256, 512, seed=seed)
+        y, last = net(x).detach(), net[12]
+        branch = last.branch(net[:12](x) / last.beta).detach()
+        mean2 = float(y.mean(0).square().mean()) - float(y.var(0).mean()) / 256
+        found.append((mean2, float(y.var(0).mean()), float(branch.var())))
+    mean2, variance, branch = np.mean(found, axis=0)
+    assert (variance + mean2, branch) == (pytest.approx(13.0, rel=0.03), pytest.approx(1.0, rel=0.03))
+
+
+GAINS = {"relu": 1.71286, "silu": 1.7872, "gelu": 1.7009, "tanh": 1.5925, "mish": 1.5920}
+
+
+@pytest.mark.parametrize(("name", "gain"), GAINS.items())
+def test_gains_of_scaled_weight_standardisation(name, gain):
+    made = NFBlock(name).module(8)
+    assert isinstance(made.branch[1], ScaledLinear)
+    assert float(made.branch[1].gain.detach()[0]) == pytest.approx(gain, abs=6e-5)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_controlled_residuals_have_signature_kernels(shared):
+    """⟨a, b⟩ = 1: I₀(2) = 2.280 with shared weights, e = 2.718 with weights of their own at each step."""
+    steps, width, nets = 24, 200, 60
+    a = torch.tensor([1.0, 0.5], dtype=torch.float64)
+    b = torch.tensor([0.5, 1.0], dtype=torch.float64)
+    t = torch.linspace(0, 1, steps + 1, dtype=torch.float64)[:, None]
+    paths = torch.stack([t * a, t * b])
+    # with finite steps both kernels are sums: C(N,k)²/N^{2k} ⟨a,b⟩^k over k, and (1 + ⟨a,b⟩/N)^N
+    inner = float(a @ b)
+    exact = (
+        sum(math.comb(steps, k) ** 2 * (inner / steps**2) ** k for k in range(steps + 1))
+        if shared
+        else (1 + inner / steps) ** steps
+    )
+    limit = float(iv(0, 2 * math.sqrt(inner))) if shared else math.exp(inner)
+    assert exact == pytest.approx(limit, rel=1 / steps)
+    values = []
+    for seed in range(nets):
+        net = ControlledResidual(
+            width, 2, steps=steps, shared=shared, generator=torch.Generator().manual_seed(seed)
+        ).double()
+        u, v = net(paths).detach()
+        values.append(float(u @ v) / width)
+    error = float(np.std(values, ddof=1)) / math.sqrt(nets)
+    # with shared weights each product of four of them adds a share of the order of 1/width
+    assert abs(np.mean(values) - exact) < 5 * error + 4 * exact / width
+
+
+def test_a_kernel_of_one_is_quoted_as_2280_and_2718():
+    assert (round(float(iv(0, 2.0)), 3), round(math.e, 3)) == (2.28, 2.718)
+
+
+def test_chains_are_predicted_built_and_audited():
+    blocks = Blocks((Dense("relu"), SingleScale(), Divisive(), NFBlock("tanh", alpha=0.7), Fractal(2)))
+    chain = Chain(blocks * 2, width=600, sigma_w=1.4)
+    profile = chain.predict(q0=1.0)
+    x = normal(64, 300, seed=5)
+    measured = []
+    for seed in range(3):
+        net = chain.build(300, generator=torch.Generator().manual_seed(seed)).double()
+        squares, h = [], x / x.square().mean().sqrt()
+        for module in net:
+            h = module(h).detach()
+            squares.append(float(h.square().mean()))
+        measured.append(squares)
+    # ten blocks of width 600: a second moment is known to about √(2·10·3/600/3)
+    assert np.mean(measured, axis=0) == pytest.approx(profile["q"], rel=0.12)
+    result = firstlight.audit(net.float(), x.float())
+    assert result.coverage.share == 1.0
+    rows = {str(n): k for n, k in zip(result.profile["name"], result.profile["kind"])}
+    assert rows["block2"] == "norm"
+
+
+def test_single_scale_rms_is_a_norm_whose_theory_holds():
+    net = torch.nn.Sequential(torch.nn.Linear(64, 256), SingleScaleRMSNorm(1.7), torch.nn.Linear(256, 16))
+    rows = firstlight.audit(net, normal(64, 64).float()).profile.select("norm")
+    assert rows["q_theory"][0] == pytest.approx(1.7**2, rel=1e-5)
+    assert rows["q"][0] == pytest.approx(1.7**2, rel=1e-3)
+
+
+def test_gdn_with_squares_is_an_rms_norm():
+    z = normal(5, 40)
+    expected = z * torch.rsqrt(1e-4 + z.square().mean(1, keepdim=True))
+    torch.testing.assert_close(GDN(40, beta=1e-4).double()(z).detach(), expected, rtol=1e-6, atol=0)
+    with pytest.raises(DomainError, match="positive parameters"):
+        GDN(4, beta=0.0)
+
+
+def test_what_is_no_block():
+    with pytest.raises(DomainError, match="expected blocks"):
+        Chain((torch.nn.ReLU(),), width=4)
