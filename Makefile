@@ -7,7 +7,7 @@ JOBS   ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 HOOK   := --jaxtyping-packages=firstlight,strict_types.check
 
-.PHONY: help setup demo test test-slow referee test-browser test-compat zoo lint format types docs changelog wheel bench clean
+.PHONY: help setup demo test coverage test-slow referee test-browser test-compat zoo lint format types docs changelog wheel bench clean
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
 
@@ -40,6 +40,9 @@ demo: setup  ## audit a 50-layer tanh network on real handwritten digits; writes
 
 test: setup  ## the default tests
 	$(PYTEST) -n $(JOBS) $(HOOK) -m "not slow and not browser and not compat"
+
+coverage: setup  ## the default tests, and how much of the code they run; fails below the line
+	$(PYTEST) -n $(JOBS) -m "not slow and not browser and not compat" --cov --cov-report=term:skip-covered --cov-report=xml
 
 test-slow: setup  ## statistical and long tests
 	$(PYTEST) -n $(JOBS) -m "slow and not browser and not compat"

@@ -3,12 +3,13 @@
     python scripts/lowest.py > lowest.txt
     pip install -c lowest.txt -e '.[test]'
 
-torch stays at the pinned build, since no older build for the CPU alone is on the common index.
+With `--pinned-torch`, torch stays at the pinned version: the common index has older builds with CUDA only, of 3 GB.
 """
 
 from __future__ import annotations
 
 import re
+import sys
 import tomllib
 from pathlib import Path
 
@@ -23,10 +24,11 @@ def main() -> None:
         wanted += project["optional-dependencies"][extra]
     for requirement in wanted:
         match = re.fullmatch(r"([\w.-]+)>=([\w.]+).*", requirement)
-        if match and match[1] != "torch":
+        if match and not (match[1] == "torch" and "--pinned-torch" in sys.argv):
             print(f"{match[1]}=={match[2]}")
-    pinned = (ROOT / "constraints.txt").read_text(encoding="utf-8")
-    print(next(line for line in pinned.splitlines() if line.startswith("torch==")))
+    if "--pinned-torch" in sys.argv:
+        pinned = (ROOT / "constraints.txt").read_text(encoding="utf-8")
+        print(next(line for line in pinned.splitlines() if line.startswith("torch==")))
 
 
 if __name__ == "__main__":

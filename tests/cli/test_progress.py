@@ -1,20 +1,22 @@
-"""What the library logs becomes a line on the error stream every few seconds."""
+"""What the library logs becomes a line on the error stream every few seconds, in a pipe too."""
 
 from __future__ import annotations
 
 import logging
 import time
+from types import SimpleNamespace
 
 import pytest
 
+from firstlight.cli import main
 from firstlight.cli.progress import progress_lines
 
 
 def test_lines_come_after_a_second_and_then_every_three(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    clock = iter([10.0, 10.5, 11.5, 12.5, 14.4, 14.6])
-    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    clock = iter([9.0, 9.5, 9.9, 10.5, 12.5, 13.4, 13.6])
+    monkeypatch.setattr("firstlight.cli.progress.time", SimpleNamespace(monotonic=lambda: next(clock)))
     logger = logging.getLogger("firstlight.somewhere")
     before = logging.getLogger("firstlight").level
     with progress_lines():
@@ -23,5 +25,31 @@ def test_lines_come_after_a_second_and_then_every_three(
     logger.info("step 6")
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.splitlines() == ["firstlight: step 2", "firstlight: step 5"]
+    assert err.splitlines() == ["firstlight: step 2 (2 s)", "firstlight: step 5 (5 s)"]
     assert logging.getLogger("firstlight").level == before
+
+
+def test_a_step_that_takes_long_is_told_again(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, seconds in (("_FIRST", 0.05), ("_EVERY", 0.1), ("_BEAT", 0.02)):
+        monkeypatch.setattr(f"firstlight.cli.progress.{name}", seconds)
+    with progress_lines():
+        time.sleep(0.1)
+        logging.getLogger("firstlight.somewhere").info("a long step")
+        time.sleep(0.5)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) >= 2
+    assert all(line.startswith("firstlight: a long step (") for line in lines)
+
+
+def test_a_simulation_in_a_pipe_says_its_cost_and_how_far_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("_FIRST", "_EVERY"):
+        monkeypatch.setattr(f"firstlight.cli.progress.{name}", 0.0)
+    assert main(["simulate", "mlp", "--depth", "3", "--width", "8", "--nets", "64"]) == 0
+    err = capsys.readouterr().err
+    # one input of 100 features, a layer of 100 × 8 and two of 8 × 8, 64 networks: 59 392
+    assert "firstlight: drawing 64 networks, 59392 multiplications (" in err
+    assert "firstlight: networks: 64 of 64" in err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -35,6 +36,7 @@ from firstlight.probe.guard import fresh, untouched
 from firstlight.probe.trace.calling import call, unwrap
 from firstlight.recipes import Recipe
 
+_log = logging.getLogger(__name__)
 _SPOKEN = {"sgd": "SGD", "adam": "Adam"}
 
 
@@ -113,6 +115,7 @@ def fix(
     _check(rounds, train_steps)
     named = None if remedies is None else chosen_remedies(remedies)
     batch, protocol = first_batch(batch, Protocol(targets, loss, training, seed, budget))
+    _log.info("fix: auditing the model as it came; each remedy that is tried costs one more audit")
     before = examine(model, batch, protocol, name=name)
     start = unwrap(model)
     # a model without data cannot run, and no remedy can be checked on it
@@ -217,6 +220,7 @@ class _Search:
         tried: list[Attempt] = []
         called = _called_for(best.result, structural=structural) if self.named is None else self.named
         for remedy in called:
+            _log.info("fix: round %d tries %s", number, remedy.name)
             trial = self.trial(remedy, number, best)
             if isinstance(trial, Attempt):
                 tried.append(trial)
@@ -268,6 +272,7 @@ class _Search:
         """The trial with its training, where training was asked for and the audit finds the copy better."""
         if not self.steps:
             return trial
+        _log.info("fix: training the copy of %s for %d steps, four times", trial.attempt.remedy, self.steps)
         found = courses(trial.model, self.batches, self.protocol, self.steps, PLANS)
         suits = " and ".join(_SPOKEN[name] for name in suited(found, self.courses)) or "neither SGD nor Adam"
         return replace(trial, attempt=replace(trial.attempt, courses=found, suits=suits), courses=found)

@@ -179,6 +179,10 @@ def test_theory_goes_on_behind_a_learned_scale():
     assert math.isfinite(row["correlation_theory"])
 
 
+@pytest.mark.skipif(
+    torch.__version__ < "2.13",
+    reason="torch before 2.13 keeps sizes inside a jagged tensor that nothing can take away, and the audit says so",
+)
 def test_nested_tensors_have_rows_and_gradients():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.LayerNorm(32), nn.Linear(32, 4))

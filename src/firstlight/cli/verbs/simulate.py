@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import logging
+import math
 import sys
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from firstlight.cli.outputs import STDOUT, output_file, output_folder, output_json
 from firstlight.errors import LoadError
+from firstlight.render import number
 
+_log = logging.getLogger(__name__)
 SUMMARY = "sample thousands of random networks exactly and report their layers"
 
 # arguments that are fields of RandomNetwork: flag, field, type, default, help
@@ -101,6 +107,8 @@ def run(args: argparse.Namespace) -> int:
     from firstlight.ensemble.plan import columns
 
     plan, inputs = _plan(args)
+    if not args.quiet:
+        _log.info("%s", _cost(plan, columns(inputs, plan.net, plan.dtype).shape))
     ensemble = run_plan(
         plan, inputs, out=args.out, resume=args.resume, engine=engine_of(args), progress=not args.quiet
     )
@@ -112,6 +120,14 @@ def run(args: argparse.Namespace) -> int:
     args.files.json(args.json, profile.to_json())
     args.files.write(args.html, lambda: simulation_page("Simulated networks", profile, ensemble.notes))
     return 0
+
+
+def _cost(plan: Any, shape: Sequence[int]) -> str:
+    """How much there is to do: networks, and multiplications in their weights."""
+    features, *space, inputs = shape
+    widths = (features, *plan.net.widths)
+    each = math.prod((*space, inputs, *plan.net.kernel(len(space)))) * sum(map(math.prod, pairwise(widths)))
+    return f"drawing {plan.nets:,} networks, {number(float(each) * plan.nets)} multiplications"
 
 
 def _plan(args: argparse.Namespace) -> tuple[Any, Any]:

@@ -1,13 +1,16 @@
-"""A progress bar with rate and time left, quiet where nobody watches."""
+"""Progress: a bar with rate and time left in a terminal, messages of the library's logger elsewhere."""
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from firstlight.render import kept_random
+
+_log = logging.getLogger(__name__)
 
 
 class Progress:
@@ -26,7 +29,9 @@ class Progress:
 
 @contextmanager
 def progress_bar(total: int, *, show: bool, title: str = "networks") -> Iterator[Progress]:
-    """A bar on the error stream if it is a terminal and ``show`` is set, else silence.
+    """A bar on the error stream if it is a terminal and ``show`` is set; elsewhere a message of the logger a step.
+
+    The command line writes such a message every few seconds; in Python, ``logging`` decides.
 
     Examples
     --------
@@ -59,13 +64,35 @@ def progress_bar(total: int, *, show: bool, title: str = "networks") -> Iterator
             task = bar.add_task(title, total=total, rate="")
             bar.start()
     if not watched:
-        yield Progress()
+        yield _Told(total, title)
         return
     try:
         yield _Rated(bar, task)
     finally:
         with kept_random():
             bar.stop()
+
+
+class _Told(Progress):
+    """Logs how much is finished, the rate, and about how long the rest takes."""
+
+    def __init__(self, total: int, title: str) -> None:
+        super().__init__()
+        self._total, self._title = total, title
+        self._start, self._before = time.monotonic(), 0
+
+    def advance(self, count: int) -> None:
+        super().advance(count)
+        if not self._before:  # what was finished before this run says nothing of its speed
+            self._before = count if time.monotonic() - self._start < 0.05 else 0
+        seconds = time.monotonic() - self._start
+        rate = (self.done - self._before) / seconds if seconds > 0 else 0.0
+        left = (
+            f", {rate:,.3g} a second, about {(self._total - self.done) / rate:,.0f} s left"
+            if rate > 0
+            else ""
+        )
+        _log.info("%s: %s of %s%s", self._title, f"{self.done:,}", f"{self._total:,}", left)
 
 
 class _Rated(Progress):

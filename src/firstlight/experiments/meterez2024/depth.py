@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import warnings
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from firstlight.errors import DomainError, PropagationWarning
 from firstlight.theory.batchnorm import BatchCheck
 
 KINDS = ("orthogonal", "normal")
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -162,6 +164,7 @@ def _measure(network: DeepNetwork, inputs: Tensor, kind: str) -> Finding:
     from firstlight.builders import NormOptions, isometric_mlp, log_gradients
     from firstlight.theory.batchnorm import predict_batchnorm
 
+    _log.info("building and measuring %d layers of width %d, %s weights", network.depth, network.width, kind)
     generator, exponent = torch.Generator().manual_seed(network.seed), network.gamma
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PropagationWarning)  # the table says the same with numbers
