@@ -66,9 +66,11 @@ def _trained(settings: Settings, *, quick: tuple[str, ...], paper: tuple[str, ..
         else settings.size("sets", quick=("digits",), paper=("mnist", "cifar10"))
     )
     share = settings.size("fraction", quick=1.0, paper=1.0)
+    tested = settings.size("tested", quick=0, paper=0)
     rows: list[Row] = []
     for data in sets:
         known, test = splits(data, directory=None if settings.directory is None else str(settings.directory))
+        test = test.take(tested or None, seed=settings.seed)
         for seed in range(settings.seed, settings.seed + settings.size("seeds", quick=1, paper=3)):
             some = known.take(round(share * len(known)), seed=seed) if share < 1 else known
             for depth in depths:
@@ -195,6 +197,7 @@ def _trap(label: str, rows: list[Row]) -> list[Claim]:
 
 _NOTES = (
     "Width and batch are as given; batch norm is centred. Sin and tanh have gains ℓ^(−.4) in front.",
+    "A fraction of the training images and a number of test images (tested; 0 for all) may be set.",
     "Accuracies are on statistics recalibrated on training images unless a column says else. Epoch 0 is the start.",
     "The paper trains for about a thousand epochs; a short run tells whether a network learns, not where it ends.",
 )
@@ -258,7 +261,7 @@ def _drawn(findings: Findings, columns: Mapping[str, str]) -> Markup:
 
 _SOURCE = "Meterez et al., ICLR 2024"
 _DATA = "digits at quick scale; mnist and cifar10 at paper scale"
-_SIZES = ("networks", "depths", "width", "epochs", "rate", "sets", "fraction", "seeds")
+_SIZES = ("networks", "depths", "width", "epochs", "rate", "sets", "fraction", "seeds", "tested")
 STUDIES: tuple[Study, ...] = (
     Study(
         name="meterez2024/training",
