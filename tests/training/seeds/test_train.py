@@ -141,6 +141,28 @@ def test_weights_have_the_laws_of_the_plan():
     assert TrainingPlan(activation="relu").sigma_w == 2**0.5
 
 
+@pytest.mark.parametrize("recipe", ["he", "orthogonal", "lsuv"])
+def test_a_recipe_gives_the_start(recipe):
+    plan = TrainingPlan(
+        depth=3, width=40, activation="relu", recipe=recipe, data="digits", epochs=1, rules=RULES
+    )
+    images = load_images(plan, directory=None, download=False)
+    batch = (images.known.images[:100], images.known.classes[:100])
+    model = draw_network(plan, shape=images.shape, classes=10, seed=0, batch=batch)
+    inner = model[3].weight.detach().double()
+    if recipe == "orthogonal":
+        gram = inner @ inner.T
+        torch.testing.assert_close(gram / gram[0, 0], torch.eye(40, dtype=torch.float64), atol=1e-5, rtol=0)
+    elif recipe == "he":  # Var w = 2/40, of 1600 draws
+        assert float(inner.square().mean()) == pytest.approx(2 / 40, abs=5 * 2 / 40 * (2 / 1600) ** 0.5)
+    else:  # the second moment of each layer's output on the batch is 1
+        with torch.no_grad():
+            assert float(model[:4](batch[0]).var()) == pytest.approx(1, abs=0.1)
+    assert train_seeds(plan).runs[0].end == "cap"
+    with pytest.raises(DomainError, match="recipe"):
+        replace(plan, weights="weibull(3)")
+
+
 def test_a_seed_that_diverges_stops_and_the_others_go_on(monkeypatch):
     def spoiled(plan, **facts):
         model = draw_network(plan, **facts)

@@ -16,6 +16,7 @@ _NETWORK: tuple[tuple[str, str, Any, str], ...] = (
     ("--activation", "activation", str, "activation, by name (default: tanh)"),
     ("--weights", "weights", str, "law of the weights, such as normal or 'weibull(3)' (default: normal)"),
     ("--first-layer", "first_layer", str, "law of the first layer's weights (default: normal)"),
+    ("--recipe", "recipe", str, "a named start, such as he or orthogonal, in place of laws and scales"),
     ("--sigma-w", "sigma_w", float, "weight scale (default: the edge of chaos for tanh and relu, else 1)"),
     ("--sigma-b", "sigma_b", float, "bias scale (default: the edge of chaos for tanh and relu, else 0)"),
     ("--data", "data", str, "mnist, fashion-mnist, cifar10, or digits (default: mnist)"),
@@ -98,10 +99,10 @@ def _plan(args: argparse.Namespace) -> Any:
     }  # fmt: skip
     if args.pair is None:
         return TrainingPlan(**fields)
-    both = {"activation", "weights"} & set(given)
+    both = {"activation", "weights", "recipe"} & set(given)
     if both:
         raise LoadError(
-            f"while reading the arguments: expected --pair alone, got --{sorted(both)[0]} too; a pair has both, leave "
-            "one away"
+            f"while reading the arguments: expected --pair alone, got --{sorted(both)[0]} too; a pair has its own, "
+            "leave one away"
         )
     return TrainingPlan.of_pair(args.pair, **fields)

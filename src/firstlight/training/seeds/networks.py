@@ -13,10 +13,18 @@ from firstlight import weights
 from firstlight.builders import activation_module, mlp
 from firstlight.errors import DomainError
 from firstlight.pairs import by_name, is_pair_name
+from firstlight.recipes import initialise_
 from firstlight.training.seeds.plan import TrainingPlan
 
 
-def draw_network(plan: TrainingPlan, *, shape: Sequence[int], classes: int, seed: int) -> nn.Sequential:
+def draw_network(
+    plan: TrainingPlan,
+    *,
+    shape: Sequence[int],
+    classes: int,
+    seed: int,
+    batch: tuple[Tensor, Tensor] | None = None,
+) -> nn.Sequential:
     """The network that a seed starts with.
 
     Parameters
@@ -29,6 +37,8 @@ def draw_network(plan: TrainingPlan, *, shape: Sequence[int], classes: int, seed
         Outputs.
     seed
         Of weights and biases.
+    batch
+        Samples and classes, for recipes that look at data.
 
     Examples
     --------
@@ -44,6 +54,13 @@ def draw_network(plan: TrainingPlan, *, shape: Sequence[int], classes: int, seed
     else:
         model = mlp(shape[0], classes, depth=plan.depth, width=plan.width, activation=phi)
     generator = torch.Generator().manual_seed(seed)
+    if plan.recipe is not None:
+        x, y = (None, None) if batch is None else batch
+        initialise_(
+            model, plan.recipe, x, targets=y, loss="cross-entropy" if y is not None else None, generator=generator,
+            force=True,
+        )  # fmt: skip
+        return model
     law = weights.get(plan.first_layer)
     assert plan.sigma_w is not None, "a plan has its scales"
     assert plan.sigma_b is not None, "a plan has its scales"

@@ -35,6 +35,8 @@ class TrainingPlan:
     weights, first_layer
         Law of the weights by name, ``"weibull(10)"`` for that of a pair, and law of the first layer. The readout
         has the law of the inner layers.
+    recipe
+        A start by name, ``"he"`` or ``"orthogonal"``, that ``recipes.get`` reads, in place of laws and scales.
     sigma_w, sigma_b
         Scales; None for the edge of chaos of tanh and ReLU, and for (1, 0) else.
     data
@@ -68,6 +70,7 @@ class TrainingPlan:
     activation: str = "tanh"
     weights: str = "normal"
     first_layer: str = "normal"
+    recipe: str | None = None
     sigma_w: float | None = None
     sigma_b: float | None = None
     data: str = "mnist"
@@ -89,6 +92,8 @@ class TrainingPlan:
                 raise DomainError(_refused(name, "at least 1", getattr(self, name)))
         if not 0 < self.fraction <= 1:
             raise DomainError(_refused("fraction", "above 0 and at most 1", self.fraction))
+        if self.recipe is not None and (self.weights, self.first_layer) != ("normal", "normal"):
+            raise DomainError(_refused("recipe", "alone, without laws of weights", self.recipe))
         seeds = tuple(self.seeds)
         if not seeds or len(set(seeds)) < len(seeds) or any(not 0 <= seed < 2**31 for seed in seeds):
             raise DomainError(_refused("seeds", "different whole numbers of at least 0", seeds))

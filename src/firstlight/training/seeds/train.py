@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from firstlight.clean_room import clean
 from firstlight.doors import checked
@@ -81,8 +81,7 @@ def train_seeds(
     (True, ['cap', 'cap', 'cap'])
     """
     found = load_images(plan, directory=directory, download=download) if images is None else images
-    models = [draw_network(plan, shape=found.shape, classes=found.count, seed=seed) for seed in plan.seeds]
-    stack = Stack(models)
+    stack = Stack([_drawn(plan, found, seed) for seed in plan.seeds])
     with TrainingFolder.opened(out, plan, found, resume=resume) as folder:
         state = folder.load(State.fresh(plan, stack.start))
         before = state.epoch
@@ -90,6 +89,13 @@ def train_seeds(
         result = TrainingResult(plan, _tested(plan, stack, state, found), before)
         folder.finish(result.to_dict())
     return result
+
+
+def _drawn(plan: TrainingPlan, images: Images, seed: int) -> nn.Sequential:
+    """The network of a seed; a recipe that looks at data sees the first batch of the seed's training part."""
+    rows = split(plan, len(images.known.classes), seed)[0][: plan.rules.batch]
+    batch = (images.known.images[rows], images.known.classes[rows])
+    return draw_network(plan, shape=images.shape, classes=images.count, seed=seed, batch=batch)
 
 
 def _train(
