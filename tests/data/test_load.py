@@ -262,3 +262,38 @@ def test_impossible_counts_are_load_errors(count):
 def test_an_unknown_scale_is_a_load_error():
     with pytest.raises(LoadError, match="standardise, unit, raw"):
         data.load("digits", normalise="whiten")
+
+
+def test_so_many_of_each_class_come_class_by_class():
+    """The first ones of each class after a seeded shuffle of the whole set."""
+    chosen = data.load("digits", per_class=3, seed=5)
+    assert chosen.targets.tolist() == sorted(3 * list(range(10)))
+    every = data.load("digits")
+    order = torch.randperm(len(every), generator=torch.Generator().manual_seed(5))
+    fours = [i for i in order.tolist() if every.targets[i] == 4][:3]
+    assert torch.equal(chosen.inputs[12:15], every.inputs[fours])
+    assert chosen.mean == every.mean
+
+
+@pytest.mark.parametrize(
+    ("spec", "arguments", "message"),
+    [
+        ("digits", {"per_class": 0}, "expected per_class between 1 and 1"),
+        ("digits", {"per_class": 2, "count": 3}, "and no count"),
+        ("digits", {"per_class": 10**6}, "expected per_class between 1 and 1"),
+        ("1x8x8", {"per_class": 2}, "whose classes are known"),
+    ],
+)
+def test_impossible_classes_are_load_errors(spec, arguments, message):
+    with pytest.raises(LoadError, match=message):
+        data.load(spec, **arguments)
+
+
+def test_levels_are_counted_piece_by_piece():
+    """More images than are counted at once, against numpy's own moments."""
+    from firstlight.data._scaling import channel_moments
+
+    pixels = np.random.default_rng(0).integers(0, 256, (2100, 3, 4, 4), dtype=np.uint8)
+    mean, std = channel_moments(pixels)
+    np.testing.assert_allclose(mean, pixels.mean(axis=(0, 2, 3)), rtol=1e-12)
+    np.testing.assert_allclose(std, pixels.std(axis=(0, 2, 3)), rtol=1e-12)

@@ -10,6 +10,7 @@ from firstlight.errors import LoadError
 
 Normalise = Literal["standardise", "unit", "raw"]
 MODES: tuple[Normalise, ...] = ("standardise", "unit", "raw")
+_COUNTED = 1000  # images whose levels are counted at once
 
 
 def check_mode(normalise: str) -> Normalise:
@@ -44,15 +45,23 @@ def channel_moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     (array([4.]), array([2.23606798]))
     """
     channels = values.shape[1] if values.ndim >= 3 else 1
-    planes = np.moveaxis(values, 1, 0).reshape(channels, -1) if values.ndim >= 3 else values.reshape(1, -1)
     if values.dtype == np.uint8:
-        # counting the 256 levels is exact and needs no float copy of the whole set
-        counts = np.stack([np.bincount(plane, minlength=256) for plane in planes]).astype(np.float64)
+        # counting the 256 levels is exact; numpy widens what it counts to 8 bytes, so it counts piece by piece
+        counts = np.stack([_levels(values[:, c] if values.ndim >= 3 else values) for c in range(channels)])
         levels = np.arange(256.0)
         total = counts.sum(1)
         mean = counts @ levels / total
         return mean, np.sqrt((counts * (levels - mean[:, None]) ** 2).sum(1) / total)
+    planes = np.moveaxis(values, 1, 0).reshape(channels, -1) if values.ndim >= 3 else values.reshape(1, -1)
     return planes.mean(1, dtype=np.float64), planes.std(1, dtype=np.float64)
+
+
+def _levels(pixels: np.ndarray) -> np.ndarray:
+    """How many pixels have each of the 256 levels, (256,)."""
+    counts = np.zeros(256)
+    for start in range(0, len(pixels), _COUNTED):
+        counts += np.bincount(pixels[start : start + _COUNTED].reshape(-1), minlength=256)
+    return counts
 
 
 def statistics(values: np.ndarray, normalise: Normalise, top: float) -> tuple[np.ndarray, np.ndarray]:

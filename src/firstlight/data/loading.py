@@ -6,6 +6,7 @@ import importlib.util
 import math
 import os
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,7 @@ def load(
     train: bool = True,
     download: bool = False,
     count: int | None = None,
+    per_class: int | None = None,
     seed: int = 0,
     normalise: str | None = None,
     dtype: torch.dtype = torch.float32,
@@ -60,6 +62,8 @@ def load(
         Fetch an image set that is missing. Nothing is ever fetched otherwise.
     count
         How many samples, drawn without replacement; all of them, in their order, by default (of noise: 128).
+    per_class
+        In place of ``count``: so many samples of each class of a named set, class by class.
     seed
         Seed of the draw.
     normalise
@@ -85,7 +89,13 @@ def load(
     name = _ALIASES.get(spec.lower(), spec.lower())
     mode = None if normalise is None else check_mode(normalise)
     if name in NAMES:
-        return _named(name, directory, train, download, count, seed, mode or "standardise", dtype)
+        wanted = _Wanted(count, per_class, seed)
+        return _named(name, directory, train, download, wanted, mode or "standardise", dtype)
+    if per_class is not None:
+        raise LoadError(
+            f"while loading {spec}: expected per_class with one of {', '.join(NAMES)}, whose classes are known, got "
+            f"per_class={per_class!r}; give count in its place"
+        )
     if spec.lower().endswith(SUFFIXES):
         inputs, targets = read_arrays(spec, train=train)
         made = Dataset(inputs, targets, name=spec)
@@ -133,13 +143,35 @@ def data_directory(directory: str | Path | None, name: str) -> Path:
     return expanded(chosen)
 
 
+@dataclass(frozen=True)
+class _Wanted:
+    """Which samples of a named set are wanted: so many of all, or so many of each class."""
+
+    count: int | None
+    per_class: int | None
+    seed: int
+
+    def rows(self, classes: np.ndarray, name: str) -> Tensor:
+        """Numbers of the samples to take."""
+        if self.per_class is None:
+            return choose(len(classes), self.count, seed=self.seed, name=name)
+        fewest = int(np.bincount(classes).min())
+        if self.count is not None or not _whole(self.per_class) or not 1 <= self.per_class <= fewest:
+            raise LoadError(
+                f"while taking samples of {name}: expected per_class between 1 and {fewest}, and no count, got "
+                f"per_class={self.per_class!r} and count={self.count!r}"
+            )
+        order = choose(len(classes), len(classes), seed=self.seed, name=name)
+        labels = torch.from_numpy(classes)[order]
+        return torch.cat([order[labels == c][: self.per_class] for c in labels.unique().tolist()])
+
+
 def _named(
     name: str,
     directory: str | Path | None,
     train: bool,
     download: bool,
-    count: int | None,
-    seed: int,
+    wanted: _Wanted,
     normalise: Normalise,
     dtype: torch.dtype,
 ) -> Dataset:
@@ -150,7 +182,7 @@ def _named(
         pixels, classes = read_images(name, where, train=train, download=download)
         top, number = 255.0, IMAGE_SETS[name].classes
     mean, std = statistics(pixels, normalise, top)
-    rows = choose(len(pixels), count, seed=seed, name=name).numpy()
+    rows = wanted.rows(classes, name).numpy()
     inputs = torch.from_numpy(scale(pixels[rows], mean, std)).to(dtype)
     targets = torch.from_numpy(classes[rows])
     return Dataset(inputs, targets, name, number, normalise, tuple(mean.tolist()), tuple(std.tolist()))

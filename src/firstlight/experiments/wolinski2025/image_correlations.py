@@ -69,16 +69,20 @@ def images(
     """The first ``per_class`` images of each class after a seeded shuffle, standardised per channel, by class."""
     from firstlight import data
 
-    everything = data.load(name, directory=None if directory is None else Path(directory))
-    if not isinstance(everything.inputs, Tensor) or everything.targets is None:
+    place = None if directory is None else Path(directory)
+    named = name in data.NAMES
+    found = data.load(name, directory=place, per_class=per_class if named else None, seed=seed)
+    if not isinstance(found.inputs, Tensor) or found.targets is None:
         raise DomainError(
             f"while choosing images by class: expected data with one tensor of inputs and with targets, got {name!r} "
             "without; name a data set such as cifar10, mnist or digits, or a file with inputs and targets"
         )
-    order = torch.randperm(len(everything), generator=torch.Generator().manual_seed(seed))
-    labels = everything.targets[order]
+    if named:
+        return found.inputs.flatten(1), found.targets.numpy()
+    order = torch.randperm(len(found), generator=torch.Generator().manual_seed(seed))
+    labels = found.targets[order]
     chosen = torch.cat([order[labels == c][:per_class] for c in labels.unique().tolist()])
-    return everything.inputs[chosen].flatten(1), everything.targets[chosen].numpy()
+    return found.inputs[chosen].flatten(1), found.targets[chosen].numpy()
 
 
 def correlations(
