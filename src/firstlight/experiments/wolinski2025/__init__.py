@@ -6,6 +6,8 @@ from firstlight.experiments.wolinski2025.deep_distances import DeepKS as DeepKS
 from firstlight.experiments.wolinski2025.deep_distances import deep_ks as deep_ks
 from firstlight.experiments.wolinski2025.deep_distances import deep_ks_networks as deep_ks_networks
 from firstlight.experiments.wolinski2025.deep_distances import draw_deep_ks as draw_deep_ks
+from firstlight.experiments.wolinski2025.dependence import Dependence as Dependence
+from firstlight.experiments.wolinski2025.dependence import unit_dependence as unit_dependence
 from firstlight.experiments.wolinski2025.image_correlations import E1_LAYERS as E1_LAYERS
 from firstlight.experiments.wolinski2025.image_correlations import Correlations as Correlations
 from firstlight.experiments.wolinski2025.image_correlations import correlations as correlations
