@@ -16,9 +16,6 @@ STUDIES: dict[str, tuple[dict[str, object], dict[str, str]]] = {
         {"data": "digits", "per_class": 2, "nets": 100, "widths": 10, "networks": "tanh"},
         {},
     ),
-        {"data": "digits", "per_class": 2, "nets": 100, "widths": 10, "networks": "tanh"},
-        {},
-    ),
     "wolinski2025/deep-ks": (
         {"nets": 500, "layers": (1, 30, 100), "networks": ("tanh", "odd(10)", "positive(3)")},
         {
