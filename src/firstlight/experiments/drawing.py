@@ -58,7 +58,9 @@ def lines(
 def _error(values: Sequence[float], given: Sequence[float] | None) -> float:
     if given is not None:
         return float(np.sqrt(np.sum(np.square(given))) / len(given))
-    return float(np.std(values, ddof=1) / math.sqrt(len(values))) if len(values) > 1 else math.nan
+    if len(values) < 2 or not np.isfinite(values).all():
+        return math.nan
+    return float(np.std(values, ddof=1) / math.sqrt(len(values)))
 
 
 def _label(value: Any) -> str:

@@ -6,10 +6,11 @@ from typing import Any
 
 import torch
 
+from firstlight.builders import NormOptions
 from firstlight.experiments.claim import Claim, compared, decided
 from firstlight.experiments.drawing import lines
 from firstlight.experiments.findings import Findings
-from firstlight.experiments.meterez2024.gradients import gradients_at_start
+from firstlight.experiments.meterez2024.gradients import UNCENTRED, gradients_at_start
 from firstlight.experiments.meterez2024.studies._batch import image_batch, slope
 from firstlight.experiments.study import Settings, Study
 from firstlight.render.axis import Axis
@@ -42,6 +43,7 @@ def measure(settings: Settings) -> Findings:
                         seed=settings.seed + run,
                         weights=weights,
                         activation=activation,
+                        norm=UNCENTRED if activation == "linear" else NormOptions(eps=0.0),
                     )
                     rows.append(
                         {
@@ -137,8 +139,8 @@ def _claims(findings: Findings, width: int) -> list[Claim]:
 
 
 _NOTES = (
-    "Batch norm without centring, in float64; the loss is cross-entropy with random labels; the gradient is rescaled "
-    "layer by layer, so that nothing overflows.",
+    "Batch norm without centring for linear networks, with centring for ReLU, in float64. The loss is cross-entropy "
+    "with random labels. The gradient is rescaled layer by layer, so that nothing overflows.",
 )
 
 

@@ -167,7 +167,7 @@ def draw(findings: Findings) -> Markup:
         for row in findings.select(start="Gaussian")
         if row["gap"] > 1e-12
     ]
-    layer, gap = Axis("layer"), Axis("isometry gap", scale="log")
+    across, up = Axis("layer"), Axis("isometry gap", scale="log")
     return section(
         "Isometry gap",
         grid(
@@ -175,15 +175,15 @@ def draw(findings: Findings) -> Markup:
                 lines(theory, "layer", "gap", by="d", style="line")
                 + lines(ours, "layer", "gap", by="d", style="marks"),
                 title="Nearly isometric start (Figure 1)",
-                x=layer,
-                y=gap,
+                x=across,
+                y=up,
                 caption="Mean over runs.",
             ),
             line_chart(
                 lines(gaussian, "layer", "gap", by="kind", style="line"),
                 title="Gaussian inputs",
-                x=layer,
-                y=gap,
+                x=across,
+                y=up,
                 caption="A triangle at the edge is a rank-deficient layer.",
             ),
         ),

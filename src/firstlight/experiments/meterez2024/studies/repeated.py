@@ -24,7 +24,7 @@ def measure(settings: Settings) -> Findings:
     """log ‖∇W₁‖ against depth for batches in which the last k samples repeat the first k."""
     width = settings.size("width", quick=100, paper=100)
     repeated = settings.size("repeated", quick=(0, 10, 50, 90), paper=(0, 5, 10, 25, 50, 75, 90))
-    depths = settings.size("depths", quick=(20, 50, 100), paper=(50, 100, 200, 500, 1000))
+    depths = settings.size("depths", quick=(50, 100, 200), paper=(50, 100, 200, 500, 1000))
     runs = settings.size("runs", quick=1, paper=3)
     name, x = image_batch(settings, width, width=width)
     rows: list[dict[str, Any]] = []
@@ -121,7 +121,7 @@ STUDY = Study(
     shows="repeated samples make a batch degenerate, and gradients explode with depth",
     source="Meterez et al., ICLR 2024, Figure 2",
     data="cifar10 from --data-dir or FIRSTLIGHT_DATA; --data digits, or --data noise for none",
-    cost={"quick": "10 s: depths up to 100", "paper": "2 min: depths up to 1000"},
+    cost={"quick": "10 s: depths up to 200", "paper": "2 min: depths up to 2000"},
     measure=measure,
     draw=draw,
     sizes=("width", "repeated", "depths", "runs"),

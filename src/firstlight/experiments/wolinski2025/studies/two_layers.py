@@ -68,7 +68,7 @@ def setting(name: str) -> tuple[Callable[[Tensor], Tensor], WeightLaw, float, fl
     if name in SCALES:
         return {"tanh": torch.tanh, "relu": torch.relu}[name], get("normal"), *SCALES[name]
     kind, _, theta = name.rstrip(")").partition("(")
-    pair = weibull(float(theta), kind=kind)  # type: ignore[arg-type]
+    pair = weibull(float(theta), kind=kind)
     return pair.activation, pair.weights, 1.0, 0.0
 
 

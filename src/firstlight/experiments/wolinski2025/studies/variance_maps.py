@@ -92,25 +92,26 @@ def _of_map(
 def _orbits(nets: int, width: int, seed: int) -> list[dict[str, Any]]:
     import torch
 
-    from firstlight import predict, simulate
+    from firstlight.ensemble import Plan, run
     from firstlight.network import RandomNetwork
+    from firstlight.theory import LayerMap
 
     square = KNOWN[2][0]
     net = RandomNetwork(
         depth=_DEPTH, width=width, activation=f"log_periodic({_DELTA}, 2)", sigma_w=math.sqrt(square)
     )
+    layer = LayerMap.of(net)
     layers = sorted({1, 2, 3, 5, 10, 20, 30, 40, 50, _DEPTH})
     rows: list[dict[str, Any]] = []
     for start in ORBITS:
-        theory = predict(net, q0=start / square)
-        sampled = simulate(
-            net, torch.full((10,), math.sqrt(start / square)), nets=nets, layers=layers, seed=seed
-        )
-        for i, layer in enumerate(layers):
-            head = {"omega": 2, "start": start, "layer": layer}
-            rows.append(
-                {"what": "orbit, infinite width", "v": float(theory["q"][layer - 1]), "v_se": 0.0} | head
-            )
+        exact = [start]
+        for _ in range(_DEPTH - 1):
+            exact.append(float(layer.variance(exact[-1])))
+        inputs = torch.full((10,), math.sqrt(start / square))
+        sampled = run(Plan(net=net, nets=nets, layers=tuple(layers), seed=seed), inputs).profile
+        for i, number in enumerate(layers):
+            head = {"omega": 2, "start": start, "layer": number}
+            rows.append({"what": "orbit, infinite width", "v": exact[number - 1], "v_se": 0.0} | head)
             rows.append(
                 {
                     "what": f"orbit, width {width}",
