@@ -139,8 +139,8 @@ def _claims(findings: Findings) -> list[Claim]:
                 reference=dense["q"],
                 tolerance=0.01 * dense["q"],
                 paper="the recursion of second moments holds at any width",
-                why="the reference is density propagation at this width, and a hundredth the tolerance; what is left is "
-                "dependence: the units of a layer share their inputs, and the recursion itself is exact for the true law",
+                why="the reference is density propagation at this width, a hundredth the tolerance; what is left is "
+                "dependence: units share their inputs, and the recursion itself is exact for the true law",
             )
         )
         claims.append(
