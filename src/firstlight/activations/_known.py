@@ -32,6 +32,6 @@ def make_modules_with(fixed: Callable[[Any], Any], learnable: Callable[[Any], An
     _modules[:] = [fixed, learnable]
 
 
-def module_of(activation: Any, *, learnable: bool) -> Any:
+def module_of(activation: object, *, learnable: bool) -> Any:
     """A torch module of an activation."""
     return _modules[learnable](activation)

@@ -205,7 +205,7 @@ def _sin(frequency: float = 1.0) -> ClosedForm:
         # e^{−w(q₁+q₂)/2} sinh(wk), by expm1 so that small variances keep their digits
         return 0.5 * xp.exp(-w * (k + (q1 + q2) / 2)) * xp.expm1(2 * w * k)
 
-    def slope(xp: Any, q1: Any, q2: Any, k: Any, rest: Any) -> Any:
+    def slope(xp: object, q1: object, q2: object, k: object, rest: object) -> Any:
         plus, minus = halves(xp, q1, q2, k)
         return 0.5 * w * (plus + minus)
 
@@ -225,7 +225,7 @@ def _cos() -> ClosedForm:
     def both(xp: Any, q1: Any, q2: Any, k: Any) -> tuple[Any, Any]:
         return xp.exp(k - (q1 + q2) / 2), xp.exp(-k - (q1 + q2) / 2)
 
-    def dual(xp: Any, q1: Any, q2: Any, k: Any, rest: Any) -> Any:
+    def dual(xp: object, q1: object, q2: object, k: object, rest: object) -> Any:
         plus, minus = both(xp, q1, q2, k)
         return 0.5 * (plus + minus)
 

@@ -125,7 +125,7 @@ def get(x: Any) -> Activation:
     return _known_function(x) or from_callable(x)
 
 
-def _known_function(x: Any) -> Activation | None:
+def _known_function(x: object) -> Activation | None:
     for activation in FIXED.values():
         if activation.function is x:
             return activation

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import nn
 
 from firstlight.auditing.record import audit_parts
@@ -14,8 +12,8 @@ from firstlight.probe import Budget, Loss, Protocol, measure
 
 def audit(
     model: nn.Module,
-    batch: Any,
-    targets: Any = None,
+    batch: object,
+    targets: object = None,
     *,
     loss: Loss | str | None = None,
     training: bool | None = True,
@@ -80,7 +78,7 @@ def audit(
     return examine(model, batch, protocol, name=name)
 
 
-def examine(model: nn.Module, batch: Any, protocol: Protocol, *, name: str | None = None) -> AuditResult:
+def examine(model: nn.Module, batch: object, protocol: Protocol, *, name: str | None = None) -> AuditResult:
     """The result of `audit`, with the protocol as one object; for verbs that audit more than once.
 
     Raises
@@ -92,7 +90,7 @@ def examine(model: nn.Module, batch: Any, protocol: Protocol, *, name: str | Non
     return AuditResult(measurement, diagnose(measurement, optimiser=protocol.optimiser))
 
 
-def audit_from_dict(data: Any) -> AuditResult:
+def audit_from_dict(data: object) -> AuditResult:
     """The audit that ``audit_dict`` or ``AuditResult.to_json`` wrote down; each of its forms can be made again.
 
     Raises

@@ -54,7 +54,7 @@ def load_data(args: argparse.Namespace) -> Dataset:
     return data
 
 
-def beside(model: nn.Module, value: Any, *, device: bool = True) -> Any:
+def beside(model: nn.Module, value: object, *, device: bool = True) -> Any:
     """A batch with its real numbers in the model's own type, on the model's device.
 
     A model without parameters takes the batch as it is.
@@ -64,7 +64,7 @@ def beside(model: nn.Module, value: Any, *, device: bool = True) -> Any:
         return value
     target: dict[str, Any] = {"device": parameter.device} if device and not parameter.is_meta else {}
 
-    def move(tensor: Any) -> Any:
+    def move(tensor: object) -> Any:
         if not isinstance(tensor, Tensor):
             return tensor
         # a complex input stays complex: only real numbers have a type to agree on

@@ -56,7 +56,7 @@ class Outputs:
             self.write(path, text.removesuffix("\n") + "\n")
 
 
-def encodable(text: str, out: Any) -> str:
+def encodable(text: str, out: object) -> str:
     """A JSON text that survives the stream's encoding: escaped where that is not UTF-8."""
     encoding = (getattr(out, "encoding", None) or "utf-8").lower().replace("-", "").replace("_", "")
     return text if encoding == "utf8" else json.dumps(json.loads(text))

@@ -15,7 +15,7 @@ from firstlight.data.locate import locate
 from firstlight.errors import LoadError
 
 
-def from_factory(spec: str, **offered: Any) -> Dataset:
+def from_factory(spec: str, **offered: object) -> Dataset:
     r"""The data set that ``module:factory`` or ``path/to/file.py:factory`` makes.
 
     Parameters
@@ -52,7 +52,7 @@ def from_factory(spec: str, **offered: Any) -> Dataset:
     return _wrapped(made, None, spec)
 
 
-def _wrapped(inputs: Any, targets: Tensor | None, spec: str) -> Dataset:
+def _wrapped(inputs: object, targets: Tensor | None, spec: str) -> Dataset:
     first_tensor(inputs, spec)
     return Dataset(inputs, targets, name=spec)
 

@@ -43,7 +43,7 @@ def check_size(path: Path, size: float) -> None:
         )
 
 
-def leaves(value: Any, name: str = "") -> Iterator[Any]:
+def leaves(value: object, name: str = "") -> Iterator[Any]:
     """What stands in nested tuples, lists and dicts, each object once, in order.
 
     Raises
@@ -66,7 +66,7 @@ def leaves(value: Any, name: str = "") -> Iterator[Any]:
             stack.extend((depth + 1, one) for one in reversed(inside))
 
 
-def mapped(value: Any, function: Callable[[Any], Any], name: str = "") -> Any:
+def mapped(value: object, function: Callable[[Any], Any], name: str = "") -> Any:
     """The same nested tuples, lists and dicts with the function of every leaf; what stands twice is mapped once.
 
     Raises
@@ -76,7 +76,7 @@ def mapped(value: Any, function: Callable[[Any], Any], name: str = "") -> Any:
     """
     done: dict[int, Any] = {}
 
-    def walk(part: Any, depth: int) -> Any:
+    def walk(part: object, depth: int) -> Any:
         if not isinstance(part, (Mapping, tuple, list)):
             return function(part)
         if depth >= _NESTED:

@@ -144,7 +144,7 @@ def _torch(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def _choose(path: Path, content: Any, train: bool) -> tuple[Any, Tensor | None]:
+def _choose(path: Path, content: object, train: bool) -> tuple[Any, Tensor | None]:
     if isinstance(content, Tensor):
         return content, None
     if isinstance(content, (tuple, list)) and len(content) == 2 and isinstance(content[1], Tensor):

@@ -84,7 +84,7 @@ def choose(available: int, count: int | None, *, seed: int, name: str) -> Tensor
     return torch.randperm(available, generator=torch.Generator().manual_seed(seed))[:count]
 
 
-def first_tensor(inputs: Any, name: str) -> Tensor:
+def first_tensor(inputs: object, name: str) -> Tensor:
     """The first tensor with a sample dimension in nested tuples, lists and dicts.
 
     Raises

@@ -59,7 +59,7 @@ def locate(spec: str, *, what: str = "object") -> Any:
     return found
 
 
-def _names(thing: Any) -> str:
+def _names(thing: object) -> str:
     own = [name for name in vars(thing) if not name.startswith("_")] if hasattr(thing, "__dict__") else []
     return ", ".join(own[-12:]) or "no public names"
 

@@ -73,7 +73,7 @@ class _Reader(pickle.Unpickler):
             return type("_Dtype", (_Dtype,), {})
         raise pickle.UnpicklingError(f"it names {module}.{name}, which could run code")
 
-    def persistent_load(self, pid: Any) -> NoReturn:
+    def persistent_load(self, pid: object) -> NoReturn:
         raise pickle.UnpicklingError("it refers to an object outside the file")
 
 
@@ -139,7 +139,7 @@ def _scan(raw: bytes) -> None:
             raise pickle.UnpicklingError("a name by its number")
 
 
-def _resolve(value: Any, done: dict[int, Any], depth: int) -> Any:
+def _resolve(value: object, done: dict[int, Any], depth: int) -> Any:
     """The plain data; what stands in many places is made once, and what holds itself is refused."""
     if isinstance(value, _Array):
         if value.value is None:

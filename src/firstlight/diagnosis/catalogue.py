@@ -26,7 +26,7 @@ EXPLANATIONS: dict[str, Explanation] = {
 }
 
 
-def verdict(code: str, severity: Severity, evidence: str, **numbers: Any) -> Verdict:
+def verdict(code: str, severity: Severity, evidence: str, **numbers: object) -> Verdict:
     """A verdict from the catalogue with its numbers; ``cause`` and ``remedy`` may be made more specific.
 
     Parameters

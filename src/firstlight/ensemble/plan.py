@@ -196,7 +196,7 @@ def columns(inputs: Tensor, net: RandomNetwork, dtype: Precision) -> Float[Tenso
     return x.movedim(0, -1).contiguous()
 
 
-def _tensor(inputs: Any) -> Tensor:
+def _tensor(inputs: object) -> Tensor:
     """Inputs as a real tensor."""
     try:
         x = torch.as_tensor(inputs)

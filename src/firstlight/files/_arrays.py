@@ -15,7 +15,7 @@ from firstlight.files._json import from_json, to_json
 _KEY = "$array"  # stands where an array was
 
 
-def pack_arrays(value: Any) -> bytes:
+def pack_arrays(value: object) -> bytes:
     """Dicts, lists, texts and numbers, with numpy arrays and tensors among them, as bytes.
 
     The same value gives the same bytes. Arrays keep type, shape and every bit; tuples come back as lists.
@@ -85,7 +85,7 @@ def _numpy_bytes(array: np.ndarray) -> tuple[bytes, str]:
     return little.tobytes(order="C"), little.dtype.str
 
 
-def _torch_bytes(tensor: Any) -> tuple[bytes, str]:
+def _torch_bytes(tensor: object) -> tuple[bytes, str]:
     import torch
 
     if (
@@ -136,7 +136,7 @@ def _array(entry: Any, raw: bytes) -> Any:
     return torch.frombuffer(bytearray(raw), dtype=torch.uint8).view(dtype).reshape(shape)
 
 
-def _put_back(value: Any, arrays: list[Any]) -> Any:
+def _put_back(value: object, arrays: list[Any]) -> Any:
     if isinstance(value, dict):
         if _KEY in value:
             return arrays[value[_KEY]]

@@ -21,7 +21,7 @@ _SPELLS_ONE = re.compile(r"\\*(?:nan|inf|-inf)")
 _UNSHOWN = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> Any:
     r"""The value as nested dicts, lists, texts, whole and finite numbers, True, False and None.
 
     JSON has no NaN and no infinity. Here they are the texts ``"nan"``, ``"inf"`` and ``"-inf"``; a text that reads
@@ -55,7 +55,7 @@ def plain(value: Any) -> Any:
         ) from error
 
 
-def restored(value: Any) -> Any:
+def restored(value: object) -> Any:
     """The inverse of ``plain``; lists stay lists."""
     if isinstance(value, str):
         if value in _WORDS:
@@ -66,7 +66,7 @@ def restored(value: Any) -> Any:
     return [restored(inside) for inside in value] if isinstance(value, list) else value
 
 
-def to_json(value: Any, *, indent: int | None = None) -> str:
+def to_json(value: object, *, indent: int | None = None) -> str:
     r"""A value as a JSON text that ``from_json`` reads back; any file encoding of Unicode holds it.
 
     Parameters
@@ -92,7 +92,7 @@ def to_json(value: Any, *, indent: int | None = None) -> str:
     return written(plain(value), indent=indent)
 
 
-def written(data: Any, *, indent: int | None = None) -> str:
+def written(data: object, *, indent: int | None = None) -> str:
     """What ``plain`` gave, as a text."""
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, indent=indent)
     return _UNSHOWN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
@@ -127,7 +127,7 @@ def _refused(word: str) -> float:
     raise ValueError(f"{word} is not JSON")
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Any:
     if value is None or isinstance(value, bool | np.bool_):
         return None if value is None else bool(value)
     if isinstance(value, str):
@@ -159,7 +159,7 @@ def _number(value: float) -> float | str:
     return "nan" if math.isnan(value) else ("inf" if value > 0 else "-inf")
 
 
-def _key(key: Any) -> str:
+def _key(key: object) -> str:
     if isinstance(key, str):
         return str.__str__(key)
     return str(_plain(key))

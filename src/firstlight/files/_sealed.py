@@ -37,7 +37,7 @@ class SealError(LoadError):
         What the file was written for, where ``fault`` is ``"identity"``.
     """
 
-    def __init__(self, message: str, fault: Fault, identity: Any = None) -> None:
+    def __init__(self, message: str, fault: Fault, identity: object = None) -> None:
         super().__init__(message)
         self.fault: Fault = fault
         self.identity = identity
@@ -147,14 +147,14 @@ def _head(line: bytes) -> tuple[Any, int]:
         return None, -1
 
 
-def _ordered(value: Any) -> Any:
+def _ordered(value: object) -> Any:
     """Dicts by the order of their keys, at any depth."""
     if isinstance(value, dict):
         return {key: _ordered(value[key]) for key in sorted(value)}
     return [_ordered(inside) for inside in value] if isinstance(value, list) else value
 
 
-def _difference(wanted: Any, found: Any) -> str:
+def _difference(wanted: object, found: object) -> str:
     """Where two identities differ, in a few words."""
     if not isinstance(wanted, dict) or not isinstance(found, dict):
         return f"{wanted!r:.80}, got one of {found!r:.80}"

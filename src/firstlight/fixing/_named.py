@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import nn
@@ -58,7 +57,7 @@ def _split(text: str) -> list[str]:
     return [part.strip() for part in (*parts, text[start:]) if part.strip()]
 
 
-def as_remedy(one: Remedy | Recipe, batch: Any, protocol: Protocol) -> Remedy:
+def as_remedy(one: Remedy | Recipe, batch: object, protocol: Protocol) -> Remedy:
     """A recipe as a remedy on this batch; a remedy is given back."""
     if isinstance(one, Remedy):
         return one

@@ -31,7 +31,7 @@ _FIRST = 2.0  # how much larger than before a first loss may be
 Batches = Sequence[tuple[Any, Any]]
 
 
-def batches_of(batch: Any, protocol: Protocol, train: Iterable[Any] | None, steps: int) -> Batches:
+def batches_of(batch: object, protocol: Protocol, train: Iterable[Any] | None, steps: int) -> Batches:
     """What is trained on: pairs of a batch and its targets, as many as the steps need.
 
     Raises
@@ -51,7 +51,7 @@ def batches_of(batch: Any, protocol: Protocol, train: Iterable[Any] | None, step
     return [(item[0], item[1]) for item in found]
 
 
-def trainable(model: nn.Module, batch: Any, protocol: Protocol) -> bool:
+def trainable(model: nn.Module, batch: object, protocol: Protocol) -> bool:
     """Whether the protocol has a loss that training may lower: targets, a loss, or the model's own."""
     if protocol.targets is not None or protocol.loss is not None:
         return True
@@ -109,7 +109,7 @@ def _trained(
     return Course(name, rate, losses[0], math.fsum(tail) / len(tail))
 
 
-def guard(model: nn.Module, batch: Any, protocol: Protocol) -> tuple[Course, ...]:
+def guard(model: nn.Module, batch: object, protocol: Protocol) -> tuple[Course, ...]:
     """A few careful steps of plain gradient descent on the batch; empty where they cannot be made."""
     try:
         return courses(model, [(batch, protocol.targets)], protocol, _FEW, _CAREFUL)

@@ -43,8 +43,8 @@ _SPOKEN = {"sgd": "SGD", "adam": "Adam"}
 @clean
 def fix(
     model: nn.Module,
-    batch: Any,
-    targets: Any = None,
+    batch: object,
+    targets: object = None,
     *,
     loss: Loss | str | None = None,
     training: bool | None = True,
@@ -166,7 +166,7 @@ def _structural_help(result: AuditResult) -> tuple[str, ...]:
     return tuple(remedy.name for remedy in REMEDIES if remedy.structural and remedy.codes & grave)
 
 
-def _forward(net: nn.Module, batch: Any) -> None:
+def _forward(net: nn.Module, batch: object) -> None:
     what, todo = (
         f"running the forward of {type(net).__name__}",
         "call the model on the batch alone to see where",
@@ -191,7 +191,7 @@ class _Search:
 
     def __init__(
         self,
-        batch: Any,
+        batch: object,
         protocol: Protocol,
         name: str | None,
         start: nn.Module,

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from firstlight.errors import ArgumentError
 
 
-def numbers(doing: str, **values: Any) -> tuple[Tensor, ...]:
+def numbers(doing: str, **values: object) -> tuple[Tensor, ...]:
     """Each value as a float64 tensor.
 
     Raises
@@ -29,7 +27,7 @@ def numbers(doing: str, **values: Any) -> tuple[Tensor, ...]:
     return tuple(found)
 
 
-def expect_function(doing: str, *functions: Any) -> None:
+def expect_function(doing: str, *functions: object) -> None:
     """Refuse what cannot be called, with an ``ArgumentError``."""
     for f in functions:
         if not callable(f):

@@ -62,7 +62,7 @@ class Reading:
         rates = np.log(np.maximum(np.abs(self.value), 1e-300))
         blocks = range(0, len(rates), _BLOCK)
 
-        def log_moments(s: Any) -> Any:
+        def log_moments(s: object) -> Any:
             s = np.asarray(s, dtype=np.complex128)
             moments = np.zeros(s.shape, dtype=np.complex128)
             for start in blocks:

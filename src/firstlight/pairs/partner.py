@@ -157,7 +157,7 @@ def weights_for(activation: ActivationLike) -> Magnitude:
 def _solve(seen: Reading) -> Magnitude:
     log_moments = seen.log_moments()
 
-    def log_quotient(s: Any) -> Any:
+    def log_quotient(s: object) -> Any:
         return _GAUSS.log_mellin(s) - log_moments(s)
 
     # weights of one size, as the identity's, leave an atom that no inversion finds: E|W|^s = c^s

@@ -83,7 +83,7 @@ def join(parts: Any, separator: str = "") -> Markup:
     return Markup(escape(separator).join(escape(part) for part in parts))
 
 
-def json_block(identifier: str, data: Any) -> Markup:
+def json_block(identifier: str, data: object) -> Markup:
     """Data for an inline script, as JSON inside an element that never runs and cannot be closed from within.
 
     Raises

@@ -16,7 +16,7 @@ from firstlight.doors import checked
 from firstlight.weights.law import WeightLaw, written
 
 
-def log_gamma(z: Any) -> Any:
+def log_gamma(z: object) -> Any:
     """Log Γ(z) for a complex array; real input with a positive value stays real in effect."""
     from scipy.special import loggamma
 
@@ -45,7 +45,7 @@ class SymmetricWeibull(WeightLaw):
         """Moments above −θ are finite."""
         return -float(self.theta), math.inf
 
-    def log_mellin(self, s: Any) -> Any:
+    def log_mellin(self, s: object) -> Any:
         """Log Γ(1 + s/θ)."""
         return log_gamma(1 + np.asarray(s) / self.theta)
 
@@ -86,7 +86,7 @@ class Normal(WeightLaw):
             return float(math.prod(range(1, int(order), 2)))
         return super().moment(order)
 
-    def log_mellin(self, s: Any) -> Any:
+    def log_mellin(self, s: object) -> Any:
         """Log 2^{s/2} Γ((1+s)/2)/√π."""
         s = np.asarray(s)
         return 0.5 * s * math.log(2) + log_gamma((1 + s) / 2) - 0.5 * math.log(math.pi)
@@ -133,7 +133,7 @@ class PowerUniform(WeightLaw):
         """κ/(κ + order)."""
         return self.kappa / (self.kappa + order) if order > -self.kappa else math.inf
 
-    def log_mellin(self, s: Any) -> Any:
+    def log_mellin(self, s: object) -> Any:
         """Log κ/(κ + s)."""
         return -np.log(1 + np.asarray(s, dtype=np.complex128) / self.kappa)
 

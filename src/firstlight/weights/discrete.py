@@ -76,7 +76,7 @@ class Discrete(WeightLaw):
             return math.inf
         return math.fsum(p * a**order for a, p in zip(self.magnitudes, self.probabilities, strict=True))
 
-    def log_mellin(self, s: Any) -> Any:
+    def log_mellin(self, s: object) -> Any:
         """Log Σ p_i a_i^s; complex, with the principal branch."""
         s = np.asarray(s, dtype=np.complex128)
         positive = [(a, p) for a, p in zip(self.magnitudes, self.probabilities, strict=True) if a > 0]

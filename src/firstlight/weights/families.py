@@ -50,7 +50,7 @@ class GeneralisedGamma(WeightLaw):
         """Moments above −αθ are finite."""
         return -float(self.alpha * self.theta), math.inf
 
-    def log_mellin(self, s: Any) -> Any:
+    def log_mellin(self, s: object) -> Any:
         """Log Γ(α + s/θ) − log Γ(α)."""
         return log_gamma(self.alpha + np.asarray(s) / self.theta) - math.lgamma(self.alpha)
 
@@ -96,7 +96,7 @@ class SquaredBeta(WeightLaw):
         """Moments above −2α are finite."""
         return -2.0 * self.alpha, math.inf
 
-    def log_mellin(self, s: Any) -> Any:
+    def log_mellin(self, s: object) -> Any:
         """Log B(α + s/2, β) − log B(α, β)."""
         half = np.asarray(s) / 2
         constant = math.lgamma(self.alpha + self.beta) - math.lgamma(self.alpha)
@@ -148,7 +148,7 @@ class Student(WeightLaw):
         """Moments between −1 and ν are finite."""
         return -1.0, float(self.df)
 
-    def log_mellin(self, s: Any) -> Any:
+    def log_mellin(self, s: object) -> Any:
         """Log of the closed form above."""
         s = np.asarray(s)
         constant = 0.5 * math.log(math.pi) + math.lgamma(self.df / 2)

@@ -35,7 +35,7 @@ def hermite(t: Array, knots: Array, values: Array, slopes: Array) -> Array:
     return values[i] + s * (rise + (1 - s) * (bend0 * (1 - s) + bend1 * s))
 
 
-def _log(y: Any) -> Array:
+def _log(y: object) -> Array:
     return np.log(np.maximum(np.asarray(y, dtype=np.float64), 1e-300))
 
 
@@ -201,11 +201,11 @@ class MellinInversion:
         with np.errstate(over="ignore"):
             return -self._log_above[-1] * np.exp(self._powers[1] * np.maximum(u - self._u[-1], 0))
 
-    def pdf(self, y: Any) -> Array:
+    def pdf(self, y: object) -> Array:
         """Density."""
         return np.exp(self.log_pdf(y))
 
-    def log_pdf(self, y: Any) -> Array:
+    def log_pdf(self, y: object) -> Array:
         """Log-density, from the table of that of log |Y|."""
         u = _log(y)
         logs = np.log(self._density)
@@ -214,20 +214,20 @@ class MellinInversion:
         level = self._level(u)
         return np.where(u > self._u[-1], np.log(high * level) - level, inside) - u
 
-    def score(self, y: Any) -> Array:
+    def score(self, y: object) -> Array:
         """Derivative of the log-density."""
         y = np.asarray(y, dtype=np.float64)
         h = 1e-4
         return (self.log_pdf(y * (1 + h)) - self.log_pdf(y * (1 - h))) / (2 * h * y)
 
-    def cdf(self, y: Any) -> Array:
+    def cdf(self, y: object) -> Array:
         """P(|Y| ≤ y)."""
         u = _log(y)
         inside = self._at(u, np.log(self._below), self._density / self._below)
         below = np.exp(inside + self._powers[0] * self._short(u))
         return np.where(u > self._u[-1], -np.expm1(-self._level(u)), below)
 
-    def log_sf(self, y: Any) -> Array:
+    def log_sf(self, y: object) -> Array:
         """Log P(|Y| > y)."""
         u = _log(y)
         inside = self._at(u, self._log_above, -self._density / np.exp(self._log_above))

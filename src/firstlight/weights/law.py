@@ -61,7 +61,7 @@ class WeightLaw(ABC):
         """Log-density of |W| at t ≥ 0 (log-probability for a discrete law)."""
 
     @abstractmethod
-    def log_mellin(self, s: Any) -> Any:
+    def log_mellin(self, s: object) -> Any:
         """Log E|W|^s for complex s inside ``strip`` (an array or a number), on any branch."""
 
     @property
@@ -102,7 +102,7 @@ class WeightLaw(ABC):
         arguments = ", ".join(written(value) for value in self.parameters.values())
         return f"{self.word}({arguments})" if arguments else self.word
 
-    def mellin(self, s: Any) -> Any:
+    def mellin(self, s: object) -> Any:
         """The Mellin transform E|W|^s, for a real or complex number or array s inside ``strip``.
 
         Raises
@@ -298,7 +298,7 @@ class ScaledLaw(WeightLaw):
         base = self.base.spelling
         return None if base is None else f"{written(self.factor)} * {base}"
 
-    def log_mellin(self, s: Any) -> Any:
+    def log_mellin(self, s: object) -> Any:
         """Log E|factor·W|^s = s log factor + log E|W|^s."""
         return np.asarray(s) * math.log(self.factor) + self.base.log_mellin(s)
 

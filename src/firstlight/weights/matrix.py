@@ -65,7 +65,7 @@ class Orthogonal(WeightLaw):
         """As of a normal law."""
         return _LIMIT.strip
 
-    def log_mellin(self, s: Any) -> Any:
+    def log_mellin(self, s: object) -> Any:
         """Log E|gain · G|^s for a standard normal G, the limit of one entry."""
         return self._limit.log_mellin(s)
 

@@ -162,7 +162,7 @@ class QuantileLaw(WeightLaw):
         # a power-law tail keeps its slope in log t against log v; lighter tails, lognormal ones too, flatten
         return low, 1 / after if after > 1e-4 and after > 0.8 * before else math.inf
 
-    def log_mellin(self, s: Any) -> Any:
+    def log_mellin(self, s: object) -> Any:
         """Log E|W|^s by the trapezoid rule in x."""
         s = np.asarray(s, dtype=np.complex128)
         flat = s.reshape(-1)

@@ -57,7 +57,7 @@ class MellinLaw(WeightLaw):
         """As given."""
         return self.interval
 
-    def log_mellin(self, s: Any) -> Any:
+    def log_mellin(self, s: object) -> Any:
         """As given."""
         return np.asarray(self.log_transform(np.asarray(s, dtype=np.complex128)), dtype=np.complex128)
 
@@ -73,7 +73,7 @@ class MellinLaw(WeightLaw):
     @cached_property
     @clean
     def _inverse(self) -> Any:
-        def scaled(s: Any) -> Any:
+        def scaled(s: object) -> Any:
             return self.log_mellin(s) - np.asarray(s) * math.log(self._scale)
 
         if math.isfinite(self.edge):
@@ -163,7 +163,7 @@ class EdgeInversion:
             out = np.log(np.clip(1 - self._sum(self._tail, z), 0, 1))
         return np.where(np.asarray(y) >= 1, -np.inf, out)
 
-    def log_pdf(self, y: Any) -> Any:
+    def log_pdf(self, y: object) -> Any:
         """Log-density."""
         y = np.asarray(y, dtype=np.float64)
         z = -np.log(np.clip(y, 1e-12, 1.0))

@@ -68,7 +68,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
     return list(rows)
 
 
-def _fault(rows: Any) -> str:
+def _fault(rows: object) -> str:
     """What keeps a table from being that of a sweep; empty where nothing does."""
     if not isinstance(rows, list) or not rows:
         return "no rows"
@@ -86,7 +86,7 @@ def _fault(rows: Any) -> str:
     )
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 

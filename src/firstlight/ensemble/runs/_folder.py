@@ -250,17 +250,17 @@ def _unwritten(error: WriteError) -> RunError:
     )
 
 
-def _text(plan: Any) -> str:
+def _text(plan: object) -> str:
     return to_json(_sorted(from_json(to_json(plan))), indent=1)
 
 
-def _sorted(value: Any) -> Any:
+def _sorted(value: object) -> Any:
     if isinstance(value, dict):
         return {key: _sorted(value[key]) for key in sorted(value)}
     return [_sorted(inside) for inside in value] if isinstance(value, list) else value
 
 
-def _changes(before: Any, now: Any) -> str:
+def _changes(before: object, now: object) -> str:
     """The lines of two plans that differ."""
     lines = difflib.unified_diff(
         _text(before).splitlines(), _text(now).splitlines(), "the folder's plan", "this plan", "", "", 0, ""

@@ -6,9 +6,13 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING
 
 from firstlight.render import kept_random
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+    from rich.progress import TaskID
 
 _log = logging.getLogger(__name__)
 
@@ -16,15 +20,12 @@ _log = logging.getLogger(__name__)
 class Progress:
     """Counts finished networks; draws nothing by itself."""
 
-    def __init__(self, bar: Any = None, task: Any = None) -> None:
-        self._bar, self._task = bar, task
+    def __init__(self) -> None:
         self.done = 0
 
     def advance(self, count: int) -> None:
         """Add finished networks."""
         self.done += count
-        if self._bar is not None:
-            self._bar.update(self._task, completed=self.done)
 
 
 @contextmanager
@@ -98,11 +99,14 @@ class _Told(Progress):
 class _Rated(Progress):
     """Also writes how many networks a second are finished, and draws at most ten times a second."""
 
-    _drawn = 0.0
+    def __init__(self, bar: Bar, task: TaskID) -> None:
+        super().__init__()
+        self._bar, self._task, self._drawn = bar, task, 0.0
 
     def advance(self, count: int) -> None:
+        super().advance(count)
         with kept_random():
-            super().advance(count)
+            self._bar.update(self._task, completed=self.done)
             speed = self._bar.tasks[0].speed
             self._bar.update(self._task, rate=f"{speed:,.0f}/s" if speed else "")
             if time.monotonic() - self._drawn > 0.1:

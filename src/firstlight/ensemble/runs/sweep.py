@@ -223,7 +223,7 @@ def correlated_inputs(features: int, *, count: int = 1, correlation: float = 0.0
     return x
 
 
-def _values(name: str, key: str, value: Any) -> tuple[Any, ...]:
+def _values(name: str, key: str, value: object) -> tuple[Any, ...]:
     if isinstance(value, Mapping):
         if not _is_range(value):
             raise _fail(

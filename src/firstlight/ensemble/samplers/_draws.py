@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import torch
@@ -85,7 +84,7 @@ class _Words(ISeedSequence):
     def __init__(self, words: NDArray[np.uint64]) -> None:
         self._words = words
 
-    def generate_state(self, n_words: int, dtype: Any = np.uint64) -> NDArray[np.uint64]:
+    def generate_state(self, n_words: int, dtype: object = np.uint64) -> NDArray[np.uint64]:
         return self._words[:n_words]
 
 

@@ -33,7 +33,7 @@ class Sampler(ABC):
 
     @abstractmethod
     def backward(
-        self, memo: Any, delta: Float[Tensor, "nets fan_out inputs"], generator: torch.Generator
+        self, memo: object, delta: Float[Tensor, "nets fan_out inputs"], generator: torch.Generator
     ) -> Float[Tensor, "nets fan_in inputs"]:
         """Gradients by ``h`` from gradients by the pre-activations; call once per ``memo``."""
 

@@ -138,7 +138,7 @@ class Positions(Sampler):
         return z.flatten(2), memo
 
     def backward(
-        self, memo: Any, delta: Float[Tensor, "nets fan_out inputs"], generator: torch.Generator
+        self, memo: object, delta: Float[Tensor, "nets fan_out inputs"], generator: torch.Generator
     ) -> Float[Tensor, "nets fan_in inputs"]:
         """Gradients by ``h`` from gradients by the pre-activations; call once per ``memo``."""
         return self.convolution.backward(memo, self._images(delta), generator).flatten(2)

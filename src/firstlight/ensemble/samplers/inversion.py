@@ -78,7 +78,7 @@ class InvertedWeights(Sampler):
         return z, None
 
     def backward(
-        self, memo: Any, delta: Float[Tensor, "nets fan_out inputs"], generator: torch.Generator
+        self, memo: object, delta: Float[Tensor, "nets fan_out inputs"], generator: torch.Generator
     ) -> Float[Tensor, "nets fan_in inputs"]:
         """Gradients by ``h`` from gradients by the pre-activations; call once per ``memo``."""
         return StreamedWeights(self.law, self.sigma_w, self.sigma_b).backward(memo, delta, generator)

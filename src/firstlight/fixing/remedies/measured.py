@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -51,7 +50,7 @@ def layer_sequential(
 def _scaler(site: WeightSite, changes: list[str]) -> Callable[..., Tensor | None]:
     done: list[bool] = []
 
-    def scale(module: nn.Module, args: Any, output: Any) -> Tensor | None:
+    def scale(module: nn.Module, args: object, output: object) -> Tensor | None:
         if done or not isinstance(output, Tensor):
             return None
         done.append(True)

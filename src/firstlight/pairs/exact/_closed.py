@@ -13,7 +13,7 @@ Array = Any  # a NumPy array, or a NumPy scalar where the argument was one
 _ROOT2 = math.sqrt(2)
 
 
-def _real(y: Any) -> Array:
+def _real(y: object) -> Array:
     return np.asarray(y, dtype=np.float64)
 
 
@@ -35,11 +35,11 @@ class ArcsineMagnitude(Magnitude):
         with np.errstate(divide="ignore"):
             return y / ((_ROOT2 - y) * (_ROOT2 + y))
 
-    def cdf(self, y: Any) -> Array:
+    def cdf(self, y: object) -> Array:
         """(2/π) arcsin(y/√2)."""
         return np.arcsin(np.minimum(_real(y) / _ROOT2, 1.0)) * (2 / math.pi)
 
-    def log_sf(self, y: Any) -> Array:
+    def log_sf(self, y: object) -> Array:
         """log (2/π) arccos(y/√2)."""
         with np.errstate(divide="ignore"):
             return np.log(np.arccos(np.minimum(_real(y) / _ROOT2, 1.0)) * (2 / math.pi))
@@ -63,25 +63,25 @@ class HalfNormalMagnitude(Magnitude):
     name = "Half-normal"
     edge = math.inf
 
-    def pdf(self, y: Any) -> Array:
+    def pdf(self, y: object) -> Array:
         """√(2/π) exp(−y²/2)."""
         return np.exp(self.log_pdf(y))
 
-    def log_pdf(self, y: Any) -> Array:
+    def log_pdf(self, y: object) -> Array:
         """½ log(2/π) − y²/2."""
         return 0.5 * math.log(2 / math.pi) - 0.5 * _real(y) ** 2
 
-    def score(self, y: Any) -> Array:
+    def score(self, y: object) -> Array:
         """−y."""
         return -_real(y)
 
-    def cdf(self, y: Any) -> Array:
+    def cdf(self, y: object) -> Array:
         """erf(y/√2)."""
         from scipy.special import erf
 
         return erf(_real(y) / _ROOT2)
 
-    def log_sf(self, y: Any) -> Array:
+    def log_sf(self, y: object) -> Array:
         """log erfc(y/√2)."""
         from scipy.special import log_ndtr
 
@@ -108,7 +108,7 @@ class GammaMagnitude(Magnitude):
         """Its degrees of freedom."""
         return f"chi(nu={2 * self.alpha:g})"
 
-    def pdf(self, y: Any) -> Array:
+    def pdf(self, y: object) -> Array:
         """2^{1−α} y^{2α−1} e^{−y²/2}/Γ(α)."""
         return np.exp(self.log_pdf(y))
 
@@ -124,13 +124,13 @@ class GammaMagnitude(Magnitude):
         with np.errstate(divide="ignore"):
             return (2 * self.alpha - 1) / y - y
 
-    def cdf(self, y: Any) -> Array:
+    def cdf(self, y: object) -> Array:
         """Regularised incomplete gamma."""
         from scipy.special import gammainc
 
         return gammainc(self.alpha, 0.5 * _real(y) ** 2)
 
-    def log_sf(self, y: Any) -> Array:
+    def log_sf(self, y: object) -> Array:
         """Log of its complement; far out by the asymptotic series of Γ(α, t) e^t t^{1−α} in 1/t."""
         from scipy.special import gammaincc
 
@@ -187,7 +187,7 @@ class BetaMagnitude(Magnitude):
         """√ν."""
         return math.sqrt(self.nu)
 
-    def pdf(self, y: Any) -> Array:
+    def pdf(self, y: object) -> Array:
         """2 (1 − y²/ν)^{(ν−3)/2}/(√ν B(½, (ν−1)/2))."""
         from scipy.special import beta
 
@@ -201,13 +201,13 @@ class BetaMagnitude(Magnitude):
         with np.errstate(divide="ignore", invalid="ignore"):
             return -(self.nu - 3) * y / (self.nu - y * y)
 
-    def cdf(self, y: Any) -> Array:
+    def cdf(self, y: object) -> Array:
         """Incomplete beta."""
         from scipy.special import betainc
 
         return betainc(0.5, (self.nu - 1) / 2, np.minimum(_real(y) ** 2 / self.nu, 1.0))
 
-    def log_sf(self, y: Any) -> Array:
+    def log_sf(self, y: object) -> Array:
         """Log of its complement."""
         from scipy.special import betainc
 

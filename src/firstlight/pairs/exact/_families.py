@@ -30,7 +30,7 @@ _ROOT2 = math.sqrt(2)
 _BLOCK = 1 << 18  # entries of the matrices of one block: they stay in the cache
 
 
-def _real(y: Any) -> Array:
+def _real(y: object) -> Array:
     return np.asarray(y, dtype=np.float64)
 
 
@@ -164,19 +164,19 @@ class ScaledMagnitude(Magnitude):
         """As of the base."""
         return self.base.jump
 
-    def pdf(self, y: Any) -> Array:
+    def pdf(self, y: object) -> Array:
         """Scaled."""
         return self.base.pdf(_real(y) / self.factor) / self.factor
 
-    def score(self, y: Any) -> Array:
+    def score(self, y: object) -> Array:
         """Scaled."""
         return self.base.score(_real(y) / self.factor) / self.factor
 
-    def cdf(self, y: Any) -> Array:
+    def cdf(self, y: object) -> Array:
         """Scaled."""
         return self.base.cdf(_real(y) / self.factor)
 
-    def log_sf(self, y: Any) -> Array:
+    def log_sf(self, y: object) -> Array:
         """Scaled."""
         return self.base.log_sf(_real(y) / self.factor)
 
@@ -239,19 +239,19 @@ class PointMagnitude(Magnitude):
     edge = 1.0
     jump = True
 
-    def pdf(self, y: Any) -> Array:
+    def pdf(self, y: object) -> Array:
         """Infinite at 1, zero elsewhere."""
         return np.where(_real(y) == 1, np.inf, 0.0)
 
-    def score(self, y: Any) -> Array:
+    def score(self, y: object) -> Array:
         """Zero: there is no density to speak of."""
         return np.zeros_like(_real(y))
 
-    def cdf(self, y: Any) -> Array:
+    def cdf(self, y: object) -> Array:
         """A step at 1."""
         return (_real(y) >= 1).astype(np.float64)
 
-    def log_sf(self, y: Any) -> Array:
+    def log_sf(self, y: object) -> Array:
         """Log of one less the step."""
         return np.where(_real(y) >= 1, -np.inf, 0.0)
 

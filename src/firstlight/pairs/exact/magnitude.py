@@ -33,19 +33,19 @@ class Magnitude(ABC):
         return False
 
     @abstractmethod
-    def pdf(self, y: Any) -> Array:
+    def pdf(self, y: object) -> Array:
         """Density at y ≥ 0."""
 
     @abstractmethod
-    def score(self, y: Any) -> Array:
+    def score(self, y: object) -> Array:
         """Derivative of the log-density at y ≥ 0."""
 
     @abstractmethod
-    def cdf(self, y: Any) -> Array:
+    def cdf(self, y: object) -> Array:
         """P(|Y| ≤ y)."""
 
     @abstractmethod
-    def log_sf(self, y: Any) -> Array:
+    def log_sf(self, y: object) -> Array:
         """log P(|Y| > y)."""
 
     @abstractmethod
@@ -60,11 +60,11 @@ class Magnitude(ABC):
         y = self.quantile(p, log_sf)
         return y, self.log_pdf(y), self.score(y)
 
-    def sf(self, y: Any) -> Array:
+    def sf(self, y: object) -> Array:
         """P(|Y| > y)."""
         return np.exp(self.log_sf(y))
 
-    def log_pdf(self, y: Any) -> Array:
+    def log_pdf(self, y: object) -> Array:
         """Log-density at y ≥ 0."""
         with np.errstate(divide="ignore"):
             return np.log(self.pdf(y))

@@ -61,7 +61,7 @@ class WrightMagnitude(Magnitude):
         """The support is unbounded."""
         return math.inf
 
-    def _split(self, y: Any) -> tuple[Array, Array]:
+    def _split(self, y: object) -> tuple[Array, Array]:
         y = np.atleast_1d(np.asarray(y, dtype=np.float64))
         return y, y <= _ROOT2
 
@@ -80,7 +80,7 @@ class WrightMagnitude(Magnitude):
                     part[mask] = value
         return parts[0], parts[1], parts[2]
 
-    def pdf(self, y: Any) -> Array:
+    def pdf(self, y: object) -> Array:
         """Density at y ≥ 0."""
         return np.exp(self.log_pdf(y))
 

@@ -67,7 +67,7 @@ def zero_of(law: WeightLaw) -> complex | None:
     gap, spread = float(np.diff(logs).min()), float(-logs[0])
     top = min(max(_DISCRETE_TOP, 8 * math.pi / gap), 0.3 * _MOST_POINTS / spread)
 
-    def log_mellin(s: Any) -> Any:
+    def log_mellin(s: object) -> Any:
         with np.errstate(divide="ignore"):
             return np.log(np.exp(np.asarray(s)[..., None] * logs) @ shares)
 
@@ -97,7 +97,7 @@ def zero_in_strip(
     return _first_zero(log_mellin, (low, high), top, step=0.25) if top > 1 else None
 
 
-def _quiet(log_mellin: LogMellin, s: Any) -> Any:
+def _quiet(log_mellin: LogMellin, s: object) -> Any:
     with np.errstate(all="ignore"):
         return np.asarray(log_mellin(s))
 

@@ -96,7 +96,9 @@ class _Value(torch.autograd.Function):
         return tangent * ctx.fit.evaluate(ctx.saved_tensors[0])[1]
 
     @staticmethod
-    def vmap(info: Any, in_dims: tuple[int | None, None], x: Tensor, fit: RationalFit) -> tuple[Tensor, Any]:
+    def vmap(
+        info: object, in_dims: tuple[int | None, None], x: Tensor, fit: RationalFit
+    ) -> tuple[Tensor, Any]:
         return _Value.apply(x, fit), in_dims[0]
 
 
@@ -122,7 +124,9 @@ class _Slope(torch.autograd.Function):
         return grad * bend, None
 
     @staticmethod
-    def vmap(info: Any, in_dims: tuple[int | None, None], x: Tensor, fit: RationalFit) -> tuple[Tensor, Any]:
+    def vmap(
+        info: object, in_dims: tuple[int | None, None], x: Tensor, fit: RationalFit
+    ) -> tuple[Tensor, Any]:
         return _Slope.apply(x, fit), in_dims[0]
 
 
