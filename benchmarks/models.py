@@ -98,11 +98,30 @@ class VisionTransformer(nn.Module):
         return self.head(self.norm(self.blocks(tokens))[:, 0])
 
 
+GIGABYTE = 2**30
+
+
+class Buffered(nn.Module):
+    """A linear layer beside a buffer that the forward does not write, as caches and tables are."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(64, 64)
+        self.register_buffer("table", torch.ones(size // 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(x)
+
+
 # name → (model, batch), always the same numbers
 MODELS: dict[str, Callable[[], tuple[nn.Module, Tensor]]] = {
     "mlp": lambda: (deep_mlp(), torch.randn(256, 512)),
     "resnet": lambda: (resnet50(), torch.randn(8, 3, 128, 128)),
     "vit": lambda: (VisionTransformer(), torch.randn(8, 3, 224, 224)),
+}
+MEMORY: dict[str, Callable[[], tuple[nn.Module, Tensor]]] = {
+    "small": lambda: (Buffered(4), torch.randn(64, 64)),
+    "buffered": lambda: (Buffered(GIGABYTE), torch.randn(64, 64)),
 }
 TITLES = {
     "mlp": "100×512 MLP, batch 256",
@@ -114,7 +133,7 @@ TITLES = {
 def build(name: str) -> tuple[nn.Module, Tensor]:
     """One of the models with its batch."""
     torch.manual_seed(0)
-    return MODELS[name]()
+    return (MODELS | MEMORY)[name]()
 
 
 def plain_pass(model: nn.Module, batch: Tensor) -> None:

@@ -27,7 +27,10 @@ def test_a_killed_work_ends_with_the_same_bits(endurance, name, tmp_path):
     assert (seen["different"], seen["refused"]) == (0, 0)
 
 
-@pytest.mark.slow
-def test_no_arguments_break_a_verb(endurance, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("seed", "cases"), [(0, 20), *(pytest.param(i, 250, marks=pytest.mark.slow) for i in range(1, 5))]
+)
+def test_no_arguments_break_a_verb(endurance, tmp_path, monkeypatch, seed, cases):
+    """Every verb in this process, by its main function."""
     monkeypatch.chdir(tmp_path)
-    assert endurance.fuzz(60) == []
+    assert endurance.fuzz(cases, seed=seed) == []

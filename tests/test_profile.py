@@ -130,3 +130,14 @@ def test_a_profile_leaves_the_arrays_it_was_given_alone():
     given = np.ones(3)
     Profile({"q": given}, "audit")
     given[0] = 2.0
+
+
+def test_rows_that_are_taken_are_a_profile_of_their_own():
+    profile = Profile.from_rows([{"name": n, "q": q} for n, q in zip("abc", (1.0, 2.0, 3.0))], source="audit")
+    for taken in (profile.take(np.array([2, 0])), profile.take(np.array([False, True, True]))):
+        whole = Profile({name: list(column) for name, column in taken.columns.items()}, "audit")
+        assert taken == whole
+        assert repr(taken) == repr(whole)
+        with pytest.raises(ValueError, match="read-only"):
+            taken["q"][0] = 5.0
+    assert list(profile.take(np.array([2, 0]))["name"]) == ["c", "a"]

@@ -16,6 +16,11 @@ from torch.utils._python_dispatch import _push_mode as _push_dispatch
 P = ParamSpec("P")
 R = TypeVar("R")
 
+_functions_on, _dispatchers_on = torch._C._len_torch_function_stack, torch._C._len_torch_dispatch_stack
+_pop_function, _push_function = torch._C._pop_torch_function_stack, torch._C._push_on_torch_function_stack
+_autocast_on = torch._C._is_any_autocast_enabled
+_NO_MODES: list[Any] = []
+
 DEVICES = ("cpu", "cuda", "mps", "xpu", "mtia", "hpu", "maia", "privateuseone")
 
 
@@ -218,10 +223,15 @@ class aside:
     """
 
     def __enter__(self) -> None:
-        c = torch._C
-        self._functions = [c._pop_torch_function_stack() for _ in range(c._len_torch_function_stack())]
-        self._dispatchers = [_pop_dispatch() for _ in range(c._len_torch_dispatch_stack())]
-        self._room = None if is_clean(grad=False) else room(grad=False)
+        functions, dispatchers = _functions_on(), _dispatchers_on()
+        self._functions = [_pop_function() for _ in range(functions)] if functions else _NO_MODES
+        self._dispatchers = [_pop_dispatch() for _ in range(dispatchers)] if dispatchers else _NO_MODES
+        plain = (
+            not torch.is_inference_mode_enabled()
+            and torch.get_default_dtype() == torch.float32
+            and not _autocast_on()
+        )
+        self._room = None if plain else room(grad=False)
         if self._room is not None:
             self._room.__enter__()
 
@@ -231,7 +241,7 @@ class aside:
         for mode in reversed(self._dispatchers):
             _push_dispatch(mode)
         for mode in reversed(self._functions):
-            torch._C._push_on_torch_function_stack(mode)
+            _push_function(mode)
 
 
 def apart(function: Callable[P, R]) -> Callable[P, R]:

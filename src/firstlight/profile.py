@@ -279,8 +279,17 @@ class Profile:
 
     def select(self, *kinds: str) -> Profile:
         """The rows of these kinds, in order, for example ``profile.select("weight")``."""
-        keep = np.isin(self["kind"].astype(str), kinds)
-        return Profile({name: c[keep] for name, c in self.columns.items()}, self.source, self.meta)
+        return self.take(np.isin(self["kind"].astype(str), kinds))
+
+    def take(self, rows: np.ndarray) -> Profile:
+        """The rows with these numbers, or at the places of a mask."""
+        columns = {name: column[rows] for name, column in self.columns.items()}
+        for column in columns.values():
+            column.flags.writeable = False
+        taken = object.__new__(Profile)  # these columns are columns already, and nobody else's
+        for name, value in (("columns", columns), ("source", self.source), ("meta", self.meta)):
+            object.__setattr__(taken, name, value)
+        return taken
 
     def to_dict(self) -> dict[str, Any]:
         """A plain structure that ``json`` can write; NaN and ±∞ are texts, as ``firstlight.files.plain`` says."""

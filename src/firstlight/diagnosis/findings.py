@@ -52,9 +52,7 @@ class Findings:
 
     def rows(self, index: np.ndarray) -> Profile:
         """The rows with these numbers (or at the places of a mask)."""
-        return Profile(
-            {n: c[index] for n, c in self.profile.columns.items()}, self.profile.source, self.profile.meta
-        )
+        return self.profile.take(index)
 
     def extra(self, rows: Profile, column: str) -> np.ndarray:
         """A column that not every profile has, NaN where it is missing."""

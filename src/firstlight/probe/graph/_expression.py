@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import types
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -46,6 +47,8 @@ class Expression:
         Names of the parameters in it.
     factored
         Whether a learned factor per unit was taken out.
+    pure
+        Whether φ is made of torch's own functions and plain constants: its key then says all of it, in any audit.
     """
 
     key: str = "x"
@@ -58,6 +61,7 @@ class Expression:
     sloped: bool = True
     learned: tuple[str, ...] = ()
     factored: bool = False
+    pure: bool = False
 
     def times(self, gain: float = 1.0, noise: float = 1.0, learned: tuple[str, ...] = ()) -> Expression:
         """The same function with one more independent factor."""
@@ -71,10 +75,20 @@ class Expression:
 
     def with_own_backward(self, name: str) -> Expression:
         """The same function, whose backward is somebody's own."""
-        return replace(self, key=f"{name}: {self.key}", sloped=False, scaled=False, linear=False)
+        return replace(self, key=f"{name}: {self.key}", sloped=False, scaled=False, linear=False, pure=False)
 
 
-IDENTITY = Expression()
+IDENTITY = Expression(pure=True)
+_PLAIN = (bool, int, float, str, type(None))
+
+
+def _is_torchs(func: Callable[..., Any]) -> bool:
+    written = isinstance(func, types.FunctionType)
+    return not written or func.__module__.startswith("torch.")
+
+
+def _is_pure(value: Any) -> bool:
+    return value.pure if isinstance(value, Expression) else type(value) in _PLAIN
 
 
 def compose(
@@ -111,6 +125,7 @@ def compose(
         scaled=_scales(name, args, inner),
         sloped=all(e.sloped for e in inner),
         learned=tuple(dict.fromkeys([p for e in inner for p in e.learned] + list(learned))),
+        pure=_is_torchs(func) and all(map(_is_pure, (*args, *kwargs.values()))),
     )
 
 

@@ -6,6 +6,7 @@ import array
 import enum
 import functools
 import logging
+import operator
 import random
 import threading
 import types
@@ -37,18 +38,18 @@ class Held:
     put: Callable[[Any], object]
     same: Callable[[Any, Any], bool]
 
-    def changed(self) -> bool:
-        """Whether the state is another one now."""
-        return not self.same(self.get(), self.then)
+    def unchanged(self) -> bool:
+        """Whether the state is the one then."""
+        return self.same(self.get(), self.then)
 
     def put_back(self) -> None:
         """Give the object its old state, if it has another one."""
-        if self.changed():
+        if not self.unchanged():
             self.put(self.then)
 
 
 def _identical(now: Any, then: Any) -> bool:
-    return len(now) == len(then) and all(a is b for a, b in zip(now, then))
+    return len(now) == len(then) and all(map(operator.is_, now, then))
 
 
 def _equal(now: Any, then: Any) -> bool:

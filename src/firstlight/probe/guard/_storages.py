@@ -12,7 +12,7 @@ from torch import Tensor
 # Storages are copied at the start, the small ones first, up to this many bytes together: kernels that do not say
 # what they write, numpy views and other threads change bytes out of sight. Larger ones are copied at the first write
 # that is seen, and compared by a checksum.
-AT_ONCE = 24 << 20
+AT_ONCE = 8 << 20
 # Words summed together for a checksum: sums of short runs also tell that runs changed places.
 _RUN = 8192
 
@@ -40,6 +40,10 @@ class Kept:
         if self.copied is not None:
             return not all(map(torch.equal, _words(self.flat), _words(self.copied)))
         return self.sums is not None and not torch.equal(checksum(self.flat), self.sums)
+
+    def unchanged(self) -> bool:
+        """Whether the bytes are those at the start."""
+        return not self.changed()
 
     def put_back(self) -> None:
         """Write the old bytes over the new ones, without a word to the version counters of the tensors."""

@@ -51,6 +51,18 @@ class Known:
         """Whether a backward pass calls hooks of the caller's on this tensor."""
         return any(hooks for _, hooks in self.hooks)
 
+    def as_found(self) -> bool:
+        """Whether no step has anything to do."""
+        tensor = self.tensor
+        node = tensor.grad_fn
+        return (
+            node is self.node
+            and (node is not None or tensor.requires_grad == self.requires_grad)
+            and (not tensor.is_leaf or tensor.grad is self.gradient)
+            and all(getattr(tensor, attribute, None) is hooks for attribute, hooks in self.hooks)
+            and (self.alias is None or _one_place(tensor, self.alias))
+        )
+
     def steps(self) -> Iterator[Step]:
         """What puts the tensor back, a step for each thing, each with its name."""
         yield f"the memory of {self.name}", self._memory

@@ -83,35 +83,44 @@ class Guard:
     def restore(self) -> list[str]:
         """Put everything back, whatever fails on the way; what could not be put back, with reasons."""
         failed: list[str] = []
+        moved = False
 
         def attempt(name: str, step: Callable[[], object]) -> None:
+            nonlocal moved
+            moved = True
             try:
                 step()
             except Exception as error:
                 failed.append(f"{name} ({in_one_line(error)[:200]})")
 
+        # what is as it was found, as most is, costs one look
         for setting, state in self.settings:
-            attempt(setting.name, partial(_put, setting, state))
+            if not _holds(lambda setting=setting, state=state: same(setting.get(), state)):
+                attempt(setting.name, partial(_put, setting, state))
         for held in self.walk.held:
-            attempt(held.name, held.put_back)
+            if not _holds(held.unchanged):
+                attempt(held.name, held.put_back)
         for name, container in self.walk.empty:
             if container:
                 attempt(name, container.clear)
         for module, mode in self.modes:
-            attempt("the mode of a module", partial(_mode, module, mode))
+            if module.training != mode:
+                attempt("the mode of a module", partial(_mode, module, mode))
         for known in self.tensors:
-            for name, step in known.steps():
+            for name, step in () if _holds(known.as_found) else known.steps():
                 attempt(name, step)
         for kept in self.storages.kept.values():
-            attempt(f"the values of {kept.name}", kept.put_back)
+            if not _holds(kept.unchanged):
+                attempt(f"the values of {kept.name}", kept.put_back)
         if not failed:
             for known in self.tensors:
-                attempt(f"the version of {known.name}", known.version_step)
-        return failed or self._traces()
+                if known.version is not None and known.tensor._version != known.version:
+                    attempt(f"the version of {known.name}", known.version_step)
+        return failed or (self._traces() if moved else [])
 
     def _traces(self) -> list[str]:
         """What is still different after everything was put back."""
-        found = [held.name for held in self.walk.held if held.changed()]
+        found = [held.name for held in self.walk.held if not held.unchanged()]
         found += [s.name for s, state in self.settings if not same(s.get(), state)]
         return found
 
@@ -136,6 +145,14 @@ def _state(setting: Setting) -> Iterator[Any]:
         yield setting.get()
     except (RuntimeError, AttributeError, OSError):
         return  # this build or machine has no such thing
+
+
+def _holds(look: Callable[[], bool]) -> bool:
+    """Whether a look says yes; what cannot be looked at is to be put back, and says there why."""
+    try:
+        return look()
+    except Exception:
+        return False
 
 
 def _put(setting: Setting, state: Any) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import numpy as np
 import torch
@@ -17,6 +18,12 @@ from torch import Tensor
 # |g| ≤ 8 leaves out 1e-15 of the mass; ψ_40 has about 17 oscillations there.
 _REACH = 8.0
 _NODES = 48
+
+
+@cache
+def _rule() -> tuple[Tensor, Tensor]:
+    nodes, weights = np.polynomial.legendre.leggauss(_NODES)
+    return torch.from_numpy(nodes), torch.from_numpy(weights)
 
 
 def expansion(
@@ -52,7 +59,7 @@ def expansion(
     places = [torch.full((rows,), at, dtype=torch.float64) for at in (-_REACH, 0.0, _REACH)]
     places += [((k - means) / stds.clamp_min(1e-300)).clamp(-_REACH, _REACH) for k in kinks]
     edges = torch.stack(places, dim=1).sort(dim=1).values
-    nodes, weights = (torch.from_numpy(a) for a in np.polynomial.legendre.leggauss(_NODES))
+    nodes, weights = _rule()
     half = (edges[:, 1:] - edges[:, :-1]).unsqueeze(2) / 2
     g = ((edges[:, 1:] + edges[:, :-1]).unsqueeze(2) / 2 + half * nodes).flatten(1)
     w = (half * weights).flatten(1)

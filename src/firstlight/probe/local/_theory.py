@@ -14,7 +14,9 @@ from __future__ import annotations
 import math
 import re
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -24,6 +26,7 @@ from torch import Tensor
 
 from firstlight import activations, gauss
 from firstlight.errors import FirstlightError
+from firstlight.probe.graph._expression import Expression
 from firstlight.probe.graph._site import Link, Site, moments_of
 from firstlight.probe.local._expansion import expansion, power_series
 from firstlight.probe.local._slopes import judge_slopes, without_slopes
@@ -135,8 +138,30 @@ def _laws(sites: list[Site], skipped: list[Skipped]) -> dict[tuple[int, str], La
     return laws
 
 
+@dataclass(frozen=True)
+class _Pure:
+    """A function of torch's own, which its key tells from every other."""
+
+    key: str
+    apply: Callable[[Tensor], Tensor] = field(compare=False)
+
+
+@lru_cache(maxsize=256)
+def _recognised(function: _Pure) -> activations.Activation:
+    """The activation of a function: kinks, parity and slope are looked for once, and not in every audit."""
+    return activations.get(function.apply)
+
+
+def _activation(expression: Expression) -> activations.Activation:
+    return (
+        _recognised(_Pure(expression.key, expression.apply))
+        if expression.pure
+        else activations.get(expression.apply)
+    )
+
+
 def _integrate(found: list[tuple[Link, tuple[Tensor, Tensor]]]) -> dict[tuple[int, str], Law]:
-    phi = activations.get(found[0][0].expression.apply)
+    phi = _activation(found[0][0].expression)
     means = torch.stack([mean for _, (mean, _) in found]).unsqueeze(1)
     stds = torch.stack([variances for _, (_, variances) in found]).sqrt()
     first = gauss.expect(phi, means, stds, kinks=phi.kinks).mean(1)
