@@ -191,6 +191,26 @@ def test_tied_weights_are_written_once():
     assert float(net.table.weight.detach().square().mean()) < 3 / 64
 
 
+def test_a_table_that_is_the_head_is_never_zero():
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table, self.a, self.b = nn.Embedding(50, 32), nn.Linear(32, 32), nn.Linear(32, 32)
+            self.head = nn.Linear(32, 50, bias=False)
+            self.head.weight = self.table.weight
+
+        def forward(self, x):
+            z = self.table(x)
+            return self.head(z + self.b(torch.relu(self.a(z))))
+
+    for word in ("fixup", "zero", "idinit"):
+        net = Tied()
+        firstlight.initialise_(
+            net, word, torch.randint(0, 50, (4, 6), generator=seeded()), generator=seeded()
+        )
+        assert bool(net.table.weight.any())
+
+
 def test_frozen_and_integer_weights_are_left():
     net = chain()
     net[0].weight.requires_grad_(False)

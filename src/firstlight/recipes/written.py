@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -63,11 +64,9 @@ class Written:
     rates: dict[str, float]
     _old: tuple[tuple[Tensor, Tensor], ...] = field(repr=False)
 
-    @torch.no_grad()
     def revert_(self) -> None:
         """Put every entry back that was there before, bit for bit."""
-        for parameter, old in self._old:
-            parameter.copy_(old)
+        _put_back(self._old)
 
     def parameter_groups(self, model: nn.Module, rate: float) -> list[dict[str, Any]]:
         """Groups of parameters for a torch optimiser, with the learning rates that the recipe asks for.
@@ -173,9 +172,7 @@ def commit(draft: Draft, recipe: str) -> Written:
         for _, _, parameter, tensor in pairs:
             old.append((parameter, exchange(parameter, tensor)))
     except BaseException:
-        with torch.no_grad():
-            for parameter, value_ in old:
-                parameter.copy_(value_)
+        _put_back(old)
         raise
     lines = [
         Line(name, why, rms, _rms(parameter))
@@ -184,6 +181,12 @@ def commit(draft: Draft, recipe: str) -> Written:
     return Written(
         recipe, type(model).__name__, tuple(lines), tuple(draft.left), dict(draft.rates), tuple(old)
     )
+
+
+@torch.no_grad()
+def _put_back(old: Sequence[tuple[Tensor, Tensor]]) -> None:
+    for parameter, value in old:
+        parameter.copy_(value)
 
 
 def _check(name: str, parameter: nn.Parameter, tensor: Tensor) -> None:

@@ -252,7 +252,7 @@ _MAKERS: tuple[tuple[Any, Callable[[str, Any], Iterator[Slot]]], ...] = (
 
 def _others(path: str, module: nn.Module) -> Iterator[Left]:
     """Vectors that no weight owns: gains and shifts of normalisers, scalars of the model's own."""
-    if isinstance(module, NORMS):
+    if isinstance(module, NORMS) or "norm" in type(module).__name__.lower():
         if any(p is not None for p in module._parameters.values()):
             yield Left(path or type(module).__name__, "a normaliser, which keeps its gain and shift")
         return

@@ -81,7 +81,7 @@ class ZerO(Recipe):
                 draft.draw(slot, 1.0, "one row is read at a time")
             elif slot.kind in ("bare", "bilinear"):
                 draft.leave(slot.name, "it has no matrix whose outputs are known")
-            elif slot.ends_branch or (slot.readout and slot.branch < 0):
+            elif slot.ends_branch or (slot.readout and slot.branch < 0 and not slot.tied):
                 draft.put(slot, torch.zeros(slot.weight.shape), "zeros: ends a branch or the network")
                 draft.shift(slot, 0.0)
             else:

@@ -37,9 +37,9 @@ def in_branch(draft: Draft, number: int) -> Iterator[Slot]:
 class Fixup(Recipe):
     r"""He's weights, with the last weight of each branch zero and the m − 1 others of a branch times L^{−1/(2m−2)}.
 
-    The readout is zero too, and so are biases. A step of SGD then changes the output by an amount that does not grow
-    with the number L of branches, without any normaliser. The scalar shifts and factors of the paper are part of the
-    model's code: the recipe keeps those that are there.
+    The readout is zero too, unless it is a table as well, and so are biases. A step of SGD then changes the output by
+    an amount that does not grow with the number L of branches, without any normaliser. The scalar shifts and factors
+    of the paper are part of the model's code: the recipe keeps those that are there.
 
     Attributes
     ----------
@@ -63,7 +63,7 @@ class Fixup(Recipe):
         for slot in draft.blueprint.slots:
             if slot.kind == "embedding":
                 draft.draw(slot, 1.0, "one row is read at a time")
-            elif slot.ends_branch or (slot.readout and self.readout):
+            elif slot.ends_branch or (slot.readout and self.readout and not slot.tied):
                 place = "ends a branch" if slot.ends_branch else "the readout"
                 draft.put(slot, torch.zeros(slot.weight.shape), f"zeros: {place}")
                 draft.shift(slot, 0.0)
