@@ -25,6 +25,7 @@ from firstlight.diagnosis.verdict import Severity, Verdict
 from firstlight.doors import checked
 from firstlight.probe.measurement import QUANTILE_LEVELS, Measurement
 from firstlight.profile import COLUMNS, Profile
+from firstlight.recipes import followed
 from firstlight.render.histogram import histogram, qq_plot
 from firstlight.render.markup import Markup, clean, element, join
 from firstlight.render.numbers import number
@@ -189,6 +190,8 @@ def _facts(measurement: Measurement) -> dict[str, object]:
     facts: dict[str, object] = {"rows": len(measurement.profile)}
     if measurement.coverage.used:
         facts["coverage"] = measurement.coverage.text
+    if start := followed(measurement.profile):
+        facts["weights like"] = start
     for key, name in FACTS.items():
         value = measurement.meta.get(key)
         if isinstance(value, bool):

@@ -11,6 +11,7 @@ from firstlight.diagnosis import EXPLANATIONS, Verdict, not_judged
 from firstlight.errors import DomainError, UnhealthyError, did_you_mean
 from firstlight.probe import Coverage, Measurement, Skipped
 from firstlight.profile import Profile
+from firstlight.recipes import followed
 from firstlight.render.document import Document
 
 
@@ -58,6 +59,11 @@ class AuditResult(Document):
     def coverage(self) -> Coverage:
         """How much of what the forward used was measured, and what was called without a row."""
         return self.measurement.coverage
+
+    @property
+    def start(self) -> str:
+        """The usual start that most weights seem to follow, as ``"he (31 of 31 weights)"``; empty where none is."""
+        return followed(self.profile)
 
     def assert_healthy(
         self,

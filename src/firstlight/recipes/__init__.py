@@ -9,6 +9,7 @@ from firstlight.recipes.coordinates.siren import Winner as Winner
 from firstlight.recipes.coordinates.siren import spectral_centroid as spectral_centroid
 from firstlight.recipes.coordinates.siren import winner_scales as winner_scales
 from firstlight.recipes.describe import described as described
+from firstlight.recipes.follows import followed as followed
 from firstlight.recipes.initialise import initialise_ as initialise_
 from firstlight.recipes.laws.critical import Critical as Critical
 from firstlight.recipes.laws.defaults import FlaxDefault as FlaxDefault

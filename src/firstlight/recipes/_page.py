@@ -40,8 +40,7 @@ def written_fragment(done: Written) -> str:
     return str(fragment(_blocks(done)))
 
 
-def plan_table(found: Plan) -> str:
-    """The ranked starts, for a notebook."""
+def _ranked(found: Plan) -> Markup:
     heads: list[Head | str] = [
         Head("start", text=True),
         "log gradient first",
@@ -59,4 +58,15 @@ def plan_table(found: Plan) -> str:
         ]
         for c in found.choices
     ]
-    return str(fragment(table(heads, rows)))
+    return table(heads, rows)
+
+
+def plan_page(found: Plan) -> str:
+    """The whole document of a plan."""
+    facts = {"model": found.model, "starts": len(found.choices), "best": found.best.recipe or "as it is"}
+    return page(f"Starts for {found.model}", section("Ranked by their audits", _ranked(found)), facts=facts)
+
+
+def plan_table(found: Plan) -> str:
+    """The ranked starts, for a notebook."""
+    return str(fragment(_ranked(found)))

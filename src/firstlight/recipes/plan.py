@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,8 +14,7 @@ from torch import nn
 from firstlight.clean_room import clean
 from firstlight.diagnosis import diagnose
 from firstlight.errors import FirstlightError, in_one_line
-from firstlight.files import to_json as json_text
-from firstlight.files import write_whole
+from firstlight.files import plain
 from firstlight.probe import Loss, Measurement, Protocol, measure
 from firstlight.probe.given import first_batch
 from firstlight.probe.trace.calling import unwrap
@@ -26,6 +24,7 @@ from firstlight.recipes.layout.copies import copy_of
 from firstlight.recipes.recipe import Recipe
 from firstlight.recipes.registry import get
 from firstlight.recipes.written import commit
+from firstlight.render import Document
 
 LARGEST = 6  # audits of one plan, that of the model as it is among them
 
@@ -70,7 +69,7 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Plan(Document):
     """Starts for one model, the best first; nothing was written into the model.
 
     Attributes
@@ -91,16 +90,13 @@ class Plan:
 
     def to_dict(self) -> dict[str, Any]:
         """A plain dict."""
-        return {
-            "format": "firstlight-plan/1",
-            "model": self.model,
-            "choices": [asdict(c) for c in self.choices],
-        }
+        choices = [asdict(choice) for choice in self.choices]
+        return dict(plain({"format": "firstlight-plan/1", "model": self.model, "choices": choices}))
 
-    def to_json(self, path: str | Path | None = None) -> str | Path:
-        """The plan as JSON; with a path, the file it was written to."""
-        text = json_text(self.to_dict())
-        return text if path is None else write_whole(path, text + "\n")
+    def _page(self) -> str:
+        from firstlight.recipes._page import plan_page
+
+        return plan_page(self)
 
     def to_text(self) -> str:
         """One line for each start."""

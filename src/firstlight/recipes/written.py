@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from firstlight.errors import DomainError
-from firstlight.files import to_json as json_text
-from firstlight.files import write_whole
+from firstlight.files import plain
 from firstlight.recipes.layout.slots import Left
 from firstlight.recipes.recipe import Draft
+from firstlight.render import Document
 
 _PIECE = 1 << 15  # entries exchanged at once: a piece stays in the second-level cache
 
@@ -40,7 +39,7 @@ class Line:
 
 
 @dataclass(frozen=True, eq=False)
-class Written:
+class Written(Document):
     """What `firstlight.initialise_` wrote.
 
     Attributes
@@ -93,7 +92,7 @@ class Written:
 
     def to_dict(self) -> dict[str, Any]:
         """A plain dict."""
-        return {
+        found = {
             "format": "firstlight-written/1",
             "recipe": self.recipe,
             "model": self.model,
@@ -101,18 +100,12 @@ class Written:
             "left": [vars(left) for left in self.left],
             "rates": self.rates,
         }
+        return dict(plain(found))
 
-    def to_json(self, path: str | Path | None = None) -> str | Path:
-        """The result as JSON; with a path, the file it was written to, whole or not at all."""
-        text = json_text(self.to_dict())
-        return text if path is None else write_whole(path, text + "\n")
-
-    def to_html(self, path: str | Path | None = None) -> str | Path:
-        """A self-contained page: what was written, what was left, and the learning rates."""
+    def _page(self) -> str:
         from firstlight.recipes._page import written_page
 
-        text = written_page(self)
-        return text if path is None else write_whole(path, text)
+        return written_page(self)
 
     def to_text(self) -> str:
         """One line for each parameter."""

@@ -51,7 +51,8 @@ def run(args: argparse.Namespace) -> int:
             found = plan(model, batch, targets, loss=loss, seed=args.seed)
             if args.json != STDOUT:
                 print(found.to_text(), file=out)
-            args.files.json(args.json, str(found.to_json()), out)
+            args.files.json(args.json, found.to_json(), out)
+            args.files.write(args.html, found.to_html)
             return 0
         generator = torch.Generator().manual_seed(args.seed)
         done = initialise_(
@@ -59,8 +60,8 @@ def run(args: argparse.Namespace) -> int:
         )
         if args.json != STDOUT:
             print(done.to_text(), file=out)
-        args.files.json(args.json, str(done.to_json()), out)
-        args.files.write(args.html, lambda: str(done.to_html()))
+        args.files.json(args.json, done.to_json(), out)
+        args.files.write(args.html, done.to_html)
         if args.out is not None:
             args.files.write(args.out, state_bytes(model, Path(args.out).suffix))
     return 0
