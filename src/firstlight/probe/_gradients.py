@@ -40,8 +40,9 @@ def differentiate(
         steps = steps_of(value.grad_fn)
         if _doubtful(ledger, steps):
             removers += backward.cuts.watch(steps)
+        again = ledger.loops.repeatable()
         with watching(value.grad_fn):
-            torch.autograd.grad(value, wanted, allow_unused=True)
+            torch.autograd.grad(value, wanted, allow_unused=True, retain_graph=again)
         backward.done = True
     except RuntimeError as error:
         return f"the backward pass failed ({in_one_line(error)}); gradients below it are missing"

@@ -34,7 +34,7 @@ from firstlight.probe.trace._backward import Backward
 from firstlight.probe.trace._checkpoint import unrolled
 from firstlight.probe.trace._ledger import Ledger
 from firstlight.probe.trace._modules import Modules
-from firstlight.probe.trace._time import measure_time
+from firstlight.probe.trace._time import measure_time, spectral_radius
 from firstlight.probe.trace._tracer import Tracer
 from firstlight.probe.trace.calling import Loss, call, check_batch, named_tensors, primary_output, unwrap
 
@@ -178,15 +178,23 @@ def _measured(
 
 
 def _times(ledger: Ledger, seed: int) -> dict[str, dict[str, Any]]:
-    """What each recurrent layer remembers of its inputs; a layer that cannot run again is left out."""
-    found = {}
+    """What each recurrent layer, and each layer that is called again and again, remembers of its earlier steps.
+
+    A layer that cannot run again is left out.
+    """
+    found: dict[str, dict[str, Any]] = {}
     for layer in ledger.recurrent:
         try:
             logs = measure_time(layer, seed)
         except (RuntimeError, TypeError, ValueError):
             continue
         if logs:
-            found[layer.site.name] = {"steps": layer.steps, "logs": logs}
+            radius = spectral_radius(layer.matrices, seed)
+            found[layer.site.name] = {"steps": layer.steps, "logs": logs, "spectral_radius": radius}
+    if ledger.backward.done and ledger.loops.repeatable():
+        for name, logs in ledger.loops.jacobian(seed).items():
+            radius = spectral_radius(ledger.loops.weights(name), seed)
+            found[name] = {"steps": len(logs), "logs": logs, "spectral_radius": radius, "calls": True}
     return found
 
 

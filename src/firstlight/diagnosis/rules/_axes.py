@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -35,10 +36,9 @@ def axis_verdicts(f: Findings) -> list[Verdict]:
 # -------------------------------------------------------------------------------------------------------- time
 def _time(f: Findings) -> list[Verdict]:
     """The gravest of forgetting and of exploding, over all recurrent layers."""
-    paths = [*_fused(f), *_unrolled(f)]
     found: dict[str, Verdict] = {}
-    for name, trend, steps, calls in paths:
-        new = _through_time(name, trend, steps, calls, f.optimiser == "adam")
+    for course in [*_measured(f), *_unrolled(f)]:
+        new = _through_time(course, f.optimiser == "adam")
         if new is None:
             continue
         old = found.get(new.code)
@@ -47,8 +47,19 @@ def _time(f: Findings) -> list[Verdict]:
     return list(found.values())
 
 
-def _fused(f: Findings) -> list[tuple[str, Trend, float, bool]]:
-    """Ln ‖∂(v·h_T)/∂x_t‖ against t of every fused layer."""
+@dataclass(frozen=True)
+class Course:
+    """The trend of the log gradient norm of one layer along time, and of what it is the gradient."""
+
+    name: str
+    trend: Trend
+    steps: float
+    what: str
+    radius: float = math.nan
+
+
+def _measured(f: Findings) -> list[Course]:
+    """Ln ‖∂(v·h_T)/∂h_t‖ against t, of every fused layer and of every layer that is called again and again."""
     found = []
     times: dict[str, Any] = dict(f.meta.get("time", {}))
     for name, each in times.items():
@@ -57,12 +68,14 @@ def _fused(f: Findings) -> list[tuple[str, Trend, float, bool]]:
         kept = np.isfinite(logs) & (logs > logs[np.isfinite(logs)].max(initial=-math.inf) - 60.0)
         trend = fit(np.flatnonzero(kept).astype(float), logs[kept])
         if trend is not None:
-            found.append((name, trend, float(each["steps"]), False))
+            what = f"what the last output tells of a {'call' if each.get('calls') else 'step'} of {name}"
+            radius = float(each.get("spectral_radius", math.nan))
+            found.append(Course(name, trend, float(each["steps"]), what, radius))
     return found
 
 
-def _unrolled(f: Findings) -> list[tuple[str, Trend, float, bool]]:
-    """Ln ‖∂L/∂h_t‖ against t of every layer that is called again on what it gave."""
+def _unrolled(f: Findings) -> list[Course]:
+    """Ln ‖∂L/∂h_t‖ against t of every layer that is called again on what it gave, where nothing better was measured."""
     index = f.at("weight", "recurrent")
     groups: dict[str, list[int]] = {}
     for row in index.tolist():
@@ -71,16 +84,17 @@ def _unrolled(f: Findings) -> list[tuple[str, Trend, float, bool]]:
     found = []
     for name, rows in groups.items():
         depth = f.profile["depth"][rows]
-        if len(rows) < CALLS or not (np.diff(depth) > 0).all():
+        if len(rows) < CALLS or not (np.diff(depth) > 0).all() or name in f.meta.get("time", {}):
             continue
         kept = np.isfinite(logs[rows])
         trend = fit(np.flatnonzero(kept).astype(float), logs[rows][kept])
         if trend is not None:
-            found.append((name, trend, float(len(rows)), True))
+            found.append(Course(name, trend, float(len(rows)), f"the gradient at each call of {name}"))
     return found
 
 
-def _through_time(name: str, trend: Trend, steps: float, calls: bool, adam: bool) -> Verdict | None:
+def _through_time(course: Course, adam: bool) -> Verdict | None:
+    trend, steps = course.trend, course.steps
     total, error = trend.slope * (steps - 1), trend.se * (steps - 1)
     if abs(trend.slope) <= 3.0 * trend.se:
         return None
@@ -90,13 +104,12 @@ def _through_time(name: str, trend: Trend, steps: float, calls: bool, adam: bool
         return None
     severity: Severity = "unhealthy" if abs(total) > lines[1] else "warning"
     rate = math.exp(-trend.slope)
-    what = (
-        f"the gradient at each call of {name}" if calls else f"what the last output of {name} tells of a step"
-    )
     evidence = (
-        f"Backwards in time {what} changes by a factor {number(rate)} ± {number(rate * trend.se, 2)} a step, "
+        f"Backwards in time {course.what} changes by a factor {number(rate)} ± {number(rate * trend.se, 2)} a step, "
         f"{factor(-total)} over {steps:.0f} steps."
     )
+    if math.isfinite(course.radius):
+        evidence += f" The spectral radius of its recurrent weight is {number(course.radius)}."
     return verdict(
         "vanishing-through-time" if forgets else "exploding-through-time",
         severity,
@@ -104,7 +117,7 @@ def _through_time(name: str, trend: Trend, steps: float, calls: bool, adam: bool
         measured=abs(total) / DECADE,
         uncertainty=error / DECADE,
         threshold=lines[1 if severity == "unhealthy" else 0] / DECADE,
-        layers=(name,),
+        layers=(course.name,),
     )
 
 

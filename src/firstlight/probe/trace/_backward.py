@@ -90,7 +90,8 @@ class Backward:
         """Record ‖∂L/∂z‖² of this output when its gradient arrives."""
 
         def hook(gradient: Tensor) -> None:
-            site.log_square = self._log_square(gradient)
+            if not self.done:
+                site.log_square = self._log_square(gradient)
 
         output.register_hook(hook)
 

@@ -17,6 +17,7 @@ from firstlight.probe.graph._site import Origin, Site
 from firstlight.probe.read._whole import carries, shape_of, whole
 from firstlight.probe.read.reader import Reader
 from firstlight.probe.trace._backward import Backward
+from firstlight.probe.trace._loops import Loops
 from firstlight.probe.trace._origins import Origins, upstream
 from firstlight.probe.trace._time import Recurrent
 
@@ -81,8 +82,8 @@ class Ledger:
         What was measured, in the order of execution.
     bases
         Tensors that are no rows and on which an activation begins: sums, products, concatenations.
-    recurrent
-        Calls of recurrent layers that can be run again.
+    recurrent, loops
+        Calls of recurrent layers that can be run again, and of layers that are called again and again.
     outputs
         The nearest rows behind what the model returns.
     parameters, parameter_names
@@ -115,6 +116,7 @@ class Ledger:
         self.sites: list[Site] = []
         self.bases: list[Site] = []
         self.recurrent: list[Recurrent] = []
+        self.loops = Loops()
         self.outputs: list[Site] = []
         self.used: set[str] = set()
         self.leaves: list[Tensor] = []
@@ -357,6 +359,7 @@ class Ledger:
         if kind != "input":
             out = self._watched(site, out, leaf, origin)
         self.mark(out, origin)
+        self.loops.note(site, out)
         return site, out
 
     def _label(self, name: str, op: str, call: int) -> str:

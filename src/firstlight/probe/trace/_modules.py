@@ -14,7 +14,6 @@ from firstlight.probe.graph._site import Origin
 from firstlight.probe.read._weight import normaliser
 from firstlight.probe.read._whole import shape_of
 from firstlight.probe.trace._ledger import Frame, Ledger, tensors_in
-from firstlight.probe.trace._time import recurrent
 
 
 def add_norm(
@@ -94,10 +93,6 @@ class Modules:
         try:
             if not self._recognised(frame, module, output):
                 self.ledger.frames[-1].opaque += frame.opaque
-            inner = [s for s in self.ledger.sites[frame.sites :] if s.kind == "recurrent"]
-            call = recurrent(inner[-1] if inner else None, module, args)
-            if call is not None:
-                self.ledger.recurrent.append(call)
         finally:
             self.paused = False
 

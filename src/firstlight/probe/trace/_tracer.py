@@ -20,6 +20,7 @@ from firstlight.probe.trace._call import Call
 from firstlight.probe.trace._elementwise import Elementwise
 from firstlight.probe.trace._ledger import Ledger, owner, tensors_in
 from firstlight.probe.trace._modules import Modules, add_norm
+from firstlight.probe.trace._time import recurrent
 
 
 class Tracer(TorchFunctionMode):
@@ -38,6 +39,7 @@ class Tracer(TorchFunctionMode):
                 return func(*args, **kwargs)
             name = name[4:]
         if self.modules.paused or name in ops.IGNORED:
+            self.ledger.loops.foreign |= name == "register_hook" and not self.modules.paused
             return func(*args, **kwargs)
         if name == "multi_head_attention_forward":
             with self:
@@ -190,6 +192,10 @@ class Tracer(TorchFunctionMode):
             first, label, kind, call.name, -1, *sources, weighs=kind != "attention"
         )
         site.learned = call.parameters
+        if kind == "recurrent" and (again := recurrent(site, call.func, call.args)) is not None:
+            self.ledger.recurrent.append(again)
+        if call.name.endswith("_cell"):
+            self.ledger.loops.cells[site.name.partition("#")[0]] = [call.args[3]]
         if kind == "attention":
             self.ledger.reader.attend(site, first, call.args, call.kwargs)
         rest = Origin(ancestors=(site,))
