@@ -107,6 +107,10 @@ COLUMNS: Mapping[str, Column] = _columns(
         text=True,
     ),
     Column("q_theory", "second moment that Gaussian theory gives here from the row before", "z²"),
+    Column(
+        "token_correlation_theory",
+        "token_correlation that theory of attention (theory.AttentionMap) gives here from the measured logits",
+    ),
     Column("correlation_theory", "correlation that Gaussian theory gives here from the row before"),
     Column("log_grad_theory", "log rms gradient that Gaussian theory gives here from the rows after", "nat"),
     Column("growth_theory", "growth that Gaussian theory gives here", "nat per layer"),

@@ -28,6 +28,7 @@ from firstlight import activations, gauss
 from firstlight.errors import FirstlightError
 from firstlight.probe.graph._expression import Expression
 from firstlight.probe.graph._site import Link, Site, moments_of
+from firstlight.probe.local._attention import attention_theory
 from firstlight.probe.local._expansion import expansion, power_series
 from firstlight.probe.local._slopes import judge_slopes, without_slopes
 from firstlight.probe.measurement import Skipped
@@ -234,6 +235,8 @@ def _forward(site: Site, laws: dict[tuple[int, str], Law]) -> None:
             values["correlation_theory"] = (
                 -1.0 / (batch - 1) if batch > 1 and len(site.shape) == 2 else math.nan
             )
+    elif site.kind == "attention":
+        attention_theory(site)
     elif site.kind == "affine" and site.reads:
         (square, mean), (other, shift) = (moments_of(source) for source in site.reads)
         values["q_theory"] = square + other + 2.0 * mean * shift

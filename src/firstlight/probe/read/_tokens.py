@@ -19,6 +19,8 @@ from firstlight.probe.read._whole import whole
 SAMPLES, TOKENS, UNITS = 4, 32, 256
 # Queries whose attention is read, and the least number of keys that attention can be sharp among.
 QUERIES, KEYS = 256, 4
+# Logits below are those of a mask.
+MASKED = -1e4
 
 
 @dataclass(eq=False, frozen=True)
@@ -75,8 +77,8 @@ def later(weights: Tensor) -> Tensor:
     return weights[..., weights.shape[-2] // 2 :, :] if weights.dim() > 1 else weights
 
 
-def weigh_again(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor | None:
-    """The attention weights that a fused kernel does not show, for some samples and queries of its arguments."""
+def logits_again(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor | None:
+    """The logits that a fused kernel does not show, for some samples and queries of its arguments."""
     names = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
     given = {**dict(zip(names, args)), **kwargs}
     query, key, mask = given["query"], given["key"], given.get("attn_mask")
@@ -97,4 +99,40 @@ def weigh_again(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor | No
         logits = (
             logits.masked_fill(~shown, -math.inf) if shown.dtype == torch.bool else logits + shown.float()
         )
+    return logits
+
+
+def weights_of(logits: Tensor) -> Tensor:
+    """Attention weights; zero where every key of a query is masked."""
     return logits.softmax(dim=-1).nan_to_num()
+
+
+def read_logits(site: Site, logits: Tensor, values: Tensor | None) -> None:
+    """Fill in what theory needs: the logits' variance over keys, their queries' correlation, and facts of the values.
+
+    Nothing where logits are masked, since theory is for queries that see every key.
+    """
+    keys = logits.shape[-1]
+    if logits.dim() < 3 or keys < KEYS or logits.shape[-2] < 2:
+        return
+    rows = whole(logits.detach()).flatten(0, -3)[: SAMPLES * SAMPLES, :TOKENS].float()
+    if not rows.numel() or float(rows.amin()) < MASKED or not bool(torch.isfinite(rows).all()):
+        return
+    rows = rows - rows.mean(dim=-1, keepdim=True)
+    site.values["keys"] = float(keys)
+    site.values["logit_variance"] = float(rows.square().sum(dim=-1).mean()) / (keys - 1)
+    site.values["query_correlation"] = _alike(rows)
+    if values is not None and values.dim() == 4 and values.shape[-2] == keys:
+        v = whole(values.detach())[:SAMPLES].float().flatten(0, -3)
+        square = float(v.square().mean())
+        shared = float(v.mean(dim=-2).square().mean())  # over T tokens: q (1 + (T − 1) ρ)/T
+        site.values["value_q"] = square
+        if square > 0:
+            site.values["value_correlation"] = (keys * shared / square - 1.0) / (keys - 1)
+
+
+def _alike(rows: Tensor) -> float:
+    """Mean cosine between the rows of each group."""
+    unit = rows / rows.norm(dim=-1, keepdim=True).clamp_min(1e-30)
+    count = rows.shape[-2]
+    return float((unit.sum(dim=-2).square().sum(dim=-1).mean() - count) / (count * (count - 1)))

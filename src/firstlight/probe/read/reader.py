@@ -22,10 +22,12 @@ from firstlight.probe.read._statistics import Taken, measure_sites
 from firstlight.probe.read._tokens import (
     TakenTokens,
     later,
+    logits_again,
     measure_tokens,
     read_attention,
+    read_logits,
     take_tokens,
-    weigh_again,
+    weights_of,
 )
 from firstlight.probe.read._weight import TakenWeight, coverage, measure_weights, take_weight
 from firstlight.probe.read._whole import carries, whole
@@ -124,7 +126,11 @@ class Reader:
     def attend(self, site: Site, result: Tensor, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Read how sharply attention picks, of its weights or of what a fused kernel made them from."""
         fused = site.op == "scaled_dot_product_attention"
-        weights = weigh_again(args, kwargs) if fused else later(result)
+        logits = logits_again(args, kwargs) if fused else next(iter((*args[:1], kwargs.get("input"))), None)
+        if logits is not None:
+            values = (args[2] if len(args) > 2 else kwargs["value"]) if fused else None
+            read_logits(site, logits, values)
+        weights = later(result) if not fused else None if logits is None else weights_of(logits)
         if weights is not None:
             read_attention(site, weights)
 
