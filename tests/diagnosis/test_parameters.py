@@ -376,3 +376,14 @@ def test_the_record_keeps_gradients_and_links(x):
     again = audit_from_dict(audit_dict(result)).measurement
     assert repr(again.gradients) == repr(result.measurement.gradients)  # NaN is not equal to itself
     assert again.links == result.measurement.links
+
+
+def test_a_dropout_of_everything_is_no_dropped_path():
+    """p = 1 leaves nothing but the last bias; stochastic depth drops a branch."""
+    torch.manual_seed(0)
+    x = torch.randn(32, 16)
+    net = nn.Sequential(nn.Linear(16, 64), nn.ReLU(), nn.Dropout(1.0), nn.Linear(64, 4))
+    told = {v.code: v.severity for v in firstlight.audit(net, x).verdicts}
+    assert told["zero-gradients"] == "unhealthy"
+    net[2].p = 0.5
+    assert "zero-gradients" not in {v.code for v in firstlight.audit(net, x).verdicts}

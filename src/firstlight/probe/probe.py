@@ -158,6 +158,8 @@ def _measured(
         notes.append(f"the model leads to more than {LIMIT} objects: those beyond are not guarded")
     # replayed functions may be anybody's: they too run where everything is put back
     theory = add_theory(ledger.sites, ledger.bases)
+    last = reader.chosen(primary_output(output))
+    meta["choices"] = {name: top for name, top in reader.choices.items() if name != last}
     meta["time"] = _times(ledger, protocol.seed)
     gradients = parameter_gradients(ledger)
     meta["copies"] = copies(ledger)

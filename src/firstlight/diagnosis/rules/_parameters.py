@@ -25,7 +25,7 @@ _CAUSES: dict[str, tuple[str, Severity, str]] = {
 }
 
 # Zeros without a known cause may cancel by chance on one batch; in this share of all entries they do not.
-MANY = 0.5
+MANY, NEARLY_ALL = 0.5, 0.9
 
 
 def parameter_verdicts(f: Findings) -> list[Verdict]:
@@ -120,6 +120,9 @@ def _zero(f: Findings) -> list[Verdict]:
         )
         if cause not in _CAUSES and _share(f, members) < MANY:
             severity = "warning"
+        # a path that this pass has dropped holds a part of the model, not nearly all of it
+        if cause == "constant" and _share(f, members) > NEARLY_ALL:
+            severity = "unhealthy"
         evidence = f"{len(members)} parameters got a gradient of exactly zero"
         evidence += f" ({why})" if why else ""
         evidence += f": {_listed(tuple(members))}."

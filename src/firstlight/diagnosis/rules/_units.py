@@ -15,6 +15,8 @@ FEW = 16
 # Chance that a way through the network meets no saturated entry. Measured on digits: tanh with N(0, 1) weights trains
 # through 4 layers of 128 (chance .004), and takes a fifth of the loss away through 6 of 64 (.0002).
 OPEN = 1e-3
+# Mean largest share of a softmax from which its slope, p (1 − p), is below a hundredth.
+CHOSEN = 0.99
 # Weights of a unit from which its pre-activations are told from a normal law.
 FAN_IN = 32
 
@@ -25,7 +27,7 @@ def unit_verdicts(f: Findings) -> list[Verdict]:
     flat = "more than half of the entries lie where the slope is below 5 % of its largest value"
     return [
         *_share(f, "dead", "dead-units", dead),
-        *_share(f, "saturated", "saturation", flat),
+        *(_share(f, "saturated", "saturation", flat) or _choices(f)),
         *_shifted(f),
         *_not_gaussian(f),
         *_massive(f),
@@ -58,6 +60,25 @@ def _share(f: Findings, column: str, code: str, what: str) -> list[Verdict]:
             threshold=line,
             layers=names(rows, bad, share),
         )
+    ]
+
+
+def _choices(f: Findings) -> list[Verdict]:
+    """A softmax over classes, experts or gates that has chosen before it learnt anything.
+
+    A softmax at the end of a model is judged by the loss that reads it.
+    """
+    found: dict[str, float] = {n: top for n, top in dict(f.meta.get("choices", {})).items() if top > CHOSEN}
+    if not found:
+        return []
+    worst = max(found, key=found.__getitem__)
+    evidence = (
+        f"The softmax of {worst} gives its largest share {found[worst]:.1%} on average, which leaves less than a "
+        "hundredth of the slope."
+    )
+    layers = tuple(found)[:12]
+    return [
+        verdict("saturation", "warning", evidence, measured=found[worst], threshold=CHOSEN, layers=layers)
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -70,6 +71,9 @@ class Reader:
     def __init__(self, budget: Budget) -> None:
         self.budget = budget
         self.samples: dict[int, LayerSample] = {}
+        # mean largest weight of every softmax that mixes no tokens
+        self.choices: dict[str, float] = {}
+        self._chosen: tuple[str, Any] = "", lambda: None
         self.subsampled = 0
         self._taken: list[Taken] = []
         self._weights: list[TakenWeight] = []
@@ -133,6 +137,19 @@ class Reader:
         weights = later(result) if not fused else None if logits is None else weights_of(logits)
         if weights is not None:
             read_attention(site, weights)
+
+    @apart
+    def choice(self, name: str, weights: Tensor, axis: int) -> None:
+        """Read how sharply a softmax over classes, experts or gates picks."""
+        p = whole(weights.detach())
+        if p.numel() and p.dim() and p.shape[axis] > 1:
+            self.choices[name] = float(p.float().amax(dim=axis).mean())
+            self._chosen = name, weakref.ref(weights)
+
+    def chosen(self, output: Any) -> str:
+        """The name of the softmax whose result is a model's output, or an empty text."""
+        name, weights = self._chosen
+        return name if output is not None and weights() is output else ""
 
     def _wait(self, size: int) -> None:
         self._waiting += size

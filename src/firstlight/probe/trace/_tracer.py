@@ -72,6 +72,8 @@ class Tracer(TorchFunctionMode):
         # over classes, without an axis of places, a softmax is a classifier's end and mixes no tokens
         if kind is not None and not (name == "softmax" and call.flowing[0][0].dim() < 3):
             return self._other(call, kind)
+        if name == "softmax":
+            return self._choose(call)
         return self.elementwise.unknown(call)
 
     def _begins(self, call: Call) -> bool:
@@ -203,6 +205,14 @@ class Tracer(TorchFunctionMode):
             if tensor is not first and carries(tensor):
                 self.ledger.mark(tensor, rest)
         return traced if isinstance(out, Tensor) else (traced, *out[1:])
+
+    def _choose(self, call: Call) -> Any:
+        """A softmax over classes, experts or gates."""
+        out = self.elementwise.unknown(call)
+        axis = call.kwargs.get("dim", call.args[1] if len(call.args) > 1 else None)
+        if isinstance(axis, int) and isinstance(out, Tensor):
+            self.ledger.reader.choice(self.ledger.path(call.name), out, axis)
+        return out
 
     def _opaque(self, call: Call) -> Any:
         """A step that theory cannot follow; where it reads a parameter, its result has a row."""
