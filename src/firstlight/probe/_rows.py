@@ -15,7 +15,18 @@ from firstlight.probe.trace._backward import Backward
 from firstlight.probe.trace._ledger import Ledger
 from firstlight.profile import COLUMNS, Profile
 
-EXTRA = ("stream_q", "branch_q", "norm_left", "gamma_square", "units", "read_q", "read_mean", "read_spread")
+EXTRA = (
+    "beyond_eight",
+    "beyond_half",
+    "stream_q",
+    "branch_q",
+    "norm_left",
+    "gamma_square",
+    "units",
+    "read_q",
+    "read_mean",
+    "read_spread",
+)
 
 
 def to_profile(ledger: Ledger, meta: dict[str, Any], notes: list[str], skipped: list[Skipped]) -> Profile:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
-
 from firstlight.diagnosis.catalogue import verdict
 from firstlight.diagnosis.findings import MIXES, Findings, names, number
+from firstlight.diagnosis.rules._formats import range_verdicts
 from firstlight.diagnosis.verdict import Severity, Verdict
 
 # First loss over that of a guess. Logits of deviation s cost about s²/2 nats, a regression as many variances as its
@@ -21,8 +20,6 @@ LOGITS = (5.0, 15.0)
 TARGETS = (30.0, 1e3)
 # Root mean square of an embedding that is read without a normaliser.
 EMBEDDING = (1e-3, 10.0)
-# The largest number of float16, and the smallest.
-HALF, HALF_SMALLEST = 65504.0, math.log(2.0**-24)
 
 
 def size_verdicts(f: Findings) -> list[Verdict]:
@@ -36,7 +33,7 @@ def size_verdicts(f: Findings) -> list[Verdict]:
         *graver,
         *([] if loss else _logits(f)),
         *_embeddings(f),
-        *_range(f),
+        *range_verdicts(f),
     ]
 
 
@@ -137,36 +134,5 @@ def _embeddings(f: Findings) -> list[Verdict]:
             measured=size,
             threshold=EMBEDDING[0] if size < 1 else EMBEDDING[1],
             layers=tuple(str(f.profile["name"][i]) for i, _ in bad[:12]),
-        )
-    ]
-
-
-def _range(f: Findings) -> list[Verdict]:
-    """Entries beyond the range of float16, and gradients below it where the model is in float16."""
-    rows = f.profile
-    half = str(f.meta.get("dtype", "")) == "float16"
-    inner = rows["kind"] != "input"
-    large = np.isfinite(rows["absmax"]) & (rows["absmax"] > HALF) & inner
-    small = np.isfinite(rows["log_grad"]) & (rows["log_grad"] < HALF_SMALLEST) & inner & half
-    if not large.any() and not small.any():
-        return []
-    parts = []
-    if large.any():
-        parts.append(
-            f"{int(large.sum())} of {len(rows)} rows have entries beyond 65504, the largest number of float16 "
-            f"(largest {number(float(rows['absmax'][large].max()))})"
-        )
-    if small.any():
-        parts.append(
-            f"at {int(small.sum())} rows the gradients' root mean square is below 6×10⁻⁸, the smallest of float16"
-        )
-    return [
-        verdict(
-            "number-range",
-            "warning" if half else "note",
-            "; ".join(parts)[0].upper() + "; ".join(parts)[1:] + ".",
-            measured=float((large | small).sum()),
-            threshold=0.0,
-            layers=names(rows, large | small),
         )
     ]

@@ -91,7 +91,8 @@ AXES: dict[str, Explanation] = {
     ),
     "number-range": Explanation(
         "Beyond the range of float16",
-        "float16 ends at 65504 and begins at 2⁻²⁴; bfloat16 has the range of float32 and three digits less",
+        "float16 ends at 65504 and begins at 2⁻²⁴, float8 (E4M3) at 448 and 2⁻⁹; bfloat16 has the range of float32 and "
+        "three digits less; a model in such a format loses what lies beyond, and a tenth of the gradients is too much",
         "signals or gradients whose size leaves the range",
         "train in bfloat16, scale the loss, or bring the signals to order one",
         "Micikevicius et al., Mixed Precision Training, ICLR 2018",

@@ -27,6 +27,8 @@ QUARTILES = 1.349
 # Distance between the percentiles 1 and 99 over the robust deviation, past which single entries are no outliers:
 # 4.7 for a normal law, 6 for Student's with 3 degrees, 47 for Cauchy's.
 SPREAD = 20.0
+# The largest numbers of float8 (E4M3) and of float16.
+EIGHT, HALF = 448.0, 65504.0
 # Layers that are stacked at a time: enough to share the cost of a call, few enough to stay near the caches.
 LAYERS = 32
 # Kinds whose law and spectrum nobody asks for.
@@ -126,6 +128,10 @@ def _fill_moments(taken: Taken, m: measure.Moments) -> None:
     values |= {"nonfinite": m.nonfinite, "absmax": m.absmax}
     if not math.isnan(taken.nonfinite):
         values |= {"nonfinite": taken.nonfinite, "absmax": taken.absmax}
+    if values["absmax"] > EIGHT:
+        size = taken.entries.abs()
+        values |= {"beyond_eight": float((size > EIGHT).double().mean())}
+        values |= {"beyond_half": float((size > HALF).double().mean())}
         if m.var > 0 and math.isfinite(m.var):
             # spread of z² over the entries read; strided entries are as good as drawn ones
             spread = m.var * (m.kurtosis + 2.0) + 4.0 * m.mean * (m.std * m.skewness + m.mean)
