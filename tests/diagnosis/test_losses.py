@@ -49,6 +49,13 @@ SOUND = {
         LAWS,
     ),
     "soft labels": (lambda: mlp(10), F.cross_entropy, LAWS),
+    "weighted cross-entropy": (
+        lambda: mlp(10),
+        nn.CrossEntropyLoss(weight=torch.linspace(0.1, 3.0, 10), label_smoothing=0.1),
+        LABELS,
+    ),
+    "counts": (lambda: mlp(1), nn.PoissonNLLLoss(), YES),
+    "Huber": (lambda: mlp(1), nn.HuberLoss(delta=0.5), REALS),
     "column targets": (lambda: mlp(1), F.mse_loss, REALS),
     "flat targets, default loss": (lambda: mlp(1), None, REALS[:, 0]),
     "flat outputs": (lambda: mlp(1, nn.Flatten(0)), F.mse_loss, REALS[:, 0]),
@@ -116,6 +123,25 @@ BROKEN = {
         255 * LAWS,
         "unreachable-targets",
     ),
+    "softmax before weighted cross-entropy": (
+        lambda: mlp(10, nn.Softmax(1)),
+        nn.CrossEntropyLoss(weight=torch.linspace(0.1, 3.0, 10)),
+        LABELS,
+        "squashed-logits",
+    ),
+    "softmax before smoothed labels": (
+        lambda: mlp(10, nn.Softmax(1)),
+        nn.CrossEntropyLoss(label_smoothing=0.1),
+        LABELS,
+        "squashed-logits",
+    ),
+    "sigmoid before weighted logits": (
+        lambda: mlp(1, nn.Sigmoid()),
+        nn.BCEWithLogitsLoss(pos_weight=torch.tensor(4.0)),
+        YES,
+        "squashed-logits",
+    ),
+    "Huber of columns against rows": (lambda: mlp(1), nn.HuberLoss(), 20 * REALS[:, 0], "broadcast-loss"),
     "a loss times 10⁻³⁰": (lambda: mlp(10), lambda o, t: 1e-30 * F.cross_entropy(o, t), LABELS, "loss-scale"),
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -26,8 +26,59 @@ REACH: dict[str, tuple[float, float]] = {
     "exp": (0.0, math.inf),
     "square": (0.0, math.inf),
 }
+# A loss is recognised by its value, to this relative error.
+SAME = 1e-3
+# Names of losses, as torch and others give them, in small letters without separators; the longer first.
+NAMES = {
+    "bcewithlogits": "binary cross-entropy",
+    "binarycrossentropywithlogits": "binary cross-entropy",
+    "binarycrossentropy": "",
+    "crossentropy": "cross-entropy",
+    "gaussiannll": "",
+    "poissonnll": "",
+    "nllloss": "negative log-likelihood",
+    "kldiv": "divergence",
+    "mseloss": "squared error",
+    "smoothl1": "smooth absolute error",
+    "huber": "smooth absolute error",
+    "l1loss": "absolute error",
+}
+ELEMENTWISE = ("squared error", "absolute error", "smooth absolute error")
 # Rounding of float16 in a sum of probabilities.
 NEAR = 2e-3
+
+
+@dataclass(frozen=True)
+class LossValue:
+    """The value of a loss, and its name, by which one with weights or smoothed labels is known.
+
+    Examples
+    --------
+    >>> LossValue(2.5, "CrossEntropyLoss").named, LossValue(2.5, "PoissonNLLLoss").named
+    ('cross-entropy', '')
+    """
+
+    value: float
+    name: str = ""
+
+    @property
+    def named(self) -> str:
+        """The kind of loss that the name tells, or an empty text."""
+        name = self.name.lower().replace("_", "").replace(" ", "")
+        return next((kind for key, kind in NAMES.items() if key in name), "")
+
+    def by_value(self, losses: dict[str, Tensor]) -> str:
+        """The name of the loss whose mean or sum is the value."""
+        for name, each in losses.items():
+            mean, total = float(each.mean()), float(each.sum())
+            by_sample = total / max(len(each), 1)
+            if any(math.isclose(self.value, v, rel_tol=SAME) for v in (mean, total, by_sample, mean / 2)):
+                return name
+        return ""
+
+    def among(self, losses: dict[str, Tensor]) -> str:
+        """The loss by its value, else by its name."""
+        return self.by_value(losses) or (self.named if self.named in losses else "")
 
 
 def reach(op: str, output: Tensor) -> tuple[float, float]:
@@ -57,22 +108,20 @@ def is_log_law(output: Tensor, axis: int = -1) -> bool:
     return bool((output.logsumexp(axis).abs() < NEAR).all())
 
 
-def classes_misfit(logits: Tensor, labels: Tensor, value: float, same: Callable[..., str]) -> dict[str, Any]:
+def classes_misfit(logits: Tensor, labels: Tensor, loss: LossValue) -> dict[str, Any]:
     """What is wrong between scores (samples × classes) and labels, with the loss that the best output has.
 
     Parameters
     ----------
     logits, labels
         One row and one label for each sample.
-    value
-        The loss.
-    same
-        Names the loss, among several by name, whose mean or sum is the value.
+    loss
+        What is known of the loss.
     """
     count = logits.shape[1]
     entropy = F.cross_entropy(logits, labels, reduction="none")
     picked = -logits.gather(1, labels[:, None])[:, 0]
-    kind = same(value, {"cross-entropy": entropy, "negative log-likelihood": picked})
+    kind = loss.among({"cross-entropy": entropy, "negative log-likelihood": picked})
     if not kind:
         return {}
     if len(logits) > 1 and (is_law(logits, 0) or is_log_law(logits, 0)) and not is_log_law(logits):
@@ -85,7 +134,7 @@ def classes_misfit(logits: Tensor, labels: Tensor, value: float, same: Callable[
     return {}
 
 
-def reals_misfit(o: Tensor, t: Tensor, kind: str, op: str) -> dict[str, Any]:
+def reals_misfit(o: Tensor, t: Tensor, kind: str, op: str, guess: float) -> dict[str, Any]:
     """What is wrong between real outputs and targets of one shape, with the loss that the best output has.
 
     Parameters
@@ -96,38 +145,39 @@ def reals_misfit(o: Tensor, t: Tensor, kind: str, op: str) -> dict[str, Any]:
         The name of the loss, where it was recognised.
     op
         The model's last activation.
+    guess
+        The loss of the best constant output.
     """
     low, high = reach(op, o)
     if kind == "binary cross-entropy":
         best = torch.logit(t.clamp(0.0, 1.0)).clamp(low, high).nan_to_num()
         least = F.binary_cross_entropy_with_logits(torch.logit(t, 1e-9), t)
         floor = float(F.binary_cross_entropy_with_logits(best, t) - least)
-        return {"misfit": "bounded", "misfit_kind": kind, "floor": floor} if floor > 0 else {}
+        return {"misfit": "bounded", "misfit_kind": kind, "floor": floor, "guess": guess} if floor > 0 else {}
     if kind:
         away = t - t.clamp(low, high)
         floor = float(away.square().mean() if "squared" in kind else away.abs().mean())
-        return {"misfit": "reach", "misfit_kind": kind, "floor": floor} if floor > 0 else {}
+        return {"misfit": "reach", "misfit_kind": kind, "floor": floor, "guess": guess} if floor > 0 else {}
     return {}
 
 
-def divergence_misfit(o: Tensor, t: Tensor, value: float, same: Callable[..., str]) -> dict[str, Any]:
+def divergence_misfit(o: Tensor, t: Tensor, loss: LossValue) -> dict[str, Any]:
     """Whether a divergence between laws is taken of outputs that are no logarithms of a law."""
     if t.shape != o.shape or o.dim() < 2 or bool((t < 0).any()) or is_log_law(o):
         return {}
-    if not same(value, {"divergence": t.xlogy(t) - t * o}):
+    if not loss.among({"divergence": t.xlogy(t) - t * o}):
         return {}
     misfit = "no-logarithm" if is_law(o) else "unbounded"
     return {"misfit": misfit, "misfit_kind": "Kullback–Leibler divergence"}
 
 
-def broadcast_misfit(o: Tensor, t: Tensor, value: float, same: Callable[..., str]) -> dict[str, Any]:
+def broadcast_misfit(o: Tensor, t: Tensor, loss: LossValue) -> dict[str, Any]:
     """Whether a loss compared every output with every target, because the shapes differ.
 
     Examples
     --------
     >>> o, t = torch.tensor([[1.0], [2.0]]), torch.tensor([1.0, 2.0])
-    >>> same = lambda value, losses: next((n for n, e in losses.items() if abs(e.mean() - value) < 1e-6), "")
-    >>> broadcast_misfit(o, t, float((o - t).square().mean()), same)["misfit"]
+    >>> broadcast_misfit(o, t, LossValue(float((o - t).square().mean())))["misfit"]
     'broadcast'
     """
     if o.shape == t.shape or o.numel() != t.numel():
@@ -140,7 +190,8 @@ def broadcast_misfit(o: Tensor, t: Tensor, value: float, same: Callable[..., str
         return {}
     rest, plain = o - t, o.reshape(-1) - t.reshape(-1)
     spread, paired = ({"squared error": r.square(), "absolute error": r.abs()} for r in (rest, plain))
-    kind = same(value, spread)
-    if not kind or same(value, paired):
+    # torch's own losses broadcast what they are given
+    kind = loss.by_value(spread) or ("" if loss.named not in ELEMENTWISE else loss.named)
+    if not kind or loss.by_value(paired):
         return {}
     return {"misfit": "broadcast", "misfit_kind": kind, "pairs": "×".join(map(str, shape))}

@@ -9,14 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from firstlight.probe._fit import broadcast_misfit, classes_misfit, divergence_misfit, reals_misfit
+from firstlight.probe._fit import LossValue, broadcast_misfit, classes_misfit, divergence_misfit, reals_misfit
 from firstlight.probe.trace.calling import primary_output
 
-# A loss is recognised by its value, to this relative error.
-SAME = 1e-3
 
-
-def sizes(output: Any, targets: Any, value: Tensor, op: str = "") -> dict[str, Any]:
+def sizes(output: Any, targets: Any, value: Tensor, op: str = "", name: str = "") -> dict[str, Any]:
     """What can be said of the first loss where there are targets; empty where there are none.
 
     ``loss_kind`` names the loss that gives the value, ``loss_mean`` its mean over entries, ``guess`` the same for
@@ -32,11 +29,14 @@ def sizes(output: Any, targets: Any, value: Tensor, op: str = "") -> dict[str, A
         The loss.
     op
         The activation that the output comes from.
+    name
+        The name of the loss.
     """
     main = primary_output(output)
     if main is None or not isinstance(targets, Tensor) or not main.numel() or not targets.numel():
         return {}
-    o, t, loss = main.detach().double(), targets.detach().to(main.device), float(value.detach())
+    o, t = main.detach().double(), targets.detach().to(main.device)
+    loss = LossValue(float(value.detach()), name)
     if not torch.isfinite(o).all():
         return {}
     if not t.is_floating_point():
@@ -44,7 +44,7 @@ def sizes(output: Any, targets: Any, value: Tensor, op: str = "") -> dict[str, A
     return _reals(o, t.double(), loss, op) if t.numel() == o.numel() else {}
 
 
-def _classes(o: Tensor, t: Tensor, loss: float) -> dict[str, Any]:
+def _classes(o: Tensor, t: Tensor, loss: LossValue) -> dict[str, Any]:
     """Logits over classes and integer targets."""
     axis = -1 if o.shape[:-1] == t.shape else 1
     if o.dim() != t.dim() + 1 or t.dtype == torch.bool or o.movedim(axis, -1).shape[:-1] != t.shape:
@@ -57,20 +57,20 @@ def _classes(o: Tensor, t: Tensor, loss: float) -> dict[str, Any]:
     found: dict[str, Any] = {"logit_std": float(logits.std(dim=1, correction=0).mean())}
     if kept.any():
         logits, labels = logits[kept], labels[kept]
-        kind = _recognised(loss, {"cross-entropy": F.cross_entropy(logits, labels, reduction="none")})
+        kind = loss.by_value({"cross-entropy": F.cross_entropy(logits, labels, reduction="none")})
         if kind:
             mean = F.cross_entropy(logits, labels)
             found |= {"loss_kind": kind, "loss_mean": float(mean)}
-        found |= {"guess": math.log(logits.shape[1])} | classes_misfit(logits, labels, loss, _recognised)
+        found |= {"guess": math.log(logits.shape[1])} | classes_misfit(logits, labels, loss)
     return found
 
 
-def _reals(o: Tensor, t: Tensor, loss: float, op: str) -> dict[str, Any]:
+def _reals(o: Tensor, t: Tensor, loss: LossValue, op: str) -> dict[str, Any]:
     """Real outputs and targets: squared, absolute and smooth errors, and logits of probabilities."""
-    wrong = broadcast_misfit(o, t, loss, _recognised)
+    wrong = broadcast_misfit(o, t, loss)
     if wrong:
         return wrong
-    divergence = divergence_misfit(o, t, loss, _recognised)
+    divergence = divergence_misfit(o, t, loss)
     flat = t.reshape(len(t), -1) if t.dim() else t.reshape(1, 1)
     o, t = o.reshape(flat.shape), flat
     rest, far = o - t, t - t.mean(dim=0)
@@ -93,21 +93,13 @@ def _reals(o: Tensor, t: Tensor, loss: float, op: str) -> dict[str, Any]:
             F.binary_cross_entropy_with_logits(o, t, reduction="none"),
             F.binary_cross_entropy(share, t, reduction="none"),
         )
-    kind = _recognised(loss, {name: each for name, (each, _) in losses.items()})
+    each = {name: losses[name][0] for name in losses}
+    kind = loss.by_value(each)
     if kind:
         found |= {
             "loss_kind": kind,
             "guess": float(losses[kind][1].mean()),
             "loss_mean": float(losses[kind][0].mean()),
         }
-    return found | (reals_misfit(o, t, kind, op) if kind else divergence)
-
-
-def _recognised(loss: float, losses: dict[str, Tensor]) -> str:
-    """The name of the loss whose mean or sum is the value."""
-    for name, each in losses.items():
-        mean, total = float(each.mean()), float(each.sum())
-        by_sample = total / max(len(each), 1)
-        if any(math.isclose(loss, v, rel_tol=SAME) for v in (mean, total, by_sample, mean / 2)):
-            return name
-    return ""
+    known = kind or loss.among(each)
+    return found | (reals_misfit(o, t, known, op, float(losses[known][1].mean())) if known else divergence)

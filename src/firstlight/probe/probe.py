@@ -149,7 +149,7 @@ def _measured(
     blocked = _DETACHED if value is None else _backward(ledger, value, guard, net, batch)
     if value is not None:
         meta["loss_value"] = float(value.detach())
-        meta |= sizes(output, protocol.targets, value, end.op if end is not None else "")
+        meta |= sizes(output, protocol.targets, value, end.op if end is not None else "", meta["loss"])
         if math.isnan(meta["loss_value"]):
             notes.append("the loss is NaN, so the gradients are")
     if blocked:
