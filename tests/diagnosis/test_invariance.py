@@ -178,3 +178,100 @@ def test_sensitivities_of_one_linear_chain_are_known():
     found = Findings(firstlight.audit(nn.Sequential(*layers), torch.randn(64, 32)).measurement)
     assert found.sensitivity[1:] == pytest.approx([0.0] * 5, abs=1e-5)
     assert found.log_gradient_norms[0] - found.log_gradient_norms[4] == pytest.approx(math.log(3.0), abs=1e-5)
+
+
+# ------------------------------------------------------------------ kinds that published networks show
+def test_the_layers_of_one_block_are_roles_of_their_own():
+    """Flows start the last layer of every block near zero: its first layer gets a thousandth, in every block alike."""
+
+    class Inner(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear_layers = nn.ModuleList(nn.Linear(32, 32) for _ in range(2))
+            nn.init.uniform_(self.linear_layers[1].weight, -1e-4, 1e-4)
+
+        def forward(self, x):
+            return x + self.linear_layers[1](torch.relu(self.linear_layers[0](torch.relu(x))))
+
+    model = nn.Sequential(nn.Linear(16, 32), *[Inner() for _ in range(8)], nn.Linear(32, 4))
+    assert "unhealthy" not in severity(model, torch.randn(64, 16)).values()
+
+
+def test_units_of_squeezed_maps_are_judged_on_the_samples_behind_them():
+    class Squeeze(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.down, self.up = nn.Conv2d(3, 32, 3), nn.Conv2d(32, 32, 1), nn.Conv2d(32, 32, 1)
+            self.o = nn.Linear(32, 4)
+
+        def forward(self, x):
+            h = self.a(x)
+            s = self.up(torch.relu(self.down(h.mean((2, 3), keepdim=True)) - 0.3))
+            return self.o((h * torch.sigmoid(s)).mean((2, 3)))
+
+    images = torch.randn(32, 3, 8, 8)
+    assert "dead-units" in severity(Squeeze(), images)
+    assert "dead-units" not in severity(Squeeze(), images[:2])
+
+
+def test_one_key_and_one_head_are_no_constant_output():
+    class Heads(nn.Module):
+        def __init__(self, heads):
+            super().__init__()
+            self.u, self.v, self.o = nn.Linear(16, heads), nn.Linear(16, 32), nn.Linear(32, 4)
+
+        def forward(self, x):
+            q = self.u(x).softmax(1)
+            return self.o((q.unsqueeze(2) * self.v(x).unsqueeze(1)).sum(1))
+
+    x = torch.randn(32, 16)
+    assert severity(Heads(1), x)["zero-gradients"] == "warning"
+    assert "zero-gradients" not in severity(Heads(2), x)
+
+
+def test_a_stream_that_begins_at_a_learned_token_is_a_warning():
+    class Token(nn.Module):
+        def __init__(self, d=32):
+            super().__init__()
+            self.e, self.t = nn.Linear(16, d), nn.Parameter(torch.randn(1, 1, d))
+            self.at = nn.ModuleList(nn.MultiheadAttention(d, 4, batch_first=True) for _ in range(2))
+            self.scale, self.o = nn.Parameter(1e-4 * torch.ones(d)), nn.Linear(d, 4)
+
+        def forward(self, x):
+            x = torch.tanh(self.e(x))
+            t = self.t.expand(len(x), -1, -1)
+            for at in self.at:
+                t = t + self.scale * at(t, x, x, need_weights=False)[0]
+            return self.o(t[:, 0])
+
+    found = severity(Token(), torch.randn(16, 12, 16))
+    assert "unhealthy" not in found.values()
+
+
+def test_a_layer_that_hardly_recurs_is_a_warning():
+    class Last(nn.Module):
+        def __init__(self, size):
+            super().__init__()
+            self.r, self.o = nn.RNN(4, 16, batch_first=True), nn.Linear(16, 2)
+            nn.init.normal_(self.r.weight_hh_l0, std=size / 4)
+
+        def forward(self, x):
+            return self.o(self.r(x)[0][:, -1])
+
+    x = torch.randn(8, 40, 4)
+    assert severity(Last(0.01), x)["vanishing-through-time"] == "warning"
+    assert severity(Last(0.4), x)["vanishing-through-time"] == "unhealthy"
+
+
+def test_a_normalisation_over_tokens_is_read_along_its_own_axis():
+    class Over(nn.Module):
+        def __init__(self, axis):
+            super().__init__()
+            self.l, self.o, self.axis = nn.Linear(16, 1), nn.Linear(1, 4), axis
+
+        def forward(self, x):
+            return self.o(nn.functional.normalize(self.l(x), dim=self.axis))
+
+    x = torch.randn(8, 12, 16)
+    assert severity(Over(-1), x)["one-entry-norm"] == "unhealthy"
+    assert "one-entry-norm" not in severity(Over(1), x)

@@ -131,7 +131,12 @@ def _gradients() -> list[Lines]:
             low + high,
             "a batch norm, which forgives one decade, makes the change",
         ),
-        Lines("vanishing-through-time", ((slow, ""),), ((gone, ""), (adam, "adaptive optimisers"))),
+        Lines(
+            "vanishing-through-time",
+            ((slow, ""),),
+            ((gone, ""), (adam, "adaptive optimisers")),
+            f"unhealthy only where a step keeps {axes.HARDLY:g} of what it knew",
+        ),
         _two("exploding-through-time", grows, blows),
     ]
 

@@ -23,6 +23,10 @@ UNHEALTHY, WARNING = math.log(100.0), math.log(10.0)
 # (8 layers of SiLU or GELU) and stay above .5 with 4.6 (12 layers of ReLU); none of them moves by gradient descent
 FORGIVEN = math.log(10.0**4.5)
 TORCH_DEFAULT = 1.0 / math.sqrt(3.0)
+FEW = (
+    " A quarter of the batch norms see eight entries or fewer on this batch, which alone distorts gradients: audit "
+    "with the batch that training uses."
+)
 _GRAVITY: dict[Severity, int] = {"unhealthy": 3, "warning": 2, "note": 1, "healthy": 0}
 OPTIMISERS = {"sgd": "plain gradient descent", "adam": "adaptive optimisers such as Adam"}
 
@@ -94,10 +98,7 @@ def _overall(f: Findings) -> Verdict | None:
         evidence += _mean_field(f)
     if by_norm and f.few_normed and severity == "unhealthy":
         severity, line = "warning", WARNING + WARNING
-        evidence += (
-            " A quarter of the batch norms see eight entries or fewer on this batch, which alone makes gradients grow: "
-            "audit with the batch that training uses."
-        )
+        evidence += FEW
     order = f.log_gradient_norms if trend.slope < 0 else -f.log_gradient_norms
     return verdict(
         code,
@@ -133,12 +134,17 @@ def _along(f: Findings, path: Path) -> Verdict | None:
     if abs(change) <= WARNING:
         return None
     start, end = path.stretch if change != fitted else (0, len(path.names) - 1)
+    if change > 0 and path.quantity == "∂L/∂z" and f.residual:
+        return None  # the stream carries the gradient past the branches: what they get is a matter of ∂L/∂W
     if change < 0 and path.quantity == "∂L/∂z" and math.isfinite(path.sensitivity[start]):
         # rows in the middle may feel less than both ends: stability is about what they do to the outputs
         change = -min(-change, path.sensitivity[start])
     severity, line, whom = judged(f, change, path.quantity, normalised=path.normalised)
     if severity == "note":
         return None
+    few = f.few_normed and severity == "unhealthy"
+    if few:
+        severity, line = "warning", WARNING
     down = "grows" if change < 0 else "falls"
     what = (
         "norm of ∂L/∂z (stability)"
@@ -147,7 +153,7 @@ def _along(f: Findings, path: Path) -> Verdict | None:
     )
     evidence = (
         f"Along {path.role} the {what} {down} towards the input by a factor {factor(abs(change))}, between "
-        f"{path.names[end]} and {path.names[start]}.{whom}"
+        f"{path.names[end]} and {path.names[start]}.{whom}{FEW if few else ''}"
     )
     return verdict(
         "exploding-gradients" if change < 0 else "vanishing-gradients",

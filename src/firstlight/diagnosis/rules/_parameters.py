@@ -20,10 +20,16 @@ _CAUSES: dict[str, tuple[str, Severity, str]] = {
     "flat": ("zero-gradients", "unhealthy", "an activation has no slope on any sample"),
     "two-zeros": ("two-zeros", "unhealthy", "both factors of a product are zero"),
     "step": ("step-function", "unhealthy", "a step function stands before them"),
-    "one-key": ("zero-gradients", "warning", "attention has one key to attend to on this batch"),
+    "one-key": (
+        "zero-gradients",
+        "warning",
+        "a softmax over one unit, as attention to one key, weighs something else",
+    ),
     "softmax": ("one-unit-softmax", "unhealthy", "a softmax over one unit stands before them"),
 }
 
+# Normalisers whose groups are known.
+KNOWN = ("batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm", "normalize")
 # Zeros without a known cause may cancel by chance on one batch; in this share of all entries they do not.
 MANY, NEARLY_ALL = 0.5, 0.9
 
@@ -171,7 +177,9 @@ def _cut(f: Findings) -> list[Verdict]:
 def _one_entry(f: Findings) -> list[Verdict]:
     """Normalisers whose groups are so small that nothing of the input is left."""
     rows = f.norms
-    few = f.extra(rows, "norm_left") <= 0
+    # what a module of an unknown kind takes out of its groups is not known
+    known = np.isin(rows["op"].astype(str), KNOWN)
+    few = (f.extra(rows, "norm_left") <= 0) & known
     batch = rows["op"] == "batch_norm"
     if not few.any():
         return []

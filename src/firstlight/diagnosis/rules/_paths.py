@@ -89,14 +89,18 @@ class Path:
 
 
 def role_of(name: str) -> str:
-    """A row's name with its numbers left out.
+    """A row's name with its numbers left out; numbers at the end tell the layers of one block apart, and stay there.
 
     Examples
     --------
-    >>> role_of("blocks.3.attn.qkv"), role_of("fc2"), role_of("cell#12")
-    ('blocks.*.attn.qkv', 'fc*', 'cell')
+    >>> role_of("blocks.3.attn.qkv"), role_of("fc2"), role_of("cell#12"), role_of("layer1.0.conv2")
+    ('blocks.*.attn.qkv', 'fc*', 'cell', 'layer*.*.conv2')
     """
-    return re.sub(r"\d+", "*", name.split("#")[0])
+    name = name.split("#")[0]
+    before, dot, last = name.rpartition(".")
+    if re.search(r"\d", before):
+        return re.sub(r"\d+", "*", before) + dot + last
+    return re.sub(r"\d+", "*", name)
 
 
 def paths(f: Findings) -> list[Path]:

@@ -39,7 +39,7 @@ def _share(f: Findings, column: str, code: str, what: str) -> list[Verdict]:
     rows = f.profile.select("activation")
     share = rows[column]
     # silent on each of a handful of samples happens to live units; on a repeated sample, to any
-    enough = np.array([_samples(shape) >= FEW for shape in rows["shape"]], bool) & (not f.one_sample)
+    enough = (entries(rows) / np.maximum(f.extra(rows, "units"), 1.0) >= FEW) & (not f.one_sample)
     bad = np.isfinite(share) & (share > 0.5) & (enough | (column != "dead"))
     if not bad.any():
         return []
@@ -88,12 +88,6 @@ def _through(depth: np.ndarray, share: np.ndarray, bad: np.ndarray) -> float:
     for place, s in zip(depth.tolist(), share[bad].tolist()):
         best[place] = max(best.get(place, 0.0), 1.0 - s)
     return math.prod(best.values())
-
-
-def _samples(shape: str) -> int:
-    """Samples behind each unit: the batch of a dense layer; places too, and so plenty, of any other."""
-    sizes = [int(size) for size in shape.split("×")] if shape else []
-    return sizes[0] if len(sizes) == 2 else math.prod(sizes[:-1]) if sizes else 0
 
 
 def _shifted(f: Findings) -> list[Verdict]:

@@ -238,6 +238,9 @@ def normaliser(
     elif name == "instance_norm":
         gamma, beta = given(3, "weight"), given(4, "bias")
         facts = {"norm": "instance", "groups": 0}
+    elif name == "normalize":
+        gamma = beta = None
+        facts = {"norm": "rms", "groups": 1, "axis": int(given(2, "dim", 1))}
     else:
         gamma, beta = getattr(module, "weight", None), getattr(module, "bias", None)
         rms = "rms" in type(module).__name__.lower() or not isinstance(beta, Tensor)

@@ -250,7 +250,7 @@ class Reader:
             return
         inverse = _kept_inverse(result)
         if inverse is None:
-            dims = _normalised(t, kind, facts["groups"])
+            dims = [facts["axis"]] if "axis" in facts else _normalised(t, kind, facts["groups"])
             if not dims:
                 return
             inverse, count = _inverse_variances(t, dims, kind), math.prod(t.shape[d] for d in dims)

@@ -106,8 +106,9 @@ class Cuts:
         """Look at what enters and leaves every step; returns what removes the hooks."""
         self.watching = True
         for node in steps:
-            if kind_of(node) == "Bmm":
-                self.weighing.update(child for child, _ in node.next_functions if child is not None)
+            children = [child for child, _ in node.next_functions if child is not None]
+            if kind_of(node) == "Bmm" or (kind_of(node) == "Mul" and len(children) > 1):
+                self.weighing.update(children)
         return [node.register_hook(self._hook(node)).remove for node in steps]
 
     def _hook(self, node: Any) -> Callable[..., None]:
@@ -139,7 +140,7 @@ class Cuts:
             ``"meant"`` where the zero factor gets a gradient and so moves on the first step; ``"two-zeros"``
             where both factors of a product are zero; ``"constant"`` where a factor is zero that no training step
             changes; ``"flat"``, ``"step"``, ``"softmax"``, ``"underflow"``; ``"one-key"`` where the softmax
-            over one unit weighs the values of an attention; else the name of the step.
+            over one unit weighs something else, such as the values of an attention; else the name of the step.
         """
         found: dict[str, str] = {}
         for node, (none, live) in self.cut.items():
