@@ -183,11 +183,13 @@ def test_theory_goes_on_behind_a_learned_scale():
     torch.__version__ < "2.13",
     reason="torch before 2.13 keeps sizes inside a jagged tensor that nothing can take away, and the audit says so",
 )
-def test_nested_tensors_have_rows_and_gradients():
+@pytest.mark.parametrize("layout", [torch.strided, torch.jagged])
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
+def test_nested_tensors_have_rows_and_gradients(layout):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.LayerNorm(32), nn.Linear(32, 4))
     parts = [torch.randn(3 + i, 16) for i in range(4)]
-    nested = torch.nested.as_nested_tensor(parts, layout=torch.jagged)
+    nested = torch.nested.as_nested_tensor(parts, layout=layout)
     found, expected = probe(model, nested), probe(model, torch.cat(parts))
     assert found.coverage.share == found.coverage.gradient_share == 1.0
     for column in ("q", "mean", "dead", "log_grad"):

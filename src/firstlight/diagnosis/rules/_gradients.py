@@ -139,7 +139,10 @@ def _along(f: Findings, path: Path) -> Verdict | None:
     if change < 0 and path.quantity == "∂L/∂z" and math.isfinite(path.sensitivity[start]):
         # rows in the middle may feel less than both ends: stability is about what they do to the outputs
         change = -min(-change, path.sensitivity[start])
-    severity, line, whom = judged(f, change, path.quantity, normalised=path.normalised)
+    # what stands beside a trunk of batch norms, as the gates of squeeze-and-excitation, gets the trunk's gradients
+    severity, line, whom = judged(
+        f, change, path.quantity, normalised=path.normalised or (f.batch_normed and path.quantity == "∂L/∂W")
+    )
     if severity == "note":
         return None
     few = f.few_normed and severity == "unhealthy"

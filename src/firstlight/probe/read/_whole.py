@@ -39,6 +39,13 @@ def shape_of(tensor: Tensor) -> tuple[int, ...]:
     return tuple(whole(tensor.detach()).shape if tensor.is_nested else tensor.shape)
 
 
+def form(tensor: Tensor) -> tuple[object, ...]:
+    """The shape, to compare; of a nested tensor of strided layout, which has none, the shapes of its parts."""
+    if tensor.is_nested and tensor.layout is torch.strided:
+        return tuple(tuple(part.shape) for part in tensor.unbind())
+    return tuple(tensor.shape)
+
+
 def whole(tensor: Tensor, unit: int = -1) -> Tensor:
     """The entries as one dense real tensor.
 

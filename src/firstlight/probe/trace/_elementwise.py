@@ -11,7 +11,7 @@ from torch import Tensor
 from firstlight.probe.graph import _operations as ops
 from firstlight.probe.graph._expression import Expression, compose, from_function, scalar
 from firstlight.probe.graph._site import Origin, meet
-from firstlight.probe.read._whole import carries
+from firstlight.probe.read._whole import carries, form
 from firstlight.probe.trace._call import Call
 from firstlight.probe.trace._ledger import Ledger
 
@@ -64,7 +64,7 @@ class Elementwise:
         return self._follow(call, expression)
 
     def _equal_shapes(self, call: Call) -> bool:
-        return call.flowing[0][0].shape == call.flowing[1][0].shape
+        return form(call.flowing[0][0]) == form(call.flowing[1][0])
 
     def _expression(self, call: Call) -> Expression | None:
         """The call as a function of one site, which a tensor that is none becomes where an activation begins."""
@@ -119,9 +119,9 @@ class Elementwise:
         if not path:
             learned = expression.scaled and expression.learned and not origin.expression.learned
             path = self.ledger.holder(expression.learned, label) if learned else self.ledger.path(label)
-        shape = source.shape
+        shape = form(source)
         out = call.run()
-        if isinstance(out, Tensor) and out.shape == shape:
+        if isinstance(out, Tensor) and form(out) == shape:
             like = self.ledger.like(origin, expression, label, path)
             self.ledger.express(out, like)
             if call.in_place:

@@ -12,7 +12,7 @@ from firstlight.probe.graph import _operations as ops
 from firstlight.probe.graph._expression import agrees, follows, from_module, says_its_activation
 from firstlight.probe.graph._site import Origin
 from firstlight.probe.read._weight import normaliser
-from firstlight.probe.read._whole import shape_of
+from firstlight.probe.read._whole import form, shape_of
 from firstlight.probe.trace._ledger import Frame, Ledger, tensors_in
 
 
@@ -118,7 +118,7 @@ class Modules:
             return False
         if not isinstance(output, Tensor) or output is source or not output.is_floating_point():
             return False
-        if output.shape != source.shape:
+        if form(output) != form(source):
             return False
         known = self.ledger.origin(output)
         name = type(module).__name__

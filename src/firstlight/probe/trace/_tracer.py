@@ -15,7 +15,7 @@ from firstlight.probe.graph import _operations as ops
 from firstlight.probe.graph._site import Origin, Site
 from firstlight.probe.read._representation import mark_router
 from firstlight.probe.read._weight import normaliser, read_weight
-from firstlight.probe.read._whole import carries, plain
+from firstlight.probe.read._whole import carries, form, plain
 from firstlight.probe.trace._call import Call
 from firstlight.probe.trace._elementwise import Elementwise
 from firstlight.probe.trace._ledger import Ledger, owner, tensors_in
@@ -60,7 +60,7 @@ class Tracer(TorchFunctionMode):
             return self._other(call, ops.OTHER_KINDS[name])
         if name in ops.ELEMENTWISE:
             return self.elementwise.handle(call)
-        if name == "copy" and call.args[0].shape == call.flowing[0][0].shape:
+        if name == "copy" and form(call.args[0]) == form(call.flowing[0][0]):
             return self._view(call, call.flowing[0])
         if name in ops.VIEWS or name in ops.PARTS:
             return self._view(call, call.flowing[0])
@@ -158,7 +158,7 @@ class Tracer(TorchFunctionMode):
         for tensor in call.results(out):
             if tensor is source:
                 continue
-            same = tensor.shape == source.shape and call.name in _SAME_ORDER
+            same = form(tensor) == form(source) and call.name in _SAME_ORDER
             arrangement = origin.arrangement if same else object()
             unit = self.ledger.reader.follow_axis(source, tensor, call.name, call.args, origin.unit)
             keep_row = origin.row if call.name not in ops.PARTS else None
