@@ -128,14 +128,14 @@ def _fill_moments(taken: Taken, m: measure.Moments) -> None:
     values |= {"nonfinite": m.nonfinite, "absmax": m.absmax}
     if not math.isnan(taken.nonfinite):
         values |= {"nonfinite": taken.nonfinite, "absmax": taken.absmax}
-    if values["absmax"] > EIGHT:
-        size = taken.entries.abs()
-        values |= {"beyond_eight": float((size > EIGHT).double().mean())}
-        values |= {"beyond_half": float((size > HALF).double().mean())}
         if m.var > 0 and math.isfinite(m.var):
             # spread of z² over the entries read; strided entries are as good as drawn ones
             spread = m.var * (m.kurtosis + 2.0) + 4.0 * m.mean * (m.std * m.skewness + m.mean)
             values["q_se"] = math.sqrt(max(m.var * spread, 0.0) / m.count)
+    if values["absmax"] > EIGHT:
+        size = taken.entries.abs()
+        values |= {"beyond_eight": float((size > EIGHT).double().mean())}
+        values |= {"beyond_half": float((size > HALF).double().mean())}
 
 
 def keep_rows(sites: list[Site], rows: Rows) -> None:
