@@ -19,7 +19,7 @@ SIGNAL_WARNING, SIGNAL_UNHEALTHY = math.log(1e3), math.log(1e6)
 STREAM_WARNING, STREAM_UNHEALTHY = math.log(100.0), math.log(1e4)
 DECADE = math.log(10.0)
 # 1 − c of which float32 keeps about one digit. Measured (study of verdicts, training half, chains without normalisers
-# or of few layers): three of three starts below fail with Adam, none of eight from twice the line to 10⁻³.
+# or of few layers): three of three starts below fail with Adam, none of seven from twice the line to 10⁻³.
 ROUNDED = 3e-6
 # 1 − c at the end of a deep chain with a normaliser of each sample and no skips. Measured (study of verdicts, training
 # half, chains of 21 to 68 layers): all eleven starts below fail with Adam, seven of thirteen above.

@@ -90,7 +90,10 @@ class Loops:
             return {}
         edges = [edge for calls in groups.values() for _, edge in calls]
         direction = torch.randn(last.shape, generator=torch.Generator().manual_seed(seed)).to(last)
-        gradients = iter(torch.autograd.grad(last, edges, direction, allow_unused=True))
+        try:
+            gradients = iter(torch.autograd.grad(last, edges, direction, allow_unused=True))
+        except RuntimeError:  # a step without a derivative stands in the loop, and the backward went another way
+            return {}
         result = {}
         for name, calls in groups.items():
             given = [next(gradients) for _ in calls]
