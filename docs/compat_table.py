@@ -47,10 +47,10 @@ q ratio
 : measured over predicted second moment, the median over the weight layers; 1 where theory is right.
 
 verdicts
-: codes of the [verdicts](verdicts.md) graver than a note; all of them are warnings. Small networks with random weights on
-  normal images and random tokens do trip some of them, rightly: σ = 0.02 is far below 1/√fan-in at these widths, a few
-  samples are soon alike behind many ReLU layers without a normaliser, and batch norms that see a few entries distort
-  gradients. The mode is training: a block that stochastic depth dropped in this pass has no gradient in it.
+: codes of the [verdicts](verdicts.md) graver than a note; all of them are warnings. Small networks with random weights
+  on normal images and random tokens do trip some of them, rightly: σ = 0.02 is far below 1/√fan-in at these widths, a
+  few samples are soon alike behind many ReLU layers without a normaliser, and batch norms that see a few entries
+  distort gradients. The mode is training: a block that stochastic depth dropped in this pass has no gradient in it.
 
 left out
 : what was not measured, and why. Nothing is left out silently.

@@ -92,8 +92,8 @@ class Loops:
         direction = torch.randn(last.shape, generator=torch.Generator().manual_seed(seed)).to(last)
         try:
             gradients = iter(torch.autograd.grad(last, edges, direction, allow_unused=True))
-        except RuntimeError:  # a step without a derivative stands in the loop, and the backward went another way
-            return {}
+        except RuntimeError:
+            return {}  # a step without a derivative stands in the loop, and the backward went another way
         result = {}
         for name, calls in groups.items():
             given = [next(gradients) for _ in calls]
