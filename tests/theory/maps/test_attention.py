@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from firstlight.errors import DomainError
+from firstlight.gauss.softmax import shares
 from firstlight.theory import AttentionMap
-from firstlight.theory.maps._softmax import shares
 
 
 def drawn(tokens, spread, correlation, count):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from firstlight.errors import DomainError
-from firstlight.theory.maps._softmax import Shares, shares
+from firstlight.gauss.softmax import Shares, shares
 
 # Wider logits attend to single tokens, and cost seconds.
 _WIDEST = 100.0
