@@ -17,7 +17,7 @@ def attention_theory(site: Site) -> None:
     .. math:: q' = q_V [ρ + (1-ρ) E \sum_s p_s^2], \qquad q'(1-ρ') = q_V (1-ρ) E \sum_s p_s (p_s - p'_s)
 
     The row of a fused kernel is the mixed values, of second moment q_V and correlation ρ between tokens; the row of a
-    softmax is the weights p themselves, of mean square E Σ p²/T. Logits are taken as normal, as in `theory.AttentionMap`.
+    softmax is the weights p themselves, of mean square E Σ p²/T. Logits are normal, as in `theory.AttentionMap`.
     """
     values = site.values
     keys, spread, queries = (values.get(name) for name in ("keys", "logit_variance", "query_correlation"))
