@@ -14,6 +14,7 @@ PAGES = sorted([ROOT / "README.md", *(ROOT / "docs" / "guide").glob("*.md")])
 # pages whose Python stands alone, run from top to bottom
 RUN = (
     "quick-start", "recipes", "pairs", "training", "predict-and-simulate", "batch-norm", "representations", "blocks",
+    "holding",
 )  # fmt: skip
 
 # the model that the pages call my_project.models:make_model: 50 ReLU layers of width 64 as torch starts them

@@ -18,6 +18,7 @@ ROOMS = (
     "firstlight.experiments.meterez2024.studies",
     "firstlight.experiments.catalogue",
     "firstlight.experiments.verdicts.registered",
+    "firstlight.experiments.holding",
 )
 
 

@@ -1,0 +1,1 @@
+"""Holding a start: measures as differentiable terms of a training loss."""
