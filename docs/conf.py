@@ -29,6 +29,7 @@ extensions = [
     MATH,
     "plain_bars",
     "verdict_catalogue",
+    "study_pictures",
     "recipe_catalogue",
     "command_help",
     "benchmark_tables",

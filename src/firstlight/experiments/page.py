@@ -113,7 +113,7 @@ def claims_table(claims: Sequence[Claim]) -> Markup:
         ]
         for c in claims
     ]  # fmt: skip
-    return render.table(list(_HEADS), rows)
+    return render.element("div", render.table(list(_HEADS), rows), class_="sentences")
 
 
 def _blocks(result: StudyResult) -> list[object]:

@@ -69,7 +69,7 @@ def _chain(x: Tensor, depth: int, weights: str, generator: torch.Generator) -> l
 def _rows(
     start: str, weights: str, width: int, run: int, gaps: list[float], depth: int
 ) -> list[dict[str, Any]]:
-    every = 1 if len(gaps) <= 201 else depth // 100
+    every = 5 if len(gaps) <= 201 else depth // 50
     head = {"start": start, "weights": weights, "width": width, "run": run}
     return [head | {"layer": i, "gap": gap} for i, gap in enumerate(gaps) if i % every == 0]
 
@@ -118,17 +118,22 @@ def _claims(findings: Findings) -> list[Claim]:
         )
     for width in findings.values("width", start="Gaussian"):
         for layer, value in EARLIER.get(int(width), {}).items():
-            some = findings.select(start="Gaussian", weights="orthogonal", width=width, layer=layer)
-            if some:
-                log, se = _mean(some)
+            gaps = [
+                row["gap"]
+                for row in findings.select(start="Gaussian", weights="orthogonal", width=width, layer=layer)
+            ]
+            if len(gaps) > 1:
+                mean = sum(gaps) / len(gaps)
+                spread = sum((gap - mean) ** 2 for gap in gaps) / (len(gaps) - 1)
                 claims.append(
                     compared(
-                        f"Gaussian inputs, width {width:g}, layer {layer}: log of the isometry gap",
-                        ours=log,
-                        error=se,
-                        reference=math.log(value),
-                        tolerance=0.15,
-                        why="the reference is a mean of five draws, known to about 15 %",
+                        f"Gaussian inputs, width {width:g}, layer {layer}: mean isometry gap",
+                        ours=mean,
+                        error=math.sqrt(spread / len(gaps)),
+                        reference=value,
+                        tolerance=0.15 * value,
+                        why="the reference is a mean of five draws, good to 15 %; deep in narrow networks one slow "
+                        "run holds the mean",
                     )
                 )
         end = [max(row["layer"] for row in findings.select(start="Gaussian", weights="normal", width=width))]

@@ -70,7 +70,6 @@ def measure(settings: Settings) -> Findings:
 def _claims(findings: Findings, name: str) -> list[Claim]:
     claims: list[Claim] = []
     depths = findings.values("depth")
-    last = max(depths)
     for activation in ("sin", "tanh"):
         depth, value = PAPER[activation]
         if depth in depths:
@@ -87,33 +86,53 @@ def _claims(findings: Findings, name: str) -> list[Claim]:
                 )
             )
         for gamma in findings.values("gamma"):
-            for at, known in zip((100, 1000), EARLIER.get((activation, gamma), ()), strict=False):
-                if at in depths and name != "noise":
-                    ours, se = mean_at(findings, at, activation=activation, gamma=gamma)
-                    claims.append(
-                        compared(
-                            f"{activation}, γ = {gamma:g}: log ‖∇W₁‖ at depth {at}",
-                            ours=ours,
-                            error=se,
-                            reference=known,
-                            tolerance=0.05 * abs(known) + 0.6,
-                            why="measured before on synthetic correlated inputs, five draws; a twentieth, and .6 for "
-                            "another batch and its loss",
-                        )
-                    )
-        ours, se = (
-            mean_at(findings, last, activation=activation, gamma=0.4)
-            if 0.4 in findings.values("gamma")
-            else (math.nan, 0.0)
+            known = EARLIER.get((activation, gamma))
+            if known is not None and {100, 1000} <= set(depths) and name != "noise":
+                claims.append(_growth(findings, activation, gamma, known[1] - known[0]))
+        if 0.4 in findings.values("gamma"):
+            claims += _bounded(findings, activation)
+    return claims
+
+
+def _growth(findings: Findings, activation: str, gamma: float, known: float) -> Claim:
+    (start, a), (end, b) = (
+        mean_at(findings, depth, activation=activation, gamma=gamma) for depth in (100, 1000)
+    )
+    return compared(
+        f"{activation}, γ = {gamma:g}: growth of log ‖∇W₁‖ from depth 100 to 1000",
+        ours=end - start,
+        error=math.hypot(a, b),
+        reference=known,
+        tolerance=0.02 * abs(known) + 0.4,
+        why="measured before on synthetic correlated inputs, five draws; a fiftieth, and .4 for another batch; the "
+        "level itself depends on the scale of the inputs, which the first norm takes out of the signal and not of ∇W₁",
+    )
+
+
+def _bounded(findings: Findings, activation: str) -> list[Claim]:
+    first, last = min(findings.values("depth")), max(findings.values("depth"))
+    start, _ = mean_at(findings, first, activation=activation, gamma=0.4)
+    end, error = mean_at(findings, last, activation=activation, gamma=0.4)
+    paper = "between −.5 and −2.4 at depth 1000 (Figure 5)"
+    claims = [
+        decided(
+            f"{activation}, γ = .4: growth of log ‖∇W₁‖ from depth {first:g} to {last:g}",
+            holds=abs(end - start) < 2.0,
+            ours=end - start,
+            paper=paper,
+            why="bounded: less than two over all depths, where no gain gives tens; the last gain L^−.4 is part of it",
         )
+    ]
+    if last == 1000:
         claims.append(
-            decided(
-                f"{activation}, γ = .4: log ‖∇W₁‖ at depth {last:g}",
-                holds=-2.4 <= ours <= 1.0,
-                ours=ours,
-                error=se,
-                paper="between −.5 and −2.4 at depth 1000 (Figure 5)",
-                why="bounded; the last gain α_L = L^−.4 scales every gradient and is part of it",
+            compared(
+                f"{activation}, γ = .4: log ‖∇W₁‖ at depth 1000",
+                ours=end,
+                error=error,
+                reference=-1.45,
+                tolerance=0.95,
+                paper=paper,
+                why="the level is a constant of the batch: it depends on the scale of the inputs, not on depth",
             )
         )
     return claims
@@ -148,7 +167,7 @@ STUDY = Study(
     shows="gains that fall with depth bound the gradients of networks with sin and tanh",
     source="Meterez et al., ICLR 2024, Figure 5",
     data="cifar10 from --data-dir or FIRSTLIGHT_DATA; --data digits, or --data noise for none",
-    cost={"quick": "15 s: depths up to 100", "paper": "4 min: depths up to 1000, 3 runs"},
+    cost={"quick": "5 s: depths up to 100", "paper": "2 min: depths up to 1000, 3 runs"},
     measure=measure,
     draw=draw,
     sizes=("width", "exponents", "depths", "runs"),
