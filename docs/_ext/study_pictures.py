@@ -45,7 +45,7 @@ class StudyTable(Directive):
             result = stored(study.name) if study.name in held else None
             counts = result.findings.verdicts() if result else {}
             badges = [render.badge(TONES[word], f"{n} {word}") for word, n in counts.items() if n]
-            said = render.element("span", *badges, class_="verdicts") if badges else ""
+            said = render.element("div", *(render.element("div", one) for one in badges)) if badges else ""
             rows.append([study.name, study.source, ran(result) if result else "quick, in the tests", said])
         heads = [
             render.Head(name, text=True) for name in ("study", "paper and figure", "scale run", "verdicts")
@@ -78,14 +78,13 @@ class StudyDepartures(Directive):
     def run(self):
         from firstlight.experiments import stored, stored_names
         from firstlight.experiments.page import claims_table
+        from firstlight.render import element
 
-        claims = [
-            claim
-            for name in stored_names()
-            for claim in stored(name).claims
-            if claim.verdict in ("differs", "contradicted")
-        ]
-        return raw(claims_table(claims))
+        parts = []
+        for name in stored_names():
+            gone = [c for c in stored(name).claims if c.verdict in ("differs", "contradicted")]
+            parts += [element("h3", name), claims_table(gone)] if gone else []
+        return raw(*parts)
 
 
 def setup(app):

@@ -127,7 +127,7 @@ def _claims(rows: list[dict[str, Any]]) -> tuple[Claim, ...]:
             ours=farthest,
             reference=1.0,
             paper="Gaussian pre-activations are proposed as a start for training",
-            why="a start that keeps the law may lose gradients: positive pairs shrink squared gradients to a third or "
+            why="a start that keeps the law may lose gradients: positive pairs shrink squared gradients to .38 or "
             "less in each layer, so Gaussian and trainable are two different things",
         )
     )
@@ -172,7 +172,7 @@ def draw(findings: Findings) -> Markup:
     chart = line_chart(
         series, title="Gaussian is not trainable", x=Axis(f"KS distance at layer {_DEPTH}, standardised"),
         y=Axis("χ₁", scale="log"), rules=[Rule(1.0, "gradients kept")],
-        caption="Left: Gaussian. On the line: gradients are kept. Only odd pairs of large θ are and do both.",
+        caption="Left: Gaussian. On the line: gradients are kept. Odd pairs of large θ come nearest to both.",
     )  # fmt: skip
     return section("Unified view", grid(chart), table(heads, rows))
 
