@@ -81,6 +81,20 @@ def test_trained_normalisers_are_seen():
         firstlight.initialise_(net, "he")
 
 
+def test_one_odd_shift_among_many_is_no_training():
+    net = nn.Sequential(
+        *[layer for _ in range(6) for layer in (nn.Linear(32, 32), nn.LayerNorm(32), nn.ReLU())]
+    )
+    with torch.no_grad():
+        net[1].bias.normal_(generator=seeded())
+    assert firstlight.initialise_(net, "he", generator=seeded()).lines
+    with torch.no_grad():
+        for layer in net[1::3]:
+            layer.bias.normal_(generator=seeded())
+    with pytest.raises(DomainError, match="normalisers"):
+        firstlight.initialise_(net, "he")
+
+
 def test_every_fresh_start_is_taken_for_fresh(case):
     for word in recipes.RECIPES:
         net, x, y = case(word)
@@ -209,6 +223,35 @@ def test_a_table_that_is_the_head_is_never_zero():
             net, word, torch.randint(0, 50, (4, 6), generator=seeded()), generator=seeded()
         )
         assert bool(net.table.weight.any())
+
+
+def test_bare_parameters_are_written_where_a_product_uses_them():
+    class Loose(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.token, self.matrix = nn.Parameter(torch.zeros(1, 4, 32)), nn.Parameter(torch.ones(32, 16))
+            self.head = nn.Linear(16, 4)
+
+        def forward(self, x):
+            return self.head(torch.tanh((x + self.token) @ self.matrix))
+
+    net, x = Loose(), torch.randn(8, 4, 32, generator=seeded())
+    done = firstlight.initialise_(net, "lecun", generator=seeded())
+    assert {left.name for left in done.left} == {"token", "matrix"}
+    done = firstlight.initialise_(net, "lecun", x, generator=seeded())
+    assert not bool(net.token.any())
+    squares = net.matrix.detach().double().square().flatten()
+    assert abs(float((squares.mean() - 1 / 32) / (squares.std() / len(squares) ** 0.5))) < 5
+    assert "no matrix product" in next(left.reason for left in done.left if left.name == "token")
+
+
+def test_learning_rates_reach_a_compiled_model():
+    net = chain()
+    wrapped = torch.compile(net)
+    done = firstlight.initialise_(wrapped, "spectral", generator=seeded())
+    rates = sorted(group["lr"] for group in done.parameter_groups(wrapped, 1.0))
+    assert rates == sorted(group["lr"] for group in done.parameter_groups(net, 1.0))
+    assert len(rates) > 1
 
 
 def test_frozen_and_integer_weights_are_left():

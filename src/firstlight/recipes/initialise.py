@@ -15,7 +15,7 @@ from firstlight.probe import Loss, Protocol
 from firstlight.probe.given import first_batch
 from firstlight.probe.trace.calling import unwrap
 from firstlight.recipes.layout.blueprint import Blueprint, blueprint
-from firstlight.recipes.layout.slots import Left
+from firstlight.recipes.layout.slots import NORMS, Left
 from firstlight.recipes.layout.trained import learnt_direction, moved_shifts
 from firstlight.recipes.recipe import Draft, Recipe
 from firstlight.recipes.registry import get
@@ -106,7 +106,7 @@ def drafted(
     _require(
         "loss" not in recipe.needs or differentiable, recipe, "targets or a loss", "pass targets=… or loss=…"
     )
-    sheet = blueprint(net, batch if recipe.needs else None)
+    sheet = blueprint(net, batch)
     follows, todo = (
         f"to know what follows each weight of {type(net).__name__}",
         "pass batch=…: one forward pass shows it",
@@ -131,7 +131,7 @@ def fresh_part(sheet: Blueprint) -> Blueprint:
     ratios = {slot.name: learnt_direction(slot.weight) for slot in judged}
     learnt = {name: ratio for name, ratio in ratios.items() if ratio > 1.0}
     shifts = moved_shifts(sheet.model)
-    norms = sum("bias" in m._parameters and "running_mean" in m._buffers for m in sheet.model.modules())
+    norms = sum(isinstance(m, NORMS) and m._parameters.get("bias") is not None for m in sheet.model.modules())
     if (learnt and 2 * len(learnt) >= len(judged)) or (shifts and 2 * len(shifts) >= norms):
         what = f"{len(learnt)} of {len(judged)} weights hold a direction that no fresh draw has"
         if not learnt or 2 * len(learnt) < len(judged):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from firstlight.errors import DomainError
 from firstlight.files import plain
+from firstlight.probe.trace.calling import unwrap
 from firstlight.recipes.layout.slots import Left
 from firstlight.recipes.recipe import Draft
 from firstlight.render import Document
@@ -86,7 +87,7 @@ class Written(Document):
         [0.1]
         """
         groups: dict[float, list[Tensor]] = {}
-        for name, parameter in model.named_parameters():
+        for name, parameter in unwrap(model).named_parameters():
             groups.setdefault(self.rates.get(name, 1.0), []).append(parameter)
         return [{"params": held, "lr": rate * factor} for factor, held in groups.items()]
 

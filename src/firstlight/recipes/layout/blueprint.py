@@ -83,8 +83,15 @@ def blueprint(model: nn.Module, batch: Any = None) -> Blueprint:
     """The blueprint of a model: from one traced forward pass on the batch, or from its containers without one."""
     slots, left = inventory(model)
     if batch is None:
-        return _from_containers(model, slots, left)
-    return _from_trace(model, slots, left, structure(model, batch))
+        sheet = _from_containers(model, slots, left)
+        reason = "no layer holds it: with batch=… one forward pass shows how it is used"
+    else:
+        sheet = _from_trace(model, slots, left, structure(model, batch))
+        reason = "no layer holds it, and no matrix product uses it"
+    # a token or a position that is added to a signal is no weight
+    loose = [slot for slot in sheet.slots if slot.kind == "bare" and slot.row < 0 and not slot.reads]
+    kept = tuple(slot for slot in sheet.slots if slot not in loose)
+    return replace(sheet, slots=kept, left=(*sheet.left, *(Left(slot.name, reason) for slot in loose)))
 
 
 def _from_containers(model: nn.Module, slots: tuple[Slot, ...], left: tuple[Left, ...]) -> Blueprint:
