@@ -22,7 +22,7 @@ ROOMS = (
 # The rooms of rooms, where their order is fixed as well.
 SUB_ROOMS = {
     "pairs": ("exact", "modules"),
-    "theory": ("batchnorm", "maps", "finite", "kernels", "designs"),
+    "theory": ("batchnorm", "maps", "finite", "kernels", "designs", "transformer"),
     "ensemble": ("samplers", "sums", "runs"),
     "probe": ("guard", "graph", "read", "trace", "local"),
 }

@@ -41,6 +41,7 @@ from firstlight.theory.maps.fixed_points import (
 from firstlight.theory.maps.layer import LayerMap
 from firstlight.theory.maps.piecewise_linear import PiecewiseLinear
 from firstlight.theory.predict import depth_scales, predict
+from firstlight.theory.transformer import Transformer, predict_transformer, transformer_like
 
 __all__ = [
     "PHASES",
@@ -67,6 +68,7 @@ __all__ = [
     "Posterior",
     "SparseTuning",
     "Stationarity",
+    "Transformer",
     "activation_markdown",
     "activation_table",
     "batchnorm",
@@ -88,10 +90,12 @@ __all__ = [
     "phase_diagram",
     "posterior",
     "predict",
+    "predict_transformer",
     "propagate_density",
     "residual_growth",
     "rho4",
     "sparse_tuning",
+    "transformer_like",
     "unified_view",
     "variance_fixed_points",
 ]

@@ -15,6 +15,8 @@ _CHARTS = (
     ("q", "Second moment", "q", "log"),
     ("correlation", "Correlation of two inputs", "c", "linear"),
     ("log_grad", "Gradient relative to the last layer", "log rms ∂L/∂z", "linear"),
+    ("token_correlation", "Cosine between two tokens", "mean over pairs", "linear"),
+    ("token_rank", "Effective rank of the tokens", "rank", "linear"),
     ("kurtosis", "Excess kurtosis of one unit over networks", "kurtosis", "linear"),
     ("ks", "Kolmogorov–Smirnov distance to N(0, 1)", "KS", "linear"),
 )
@@ -23,6 +25,8 @@ _CHARTS = (
 def prediction_heading(profile: Profile) -> str:
     """The normaliser, the stationary variance, and the phase by the growth of gradients that the table shows."""
     meta: dict[str, Any] = dict(profile.meta)
+    if meta.get("level") == "transformer":
+        return _tokens(profile)
     norm = _normaliser(meta)
     if "q_ratio" in meta:
         word = "keeps" if abs(meta["q_ratio"] - 1) < 1e-9 else "multiplies"
@@ -42,6 +46,17 @@ def prediction_heading(profile: Profile) -> str:
     return f"{norm}{star}, χ₁ = {number(chi, digits=6)}: {phase}"
 
 
+def _tokens(profile: Profile) -> str:
+    """Where the tokens of a transformer and its gradients end."""
+    ends = profile["token_correlation"][[0, -1]].tolist()
+    growth = float(profile["log_grad"][0])
+    return (
+        f"{profile.meta['blocks']}: the cosine between two of {profile.meta['tokens']} tokens goes from "
+        f"{number(ends[0])} to {number(ends[1])}, and the rms gradient at the input is {number(math.exp(growth))} "
+        "times that behind the last block"
+    )
+
+
 def _normaliser(meta: dict[str, Any]) -> str:
     """The normaliser in words, with the samples that it sees; empty without one."""
     if "norm" not in meta:
@@ -53,12 +68,12 @@ def _normaliser(meta: dict[str, Any]) -> str:
 
 def prediction_page(
     profile: Profile,
-    network: RandomNetwork,
+    network: RandomNetwork | None = None,
     *,
     drawn: Mapping[str, Sequence[float]] | None = None,
     said: str = "",
 ) -> str:
-    """A prediction as one self-contained HTML page.
+    """A prediction as one self-contained HTML page; without a network, that of a transformer.
 
     ``drawn`` holds what networks that were drawn have in place of a column of theory, one number a layer, and ``said``
     is the sentence that compares the two.
@@ -66,23 +81,28 @@ def prediction_page(
     charts = [
         chart
         for name, title, label, scale in _CHARTS
-        if (chart := _chart(profile, name, title, label, scale, (drawn or {}).get(name, ()))) is not None
+        if name in profile.columns
+        and (chart := _chart(profile, name, title, label, scale, (drawn or {}).get(name, ()))) is not None
     ]
     assumptions = [f"{name}: {text}" for name, text in profile.meta["assumptions"].items()]
-    return render.page(
-        "Prediction for a random network",
-        render.cards(_card(profile)),
-        render.section("Charts", render.grid(*charts), intro=said),
-        render.section("What each number assumes", *(render.paragraph(text) for text in assumptions)),
-        subtitle=prediction_heading(profile),
-        facts={
-            "activation": network.phi.name,
-            **({"norm": network.norm, "batch": profile.meta.get("batch")} if network.norm else {}),
+    facts: dict[str, Any] = {"activation": profile.meta["activation"]}
+    if network is None:
+        facts |= {name: profile.meta[name] for name in ("blocks", "tokens", "loss")}
+    else:
+        facts |= {"norm": network.norm, "batch": profile.meta.get("batch")} if network.norm else {}
+        facts |= {
             "depth": network.depth,
             "width": max(network.widths),
             "σ_w": network.sigma_w,
             "σ_b": network.sigma_b,
-        },
+        }
+    return render.page(
+        "Prediction for a random network" if network is not None else "Prediction for a random transformer",
+        render.cards(_card(profile)),
+        render.section("Charts", render.grid(*charts), intro=said),
+        render.section("What each number assumes", *(render.paragraph(text) for text in assumptions)),
+        subtitle=prediction_heading(profile),
+        facts=facts,
     )
 
 

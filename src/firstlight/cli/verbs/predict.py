@@ -14,17 +14,26 @@ from firstlight.profile import Profile
 if TYPE_CHECKING:
     from firstlight.experiments.wolinski2025.independence import UnitsBeside
 
-_COLUMNS = ("depth", "q", "correlation", "chi", "log_grad", "kurtosis", "ks", "ks_standardised")
+_COLUMNS = (
+    "depth", "q", "correlation", "token_correlation", "token_rank", "participation", "chi", "log_grad",
+    "kurtosis", "ks", "ks_standardised",
+)  # fmt: skip
 _ROUNDED = ("quantisation_noise", "gradient_noise")
+_PLACES = ("pre", "post", "none")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``firstlight predict``."""
     net = parser.add_argument_group("network")
-    net.add_argument("model", nargs="?", default="mlp", choices=["mlp"], help="the kind of network")
-    net.add_argument("--depth", type=int, default=50, help="weight layers (default: 50)")
+    net.add_argument(
+        "model", nargs="?", default="mlp", choices=["mlp", "transformer"], help="the kind of network"
+    )
+    net.add_argument("--depth", type=int, default=50, help="weight layers, or blocks (default: 50)")
     net.add_argument("--width", type=int, default=256, help="units per layer (default: 256)")
-    net.add_argument("--activation", default="tanh", help="a name, such as tanh or 'leaky_relu(0.2)'")
+    net.add_argument(
+        "--activation",
+        help="a name, such as tanh or 'leaky_relu(0.2)' (default: tanh, of a transformer gelu)",
+    )
     net.add_argument("--sigma-w", type=float, default=1.0, help="weight scale (default: 1)")
     net.add_argument("--sigma-b", type=float, default=0.0, help="bias scale (default: 0)")
     net.add_argument(
@@ -34,13 +43,33 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--first-layer", default="normal", help="law of the first layer's weights (default: normal)"
     )
     net.add_argument("--in-features", type=int, help="number of inputs, which the first layer's law may need")
-    net.add_argument("--norm", choices=NORMS, help="normaliser before the activation")
-    net.add_argument("--skip", type=float, default=0.0, help="scale of the identity path (default: 0)")
+    net.add_argument(
+        "--norm",
+        choices=(*NORMS, *_PLACES),
+        help="normaliser before the activation; of a transformer its place (default: pre)",
+    )
+    net.add_argument("--skip", type=float, help="scale of the identity path (default: 0, of a transformer 1)")
     net.add_argument("--branch", type=float, default=1.0, help="scale of the weight path (default: 1)")
     net.add_argument("--dropout", type=float, default=0.0, help="probability of dropping a unit (default: 0)")
+    blocks = parser.add_argument_group("transformer")
+    blocks.add_argument("--tokens", type=int, default=64, help="tokens of cosine c0 (default: 64)")
+    blocks.add_argument("--causal", action="store_true", help="tokens see themselves and those before")
+    blocks.add_argument("--gated", action="store_true", help="MLP of two projections, as SwiGLU")
+    blocks.add_argument("--head-dim", type=int, help="channels of a head (default: infinitely many)")
+    blocks.add_argument(
+        "--rotary", type=float, metavar="BASE", help="base of rotary positions, such as 10000"
+    )
+    blocks.add_argument(
+        "--loss",
+        choices=("tokens", "first", "last", "mean"),
+        default="tokens",
+        help="tokens that the loss reads",
+    )
     inputs = parser.add_argument_group("inputs")
     inputs.add_argument("--q0", type=float, default=1.0, help="mean square of their entries (default: 1)")
-    inputs.add_argument("--c0", type=float, default=0.5, help="cosine between two of them (default: 0.5)")
+    inputs.add_argument(
+        "--c0", type=float, default=0.5, help="cosine between two of them, or tokens (default: 0.5)"
+    )
     inputs.add_argument(
         "--batch", type=int, help="samples that --norm batch sees, of cosine c0 (default: infinitely many)"
     )
@@ -76,6 +105,11 @@ def run(args: argparse.Namespace) -> int:
     from firstlight.theory import predict
     from firstlight.theory.page import prediction_heading, prediction_page
 
+    if args.model == "transformer":
+        return _transformer(args)
+    defaults = {"activation": "tanh", "skip": 0.0}
+    for name, value in defaults.items():
+        setattr(args, name, value if getattr(args, name) is None else getattr(args, name))
     names = (
         "depth",
         "width",
@@ -111,6 +145,38 @@ def run(args: argparse.Namespace) -> int:
     args.files.json(args.json, profile.to_json())
     said = _verdict(rows) if rows else ""
     args.files.write(args.html, lambda: prediction_page(profile, network, drawn=_drawn(rows), said=said))
+    return 0
+
+
+def _transformer(args: argparse.Namespace) -> int:
+    """The same for a transformer whose scales are all σ_w²."""
+    from firstlight.theory import Transformer, predict_transformer
+    from firstlight.theory.page import prediction_heading, prediction_page
+
+    if args.norm in NORMS:
+        raise DomainError(
+            f"while predicting a transformer: expected --norm {', '.join(_PLACES)}, got {args.norm!r}; name the "
+            "place of a transformer's norm"
+        )
+    scale = args.sigma_w**2
+    blocks = Transformer(
+        depth=args.depth,
+        **dict.fromkeys(("query", "key", "value", "output", "mlp_in", "mlp_out"), scale),
+        activation=args.activation or "gelu",
+        gated=args.gated,
+        norm={None: "pre", "none": None}.get(args.norm, args.norm),
+        skip=1.0 if args.skip is None else args.skip,
+        branch=args.branch,
+        causal=args.causal,
+        head_dim=args.head_dim,
+        rotary=args.rotary,
+    )
+    profile = predict_transformer(blocks, tokens=args.tokens, q0=args.q0, c0=args.c0, loss=args.loss)
+    if args.json != STDOUT:
+        print(prediction_heading(profile))
+        print(_table(profile))
+    args.files.json(args.json, profile.to_json())
+    args.files.write(args.html, lambda: prediction_page(profile))
     return 0
 
 

@@ -1,0 +1,9 @@
+"""Transformers before training: what blocks of attention and MLP do to the covariance of tokens and to gradients."""
+
+from __future__ import annotations
+
+from firstlight.theory.transformer.blocks import Transformer
+from firstlight.theory.transformer.prediction import predict_transformer
+from firstlight.theory.transformer.shapes import transformer_like
+
+__all__ = ["Transformer", "predict_transformer", "transformer_like"]
