@@ -86,3 +86,13 @@ def test_the_heading_names_the_norm_and_reads_the_phase_from_the_growth(capsys):
     assert heading("--activation relu --norm layer").endswith("χ₁ = 1: critical")
     assert "multiplies squared gradients by" in heading("--activation relu --norm batch --skip 1")
     assert heading("--activation relu --sigma-w 1e14").endswith("by 5e27; χ₁ = 5e27: scale-invariant")
+
+
+def test_predict_takes_a_transformer(tmp_path, capsys):
+    page = tmp_path / "t.html"
+    argv = f"predict transformer --depth 3 --tokens 8 --branch 0.5 --html {page}".split()
+    assert main(argv) == 0
+    assert "cosine between two of 8 tokens" in capsys.readouterr().out
+    assert "transformer" in page.read_text(encoding="utf-8")
+    assert main("predict transformer --norm layer".split()) == 2
+    assert "place" in capsys.readouterr().err

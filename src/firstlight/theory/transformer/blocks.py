@@ -48,6 +48,8 @@ class Transformer:
         Channels of a head; None for so many that logits are normal.
     rotary
         The base of rotary positions (10000 for most models), None without; needs an even ``head_dim``.
+    final_norm
+        Whether a norm stands between the last block and the loss, as in most models with ``norm="pre"``.
 
     Raises
     ------
@@ -81,6 +83,7 @@ class Transformer:
     causal: bool = False
     head_dim: int | None = None
     rotary: float | None = None
+    final_norm: bool = False
 
     def __post_init__(self) -> None:
         doing = "while describing a transformer: expected"

@@ -147,8 +147,13 @@ def _start(tokens: int, q0: float, c0: float, covariance: Tensor | np.ndarray | 
 
 
 def _normal(k: Tensor, eps: float) -> Tensor:
+    return _scaled(k, k, eps)
+
+
+def _scaled(g: Tensor, k: Tensor, eps: float) -> Tensor:
+    """A covariance of tokens, each divided by its root mean square in K."""
     scale = (k.diagonal() + eps).rsqrt()
-    return k * scale[:, None] * scale
+    return g * scale[:, None] * scale
 
 
 def _forward(blocks: Transformer, k: Tensor, draws: int, seed: int) -> list[_Step]:
@@ -180,21 +185,21 @@ def _backward(
     blocks: Transformer, steps: list[_Step], g: Tensor, draws: int, seed: int
 ) -> tuple[list[float], list[float]]:
     """Squared gradients at every row, the input's first, and the relative error that each step adds."""
+    if blocks.final_norm and steps:
+        g = _scaled(g, steps[-1].after, blocks.eps)
     traces, errors = [float(g.trace())], [0.0]
     per = max(1, len(_kinds(blocks)))
     for index in range(len(steps) - 1, -1, -1):
         step = steps[index]
         if blocks.norm == "post":
-            scale = (step.summed.diagonal() + blocks.eps).rsqrt()
-            g = g * scale[:, None] * scale
+            g = _scaled(g, step.summed, blocks.eps)
         error = 0.0
         if step.kind == "attention":
             inner, error = _attention.back(blocks, step.seen, g, draws, seed + _SEEDS_APART * (index // per))
         else:
             inner = _mlp.back(blocks, step.seen, g)
         if blocks.norm == "pre":
-            scale = (step.stream.diagonal() + blocks.eps).rsqrt()
-            inner = inner * scale[:, None] * scale
+            inner = _scaled(inner, step.stream, blocks.eps)
         through = blocks.branch**2 * float(inner.trace())
         g = blocks.skip**2 * g + blocks.branch**2 * inner
         size = float(g.trace())

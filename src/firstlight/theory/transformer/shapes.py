@@ -60,6 +60,7 @@ def transformer_like(config: Any) -> Transformer:
             eps=config.layer_norm_epsilon,
             causal=True,
             head_dim=n // config.n_head,
+            final_norm=True,
         )
     known = {
         "llama": "llama", "mistral": "llama", "qwen2": "llama", "bert": "bert", "roberta": "bert", "vit": "vit",
@@ -89,6 +90,7 @@ def transformer_like(config: Any) -> Transformer:
         causal=llama,
         head_dim=size,
         rotary=_base(config) if llama else None,
+        final_norm=known[kind] != "bert",
     )
 
 
