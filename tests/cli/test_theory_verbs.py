@@ -96,3 +96,5 @@ def test_predict_takes_a_transformer(tmp_path, capsys):
     assert "transformer" in page.read_text(encoding="utf-8")
     assert main("predict transformer --norm layer".split()) == 2
     assert "place" in capsys.readouterr().err
+    assert main("predict transformer --batch 8".split()) == 2
+    assert "--batch only with mlp" in capsys.readouterr().err

@@ -20,6 +20,16 @@ _COLUMNS = (
 )  # fmt: skip
 _ROUNDED = ("quantisation_noise", "gradient_noise")
 _PLACES = ("pre", "post", "none")
+# what one kind of network reads and the other does not, with the defaults
+_ONLY: dict[str, dict[str, object]] = {
+    "mlp": {
+        "width": 256, "sigma_b": 0.0, "weight_law": "normal", "first_layer": "normal", "in_features": None,
+        "dropout": 0.0, "batch": None, "bits": None, "level": "mean-field", "against": None,
+    },
+    "transformer": {
+        "tokens": 64, "causal": False, "gated": False, "head_dim": None, "rotary": None, "loss": "tokens",
+    },
+}  # fmt: skip
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -105,6 +115,7 @@ def run(args: argparse.Namespace) -> int:
     from firstlight.theory import predict
     from firstlight.theory.page import prediction_heading, prediction_page
 
+    _check(args)
     if args.model == "transformer":
         return _transformer(args)
     defaults = {"activation": "tanh", "skip": 0.0}
@@ -146,6 +157,17 @@ def run(args: argparse.Namespace) -> int:
     said = _verdict(rows) if rows else ""
     args.files.write(args.html, lambda: prediction_page(profile, network, drawn=_drawn(rows), said=said))
     return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Raise a DomainError for an option that the other kind of network reads."""
+    for kind, options in _ONLY.items():
+        unread = [name for name, default in options.items() if getattr(args, name) != default]
+        if kind != args.model and unread:
+            flag = {"weight_law": "weights"}.get(unread[0], unread[0]).replace("_", "-")
+            raise DomainError(
+                f"while predicting: expected --{flag} only with {kind}, got it with {args.model}; leave it out"
+            )
 
 
 def _transformer(args: argparse.Namespace) -> int:

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from firstlight.theory.maps._softmax import shares
+from firstlight.gauss.softmax import shares
 from firstlight.theory.transformer.blocks import Transformer
 
 # Entries of attention that are held at once.

@@ -94,7 +94,7 @@ def transformer_like(config: Any) -> Transformer:
     )
 
 
-def _square(n: int, variance: float, onto: float) -> dict[str, float]:
+def _square(n: int, variance: float, onto: float) -> dict[str, Any]:
     return {"query": n * variance, "key": n * variance, "value": n * variance, "output": n * onto}
 
 
