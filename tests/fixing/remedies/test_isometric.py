@@ -46,3 +46,14 @@ def test_smooth_activations_keep_their_kind_and_twice_is_once():
 def test_it_is_for_batch_norm_only():
     with pytest.raises(DomainError, match="without one"):
         make_isometric_(nn.Linear(3, 3))
+
+
+def test_transposed_convolutions_become_orthogonal_and_are_counted():
+    model = nn.Sequential(
+        *(nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8), nn.Tanh()),
+        *(nn.ConvTranspose2d(8, 8, 2, stride=2), nn.BatchNorm2d(8), nn.Tanh(), nn.Flatten(), nn.Linear(8, 2)),
+    )
+    assert make_isometric_(model)[-1] == "3 weights became Haar-orthogonal"
+    # kernel and stride 2: the layer is one matrix from 8 channels to 8 · 4 entries, whose columns are orthonormal
+    matrix = model[3].weight.detach().flatten(1)
+    torch.testing.assert_close(matrix @ matrix.T, torch.eye(8))

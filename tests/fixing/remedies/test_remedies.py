@@ -11,6 +11,7 @@ import firstlight
 from firstlight import activations
 from firstlight.builders import mlp
 from firstlight.fixing import remedies
+from firstlight.fixing.remedies._writing import write_normal
 from firstlight.probe import probe
 
 SEED = 3
@@ -309,3 +310,30 @@ class Sum(nn.Module):
 
     def forward(self, x):
         return x + self.body(x)
+
+
+def test_transposed_convolutions_are_drawn_with_their_own_fan_in():
+    """A decoder that vanishes is brought to the edge, and the variance of its outputs is σ_w² of white noise."""
+    torch.manual_seed(0)
+    decoder = nn.Sequential(
+        *(nn.ConvTranspose2d(16, 16, 4, stride=2, padding=1), nn.Tanh()),
+        *(nn.ConvTranspose2d(16, 8, 3, padding=1), nn.Tanh(), nn.Conv2d(8, 8, 3, padding=1)),
+    )
+    with torch.no_grad():
+        for parameter in decoder.parameters():
+            parameter.mul_(0.02)
+    x = torch.randn(16, 16, 8, 8)
+    assert not firstlight.audit(decoder, x).healthy
+    fixed = firstlight.fix(decoder, x)
+    assert fixed.after.healthy
+    assert not torch.equal(fixed.model[0].weight, decoder[0].weight)
+    found = remedies.sites(decoder, probe(decoder, x).profile)
+    assert (found.left, [s.fan_in for s in found.found]) == ((), [64, 144, 72])
+    draws = generator()
+    for site in found.found:
+        write_normal(site, 1.5, draws)
+    noise = torch.randn(64, 16, 12, 12, generator=draws)
+    for layer in (decoder[0], decoder[2]):
+        inner = torch.nn.functional.conv_transpose2d(noise, layer.weight, None, layer.stride, layer.padding)
+        # 2048 or 2304 weights of variance σ_w²/fan-in: their sum of squares spreads by √(2/2048) = 3 %; five of them
+        assert inner[..., 2:-2, 2:-2].var().item() == pytest.approx(1.5**2, rel=0.16)

@@ -27,8 +27,8 @@ def write_orthogonal(
     """A Haar-orthogonal matrix A with σ_w = ``scale``, in the middle tap of a kernel whose other taps are zero.
 
     A rectangle's entries have variance σ_w²/columns too, so that pre-activations keep their size where the
-    layer widens. Mirroring gives [[A, −A], [−A, A]], or the half of it that the two flags leave. A bare parameter,
-    whose layout is not known, is drawn normal.
+    layer widens. Mirroring gives [[A, −A], [−A, A]], or the half of it that the two flags leave. A bare parameter
+    or a transposed convolution, whose axes are others, is drawn normal.
     """
     if site.bare:
         write_normal(site, scale, generator)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
 
 from firstlight.builders.batch_norm import BatchNorm
 from firstlight.builders.dense import activation_module
@@ -29,8 +30,9 @@ def make_isometric_(
 ) -> list[str]:
     """Stop batch norm from exploding gradients: orthogonal weights and gains ℓ^{−γ}, in place.
 
-    Every linear and convolutional layer gets Haar-orthogonal weights. Every activation module gets a gain that
-    falls with its place in the model; those with a kink at 0, whose growth no gain reduces, are replaced.
+    Every linear and convolutional layer, transposed ones included, gets Haar-orthogonal weights. Every activation
+    module gets a gain that falls with its place in the model; those with a kink at 0, whose growth no gain reduces,
+    are replaced.
 
     Parameters
     ----------
@@ -83,7 +85,7 @@ def make_isometric_(
         setattr(parent, key, ShapedActivation(new, gain))
         became = f"{type(old).__name__} became {type(new).__name__}" if new is not old else type(old).__name__
         changes.append(f"{name}: {became} with gain {gain:.4g}")
-    count = sum(isinstance(m, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d) for m in model.modules())
+    count = sum(isinstance(m, nn.Linear | _ConvNd) for m in model.modules())
     return [*changes, f"{count} weights became Haar-orthogonal"]
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvTransposeNd
 
 from firstlight.activations import Activation
 from firstlight.clean_room import clean
@@ -48,8 +49,8 @@ class WeightSite:
     fan_in
         Weights that reach one output unit.
     bare
-        Whether it is a parameter that no layer holds, such as one of a matrix product: which of its axes counts
-        units is the model's own affair.
+        Whether its axes are not (units, inputs, …): a parameter that no layer holds, such as one of a matrix
+        product, in which the model decides what the axes are, or a transposed convolution.
     """
 
     name: str
@@ -98,7 +99,7 @@ class Sites:
 def sites(model: nn.Module, profile: Profile) -> Sites:
     """The weights of a model that its audit saw and that may be written.
 
-    A row is that of a layer's weight, or of a parameter that the model keeps by itself. Frozen, shared and transposed
+    A row is that of a layer's weight, or of a parameter that the model keeps by itself. Frozen and shared
     weights and weights that are computed and cannot be set (weight norm can) are left and named; so are all weights
     of a network that looks trained (`learnt_direction` of at least half of them) but faulty ones.
 
@@ -125,6 +126,7 @@ def sites(model: nn.Module, profile: Profile) -> Sites:
             left.append(f"{name}: {reason}")
             continue
         seen.add(_identity(owner, key))
+        transposed = isinstance(owner, _ConvTransposeNd)
         before = next((i for i in range(row - 1, -1, -1) if kinds[i] in _CARRIERS), None)
         reads = "input" if before is None else str(kinds[before])
         found.append(
@@ -144,8 +146,10 @@ def sites(model: nn.Module, profile: Profile) -> Sites:
                 float(profile["sigma_w"][row]),
                 bool(str(profile["weight_flags"][row])),
                 not np.isneginf(profile["log_weight_grad"][row]),
-                _fan_in(getattr(owner, key), profile, row) if bare else getattr(owner, key)[0].numel(),
-                bare,
+                _fan_in(getattr(owner, key), profile, row)
+                if bare or transposed
+                else getattr(owner, key)[0].numel(),
+                bare or transposed,
             )
         )
     return _fresh(found, left)
@@ -208,9 +212,7 @@ def _identity(owner: nn.Module, key: str) -> int:
 def _unusable(owner: nn.Module | None, key: str, seen: set[int], *, bare: bool) -> str:
     if owner is None:
         return "no parameter of a module with this name"
-    if not bare and isinstance(
-        owner, nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d | nn.Bilinear
-    ):
+    if not bare and isinstance(owner, nn.Bilinear):
         return f"{type(owner).__name__} has no fan-in that this remedy knows"
     if _identity(owner, key) in seen:
         return "its weight is shared with a layer before"
