@@ -387,3 +387,30 @@ def test_a_dropout_of_everything_is_no_dropped_path():
     assert told["zero-gradients"] == "unhealthy"
     net[2].p = 0.5
     assert "zero-gradients" not in {v.code for v in firstlight.audit(net, x).verdicts}
+
+
+class Routed(nn.Module):
+    """Experts by the largest share of a router, divided by the sum of the shares that are left."""
+
+    def __init__(self, most):
+        super().__init__()
+        self.i, self.router, self.o = nn.Linear(16, 32), nn.Linear(32, 4, bias=False), nn.Linear(32, 4)
+        self.experts = nn.ModuleList(nn.Linear(32, 32) for _ in range(4))
+        self.most = most
+
+    def forward(self, x):
+        h = torch.relu(self.i(x))
+        shares, chosen = self.router(h).softmax(1).topk(self.most, 1)
+        shares = shares / shares.sum(1, keepdim=True)
+        made = torch.stack([e(h) for e in self.experts], 1)
+        return self.o((shares.unsqueeze(2) * made.gather(1, chosen.unsqueeze(2).expand(-1, -1, 32))).sum(1))
+
+
+def test_a_router_whose_shares_cancel_gets_rounding_alone():
+    """One share divided by itself is 1, whatever the router says."""
+    torch.manual_seed(0)
+    x, t = torch.randn(64, 16), torch.arange(64) % 4
+    one = {v.code: v for v in firstlight.audit(Routed(1), x, t).verdicts}
+    assert one["zero-gradients"].severity == "warning"
+    assert one["zero-gradients"].layers == ("router",)
+    assert "zero-gradients" not in {v.code for v in firstlight.audit(Routed(2), x, t).verdicts}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 
 from firstlight.diagnosis.catalogue import verdict
-from firstlight.diagnosis.findings import Findings, names
+from firstlight.diagnosis.findings import Findings, names, number
+from firstlight.diagnosis.rules._paths import weight_entries
 from firstlight.diagnosis.verdict import Severity, Verdict
 from firstlight.probe.measurement import ParameterGradient
 
@@ -28,6 +30,8 @@ _CAUSES: dict[str, tuple[str, Severity, str]] = {
     "softmax": ("one-unit-softmax", "unhealthy", "a softmax over one unit stands before them"),
 }
 
+# A gradient over the median of the others, each beside its weight, from which it is float32's rounding.
+ROUNDING = 1e-7
 # Normalisers whose groups are known.
 KNOWN = ("batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm", "normalize")
 # Zeros without a known cause may cancel by chance on one batch; in this share of all entries they do not.
@@ -36,7 +40,15 @@ MANY, NEARLY_ALL = 0.5, 0.9
 
 def parameter_verdicts(f: Findings) -> list[Verdict]:
     """What the backward pass brought to every parameter."""
-    return [*_frozen(f), *_non_finite(f), *_all_zero(f), *_zero(f), *_cut(f), *_one_entry(f), *_zero_gains(f)]
+    return [
+        *_frozen(f),
+        *_non_finite(f),
+        *_all_zero(f),
+        *(_zero(f) or _rounded(f)),
+        *_cut(f),
+        *_one_entry(f),
+        *_zero_gains(f),
+    ]
 
 
 def _chosen(f: Findings, wanted: Callable[[ParameterGradient], bool]) -> tuple[str, ...]:
@@ -145,6 +157,31 @@ def _zero(f: Findings) -> list[Verdict]:
         if old is None or _GRAVITY[new.severity] < _GRAVITY[old.severity]:
             found[code] = new
     return list(found.values())
+
+
+def _rounded(f: Findings) -> list[Verdict]:
+    """Weights whose gradient is the rounding of sums that cancel, as behind a share of one expert in itself."""
+    if str(f.meta.get("dtype", "")) != "float32":
+        return []
+    rows = f.weights
+    with np.errstate(divide="ignore", invalid="ignore"):
+        size = 0.5 * (np.log(weight_entries(rows)) - np.log(rows["fan_in"])) + np.log(rows["sigma_w"])
+    relative = rows["log_weight_grad"] - size
+    known = np.isfinite(relative)
+    if known.sum() < 4:
+        return []
+    middle = float(np.median(relative[known]))
+    lost = known & (relative < middle + math.log(ROUNDING))
+    # where many are, gradients vanish, which is told elsewhere
+    if not lost.any() or lost.sum() * 4 > known.sum():
+        return []
+    least = math.exp(float(relative[lost].min()) - middle)
+    evidence = (
+        f"The gradients of {int(lost.sum())} weights are {number(least)} of those of the others beside their weights, "
+        f"which is the rounding of sums that cancel: {_listed(names(rows, lost))}."
+    )
+    layers = names(rows, lost)
+    return [verdict("zero-gradients", "warning", evidence, measured=least, threshold=ROUNDING, layers=layers)]
 
 
 def _share(f: Findings, members: list[str]) -> float:
