@@ -6,7 +6,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from firstlight._version import __version__
-from firstlight.moved import install, is_old_room
+from firstlight.moved import install as _install
+from firstlight.moved import is_old_room as _is_old_room
 
 if TYPE_CHECKING:
     from firstlight.auditing.audit import audit as audit
@@ -62,7 +63,7 @@ _ROOMS = (
 
 __all__ = [*_LAZY, *_ROOMS, "__version__"]
 
-install()
+_install()
 
 
 def __getattr__(name: str) -> Any:
@@ -70,7 +71,7 @@ def __getattr__(name: str) -> Any:
         value = getattr(importlib.import_module(_LAZY[name]), name)
         globals()[name] = value
         return value
-    if name in _ROOMS or is_old_room(name):
+    if name in _ROOMS or _is_old_room(name):
         return importlib.import_module(f"firstlight.{name}")
     raise AttributeError(f"module 'firstlight' has no attribute {name!r}; it has {', '.join(__all__)}")
 

@@ -20,6 +20,7 @@ from typing import Any
 _FORMS = "auditing.record auditing fixing.page ensemble.page experiments.page pairs.page files"
 # old room or module: new places; a module that only moved inside its room is found by its name
 _PLACES = {
+    "activations.catalogue": "activations.families._catalogue activations.families._series",
     "networks": "builders fixing.remedies.isometric",
     "networks.remedy": "fixing.remedies.isometric",
     "papers": "experiments",

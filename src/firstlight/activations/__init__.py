@@ -19,7 +19,7 @@ from firstlight.activations.quantiser import UniformQuantiser, uniform_quantiser
 from firstlight.activations.registry import get, names, register
 from firstlight.activations.scale import gain
 from firstlight.activations.table import ActivationRow, table, zero_mass
-from firstlight.moved import old_names
+from firstlight.moved import old_names as _old_names
 
 __all__ = [
     "GATES",
@@ -52,4 +52,4 @@ __all__ = [
     "zero_mass",
 ]
 
-__getattr__ = old_names("activations", Moments="activations:GaussianMoments")
+__getattr__ = _old_names("activations", Moments="activations:GaussianMoments")

@@ -20,6 +20,7 @@ from firstlight.clean_room import clean
 from firstlight.doors import checked
 from firstlight.errors import DomainError
 from firstlight.gauss.windows import interpolated
+from firstlight.moved import old_names
 
 Scalars = float | Tensor
 
@@ -385,3 +386,6 @@ def _pair(phi: Activation, q1: Scalars, q2: Scalars, c: Scalars, closed: bool, *
             std = a[left].sqrt(), b[left].sqrt()
             value[left] = gauss.expect2(f, f, rho[left], std=std, kinks=(phi.kinks, phi.kinks))
         return value
+
+
+__getattr__ = old_names("activations.moments", gain="activations:gain")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from firstlight.moved import old_names
+from firstlight.moved import old_names as _old_names
 from firstlight.theory.batchnorm.batch import BatchCheck as BatchCheck
 from firstlight.theory.batchnorm.batch import check_batch as check_batch
 from firstlight.theory.batchnorm.gap import corollary_4 as corollary_4
@@ -35,4 +35,4 @@ from firstlight.theory.batchnorm.weingarten import loop_type as loop_type
 from firstlight.theory.batchnorm.weingarten import pairings as pairings
 from firstlight.theory.batchnorm.weingarten import weingarten as weingarten
 
-__getattr__ = old_names("theory.batchnorm", predict="theory.batchnorm:predict_batchnorm")
+__getattr__ = _old_names("theory.batchnorm", predict="theory.batchnorm:predict_batchnorm")
