@@ -297,3 +297,17 @@ def test_levels_are_counted_piece_by_piece():
     mean, std = channel_moments(pixels)
     np.testing.assert_allclose(mean, pixels.mean(axis=(0, 2, 3)), rtol=1e-12)
     np.testing.assert_allclose(std, pixels.std(axis=(0, 2, 3)), rtol=1e-12)
+
+
+def test_moments_of_pixels_take_less_memory_than_the_pixels():
+    """Counted piece by piece: at once, each channel would be widened to eight bytes a pixel."""
+    import tracemalloc
+
+    from firstlight.data._scaling import channel_moments
+
+    pixels = np.zeros((5000, 3, 32, 32), np.uint8)
+    tracemalloc.start()
+    channel_moments(pixels)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < pixels.nbytes

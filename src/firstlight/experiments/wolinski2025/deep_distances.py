@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from firstlight.ensemble import Ensemble, Plan, run
 from firstlight.ensemble.runs.engines import Engine
@@ -41,19 +42,24 @@ def deep_ks(
     nets: int = E2_NETS,
     layers: Sequence[int] = (1, 2, 3, 5, 7, 10, 15, 20, 30, 40, 50, 60, 70, 80, 90, 100),
     seed: int = 0,
+    inputs: Tensor | None = None,
     engine: Engine | None = None,
     out: Path | None = None,
     resume: bool = False,
 ) -> DeepKS:
     """E2: KS distance between a deep network's pre-activations and N(0,1) over ``nets`` random networks.
 
-    One input with ‖x‖² = n₀. Where weights are Gaussian the conditional laws are averaged instead of counting
-    one unit per network; elsewhere all units of a layer are counted, and standard errors treat the units of one
-    network as fully dependent. ``critical`` is the 5 % line of the paper, 1.358/√nets.
+    One input, ``inputs`` or by default one with ‖x‖² = n₀. Where weights are Gaussian the conditional laws are averaged
+    instead of counting one unit per network; elsewhere all units of a layer are counted, and standard errors treat the
+    units of one network as fully dependent. ``critical`` is the 5 % line of the paper, 1.358/√nets.
     """
     plan = Plan(net=network(name, width=width, depth=max(layers)), nets=nets, layers=tuple(layers), seed=seed)
     ensemble: Ensemble = run(
-        plan, torch.ones(100), engine=engine, out=out, resume=resume and (out or Path()).exists()
+        plan,
+        torch.ones(100) if inputs is None else inputs,
+        engine=engine,
+        out=out,
+        resume=resume and (out or Path()).exists(),
     )
     p = ensemble.profile
     return DeepKS(

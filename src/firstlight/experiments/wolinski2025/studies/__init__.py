@@ -4,6 +4,7 @@ from firstlight.experiments.study import Study as Study
 from firstlight.experiments.wolinski2025.studies import (
     correlation_maps,
     deep_ks,
+    deep_ks_images,
     edge_of_chaos,
     pair,
     training,
@@ -15,6 +16,7 @@ from firstlight.experiments.wolinski2025.studies import (
 STUDIES: tuple[Study, ...] = (
     correlation_maps.STUDY,
     deep_ks.STUDY,
+    deep_ks_images.STUDY,
     two_layers.STUDY,
     pair.STUDY,
     variance_maps.STUDY,
