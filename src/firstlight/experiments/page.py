@@ -23,7 +23,7 @@ TONES: Mapping[Verdict, render.Tone] = {
 _HEADS = (
     render.Head("quantity", text=True),
     render.Head("paper", "what the paper says; empty where it prints nothing that could be read", text=True),
-    render.Head("reference", "found another way: by theory, or measured before"),
+    render.Head("reference", "found another way: by theory, or measured before", text=True),
     render.Head("ours", "± one standard error; none where nothing is drawn at random", text=True),
     render.Head("verdict", text=True),
     render.Head("why", text=True),
@@ -95,8 +95,8 @@ def study_text(result: StudyResult) -> str:
     """
     lines = [f"{result.study.name}, {result.scale} scale: {result.study.source}"]
     for claim in result.claims:
-        said = [f"ours {render.measured(claim.ours, claim.error)}"]
-        said += [f"reference {render.number(claim.reference)}"] if claim.reference == claim.reference else []
+        said = [f"ours {_ours(claim)}"]
+        said += [f"reference {_exact(claim.reference)}"] if claim.reference == claim.reference else []
         said += [f"paper: {claim.paper}"] if claim.paper else []
         lines.append(f"  {claim.verdict:<12}  {claim.quantity}: {'; '.join(said)}")
         lines += textwrap.wrap(claim.why, 110, initial_indent=" " * 16, subsequent_indent=" " * 16)
@@ -107,13 +107,19 @@ def study_text(result: StudyResult) -> str:
 def claims_table(claims: Sequence[Claim]) -> Markup:
     """The table of claims: quantity, paper, reference, ours ± error, verdict, why."""
     rows = [
-        [
-            c.quantity, c.paper, c.reference, render.measured(c.ours, c.error),
-            render.badge(TONES[c.verdict], c.verdict), c.why,
-        ]
+        [c.quantity, c.paper, _exact(c.reference), _ours(c), render.badge(TONES[c.verdict], c.verdict), c.why]
         for c in claims
-    ]  # fmt: skip
+    ]
     return render.element("div", render.table(list(_HEADS), rows), class_="sentences")
+
+
+def _exact(value: float) -> str:
+    return render.number(value, digits=5)
+
+
+def _ours(claim: Claim) -> str:
+    """What was drawn at random with its error, and what was not with all its digits."""
+    return render.measured(claim.ours, claim.error) if claim.error else _exact(claim.ours)
 
 
 def _blocks(result: StudyResult) -> list[object]:

@@ -166,6 +166,7 @@ _NOTES = (
 def draw(findings: Findings) -> Markup:
     """The curve with the authors' setting, correlations on both sides, and second moments by three ways."""
     edge = sorted(findings.select(what="edge"), key=lambda row: row["sigma_b2"])
+    edge = [row for row in edge if row["sigma_b2"] <= 0.2 and row["sigma_w2"] <= 2.2]
     weight, bias = (scale**2 for scale in SCALES["tanh"])
     charts = [
         line_chart(

@@ -28,7 +28,7 @@ KNOWN: Mapping[tuple[str, str], tuple[float, ...]] = {
     ("positive", "correlation_at_zero"): (0.803, 0.753, 0.721, 0.687, 0.670, 0.655, 0.646),
 }
 _SPOKEN = {"chi": "χ₁", "variance_slope": "V'(1)", "correlation_at_zero": "C(0)"}
-_GRID = np.linspace(-4, 4, 161)
+_GRID = np.linspace(-4, 4, 81)
 
 
 def measure(settings: Settings) -> Findings:
