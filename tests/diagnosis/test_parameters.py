@@ -414,3 +414,11 @@ def test_a_router_whose_shares_cancel_gets_rounding_alone():
     assert one["zero-gradients"].severity == "warning"
     assert one["zero-gradients"].layers == ("router",)
     assert "zero-gradients" not in {v.code for v in firstlight.audit(Routed(2), x, t).verdicts}
+
+
+def test_gradients_that_vanish_by_and_by_are_no_rounding():
+    torch.manual_seed(0)
+    net = nn.Sequential(*[m for _ in range(40) for m in (nn.Linear(32, 32), nn.ReLU())], nn.Linear(32, 4))
+    told = {v.code for v in firstlight.audit(net, torch.randn(64, 32)).verdicts}
+    assert "vanishing-gradients" in told
+    assert "zero-gradients" not in told

@@ -31,7 +31,7 @@ _CAUSES: dict[str, tuple[str, Severity, str]] = {
 }
 
 # A gradient over the median of the others, each beside its weight, from which it is float32's rounding.
-ROUNDING = 1e-7
+ROUNDING, APART = 1e-7, math.log(1e3)
 # Normalisers whose groups are known.
 KNOWN = ("batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm", "normalize")
 # Zeros without a known cause may cancel by chance on one batch; in this share of all entries they do not.
@@ -172,8 +172,9 @@ def _rounded(f: Findings) -> list[Verdict]:
         return []
     middle = float(np.median(relative[known]))
     lost = known & (relative < middle + math.log(ROUNDING))
-    # where many are, gradients vanish, which is told elsewhere
-    if not lost.any() or lost.sum() * 4 > known.sum():
+    # where many are, or where the others come near them, gradients vanish by and by, which is told elsewhere
+    near = relative[lost].max(initial=-math.inf) + APART > relative[known & ~lost].min(initial=math.inf)
+    if not lost.any() or lost.sum() * 4 > known.sum() or near:
         return []
     least = math.exp(float(relative[lost].min()) - middle)
     evidence = (
