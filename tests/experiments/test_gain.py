@@ -23,3 +23,9 @@ def test_one_pair_decides_nothing_and_pairs_with_nan_are_left_out():
     assert (gain.low, gain.high) == (-math.inf, math.inf)
     with pytest.raises(DomainError, match="pair"):
         paired_gain([1.0], [])
+
+
+def test_an_error_that_pairs_share_is_added_in_squares():
+    # no spread over pairs: the interval is the normal one of the shared error
+    gain = paired_gain([0.5, 0.5, 0.5], [0.4, 0.4, 0.4], shared=0.01)
+    assert (gain.error, gain.high - gain.mean) == pytest.approx((0.01, 1.959964 * 0.01), rel=1e-6)

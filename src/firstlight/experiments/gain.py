@@ -29,8 +29,16 @@ class Gain:
     high: float
 
 
-def paired_gain(ours: Sequence[float], theirs: Sequence[float]) -> Gain:
+def paired_gain(ours: Sequence[float], theirs: Sequence[float], *, shared: float = 0.0) -> Gain:
     """Mean of ours − theirs, pair by pair, with its 95 % interval; pairs with a NaN are left out.
+
+    Parameters
+    ----------
+    ours, theirs
+        Numbers in the same order of seeds.
+    shared
+        Standard error that all pairs have in common, such as that of the test images; the spread over pairs does not
+        show it, so its part is added in squares.
 
     Raises
     ------
@@ -44,7 +52,7 @@ def paired_gain(ours: Sequence[float], theirs: Sequence[float]) -> Gain:
     >>> round(gain.mean, 4), round(gain.low, 4), round(gain.high, 4)
     (0.0233, 0.009, 0.0377)
     """
-    from scipy.special import stdtrit
+    from scipy.special import ndtri, stdtrit
 
     if len(ours) != len(theirs):
         raise DomainError(
@@ -56,5 +64,5 @@ def paired_gain(ours: Sequence[float], theirs: Sequence[float]) -> Gain:
     if len(gaps) < 2:
         return Gain(float(gaps.mean()) if len(gaps) else math.nan, math.nan, -math.inf, math.inf)
     mean, error = float(gaps.mean()), float(gaps.std(ddof=1) / math.sqrt(len(gaps)))
-    reach = float(stdtrit(len(gaps) - 1, 0.975)) * error
-    return Gain(mean, error, mean - reach, mean + reach)
+    reach = math.hypot(float(stdtrit(len(gaps) - 1, 0.975)) * error, float(ndtri(0.975)) * shared)
+    return Gain(mean, math.hypot(error, shared), mean - reach, mean + reach)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -17,6 +18,7 @@ from firstlight.render.markup import Markup
 from firstlight.render.page import grid, section
 
 Row = Mapping[str, Any]
+_log = logging.getLogger(__name__)
 # twice the accuracy of chance among ten classes: below, a network has learnt next to nothing
 _LEARNT = 0.2
 _ALL = (
@@ -79,7 +81,7 @@ def _trained(settings: Settings, *, quick: tuple[str, ...], paper: tuple[str, ..
                     gamma = 0.0 if activation == "linear" else _GAMMA
                     run = train_setting(
                         Setting(activation, weights, gamma, rate, depth, width), some, test, epochs=epochs, seed=seed,
-                        checkpoints=settings.out,
+                        checkpoints=settings.out, on_epoch=_told(f"{name}, depth {depth}, {data}", epochs),
                     )  # fmt: skip
                     where = {"data": data, "network": name, "depth": depth, "width": width, "seed": seed}
                     rows += [
@@ -95,6 +97,19 @@ def _trained(settings: Settings, *, quick: tuple[str, ...], paper: tuple[str, ..
                     ended = "diverged" if run.diverged else f"test accuracy {last.test_accuracy:.3f}"
                     settings.say(f"{name}, depth {depth}, {data}: {last.epoch} epochs, {ended}")
     return rows
+
+
+def _told(label: str, epochs: int) -> Callable[[Any], None]:
+    """Log each epoch, with the time that is left at its pace."""
+
+    def tell(epoch: Any) -> None:
+        left = 0.0 if math.isnan(epoch.seconds) else epoch.seconds * (epochs - epoch.epoch) / 60
+        _log.info(
+            "%s: epoch %d of %d, loss %.4f, test accuracy %.3f, about %.0f min of training left",
+            label, epoch.epoch, epochs, epoch.loss, epoch.test_accuracy, left,
+        )  # fmt: skip
+
+    return tell
 
 
 def _sampling(share: float, samples: int) -> float:
