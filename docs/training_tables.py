@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from firstlight.experiments import stored
+from firstlight.experiments import stored, stored_names
 
 PLACE = Path(__file__).parent / "theory" / "training_tables.inc"
 
@@ -17,6 +17,8 @@ def tables() -> str:
     """One table for each image set and kind of network: test accuracy over training loss, means over seeds."""
     parts = []
     for name, title in (("wolinski2025/training", "MLPs"), ("wolinski2025/training-lenet", "LeNet")):
+        if name not in stored_names():
+            continue
         found = stored(name).findings
         for data in found.values("data"):
             rows = found.select(data=data)

@@ -33,4 +33,6 @@ def test_quick_scale(name):
     judged = [claim for claim in result.claims if claim.verdict != "not judged"]
     assert judged
     orthogonal = [claim for claim in judged if "orthogonal" in claim.quantity]
-    assert {claim.verdict for claim in orthogonal} == {"reproduced"}
+    # at width 50 the digits have full rank, and running averages lose next to nothing
+    wanted = "differs" if name.endswith("running-averages") else "reproduced"
+    assert {claim.verdict for claim in orthogonal} == {wanted}

@@ -1,6 +1,8 @@
 """The training tables at a tiny size, and at quick scale as a slow test."""
 
+import importlib.util
 import math
+from pathlib import Path
 
 import pytest
 
@@ -56,3 +58,11 @@ def test_quick_scale(name):
     if name.endswith("training"):
         stuck = [c for c in result.claims if "does not train" in c.quantity]
         assert [c.verdict for c in stuck] == ["reproduced"]
+
+
+def test_the_tables_of_the_docs_are_those_of_the_stored_results():
+    script = Path(__file__).parents[3] / "docs" / "training_tables.py"
+    loader = importlib.util.spec_from_file_location("training_tables", script)
+    module = importlib.util.module_from_spec(loader)
+    loader.loader.exec_module(module)
+    assert module.PLACE.read_text(encoding="utf-8") == module.tables()

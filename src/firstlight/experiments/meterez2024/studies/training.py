@@ -30,6 +30,8 @@ _ALL = (
     "tanh-normal",
 )
 _GAMMA = 0.4
+# recalibrated .935 and running .156, depth 1000 and width 100 on digits, measured for this project
+_LOST = 0.779
 _MEASURED = (
     "loss", "train_accuracy", "test_accuracy", "test_accuracy_batch", "test_accuracy_running", "weight_gap_middle",
     "weight_gap_max", "log_grad_first", "log_grad_last",
@@ -203,9 +205,10 @@ def _trap(label: str, rows: list[Row]) -> list[Claim]:
     return [
         decided(
             f"{label}: test accuracy that running averages lose", holds=good - bad > 0.1, ours=good - bad, error=error,
-            otherwise="differs",
+            reference=_LOST, otherwise="differs",
             why=f"{good:.3f} on statistics recalibrated layer by layer on training images, {batch:.3f} on those of the "
-            f"test batch, {bad:.3f} on running averages. {_facts(rows)}. Errors of the averages add up over layers",
+            f"test batch, {bad:.3f} on running averages. {_facts(rows)}. The reference is an earlier run of depth 1000 "
+            "on digits, whose rank of 56 is below its width of 100",
         )
     ]  # fmt: skip
 
@@ -306,7 +309,7 @@ STUDIES: tuple[Study, ...] = (
     ),
     Study(
         name="meterez2024/running-averages",
-        shows="that running averages misjudge deep batch-normalised networks, and recalibrated statistics do not",
+        shows="what running averages cost deep batch-normalised networks, beside statistics that are recalibrated",
         source=f"{_SOURCE}; the finding is ours",
         data=_DATA,
         cost={

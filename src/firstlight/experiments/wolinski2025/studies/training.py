@@ -110,18 +110,17 @@ def _row(cell: _Cell, run: Any, tested: int) -> dict[str, Any]:
 
 
 def _claims(rows: Sequence[Row]) -> list[Claim]:
-    """For every size of the widest networks: each pair beside the better of tanh and ReLU; then the positive pairs."""
+    """At every size each pair beside the better of tanh and ReLU; of deep positive pairs, that they do not train."""
     cells: dict[_Cell, list[Row]] = {}
     for row in rows:
         cell = _Cell(row["data"], row["network"], int(row["depth"]), int(row["width"]))
         cells.setdefault(cell, []).append(row)
-    widest = max(cell.width for cell in cells)
     claims = []
     for cell, members in cells.items():
         plain = [
             other for name in _PLAIN if (other := cells.get(_Cell(cell.data, name, cell.depth, cell.width)))
         ]
-        if cell.name in _PLAIN or cell.width < widest or not plain:
+        if cell.name in _PLAIN or not plain:
             continue
         rival = min(plain, key=lambda group: _mean(group, "validation_loss"))
         claims.append(_desirable(cell, members, rival))
