@@ -19,6 +19,7 @@ ROOMS = (
     "firstlight.experiments.catalogue",
     "firstlight.experiments.verdicts.registered",
     "firstlight.experiments.holding",
+    "firstlight.experiments.transformer_rows",
 )
 
 
