@@ -10,6 +10,7 @@ shows the first two figures of that study; ``{study-departures}`` lists the clai
 """
 
 import re
+from itertools import groupby
 
 from docutils import nodes
 from docutils.parsers.rst import Directive
@@ -27,7 +28,7 @@ def ran(result):
     """Which scale was run, in the words of its command."""
     sizes = re.findall(r"--set (\S+)", result.facts["command"])
     hours = float(result.facts["hours"])
-    took = f"{60 * hours:.0f} min" if hours < 2 else f"{hours:.1f} h"
+    took = f"{60 * hours:.2g} min" if hours < 2 else f"{hours:.1f} h"
     return f"{result.scale}{' with ' + ', '.join(sizes) if sizes else ''}: {took}, {result.facts['date']}"
 
 
@@ -46,9 +47,11 @@ class StudyTable(Directive):
             counts = result.findings.verdicts() if result else {}
             badges = [render.badge(TONES[word], f"{n} {word}") for word, n in counts.items() if n]
             said = render.element("div", *(render.element("div", one) for one in badges)) if badges else ""
-            rows.append([study.name, study.source, ran(result) if result else "quick, in the tests", said])
+            name = [render.element("div", part) for part in study.name.replace("/", "/ ").split()]
+            where = ran(result) if result else "quick, in the tests"
+            rows.append([render.element("span", *name), where, said, study.source])
         heads = [
-            render.Head(name, text=True) for name in ("study", "paper and figure", "scale run", "verdicts")
+            render.Head(name, text=True) for name in ("study", "scale run", "verdicts", "paper and figure")
         ]
         return raw(render.element("div", render.table(heads, rows), class_="sentences"))
 
@@ -77,14 +80,30 @@ class StudyDepartures(Directive):
 
     def run(self):
         from firstlight.experiments import stored, stored_names
-        from firstlight.experiments.page import claims_table
-        from firstlight.render import element
+        from firstlight.experiments.page import TONES
+        from firstlight.render import Head, badge, element, table
 
         parts = []
         for name in stored_names():
             gone = [c for c in stored(name).claims if c.verdict in ("differs", "contradicted")]
-            parts += [element("h3", name), claims_table(gone)] if gone else []
+            rows = []
+            for (verdict, why, paper), some in groupby(gone, key=lambda c: (c.verdict, c.why, c.paper)):
+                found = [element("div", f"{c.quantity}: {beside(c)}") for c in some]
+                said = element("span", badge(TONES[verdict], verdict), element("div", paper))
+                rows.append([element("span", *found), said, why])
+            heads = [Head(word, text=True) for word in ("what we found", "what the paper says", "why")]
+            if rows:
+                parts += [element("h3", name), element("div", table(heads, rows), class_="sentences")]
         return raw(*parts)
+
+
+def beside(claim):
+    """Ours, and the reference where there is one."""
+    from firstlight.render import measured, number
+
+    ours = measured(claim.ours, claim.error) if claim.error else number(claim.ours, digits=4)
+    known = claim.reference == claim.reference
+    return f"{ours} (reference {number(claim.reference, digits=4)})" if known else ours
 
 
 def setup(app):
