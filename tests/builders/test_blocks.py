@@ -167,6 +167,25 @@ def test_gdn_with_squares_is_an_rms_norm():
         GDN(4, beta=0.0)
 
 
+def test_an_audit_takes_gdn_for_a_normaliser_and_knows_its_gradient():
+    """Five layers whose pool is no layer of its own: healthy, with theory for every gradient."""
+    torch.manual_seed(0)
+    layers = []
+    for _ in range(5):
+        linear = torch.nn.Linear(200, 200, bias=False)
+        torch.nn.init.normal_(linear.weight, 0, 1.4 / math.sqrt(200))
+        layers += [linear, GDN(200)]
+    result = firstlight.audit(torch.nn.Sequential(*layers, torch.nn.Linear(200, 10)), normal(64, 200).float())
+    assert [str(kind) for kind in result.profile["kind"]] == ["input", *["weight", "norm"] * 5, "weight"]
+    assert result.healthy
+    assert result.coverage.share == 1.0
+    rows = result.profile.select("norm")
+    q = result.profile.select("weight")["q"][:5]
+    assert rows["norm_gain"] == pytest.approx(1 / (1 + q), rel=0.05)
+    # 64 samples in width 200: a mean squared gradient is known to about √(2·6/200)
+    assert result.profile.select("weight")["gradient_ratio"][:5] == pytest.approx([1] * 5, rel=0.3)
+
+
 def test_what_is_no_block():
     with pytest.raises(DomainError, match="expected blocks"):
         Chain((torch.nn.ReLU(),), width=4)

@@ -27,6 +27,7 @@ MEASURES = {
     "von_neumann_entropy": measure.von_neumann_entropy,
     "diffusion_spectral_entropy": measure.diffusion_spectral_entropy,
     "activation_patterns": measure.activation_patterns,
+    "gradient_confusion": lambda x: measure.gradient_confusion(x).cosine,
     "space_folding": measure.space_folding,
     "zero_share": measure.zero_share,
     "dc_share": measure.dc_share,

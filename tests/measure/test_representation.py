@@ -248,3 +248,17 @@ def test_a_random_router_is_even():
     gates = torch.softmax(logits, 1)
     slow = -float((gates * gates.log()).sum(1).mean()) / math.log(6)
     assert found.entropy == pytest.approx(slow, rel=1e-12)
+
+
+# --- gradients
+
+
+def test_confusion_of_linear_regression_by_every_pair():
+    x, w, y = normal(7, 5), normal(5, seed=1), normal(7, seed=2)
+    gradients = (x @ w - y)[:, None] * x
+    pairs = [
+        (float(a @ b), float(a @ b / a.norm() / b.norm())) for a, b in itertools.combinations(gradients, 2)
+    ]
+    found = measure.gradient_confusion(gradients)
+    assert found.bound == pytest.approx(max(-min(p for p, _ in pairs), 0), rel=1e-12)
+    assert found.cosine == pytest.approx(min(c for _, c in pairs), rel=1e-12)

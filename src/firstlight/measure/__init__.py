@@ -14,6 +14,7 @@ from firstlight.measure.moments import (
     second_moments,
 )
 from firstlight.measure.rank import Ranks, effective_rank, ranks
+from firstlight.measure.representation.confusion import GradientConfusion, gradient_confusion
 from firstlight.measure.representation.diffusion import diffusion_spectral_entropy
 from firstlight.measure.representation.entries import dc_share, top_over_median, zero_share
 from firstlight.measure.representation.information import Information, mutual_information
@@ -35,6 +36,7 @@ __all__ = [
     "REPRESENTATION_MEASURES",
     "ActivationPatterns",
     "Gaussianity",
+    "GradientConfusion",
     "Histogram",
     "Information",
     "LayerStack",
@@ -58,6 +60,7 @@ __all__ = [
     "fit_massive",
     "gaussianities",
     "gaussianity",
+    "gradient_confusion",
     "histogram",
     "isometry",
     "isometry_gap",

@@ -58,9 +58,9 @@ class StepActivation(nn.Module):
 
     def forward(self, z: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """d(z)·z; the places of the steps have no gradient."""
-        return self.steps[torch.bucketize(z.detach(), self.edges)] * z
+        return self.steps[torch.bucketize(z.detach().contiguous(), self.edges)] * z
 
     def as_activation(self) -> Activation:
         """The activation with the steps as they are now."""
         edges, steps = self.edges.double(), self.steps.detach().double()
-        return from_callable(lambda x: steps[torch.bucketize(x, edges)] * x, name="learnt step")
+        return from_callable(lambda x: steps[torch.bucketize(x.contiguous(), edges)] * x, name="learnt step")

@@ -225,7 +225,7 @@ def _forward(site: Site, laws: dict[tuple[int, str], Law]) -> None:
         _, values["q_theory"], _ = _moments(link, laws)
         values["correlation_theory"] = _correlation(link, laws, None)
     elif site.kind == "norm":
-        centred = values.get("norm") != "running"
+        centred = values.get("norm") not in ("running", "divisive")
         values["q_theory"] = values["gamma_square"] + values["beta_square"] if centred else math.nan
         source = link.source.values.get("correlation", math.nan) if link is not None else math.nan
         batch = site.shape[0] if site.shape else 0

@@ -216,6 +216,10 @@ def coverage(
     return float(inside.double().mean()), not bool(inside.any(dim=0).all())
 
 
+# Modules that divide every unit by a power of a pool over units, with weights of their own in the pool.
+DIVISIVE = ("GDN",)
+
+
 def normaliser(
     module: nn.Module, name: str = "", args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
@@ -241,6 +245,9 @@ def normaliser(
     elif name == "normalize":
         gamma = beta = None
         facts = {"norm": "rms", "groups": 1, "axis": int(given(2, "dim", 1))}
+    elif type(module).__name__ in DIVISIVE:
+        gamma = beta = None
+        facts = {"norm": "divisive", "groups": 1}
     else:
         gamma, beta = getattr(module, "weight", None), getattr(module, "bias", None)
         rms = "rms" in type(module).__name__.lower() or not isinstance(beta, Tensor)

@@ -248,6 +248,12 @@ class Reader:
         t, kind = whole(source.detach()), facts["norm"]
         if t.numel() == 0 or t.dim() < 2 or kind == "running":
             return
+        if kind == "divisive":
+            # each unit times a factor, through which alone nearly all of the gradient flows
+            before, after = (strided(v, self.budget.entries).double() for v in (t, whole(result.detach())))
+            factor = (after / before)[before != 0].square()
+            site.values["norm_gain"] = float(factor.mean()) if factor.numel() else math.nan
+            return
         inverse = _kept_inverse(result)
         if inverse is None:
             dims = [facts["axis"]] if "axis" in facts else _normalised(t, kind, facts["groups"])

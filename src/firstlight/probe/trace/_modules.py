@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from firstlight.probe.graph import _operations as ops
 from firstlight.probe.graph._expression import agrees, follows, from_module, says_its_activation
 from firstlight.probe.graph._site import Origin
-from firstlight.probe.read._weight import normaliser
+from firstlight.probe.read._weight import DIVISIVE, normaliser
 from firstlight.probe.read._whole import form, shape_of
 from firstlight.probe.trace._ledger import Frame, Ledger, tensors_in
 
@@ -113,7 +113,9 @@ class Modules:
         inner = self.ledger.sites[frame.sites :]
         if source is None or origin is None:
             return False
-        whole = frame.leaf and says_its_activation(module)
+        name = type(module).__name__
+        # a pool over units is no layer that mixes signals, whatever product makes it
+        whole = frame.leaf and (name in DIVISIVE or says_its_activation(module))
         if not whole and any(s.kind not in ("activation", "affine") for s in inner):
             return False
         if not isinstance(output, Tensor) or output is source or not output.is_floating_point():
@@ -121,8 +123,7 @@ class Modules:
         if form(output) != form(source):
             return False
         known = self.ledger.origin(output)
-        name = type(module).__name__
-        if "norm" in name.lower():
+        if "norm" in name.lower() or name in DIVISIVE:
             return self._as_norm(frame, module, output, origin)
         if inner and whole:
             return self._as_activation(frame, module, output, origin)
