@@ -15,8 +15,8 @@ SOURCE = Path(firstlight.__file__).parent
 # description may name a pair; `builders` stands above `theory`, since gains that shape a network come from theory.
 ROOMS = (
     "moved", "errors", "clean_room", "_version", "doors", "files", "render", "profile", "gauss", "data", "weights",
-    "activations", "measure", "testing", "pairs", "network", "theory", "builders", "ensemble", "probe", "diagnosis",
-    "recipes", "training",
+    "activations", "measure", "testing", "pairs", "network_fields", "network", "theory", "builders", "ensemble",
+    "probe", "diagnosis", "recipes", "training",
     "auditing", "fixing", "experiments", "cli", "__main__",
 )  # fmt: skip
 # The rooms of rooms, where their order is fixed as well.

@@ -6,17 +6,16 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Unpack, get_args
 
 from firstlight.clean_room import clean
 from firstlight.errors import DomainError
+from firstlight.network_fields import LayerFields, NetworkFields, Norm, Parametrisation
 
 if TYPE_CHECKING:
     from firstlight.activations import Activation
     from firstlight.weights import WeightLaw
 
-Norm = Literal["batch", "batch-uncentred", "layer", "rms"]
-Parametrisation = Literal["standard", "ntk"]
 NORMS: tuple[str, ...] = get_args(Norm)
 
 
@@ -183,7 +182,7 @@ class RandomNetwork:
         width: int | Sequence[int],
         in_features: int,
         frequency: float = 30.0,
-        **others: Any,
+        **others: Unpack[LayerFields],
     ) -> RandomNetwork:
         r"""A sinusoidal network with the weight laws of its authors, in which the first layer has its own.
 
@@ -222,13 +221,13 @@ class RandomNetwork:
             raise _fail("frequency", "> 0", frequency, "the paper takes 30")
         if isinstance(in_features, bool) or not isinstance(in_features, int) or in_features < 1:
             raise _fail("in_features", "to be an integer ≥ 1", in_features, "the first layer's law needs it")
-        fields_ = {
+        fields_: LayerFields = {
             "activation": f"sin({float(frequency)!r})",
             "sigma_w": math.sqrt(6) / frequency,
             "weight_law": "uniform",
             "first_layer": f"{frequency / math.sqrt(6 * in_features)!r} * uniform",
         }
-        return cls(depth=depth, width=width, in_features=in_features, **{**fields_, **others})
+        return cls(depth=depth, width=width, in_features=in_features, **(fields_ | others))
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -273,7 +272,7 @@ class RandomNetwork:
             return activations.get(pairs.by_name(self.activation).activation)
         return activations.get(self.activation)
 
-    def with_(self, **changes: Any) -> RandomNetwork:
+    def with_(self, **changes: Unpack[NetworkFields]) -> RandomNetwork:
         """The same network with some fields changed; a scale or a law that is changed takes the recipe away."""
         known = [f.name for f in fields(self)]
         unknown = sorted(set(changes) - set(known))

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from numbers import Integral
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypedDict, get_args
 
 import torch
 from jaxtyping import Float
@@ -21,6 +21,16 @@ Precision = Literal["float32", "float64"]
 _DEFAULT_SHARDS = 32
 _LARGEST = 1e18  # the square of a larger scale is no float32
 CHUNK = 1 << 17  # entries of one layer of one chunk: 512 kB of float32 stay in the second-level cache
+
+
+class PlanOptions(TypedDict, total=False):
+    """Fields of a `Plan` that `firstlight.simulate` passes on."""
+
+    shards: int
+    dtype: Precision
+    correlations: bool | None
+    spectra: bool | None
+    rao_blackwell: bool
 
 
 def _fail(message: str) -> DomainError:

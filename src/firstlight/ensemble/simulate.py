@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import fields
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
 from firstlight.clean_room import clean
 from firstlight.ensemble.beside import with_theory
-from firstlight.ensemble.plan import Plan, columns
+from firstlight.ensemble.plan import Plan, PlanOptions, columns
 from firstlight.ensemble.runs.engines import Local
 from firstlight.ensemble.runs.run import run
 from firstlight.errors import DomainError, did_you_mean
@@ -29,7 +28,7 @@ def simulate(
     seed: int = 0,
     gradients: bool = False,
     workers: int = 1,
-    **options: Any,
+    **options: Unpack[PlanOptions],
 ) -> Profile:
     """Sample ``nets`` random networks exactly and report what their layers look like.
 
@@ -93,9 +92,9 @@ def simulate(
     return with_theory(profile, net, columns(x, net, "float64"))
 
 
-def _check_options(options: dict[str, Any]) -> None:
+def _check_options(options: Iterable[str]) -> None:
     """Raise a DomainError for a keyword that is no field of a plan."""
-    known = [f.name for f in fields(Plan) if f.name not in ("net", "nets", "layers", "seed", "gradients")]
+    known = list(PlanOptions.__annotations__)
     for name in options:
         if name not in known:
             raise DomainError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import torch
 from jaxtyping import Float64
@@ -31,6 +31,18 @@ def weight_variance(law: Any) -> float:
             "mean-field theory needs E W² < ∞"
         )
     return variance
+
+
+class MapFields(TypedDict, total=False):
+    """Fields of a `LayerMap`."""
+
+    phi: Activation
+    sigma_w2: float
+    sigma_b2: float
+    skip: float
+    branch: float
+    dropout: float
+    norm: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +105,7 @@ class LayerMap:
                 raise DomainError(f"while describing a layer: expected finite {name} ≥ 0, got {value!r}")
         return cls(phi=activations.get(network), sigma_w2=float(sigma_w) ** 2, sigma_b2=float(sigma_b) ** 2)
 
-    def with_(self, **changes: Any) -> LayerMap:
+    def with_(self, **changes: Unpack[MapFields]) -> LayerMap:
         """The same map with some fields changed."""
         return replace(self, **changes)
 
