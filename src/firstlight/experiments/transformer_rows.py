@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -37,7 +38,7 @@ def model_of(shape: str, *, width: int, depth: int) -> tuple[nn.Module, Tensor]:
         Another shape, or the library ``transformers`` is missing.
     """
     try:
-        import transformers as library
+        library: Any = importlib.import_module("transformers")
     except ImportError as error:
         raise DomainError(
             "while building a transformer: expected the library `transformers`, got none; "
@@ -57,7 +58,7 @@ def model_of(shape: str, *, width: int, depth: int) -> tuple[nn.Module, Tensor]:
             embd_pdrop=0.0, resid_pdrop=0.0, attn_pdrop=0.0,
         )  # fmt: skip
         return library.GPT2Model(config).eval(), words
-    common = {
+    common: dict[str, Any] = {
         "hidden_size": width, "num_hidden_layers": depth, "num_attention_heads": heads, "initializer_range": sigma,
     }  # fmt: skip
     if shape == "llama":
