@@ -7,8 +7,12 @@ import sys
 import time
 from datetime import date
 
+from tests.referee.attention import attention
 from tests.referee.compare import Check, checks, line
 from tests.referee.draw import cases
+
+# one layer of attention for so many networks
+_ATTENTION = 6
 
 
 def judge(count: int, seed: int, *, verbose: bool = False) -> list[Check]:
@@ -17,6 +21,8 @@ def judge(count: int, seed: int, *, verbose: bool = False) -> list[Check]:
     for index, case in enumerate(cases(seed, count)):
         start = time.process_time()
         found += checks(case, seed + index)
+        if index % _ATTENTION == 0:
+            found += attention(seed + index)
         if verbose and index % 25 == 24:
             worst = max(found, key=lambda c: c.z)
             print(
