@@ -41,7 +41,7 @@ demo: setup  ## audit a 50-layer tanh network on real handwritten digits; writes
 test: setup  ## the default tests
 	$(PYTEST) -n $(JOBS) $(HOOK) -m "not slow and not browser and not compat"
 
-coverage: setup  ## the default tests, and how much of the code they run; fails below the line
+coverage: setup  ## the default tests, and how much of the code they run
 	$(PYTEST) -n $(JOBS) -m "not slow and not browser and not compat" --cov --cov-report=term:skip-covered --cov-report=xml
 
 test-slow: setup  ## statistical and long tests

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from firstlight.cli import main
+from firstlight.cli.command import VERBS
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs" / "guide").glob("*.md")])
@@ -69,6 +70,12 @@ def matches(shown: str, printed: str) -> bool:
             return False
         at, gap = found + len(wanted), True
     return at == len(lines) or not wanted
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/index.md", "docs/guide/command-line.md"])
+def test_the_front_pages_name_every_verb(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    assert [verb for verb in VERBS if f"firstlight {verb}" not in text] == []
 
 
 def test_the_comparison_can_fail():

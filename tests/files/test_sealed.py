@@ -1,9 +1,11 @@
 """Sealed files: any change is found, other identities and other owners are refused, old formats too."""
 
 import contextlib
+import json
 import os
 import random
 import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -175,3 +177,14 @@ def test_no_bytes_do_more_than_raise_our_error(noise, place):
 def test_lying_heads_make_nothing(line):
     with pytest.raises(LoadError, match="while reading arrays"):
         unpack_arrays(line + b"\n" + struct.pack("<d", 1.0))
+
+
+@pytest.mark.parametrize("dtype", ["1f8", "O", "f8,f8", ">f8", "(2,)f8", "S3", "<f99", "float64"])
+def test_a_type_of_numbers_is_written_as_numpy_writes_it_or_refused(dtype):
+    head = {
+        "tree": {"$array": 0},
+        "arrays": [{"library": "numpy", "dtype": dtype, "shape": [1]}],
+        "length": 8,
+    }
+    with pytest.raises(LoadError, match="expected what firstlight packed"):
+        unpack_arrays(json.dumps(head).encode() + b"\n" + zlib.compress(bytes(8)))

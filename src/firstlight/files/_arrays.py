@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import zlib
 from collections.abc import Mapping
 from typing import Any
@@ -13,6 +14,7 @@ from firstlight.errors import DomainError, LoadError
 from firstlight.files._json import from_json, to_json
 
 _KEY = "$array"  # stands where an array was
+_PLAIN = re.compile(r"[<|][biufc]\d{1,2}")  # how numpy writes its types of numbers, little-endian
 
 
 def pack_arrays(value: object) -> bytes:
@@ -113,10 +115,10 @@ def _size(entry: Any) -> int:
 
 def _dtype(entry: Any) -> Any:
     if entry["library"] == "numpy":
-        dtype = np.dtype(str(entry["dtype"]))
-        if dtype.kind not in "biufc":
-            raise ValueError(f"an array of {dtype}")
-        return dtype
+        # numpy reads more than names of types, and older versions warn of some of that
+        if not _PLAIN.fullmatch(str(entry["dtype"])):
+            raise ValueError(f"an array of {entry['dtype']!r:.40}")
+        return np.dtype(str(entry["dtype"]))
     import torch
 
     found = getattr(torch, str(entry["dtype"]), None)
