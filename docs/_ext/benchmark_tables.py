@@ -23,6 +23,7 @@ TITLES = {
     "pairs": "Gaussian pairs",
     "report": "Reports",
     "theory": "Theory",
+    "training": "Training",
 }
 HEADER, WIDTHS = ("Claim", "Before", "Measured", "Target", "Met", "How"), (40, 12, 10, 10, 6, 22)
 

@@ -131,6 +131,9 @@ def _claims(rows: Sequence[Row]) -> list[Claim]:
 
 def _desirable(cell: _Cell, members: Sequence[Row], rival: Sequence[Row]) -> Claim:
     """Whether the Gaussian start gains test accuracy over the better of tanh and ReLU, seed by seed."""
+    by_seed = {row["seed"]: row for row in rival}
+    members = [row for row in members if row["seed"] in by_seed]
+    rival = [by_seed[row["seed"]] for row in members]
     mine, theirs = ([float(row["accuracy"]) for row in group] for group in (members, rival))
     # all seeds are tested on the same images, whose draw the spread over seeds does not show
     images = math.hypot(*(_mean(group, "accuracy_se") for group in (members, rival)))
