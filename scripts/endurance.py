@@ -230,8 +230,9 @@ def fault(words: list[str], *, seconds: int = 60) -> str:
         return ""
     if out.getvalue():
         return "an error below something printed"
-    # a study may say what it costs before
-    errors = [line for line in said.splitlines() if line.strip() and not line.startswith("wolinski2025/")]
+    # a study says before what it costs, and slow work how far it is: neither is a part of the error
+    news = ("wolinski2025/", "firstlight: ")
+    errors = [line for line in said.splitlines() if line.strip() and not line.startswith(news)]
     return "" if len(errors) == 1 and ": error: " in errors[0] else f"{len(errors)} lines of error"
 
 

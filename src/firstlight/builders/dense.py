@@ -236,6 +236,17 @@ def draw(
     return target
 
 
+def check_fits(in_features: int, out_features: int | None, *, depth: int, width: int) -> None:
+    """Refuse a network whose weights do not fit into memory, with a ``DomainError``."""
+    held = width * (in_features + (depth - 1) * width + (out_features or 0))
+    # 4 bytes a weight; torch and its modules need some kilobytes a layer
+    if 4 * held + 8192 * depth > memory():
+        raise DomainError(
+            f"while building an MLP: expected weights that fit into memory, got {held:.3g} of them in "
+            f"{depth:.3g} layers; take a smaller network"
+        )
+
+
 def _check(in_features: int, out_features: int | None, *, depth: int, width: int, norm: str | None) -> None:
     sizes = {"in_features": in_features, "depth": depth, "width": width}
     if out_features is not None:
@@ -245,13 +256,7 @@ def _check(in_features: int, out_features: int | None, *, depth: int, width: int
             raise DomainError(
                 f"while building an MLP: expected {name} ≥ 1, got {value}; give a positive whole number"
             )
-    weights_held = width * (in_features + (depth - 1) * width + (out_features or 0))
-    # 4 bytes a weight; torch and its modules need some kilobytes a layer
-    if 4 * weights_held + 8192 * depth > memory():
-        raise DomainError(
-            f"while building an MLP: expected weights that fit into memory, got {weights_held:.3g} of them in "
-            f"{depth:.3g} layers; take a smaller network"
-        )
+    check_fits(in_features, out_features, depth=depth, width=width)
     if norm is not None and norm not in _NORMS:
         raise DomainError(
             f"while building an MLP: expected norm to be one of {', '.join(_NORMS)} or None, got {norm!r}"

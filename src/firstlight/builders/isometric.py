@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from firstlight.builders.batch_norm import BatchNorm, Scale
-from firstlight.builders.dense import activation_module
+from firstlight.builders.dense import activation_module, check_fits
 from firstlight.builders.feature_major import FeatureMajorSequential
 from firstlight.builders.shaping import (
     FeatureMajorLinear,
@@ -130,6 +130,7 @@ def isometric_mlp(
     torch.Size([40, 10])
     """
     _check_sizes(in_features=in_features, depth=depth, width=width)
+    check_fits(in_features, out_features, depth=depth, width=width)
     if isinstance(gain_exponent, int | float):
         gains = power_gains(depth, gain_exponent)
     else:
