@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
+
 from firstlight.experiments.drawing import lines
 from firstlight.experiments.findings import Findings
 from firstlight.experiments.study import Settings, Study
@@ -90,3 +92,8 @@ class Entry:
         (x, across), (y, up) = self.curve.x, self.curve.y
         series = lines(findings.rows, x, y, by=self.curve.by, error=self.curve.error)
         return section("", line_chart(series, title=self.title, x=across, y=up))
+
+
+def generator(settings: Settings) -> torch.Generator:
+    """Randomness of an entry's run."""
+    return torch.Generator().manual_seed(settings.seed)
