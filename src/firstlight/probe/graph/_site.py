@@ -139,6 +139,11 @@ class Origin:
         return (self.site,) if self.site is not None else self.ancestors
 
     @property
+    def nearest(self) -> tuple[Site, ...]:
+        """The rows that the tensor itself has, else the nearest measured sites upstream."""
+        return (self.row,) if self.row is not None else self.sites
+
+    @property
     def rooted(self) -> tuple[str, ...]:
         """Parameters of a tensor that depends on nothing else, also where layers were run on them."""
         if self.parameters:

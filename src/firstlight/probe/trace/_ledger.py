@@ -309,7 +309,7 @@ class Ledger:
 
     def base(self, tensor: Tensor, origin: Origin) -> Origin:
         """Measure, without a row, a tensor on which an activation begins, so that theory has its law."""
-        parents = tuple(dict.fromkeys((origin.row,) if origin.row is not None else origin.sites))
+        parents = tuple(dict.fromkeys(origin.nearest))
         depth = max((s.depth for s in parents), default=0)
         index = BASES + len(self.bases)
         site = Site(index, "", "base", "", shape_of(tensor), origin.unit, depth, parents)
@@ -339,7 +339,7 @@ class Ledger:
         networks are measured too (unless ``leaf`` is off, for tensors that cannot be exchanged any more).
         """
         known = [o for o in origins if o is not None]
-        parents = tuple(dict.fromkeys(s for o in known for s in ((o.row,) if o.row is not None else o.sites)))
+        parents = tuple(dict.fromkeys(s for o in known for s in o.nearest))
         depth = max((s.depth for s in parents), default=0) + int(weighs)
         label = self._label(name or op, op, call)
         site = Site(len(self.sites), label, kind, op, shape_of(out), unit, depth, parents)
