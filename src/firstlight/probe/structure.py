@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -37,11 +37,14 @@ class Structure:
         For every row the numbers of the rows that it was computed from, a sum's stream first.
     functions
         φ of every activation row that theory can replay, as a function of one tensor.
+    scales
+        The constant inside φ, for rows that have one: 1/β where the model computes φ(z/β).
     """
 
     profile: Profile
     links: tuple[tuple[int, ...], ...]
     functions: Mapping[int, Callable[[Tensor], Tensor]]
+    scales: Mapping[int, float] = field(default_factory=dict)
 
 
 @clean
@@ -92,4 +95,9 @@ def _seen(guard: Guard, net: nn.Module, batch: Any, protocol: Protocol) -> Struc
         for site in ledger.sites
         if site.kind == "activation" and len(site.inputs) == 1
     }
-    return Structure(profile, links(ledger.sites), functions)
+    scales = {
+        site.index: site.inputs[0].expression.scale
+        for site in ledger.sites
+        if site.index in functions and site.inputs[0].expression.scale not in (0.0, 1.0)
+    }
+    return Structure(profile, links(ledger.sites), functions, scales)

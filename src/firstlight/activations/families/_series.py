@@ -19,10 +19,15 @@ _ZETA3 = 1.2020569031595942
 _TERMS, _FAR = 128, 40.0
 
 
-def edge_coefficients(degree: int, *, renormalise: bool = True) -> list[float]:
+def edge_coefficients(degree: int, *, renormalise: float = True) -> list[float]:
     r"""c₀ = √(6(π²/6 − ζ(3)))/π and c_k = (√6/π) k^{−3/2}: Σ c_k² and Σ k c_k² (k ≥ 1) tend to 1."""
     c = [math.sqrt(6 * (math.pi**2 / 6 - _ZETA3)) / math.pi]
     c += [math.sqrt(6) / math.pi * k**-1.5 for k in range(1, degree + 1)]
+    if renormalise == 2:
+        slope = sum(k * v * v for k, v in enumerate(c))
+        rest = [v / math.sqrt(slope) for v in c[1:]]
+        # k c_k² sums to one and the rest to less, so that the constant has a real root
+        return [math.sqrt(max(1.0 - sum(v * v for v in rest), 0.0)), *rest]
     norm = math.sqrt(sum(v * v for v in c)) if renormalise else 1.0
     return [v / norm for v in c]
 
@@ -31,11 +36,22 @@ def hermite_series(degree: float = 3, renormalise: float = 1) -> Activation:
     """Hermite series that tends to the edge of chaos at q = 1: both E φ² and E φ'² tend to 1.
 
     Σ c_k He_k/√k! up to ``degree`` with c₀ = √(6(π²/6 − ζ(3)))/π and c_k = (√6/π) k^{−3/2}. Cutting it short
-    loses a part of both moments; ``renormalise=1`` divides by √(E φ²).
+    loses a part of both moments; ``renormalise=1`` divides by √(E φ²). ``renormalise=2`` makes both moments 1 at any
+    degree: all but the constant are divided by √(E φ'²), and the constant fills E φ² up.
+
+    Raises
+    ------
+    DomainError
+        Both moments are asked of a constant.
     """
     n = int(degree)
+    if renormalise == 2 and n < 1:
+        raise DomainError(
+            f"while making hermite_series: expected a degree of at least 1 to give both moments, got {n}; "
+            "a constant has no slope"
+        )
     name, parameters = named("hermite_series", degree=n, renormalise=renormalise)
-    c = edge_coefficients(n, renormalise=bool(renormalise))
+    c = edge_coefficients(n, renormalise=renormalise)
     slopes = [math.sqrt(k) * c[k] for k in range(1, n + 1)] or [0.0]
     return Activation(
         name,

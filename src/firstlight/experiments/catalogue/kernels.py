@@ -114,9 +114,9 @@ def attention(settings: Settings) -> Findings:
                          "leading": leading})  # fmt: skip
             claims.append(
                 compared(f"{tokens} tokens, ρ = {rho:g}: q behind attention", ours=value, error=error, reference=known,
-                         tolerance=0.02 * known, paper=f"{leading:.4g} (leading order)",
-                         why="the reference is the exact mean over softmax at this number of tokens; the tolerance is "
-                         "the order 1/channels of 512 channels")
+                         tolerance=0.01 * known + 1.5 * (1 - rho) / channels, paper=f"{leading:.4g} (leading order)",
+                         why="the reference is exact for many channels; at 512 the softmax leans towards what a query "
+                         "looks for, which adds about (1 − ρ)/channels")
             )  # fmt: skip
     return Findings(rows, tuple(claims))
 

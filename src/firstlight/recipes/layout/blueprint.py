@@ -171,6 +171,13 @@ class _Rows:
             found = of_function(self.seen.functions[row], self.ops[row])
         return found
 
+    def inner_scale(self, row: int) -> float:
+        """The constant inside the activation that a row is read through; 1 for an activation that is a module."""
+        acts = {self.through(p) for p in self.parents[row]} & set(self.seen.scales)
+        names = {p: self.names[p].split("#")[0] for p in acts}
+        plain = [p for p in acts if names[p] not in self.modules or of_module(self.modules[names[p]]) is None]
+        return self.seen.scales[plain[0]] if len(acts) == len(plain) == 1 else 1.0
+
     def through(self, row: int) -> int:
         """The row that a learned factor was applied to."""
         while self.kinds[row] == "affine" and self.parents[row]:
@@ -261,6 +268,7 @@ def _placed(slot: Slot, row: int, rows: _Rows, read: frozenset[int]) -> Slot:
         row=row,
         reads=reads,
         phi=phi,
+        phi_scale=rows.inner_scale(row),
         feeds=feeds,
         next_phi=rows.phi(acts[0]) if acts else None,
         q_in=q,

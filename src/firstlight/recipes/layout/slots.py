@@ -46,6 +46,8 @@ class Slot:
         What it reads: ``"input"``, ``"activation"``, ``"gate"`` (a product with an activation), ``"norm"``,
         ``"residual"``, ``"attention"``, ``"weight"``, ``"embedding"``, ``"recurrent"`` or ``""`` (not known); and the
         activation, where it reads one that is known.
+    phi_scale
+        The constant inside that activation, 1/β where the model computes φ(z/β); 1 where there is none.
     feeds, next_phi
         What reads it, and the activation that follows.
     q_in
@@ -73,6 +75,7 @@ class Slot:
     row: int = -1
     reads: str = ""
     phi: Activation | None = None
+    phi_scale: float = 1.0
     feeds: str = ""
     next_phi: Activation | None = None
     q_in: float = math.nan

@@ -38,10 +38,22 @@ class NormaliserFree(Recipe):
                 continue
             gain, why = 1.0, "reads no activation"
             if slot.reads == "activation" and slot.phi is not None:
-                gain, why = activations.gain(slot.phi, centred=True), f"gain of {slot.phi.name}"
+                phi = at_unit_variance(slot)
+                gain, why = activations.gain(phi, centred=True), f"gain of {phi.name}"
             value = standardised(slot, weights(slot, 1.0, draft.generator)) * (gain / math.sqrt(slot.fan_in))
             if draft.put(slot, value, f"standardised unit by unit, γ = {gain:.6g}: {why}"):
                 draft.shift(slot, 0.0)
+
+
+def at_unit_variance(slot: Slot) -> activations.Activation:
+    """φ on the argument that the model gives it: where the model computes φ(z/β), φ itself."""
+    known = slot.phi
+    assert known is not None
+    if slot.phi_scale == 1.0:
+        return known
+    return activations.from_callable(
+        lambda u: known(u / slot.phi_scale), name=f"{known.name} of a scaled signal"
+    )
 
 
 def standardised(slot: Slot, weight: Tensor) -> Tensor:
