@@ -61,6 +61,20 @@ def test_hermite_series_have_their_coefficients_as_moments(degree):
     assert 0 < 1 - slope < 2 / math.sqrt(degree)
 
 
+@pytest.mark.parametrize("degree", [1, 3, 10, 100, 1000])
+def test_both_moments_of_a_hermite_series_can_be_given(degree):
+    from firstlight.activations.families._series import edge_coefficients
+
+    c = edge_coefficients(degree, renormalise=2)
+    assert sum(v * v for v in c) == pytest.approx(1.0, rel=1e-12)
+    assert sum(k * v * v for k, v in enumerate(c)) == pytest.approx(1.0, rel=1e-12)
+    if degree <= 10:
+        m = activations.moments(activations.get(f"hermite_series({degree}, 2)"), 1.0)
+        assert (float(m.second), float(m.slope)) == (pytest.approx(1.0), pytest.approx(1.0))
+    with pytest.raises(DomainError, match="a degree of at least 1"):
+        activations.get("hermite_series(0, 2)")
+
+
 def test_fourier_series_under_a_uniform_phase():
     phi = activations.get("fourier_series(5)")
     phase = torch.arange(4096, dtype=torch.float64) * 2 * math.pi / 4096

@@ -407,3 +407,50 @@ def test_metainit_lowers_the_gradient_quotient():
     before = quotient()
     firstlight.initialise_(net, "metainit", x, targets=y)
     assert quotient() < before
+
+
+class Padded(nn.Module):
+    """A convolution behind an activation and a padding of any mode."""
+
+    def __init__(self, mode, beta=1.0):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(8, 8, 3, padding=1), nn.Conv2d(8, 8, 3)
+        self.mode, self.beta = mode, beta
+
+    def forward(self, x):
+        z = torch.relu(self.first(x) / self.beta)
+        return self.second(nn.functional.pad(z, (1, 1, 1, 1), mode=self.mode))
+
+
+@pytest.mark.parametrize("mode", ["constant", "reflect", "replicate", "circular"])
+def test_padding_hides_no_activation(mode):
+    (_, second) = recipes.blueprint(Padded(mode), torch.randn(4, 8, 8, 8, generator=seeded())).slots
+    assert (second.reads, second.phi.name) == ("activation", "relu")
+
+
+@pytest.mark.parametrize("beta", [0.25, 1.0, 3.0])
+def test_a_division_before_the_activation_is_the_models_own(beta):
+    net = Padded("circular", beta)
+    firstlight.initialise_(net, "normaliser-free", torch.randn(4, 8, 8, 8, generator=seeded()))
+    norms = net.second.weight.detach().double().flatten(1).norm(dim=1)
+    assert norms.tolist() == pytest.approx([1.71286] * 8, abs=6e-5)
+
+
+def test_an_output_scale_multiplies_the_readout_and_divides_rates():
+    one, other = chain(nn.Tanh), chain(nn.Tanh)
+    firstlight.initialise_(one, "torch-default", generator=seeded())
+    done = firstlight.initialise_(other, "output-scale(alpha=4.0)", generator=seeded())
+    x = torch.randn(5, 64, generator=seeded(1))
+    torch.testing.assert_close(other(x), 4 * one(x))
+    assert set(done.rates.values()) == {1 / 16}
+    assert set(done.rates) == {name for name, _ in other.named_parameters()}
+    with pytest.raises(DomainError, match="factor α > 0"):
+        recipes.OutputScale(alpha=0.0)
+
+
+def test_a_weight_scale_multiplies_every_weight_and_no_bias():
+    one, other = chain(nn.ReLU), chain(nn.ReLU)
+    firstlight.initialise_(one, "he", generator=seeded())
+    firstlight.initialise_(other, "weight-scale(alpha=3.0, start='he')", generator=seeded())
+    for (name, a), b in zip(one.named_parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(b, 3 * a if name.endswith("weight") else a)

@@ -25,6 +25,8 @@ from firstlight.recipes.holding.weights import hyperspherical_energy as hypersph
 from firstlight.recipes.holding.weights import norm_loss as norm_loss
 from firstlight.recipes.holding.weights import spectral_deviation as spectral_deviation
 from firstlight.recipes.initialise import initialise_ as initialise_
+from firstlight.recipes.laws.amplified import OutputScale as OutputScale
+from firstlight.recipes.laws.amplified import WeightScale as WeightScale
 from firstlight.recipes.laws.critical import Critical as Critical
 from firstlight.recipes.laws.defaults import FlaxDefault as FlaxDefault
 from firstlight.recipes.laws.defaults import KerasDefault as KerasDefault

@@ -12,6 +12,7 @@ from firstlight.doors import checked
 from firstlight.errors import DomainError, did_you_mean
 from firstlight.recipes.coordinates.fourier import Bandlimited, FourierFeatures
 from firstlight.recipes.coordinates.siren import Siren, Winner
+from firstlight.recipes.laws.amplified import OutputScale, WeightScale
 from firstlight.recipes.laws.critical import Critical
 from firstlight.recipes.laws.defaults import FlaxDefault, KerasDefault, TorchDefault
 from firstlight.recipes.laws.fans import Glorot, He, LeCun
@@ -35,7 +36,7 @@ _ALL: tuple[type[Recipe], ...] = (
     Glorot, He, LeCun, TorchDefault, FlaxDefault, KerasDefault, Kumar, Critical, Orthogonal, PairLaw,
     KurtosisMatched, LSUV, VI3NR, Sparse, Spectral, Fixup, SkipInit, ReZero, NormaliserFree, DepthScaled, TFixup,
     DeepNorm, TransformerConstants, Siren, Winner, FourierFeatures, Bandlimited, LooksLinear, SmallSignals, ZerO,
-    IDInit, DKS, TAT, GradInit, MetaInit,
+    IDInit, DKS, TAT, GradInit, MetaInit, OutputScale, WeightScale,
 )  # fmt: skip
 RECIPES: Mapping[str, type[Recipe]] = MappingProxyType({kind.word: kind for kind in _ALL})
 

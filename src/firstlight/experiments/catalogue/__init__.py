@@ -1,5 +1,6 @@
 """One check for each row of the catalogue: the quoted figure beside ours, each a study."""
 
+from firstlight.experiments.catalogue import amplified as _amplified
 from firstlight.experiments.catalogue import kernels as _kernels
 from firstlight.experiments.catalogue import representations as _representations
 from firstlight.experiments.catalogue import signals as _signals
@@ -13,7 +14,7 @@ from firstlight.experiments.catalogue.table import catalogue_markdown as catalog
 from firstlight.experiments.catalogue.table import catalogue_table as catalogue_table
 from firstlight.experiments.study import Study as Study
 
-_ROOMS = (_signals, _kernels, _starts, _units, _representations, _terms)
+_ROOMS = (_signals, _kernels, _starts, _units, _representations, _terms, _amplified)
 ENTRIES: tuple[Entry, ...] = tuple(
     sorted((e for r in _ROOMS for e in r.ENTRIES), key=lambda entry: entry.number)
 )

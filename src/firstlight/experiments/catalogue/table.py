@@ -13,13 +13,13 @@ from firstlight.render.numbers import measured, number
 
 Status = Literal["works", "departs", "absent"]
 
+# significant digits of numbers without an error: as many as the most exact quoted figure needs
+_DIGITS = 7
 # rows without a check, and why
 ABSENT = {
     45: "2/λ_max of the batch Hessian waits for curvature of any model",
     50: "the Jacobian of training waits for curvature of any model",
-    53: "the output scale that chooses lazy or rich training has no call of its own",
     57: "feature sparsity and the Jacobian's rank wait for Jacobians of any model",
-    83: "the scale of weights that delays generalisation has no call of its own",
     109: "the Hessian's spectrum waits for curvature of any model",
 }
 
@@ -83,10 +83,9 @@ def catalogue_markdown(rows: Sequence[CatalogueRow]) -> str:
 
 
 def _cells(claim: Claim) -> tuple[str, str, str]:
-    known = claim.paper or ("" if claim.reference != claim.reference else number(claim.reference))
-    if claim.paper and claim.reference == claim.reference and claim.paper != number(claim.reference):
-        known = f"{claim.paper}: {number(claim.reference)}"
-    ours = measured(claim.ours, claim.error) + (
-        "" if claim.verdict == "reproduced" else f" ({claim.verdict})"
-    )
+    reference = "" if claim.reference != claim.reference else number(claim.reference, digits=_DIGITS)
+    known = f"{claim.paper}: {reference}" if claim.paper and reference else claim.paper or reference
+    exact = claim.error == 0 or claim.error != claim.error
+    ours = number(claim.ours, digits=_DIGITS) if exact else measured(claim.ours, claim.error)
+    ours += "" if claim.verdict == "reproduced" else f" ({claim.verdict})"
     return tuple(cell.replace("|", "∣") for cell in (claim.quantity, known, ours))  # type: ignore[return-value]

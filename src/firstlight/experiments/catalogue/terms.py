@@ -143,7 +143,7 @@ def _entry(number: int, title: str, made_of: str, check: Callable[[Settings], Fi
         number=number,
         title=title,
         source="catalogue of terms",
-        made_of=("recipes.hold", made_of),
+        made_of=("recipes.hold", made_of) if made_of else ("recipes.hold",),
         check=check,
     )
 
