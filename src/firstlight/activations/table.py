@@ -84,7 +84,7 @@ def table(which: Iterable[str | Activation] | None = None) -> tuple[ActivationRo
     --------
     >>> from firstlight import activations
     >>> (relu,) = activations.table(["relu"])
-    >>> round(relu.dc_share, 6), relu.zeros, relu.fourth, relu.sigma_w2
+    >>> round(relu.dc_share, 6), relu.zeros, round(relu.fourth, 9), round(relu.sigma_w2, 9)
     (0.31831, 0.5, 6.0, 2.0)
     """
     if which is not None:
