@@ -19,6 +19,7 @@ from firstlight.builders import (
     make_gains_learnable_,
     power_gains,
 )
+from firstlight.builders.dense import mlp
 from firstlight.errors import DomainError, PropagationWarning
 from firstlight.measure import isometry_gap
 from firstlight.theory import batchnorm
@@ -256,3 +257,10 @@ def test_float32_gradients_of_a_thousand_exploding_layers_do_not_overflow():
     single = gradients(x, depth=700, activation="relu", norm=NormOptions(), dtype=torch.float32)
     assert double.log_norms[0].item() > 100
     assert single.log_norms[0].item() == pytest.approx(double.log_norms[0].item(), rel=0.1)
+
+
+@pytest.mark.parametrize("sizes", [{"depth": 3, "width": 10**20}, {"depth": 10**20, "width": 3}])
+def test_what_does_not_fit_into_memory_is_refused_before_anything_is_made(sizes):
+    for build in (isometric_mlp, mlp):
+        with pytest.raises(DomainError, match="weights that fit into memory"):
+            build(4, 2, **sizes)
