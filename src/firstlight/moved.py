@@ -41,6 +41,7 @@ _PLACES = {
     "report.repair": "fixing.page",
     "report.simulation": "ensemble.page",
     "result": "auditing.audit",
+    "cli.fix": "cli.verbs.fix cli.states",
     "repair": "fixing.fix fixing.result",
     "probe.local_theory": "probe.local._theory",
     "theory.convolution_kernels": "theory.kernels.convolutional",
@@ -76,11 +77,13 @@ def places(name: str) -> tuple[str, ...]:
     if not room or not folder.is_dir():
         return ()
     found = [path for path in sorted(folder.rglob("*.py")) if path.stem.removeprefix("_") == leaf]
+    found = [path for path in found if path.parent == folder] or found
     return tuple(".".join(path.relative_to(_SOURCE).with_suffix("").parts) for path in found)
 
 
-def _lookup(old: str, new: Sequence[str]) -> Callable[[str], Any]:
+def _lookup(old: str, new: Sequence[str], unshadow: Callable[[], None]) -> Callable[[str], Any]:
     def found(name: str) -> Any:
+        unshadow()
         for place in () if name.startswith("__") else new:
             module = importlib.import_module(f"firstlight.{place}")
             for wanted in (name, _NAMES.get(name, name)):
@@ -144,7 +147,20 @@ class OldModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             DeprecationWarning,
             stacklevel=2,
         )
-        vars(module)["__getattr__"] = _lookup(name, new)
+        vars(module)["__getattr__"] = _lookup(name, new, _unshadow(module))
+
+
+def _unshadow(module: ModuleType) -> Callable[[], None]:
+    """Gives a room its own name back, over which an import of an old module of that name has put the module."""
+    parent, _, leaf = module.__name__.rpartition(".")
+    room = vars(sys.modules[parent])
+    own = room.get(leaf)
+
+    def put_back() -> None:
+        if own is not None and room.get(leaf) is module:
+            room[leaf] = own
+
+    return put_back
 
 
 def install() -> None:

@@ -316,6 +316,20 @@ def _run_locked(
     return rows
 
 
+def _typed(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, list[Any]]:
+    """Columns of one type each, as a parquet file has them: numbers and texts together become texts."""
+    columns = {name: [row[name] for row in rows] for name in names}
+    for name, values in columns.items():
+        kinds = {
+            isinstance(value, int | float) and not isinstance(value, bool)
+            for value in values
+            if value is not None
+        }
+        if kinds != {True} and len({type(value) for value in values if value is not None}) > 1:
+            columns[name] = [None if value is None else str(value) for value in values]
+    return columns
+
+
 def write_table(rows: Sequence[Mapping[str, Any]], folder: Path) -> None:
     """``results.json`` and ``results.csv``, and ``results.parquet`` where pyarrow is installed."""
     names = list(dict.fromkeys(name for row in rows for name in row))
@@ -331,5 +345,5 @@ def write_table(rows: Sequence[Mapping[str, Any]], folder: Path) -> None:
     except ImportError:  # an optional format
         return
     buffer = BufferOutputStream()
-    parquet.write_table(Table.from_pylist(restored(plain(whole))), buffer)
+    parquet.write_table(Table.from_pydict(_typed(restored(plain(whole)), names)), buffer)
     write_result(folder / "results.parquet", buffer.getvalue().to_pybytes())

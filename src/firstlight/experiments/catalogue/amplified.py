@@ -37,7 +37,7 @@ def lazy(settings: Settings) -> Findings:
         model = _network(x.shape[1])
         start = recipes.OutputScale(alpha=alpha)
         done = initialise_(model, start, x, generator=torch.Generator().manual_seed(settings.seed))
-        hidden = model[2].weight
+        hidden = model.get_parameter("2.weight")
         before, first = hidden.detach().clone(), model(x).detach()
         optimiser = torch.optim.SGD(done.parameter_groups(model, 0.5))
         for _ in range(300):

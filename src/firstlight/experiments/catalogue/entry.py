@@ -90,7 +90,7 @@ class Entry:
         if self.curve is None or not findings.rows:
             return Markup("")
         (x, across), (y, up) = self.curve.x, self.curve.y
-        series = lines(findings.rows, x, y, by=self.curve.by, error=self.curve.error)
+        series = lines(tuple(findings.rows), x, y, by=self.curve.by, error=self.curve.error)
         return section("", line_chart(series, title=self.title, x=across, y=up))
 
 

@@ -85,10 +85,10 @@ def classifiers(settings: Settings) -> Findings:
         one = theory.deep_classifier(name)
         rows.append({"activation": name, "classifier": one.kind, "order": one.order, "A": one.at_zero,
                      "A'": one.slope_at_zero, "B'": one.slope_at_one})  # fmt: skip
-    relu = next(row for row in rows if row["activation"] == "relu")
+    relu = theory.deep_classifier("relu")
     claims.append(
-        decided("ReLU: A > 0 and B' = 1, the border of majority vote", holds=relu["A"] > 0, ours=relu["A"],
-                reference=1 / math.pi, paper="A > 0: inputs are forgotten", why=f"its class here: {relu['classifier']}")
+        decided("ReLU: A > 0 and B' = 1, the border of majority vote", holds=relu.at_zero > 0, ours=relu.at_zero,
+                reference=1 / math.pi, paper="A > 0: inputs are forgotten", why=f"its class here: {relu.kind}")
     )  # fmt: skip
     return Findings(rows, tuple(claims))
 

@@ -21,10 +21,10 @@ from firstlight.render.axis import Axis
 def folding(settings: Settings) -> Findings:
     """[16]: how often a network folds a line: 1 − max d_H/Σd_H."""
     t = torch.linspace(0, 1, 501, dtype=torch.float64)[:, None]
-    line = torch.lerp(
-        *(torch.randn(1, 8, dtype=torch.float64, generator=generator(settings)) for _ in range(2)), t
-    )
-    mixed = torch.randn(8, 40, dtype=torch.float64, generator=generator(settings))
+    draw = generator(settings)
+    line = torch.randn(1, 8, dtype=torch.float64, generator=draw) * (1 - t)
+    line = line + torch.randn(1, 8, dtype=torch.float64, generator=draw) * t
+    mixed = torch.randn(8, 40, dtype=torch.float64, generator=draw)
     tent = 1 - (2 * t - 1).abs()
     twice = 1 - (2 * tent - 1).abs()
     return only(

@@ -95,7 +95,7 @@ class Guard:
 
         # what is as it was found, as most is, costs one look
         for setting, state in self.settings:
-            if not _holds(lambda setting=setting, state=state: same(setting.get(), state)):
+            if not _holds(partial(_is, setting, state)):
                 attempt(setting.name, partial(_put, setting, state))
         for held in self.walk.held:
             if not _holds(held.unchanged):
@@ -153,6 +153,10 @@ def _holds(look: Callable[[], bool]) -> bool:
         return look()
     except Exception:
         return False
+
+
+def _is(setting: Setting, state: Any) -> bool:
+    return same(setting.get(), state)
 
 
 def _put(setting: Setting, state: Any) -> None:
