@@ -28,26 +28,14 @@ def _times(draft: Draft, names: set[str], alpha: float, what: str) -> None:
             draft.values[name] = replace(value, tensors=tensors, why=f"{value.why}, times {alpha:g}: {what}")
 
 
-def _factor(recipe: Recipe, alpha: float) -> None:
-    if not (math.isfinite(alpha) and alpha > 0):
-        raise DomainError(
-            f"while making the recipe {recipe.word}: expected a finite factor α > 0, got {alpha}"
-        )
-
-
 @dataclass(frozen=True)
-class OutputScale(Recipe):
-    r"""The output times α and learning rates times 1/α²: large α trains lazily, small α learns features.
-
-    .. math:: f \mapsto α f, \qquad η \mapsto η/α^2, \qquad \frac{‖W(t) - W(0)‖}{‖W(0)‖} = O(1/α)
-
-    The readouts' weights and biases carry the factor. The theory holds for an output that is 0 at the start: subtract
-    the first output, or train a mirrored pair of networks.
+class Amplified(Recipe):
+    """A start times a factor.
 
     Attributes
     ----------
     alpha
-        The factor, above 0.
+        The factor α, above 0.
     start
         What is drawn before.
 
@@ -57,8 +45,26 @@ class OutputScale(Recipe):
         A factor that is not above 0.
     """
 
-    alpha: float = 1.0
+    alpha: float = 4.0
     start: Start = "torch-default"
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.alpha) and self.alpha > 0):
+            raise DomainError(
+                f"while making the recipe {self.word}: expected a finite factor α > 0, got {self.alpha}"
+            )
+
+
+@dataclass(frozen=True)
+class OutputScale(Amplified):
+    r"""The output times α and learning rates times 1/α²: large α trains lazily, small α learns features.
+
+    .. math:: f \mapsto α f, \qquad η \mapsto η/α^2, \qquad \frac{‖W(t) - W(0)‖}{‖W(0)‖} = O(1/α)
+
+    The readouts' weights and biases carry the factor. The theory holds for an output that is 0 at the start: subtract
+    the first output, or train a mirrored pair of networks.
+    """
+
     word: ClassVar[str] = "output-scale"
     purpose: ClassVar[str] = "a choice between lazy training (α > 1) and rich features (α < 1)"
     needs: ClassVar[tuple[Need, ...]] = ("graph",)
@@ -66,9 +72,6 @@ class OutputScale(Recipe):
     source: ClassVar[str] = (
         "Chizat, Oyallon & Bach, On lazy training in differentiable programming, 2019 (catalogue 53)"
     )
-
-    def __post_init__(self) -> None:
-        _factor(self, self.alpha)
 
     def draft(self, draft: Draft) -> None:
         """The start, its readouts multiplied."""
@@ -89,30 +92,12 @@ class OutputScale(Recipe):
 
 
 @dataclass(frozen=True)
-class WeightScale(Recipe):
-    """Every weight of a start times α: with large α a network fits its data first and generalises late (grokking).
+class WeightScale(Amplified):
+    """Every weight of a start times α: with large α a network fits its data first and generalises late (grokking)."""
 
-    Attributes
-    ----------
-    alpha
-        The factor, above 0.
-    start
-        What is drawn before.
-
-    Raises
-    ------
-    DomainError
-        A factor that is not above 0.
-    """
-
-    alpha: float = 4.0
-    start: Start = "torch-default"
     word: ClassVar[str] = "weight-scale"
     purpose: ClassVar[str] = "experiments on late generalisation: the norm of the start decides"
     source: ClassVar[str] = "Liu, Michaud & Tegmark, Omnigrok, 2023 (catalogue 83)"
-
-    def __post_init__(self) -> None:
-        _factor(self, self.alpha)
 
     def draft(self, draft: Draft) -> None:
         """The start, its weights multiplied."""
