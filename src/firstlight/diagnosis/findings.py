@@ -131,7 +131,8 @@ class Findings:
         # a batch norm divides by the deviation of each channel
         batch = [bool(r) and all(self.profile["op"][i] == "batch_norm" for i in r) for r in self.feeds]
         size = np.where(batch, self.profile["channel_var"], self.profile["q"])
-        return np.where(self.rescaled, logs + 0.5 * log(size), logs)
+        with np.errstate(invalid="ignore"):  # an infinite gradient of zeros says nothing: NaN
+            return np.where(self.rescaled, logs + 0.5 * log(size), logs)
 
     @cached_property
     def sensitivity(self) -> np.ndarray:
