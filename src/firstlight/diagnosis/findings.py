@@ -131,14 +131,13 @@ class Findings:
         # a batch norm divides by the deviation of each channel
         batch = [bool(r) and all(self.profile["op"][i] == "batch_norm" for i in r) for r in self.feeds]
         size = np.where(batch, self.profile["channel_var"], self.profile["q"])
-        with np.errstate(invalid="ignore"):  # an infinite gradient of zeros says nothing: NaN
-            return np.where(self.rescaled, logs + 0.5 * log(size), logs)
+        return np.where(self.rescaled, product(logs, 0.5 * log(size)), logs)
 
     @cached_property
     def sensitivity(self) -> np.ndarray:
         """Ln ‖∂L/∂z‖ ‖z‖ of every row over the largest of the weight rows that no further layer reads."""
         size = 0.5 * log(self.profile["q"] * entries(self.profile))
-        felt = self.profile["log_grad"] + 0.5 * np.log(entries(self.profile)) + size
+        felt = product(self.profile["log_grad"] + 0.5 * np.log(entries(self.profile)), size)
         ends = felt[[row for row in self.at("weight").tolist() if self.readout[row]]]
         ends = ends[np.isfinite(ends)]
         return felt - ends.max() if len(ends) else np.full(len(felt), math.nan)
@@ -287,6 +286,12 @@ def log(values: np.ndarray) -> np.ndarray:
     """Natural log with −inf at zero and NaN below, silently."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.log(values)
+
+
+def product(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """The sum of two logs; NaN, silently, where an infinite gradient meets entries that are zero."""
+    with np.errstate(invalid="ignore"):
+        return one + other
 
 
 def names(
