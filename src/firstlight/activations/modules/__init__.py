@@ -2,8 +2,6 @@
 
 from firstlight.activations.modules.ash import AdaptiveSwish as AdaptiveSwish
 from firstlight.activations.modules.kan import KANLayer as KANLayer
-from firstlight.activations.modules.learnable import FixedActivation as FixedActivation
-from firstlight.activations.modules.learnable import LearnableActivation as LearnableActivation
 from firstlight.activations.modules.step import StepActivation as StepActivation
 from firstlight.activations.modules.top_k import TopK as TopK
 from firstlight.activations.modules.top_k import TopKMoments as TopKMoments

@@ -31,7 +31,7 @@ class KANLayer(nn.Module):
     reach
         The grid lies on [−reach, reach].
     gain
-        Weight scale: coefficients are drawn with the variance ``gain``²/(in_features · Σ_k E B_k(x)²) over normal
+        Weight scale: coefficients are drawn with the variance gain²/(in_features · Σ_k E B_k(x)²) over normal
         inputs of variance 1, so that E y² = gain².
     generator
         Where the random numbers come from.
