@@ -64,8 +64,8 @@ for name in names:
         print(f"{name:8} {start:14} loss {losses[start][-1]:7.3g}  {', '.join(verdicts) or 'healthy'}")
 
 # %%
-# A guess has a loss of 2.30. Starts that the audit calls unhealthy for Adam stay near it, with one exception: sigmoids on
-# their edge of chaos saturate, and are slow.
+# A guess has a loss of 2.30. Starts that the audit calls unhealthy for Adam stay near it, with one exception:
+# sigmoids on their edge of chaos saturate, and are slow.
 figure, axis = plt.subplots(figsize=(7, 3.2))
 for i, start in enumerate(starts):
     axis.bar([j + 0.2 * i for j in range(len(names))], losses[start], width=0.18, label=start)
