@@ -75,4 +75,4 @@ class BenchmarkTables(Directive):
 
 def setup(app):
     app.add_directive("benchmark-tables", BenchmarkTables)
-    return {"parallel_read_safe": True}
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

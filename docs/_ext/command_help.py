@@ -68,4 +68,4 @@ class CommandHelp(Directive):
 
 def setup(app):
     app.add_directive("command-help", CommandHelp)
-    return {"version": "1", "parallel_read_safe": True}
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -35,4 +35,4 @@ class RecipeCatalogue(Directive):
 
 def setup(app):
     app.add_directive("recipe-catalogue", RecipeCatalogue)
-    return {"version": "1", "parallel_read_safe": True}
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

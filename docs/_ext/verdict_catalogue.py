@@ -51,4 +51,4 @@ class VerdictCatalogue(Directive):
 
 def setup(app):
     app.add_directive("verdict-catalogue", VerdictCatalogue)
-    return {"version": "1", "parallel_read_safe": True}
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
