@@ -68,7 +68,7 @@ types: setup  ## mypy
 	$(BIN)/mypy
 
 docs: $(VENV)/.docs  ## build the documentation, warnings are errors
-	$(BIN)/sphinx-build -W --keep-going -j $(JOBS) -b html docs docs/_build/html
+	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
 
 changelog: setup  ## show what the next release will say of itself
 	$(PIP) install -c constraints.txt towncrier
