@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -92,6 +93,14 @@ class Entry:
         (x, across), (y, up) = self.curve.x, self.curve.y
         series = lines(tuple(findings.rows), x, y, by=self.curve.by, error=self.curve.error)
         return section("", line_chart(series, title=self.title, x=across, y=up))
+
+
+def entry(
+    number: int, title: str, made_of: str, check: Callable[[Settings], Findings], *, source: str, **rest: Any
+) -> Entry:
+    """An entry whose names are given as one text, with commas between."""
+    names = tuple(made_of.split(", "))
+    return Entry(number=number, title=title, source=source, made_of=names, check=check, **rest)
 
 
 def generator(settings: Settings) -> torch.Generator:

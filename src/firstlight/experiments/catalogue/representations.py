@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from scipy.special import iv
 
 from firstlight import activations, measure
 from firstlight.builders.blocks import ControlledResidual, Divisive, Fractal, SingleScale
-from firstlight.experiments.catalogue.entry import Curve, Entry, generator
+from firstlight.experiments.catalogue.entry import Curve, entry, generator
 from firstlight.experiments.catalogue.units import only
 from firstlight.experiments.claim import Claim, compared, decided
 from firstlight.experiments.findings import Findings
@@ -213,10 +214,7 @@ def joins(settings: Settings) -> Findings:
     return Findings(rows, tuple(claims))
 
 
-def _entry(number: int, title: str, made_of: str, check: Any, **rest: Any) -> Entry:
-    return Entry(number=number, title=title, source="catalogue of measures and blocks",
-                 made_of=tuple(made_of.split(", ")), check=check, **rest)  # fmt: skip
-
+_entry = partial(entry, source="catalogue of measures and blocks")
 
 ENTRIES = (
     _entry(16, "how often a network folds a line", "measure.space_folding", folding),

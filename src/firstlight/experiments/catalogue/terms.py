@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import nn
 
 from firstlight import recipes
-from firstlight.experiments.catalogue.entry import Entry, generator
+from firstlight.experiments.catalogue.entry import entry, generator
 from firstlight.experiments.catalogue.units import only
 from firstlight.experiments.claim import compared, decided
 from firstlight.experiments.findings import Findings
@@ -138,25 +138,23 @@ def sensitivity(settings: Settings) -> Findings:
                          why="by hand: mean |W δ|"))  # fmt: skip
 
 
-def _entry(number: int, title: str, made_of: str, check: Callable[[Settings], Findings]) -> Entry:
-    return Entry(
-        number=number,
-        title=title,
-        source="catalogue of terms",
-        made_of=("recipes.hold", made_of) if made_of else ("recipes.hold",),
-        check=check,
-    )
-
+_entry = partial(entry, source="catalogue of terms")
 
 ENTRIES = (
     _entry(
         6, "orthogonality by the inequality of Cauchy and Schwarz", "recipes.cauchy_schwarz", cauchy_schwarz
     ),
-    _entry(29, "orthogonality within groups", "recipes.group_orthogonality", group_orthogonality),
-    _entry(32, "norms of weight vectors", "recipes.norm_loss", norm_loss),
-    _entry(34, "a surrogate of the Jacobian's nuclear norm", "recipes.nuclear_surrogate", nuclear),
-    _entry(39, "spectral decoupling", "recipes.spectral_decoupling", decoupling),
-    _entry(61, "deviation of the largest singular value", "recipes.spectral_deviation", spectral),
-    _entry(73, "hyperspherical energy", "recipes.hyperspherical_energy", energy),
-    _entry(78, "sensitivity of neurons", "", sensitivity),
+    _entry(
+        29, "orthogonality within groups", "recipes.hold, recipes.group_orthogonality", group_orthogonality
+    ),
+    _entry(32, "norms of weight vectors", "recipes.hold, recipes.norm_loss", norm_loss),
+    _entry(
+        34, "a surrogate of the Jacobian's nuclear norm", "recipes.hold, recipes.nuclear_surrogate", nuclear
+    ),
+    _entry(39, "spectral decoupling", "recipes.hold, recipes.spectral_decoupling", decoupling),
+    _entry(
+        61, "deviation of the largest singular value", "recipes.hold, recipes.spectral_deviation", spectral
+    ),
+    _entry(73, "hyperspherical energy", "recipes.hold, recipes.hyperspherical_energy", energy),
+    _entry(78, "sensitivity of neurons", "recipes.hold", sensitivity),
 )

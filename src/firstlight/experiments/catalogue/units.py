@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from firstlight import activations, theory
 from firstlight.activations.modules import AdaptiveSwish, StepActivation, TopK, top_k_moments
-from firstlight.experiments.catalogue.entry import Curve, Entry, generator
+from firstlight.experiments.catalogue.entry import Curve, entry, generator
 from firstlight.experiments.claim import Claim, compared, decided
 from firstlight.experiments.findings import Findings
 from firstlight.experiments.study import Settings
@@ -229,12 +230,7 @@ def quantised(settings: Settings) -> Findings:
     return Findings(rows, tuple(claims))
 
 
-def _entry(
-    number: int, title: str, made_of: str, check: Callable[[Settings], Findings], **rest: Any
-) -> Entry:
-    return Entry(number=number, title=title, source="catalogue of activations",
-                 made_of=tuple(made_of.split(", ")), check=check, **rest)  # fmt: skip
-
+_entry = partial(entry, source="catalogue of activations")
 
 ENTRIES = (
     _entry(2, "one function of two numbers holds sigmoid and tanh", "activations.get", mittag_leffler),

@@ -49,8 +49,8 @@ class Expression:
         Whether a learned factor per unit was taken out.
     pure
         Whether φ is made of torch's own functions and plain constants: its key then says all of it, in any audit.
-    scale
-        The constant that multiplies z before a function is called on it: 1/β of φ(z/β).
+    inner
+        What the function was called on, where that is z times a constant.
     """
 
     key: str = "x"
@@ -64,7 +64,12 @@ class Expression:
     learned: tuple[str, ...] = ()
     factored: bool = False
     pure: bool = False
-    scale: float = 1.0
+    inner: Expression | None = None
+
+    @property
+    def scale(self) -> float:
+        """The constant that multiplies z before the function is called: 1/β of φ(z/β); 1 where it is not known."""
+        return 1.0 if self.inner is None else float(self.inner.apply(torch.ones(1, dtype=torch.float64))[0])
 
     def times(self, gain: float = 1.0, noise: float = 1.0, learned: tuple[str, ...] = ()) -> Expression:
         """The same function with one more independent factor."""
@@ -129,15 +134,10 @@ def compose(
         sloped=all(e.sloped for e in inner),
         learned=tuple(dict.fromkeys([p for e in inner for p in e.learned] + list(learned))),
         pure=_is_torchs(func) and all(map(_is_pure, (*args, *kwargs.values()))),
-        scale=_factor(inner),
+        inner=inner[0]
+        if len(inner) == 1 and inner[0].scaled and inner[0].steps and not inner[0].learned
+        else None,
     )
-
-
-def _factor(inner: list[Expression]) -> float:
-    """What one scaled tensor was multiplied by, 1 where it is not known."""
-    if len(inner) != 1 or not inner[0].scaled or inner[0].learned or not inner[0].steps:
-        return 1.0
-    return float(inner[0].apply(torch.ones(1, dtype=torch.float64))[0])
 
 
 def _scales(name: str, args: tuple[Any, ...], inner: list[Expression]) -> bool:
