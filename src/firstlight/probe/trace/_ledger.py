@@ -288,9 +288,10 @@ class Ledger:
     def realise(self, flowing: list[Any]) -> None:
         """Give a tensor that is a bent or learned function of a site a row of its own, before it is used.
 
-        A constant multiple of the site says nothing that the site's own row does not.
+        A constant multiple of the site says nothing that the site's own row does not. The list is given the origins
+        with their new rows, so that what is computed from the tensors is linked to them.
         """
-        for tensor, origin in flowing:
+        for place, (tensor, origin) in enumerate(flowing):
             expression = origin.expression
             if (
                 origin.site is None
@@ -305,7 +306,8 @@ class Ledger:
                 tensor, origin.path, kind, origin.label, origin.unit, origin, call=origin.call, echo=True
             )
             site.learned = expression.learned
-            self.mark(tensor, replace(origin, row=site))
+            flowing[place] = (tensor, replace(origin, row=site))
+            self.mark(*flowing[place])
 
     def base(self, tensor: Tensor, origin: Origin) -> Origin:
         """Measure, without a row, a tensor on which an activation begins, so that theory has its law."""

@@ -217,11 +217,9 @@ class Tracer(TorchFunctionMode):
     def _opaque(self, call: Call) -> Any:
         """A step that theory cannot follow; where it reads a parameter, its result has a row."""
         self.ledger.realise(call.flowing)
-        # what a bent signal's own row is, is known from here on: its result came from that row
-        origins = [self.ledger.origin(tensor) or origin for tensor, origin in call.flowing]
         out = call.run()
         results = call.results(out)
-        ancestors = {s.index: s for origin in origins for s in origin.nearest}
+        ancestors = {s.index: s for _, origin in call.flowing for s in origin.nearest}
         latest = tuple(ancestors[i] for i in sorted(ancestors)[-8:])
         self._integers(out, latest)
         if not results:
@@ -253,7 +251,7 @@ class Tracer(TorchFunctionMode):
             "weight" if mixes else "affine",
             call.name,
             unit,
-            Origin(ancestors=tuple(s for _, o in call.flowing for s in o.sites)),
+            Origin(ancestors=tuple(s for _, o in call.flowing for s in o.nearest)),
             weighs=mixes,
             leaf=exchange,
         )

@@ -1,0 +1,22 @@
+"""What one forward pass shows of how a model is built."""
+
+import pytest
+import torch
+from torch import nn
+
+from firstlight.probe import structure
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "kind"),
+    [
+        (nn.LayerNorm(8), (16, 8), "norm"),
+        (nn.LSTM(8, 8), (5, 4, 8), "recurrent"),
+        (nn.Linear(8, 8), (16, 8), "weight"),
+        (nn.Sequential(nn.ZeroPad1d(1), nn.Linear(10, 8)), (16, 8), "weight"),
+    ],
+)
+def test_what_stands_behind_an_activation_is_linked_to_the_activation(layer, shape, kind):
+    found = structure(nn.Sequential(nn.Linear(8, 8), nn.ReLU(), layer), torch.randn(shape))
+    assert list(found.profile["kind"]) == ["input", "weight", "activation", kind]
+    assert found.links == ((), (0,), (1,), (2,))
