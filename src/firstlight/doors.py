@@ -45,7 +45,7 @@ def checked(function: _F) -> _F:
     door = _Door(function)
 
     @functools.wraps(function)
-    def call(*args: Any, **keywords: Any) -> Any:
+    def call(*args: object, **keywords: object) -> Any:
         __tracebackhide__ = True
         if not door.known(args, keywords):
             door.check(args, keywords)
@@ -70,7 +70,7 @@ class _Door:
             {p.name: set() for p in parameters} if all(p.kind in plain for p in parameters) else {}
         )
 
-    def known(self, args: tuple[Any, ...], keywords: Mapping[str, Any]) -> bool:
+    def known(self, args: tuple[object, ...], keywords: Mapping[str, object]) -> bool:
         """Whether each argument has a place, and a type that has been seen there."""
         taken = len(args)
         if taken > len(self.places):
@@ -84,7 +84,7 @@ class _Door:
                 return False
         return all(name in keywords for name in self.required if name not in self.places[:taken])
 
-    def check(self, args: tuple[Any, ...], keywords: Mapping[str, Any]) -> None:
+    def check(self, args: tuple[object, ...], keywords: Mapping[str, object]) -> None:
         """Compare each argument with its annotation."""
         try:
             given = self.signature.bind(*args, **keywords).arguments
@@ -108,7 +108,7 @@ class _Door:
                 self.fitting[argument].add(type(value))
 
 
-def _has_choices(hint: Any) -> bool:
+def _has_choices(hint: object) -> bool:
     """Whether the value decides, and not its type alone."""
     return get_origin(hint) is typing.Literal or any(map(_has_choices, get_args(hint)))
 
@@ -132,7 +132,7 @@ def _evaluated(annotation: str, function: Any) -> Any:
         return Any
 
 
-def _fits(value: Any, hint: Any) -> bool:
+def _fits(value: object, hint: object) -> bool:
     if hint is Any or isinstance(hint, TypeVar | str):
         return True
     if hint is None:
@@ -147,7 +147,7 @@ def _fits(value: Any, hint: Any) -> bool:
     return _is_one(value, getattr(hint, "array_type", origin or hint))
 
 
-def _is_one(value: Any, kind: Any) -> bool:
+def _is_one(value: object, kind: object) -> bool:
     """Whether a value is of a kind, by the words of numbers: 3.0 is no whole number, True is no number."""
     if kind in (int, float):
         number = numbers.Integral if kind is int else numbers.Real
@@ -162,7 +162,7 @@ def _is_one(value: Any, kind: Any) -> bool:
         return True
 
 
-def _told(hint: Any) -> str:
+def _told(hint: object) -> str:
     origin = get_origin(hint)
     if origin in (typing.Union, types.UnionType):
         return " or ".join(dict.fromkeys(_told(part) for part in get_args(hint)))
@@ -172,7 +172,7 @@ def _told(hint: Any) -> str:
     return _WORDS.get(kind) or f"a {getattr(kind, '__name__', kind)}"
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     if isinstance(value, str | int | float | bytes | type(None)):
         return f"{value!r:.80}"
     return f"a {type(value).__name__}"

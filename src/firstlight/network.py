@@ -315,7 +315,7 @@ class RandomNetwork:
         return cls(**data)
 
 
-def _law_as_text(field: str, law: Any) -> Any:
+def _law_as_text(field: str, law: object) -> Any:
     """The text of a law, checked to name one; a law made of functions stays the object it is."""
     if isinstance(law, str):
         from firstlight import weights
@@ -327,7 +327,7 @@ def _law_as_text(field: str, law: Any) -> Any:
     return getattr(law, "spelling", None) or law
 
 
-def expected_network(value: Any, doing: str) -> RandomNetwork:
+def expected_network(value: object, doing: str) -> RandomNetwork:
     """The value, if it is a description of a network.
 
     Raises
@@ -350,7 +350,7 @@ def _law_as_object(law: Any) -> WeightLaw:
     return found
 
 
-def _check_activation(activation: Any) -> None:
+def _check_activation(activation: object) -> None:
     if isinstance(activation, type):
         name = activation.__name__
         raise _fail("activation", "a function of one tensor", activation, f"make one of the class: {name}()")
@@ -364,7 +364,7 @@ def _check_activation(activation: Any) -> None:
         activations.get(activation)
 
 
-def _spelled(field: str, value: Any) -> str:
+def _spelled(field: str, value: object) -> str:
     """The text that names an activation or a law, checked to be enough to make it again."""
     if isinstance(value, str):
         return value

@@ -123,7 +123,7 @@ COLUMNS: Mapping[str, Column] = _columns(
 )
 
 
-def _missing(value: Any) -> bool:
+def _missing(value: object) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
@@ -215,7 +215,7 @@ class Profile:
 
     @classmethod
     def from_rows(
-        cls, rows: Iterable[Mapping[str, Any]], *, source: str, meta: Mapping[str, Any] | None = None
+        cls, rows: Iterable[Mapping[str, object]], *, source: str, meta: Mapping[str, object] | None = None
     ) -> Profile:
         """Make a profile from one mapping per row; a column that a row lacks is missing there."""
         rows = list(rows)
@@ -304,7 +304,7 @@ class Profile:
         return {"format": FORMAT, "source": self.source, "meta": dict(self.meta), "columns": columns}
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Profile:
+    def from_dict(cls, data: Mapping[str, object]) -> Profile:
         """The inverse of ``to_dict``.
 
         Raises

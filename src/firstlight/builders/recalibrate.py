@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +16,7 @@ from firstlight.errors import DomainError
 @checked
 @torch.no_grad()
 def recalibrate_(
-    model: nn.Module, data: Tensor | Iterable[Any], *, max_samples: int | None = None
+    model: nn.Module, data: Tensor | Iterable[object], *, max_samples: int | None = None
 ) -> nn.Module:
     """Give every batch norm the statistics of the data, layer by layer, for evaluation; in place.
 
@@ -114,7 +113,7 @@ def _record(norm: nn.Module, on: bool) -> None:
             norm.momentum = 1.0
 
 
-def _gather(data: Tensor | Iterable[Any], max_samples: int | None) -> Tensor:
+def _gather(data: Tensor | Iterable[object], max_samples: int | None) -> Tensor:
     if isinstance(data, Tensor):
         return data if max_samples is None else data[:max_samples]
     batches: list[Tensor] = []

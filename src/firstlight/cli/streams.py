@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
-from typing import Any
+from typing import Any, TextIO
 
 from firstlight.render.markup import clean
 
@@ -24,13 +25,14 @@ class Kept:
         The first error of the stream behind it, or None.
     """
 
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
+    def __init__(self, stream: TextIO | None) -> None:
+        self._closed = stream is None
+        self._stream: TextIO = stream or io.StringIO()
         self.failure: Exception | None = None
 
     def write(self, text: str) -> int:
         """Pass a text on; when that fails, this text and all later ones are dropped."""
-        if self._stream is None:
+        if self._closed:
             self.failure = self.failure or OSError("it is closed")
         if self.failure is None:
             try:
@@ -41,7 +43,7 @@ class Kept:
 
     def flush(self) -> None:
         """Flush the stream behind it."""
-        if self._stream is not None and self.failure is None:
+        if self.failure is None:
             try:
                 self._stream.flush()
             except (OSError, ValueError) as error:

@@ -28,7 +28,7 @@ class _Dtype:
         self.code = code.decode("ascii") if isinstance(code, bytes) else str(code)
         self.order = "="
 
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
+    def __setstate__(self, state: tuple[object, ...]) -> None:
         order = state[1]
         self.order = order.decode("ascii") if isinstance(order, bytes) else str(order)
 
@@ -139,7 +139,7 @@ def _scan(raw: bytes) -> None:
             raise pickle.UnpicklingError("a name by its number")
 
 
-def _resolve(value: object, done: dict[int, Any], depth: int) -> Any:
+def _resolve(value: object, done: dict[int, object], depth: int) -> Any:
     """The plain data; what stands in many places is made once, and what holds itself is refused."""
     if isinstance(value, _Array):
         if value.value is None:

@@ -63,5 +63,5 @@ def _error(values: Sequence[float], given: Sequence[float] | None) -> float:
     return float(np.std(values, ddof=1) / math.sqrt(len(values)))
 
 
-def _label(value: Any) -> str:
+def _label(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)

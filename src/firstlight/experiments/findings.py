@@ -47,11 +47,11 @@ class Findings:
         """The rows as columns."""
         return Profile.from_rows(self.rows, source="reproduce")
 
-    def select(self, **where: Any) -> list[Mapping[str, Any]]:
+    def select(self, **where: object) -> list[Mapping[str, Any]]:
         """The rows whose columns have these values, such as ``select(network="tanh", width=10)``."""
         return [row for row in self.rows if all(row[name] == value for name, value in where.items())]
 
-    def values(self, column: str, **where: Any) -> list[Any]:
+    def values(self, column: str, **where: object) -> list[Any]:
         """The distinct values of a column, in the order in which they come first, of the rows ``where`` selects."""
         return list(dict.fromkeys(row[column] for row in self.select(**where)))
 

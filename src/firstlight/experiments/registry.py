@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
 
 from firstlight.errors import DomainError, did_you_mean
 from firstlight.experiments.result import StudyResult
@@ -53,7 +52,7 @@ def find(name: str) -> Study:
     return known[name]
 
 
-def reproduce(name: str, **settings: Any) -> StudyResult:
+def reproduce(name: str, **settings: object) -> StudyResult:
     """Run a study by its name.
 
     Parameters

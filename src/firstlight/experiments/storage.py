@@ -83,7 +83,7 @@ def read_result(text: str) -> StudyResult:
         ) from error
 
 
-def _rounded(value: Any) -> Any:
+def _rounded(value: object) -> Any:
     """Six digits: the errors of what is measured stand before them."""
     if isinstance(value, float):
         return float(f"{value:.6g}")

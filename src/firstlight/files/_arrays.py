@@ -138,7 +138,7 @@ def _array(entry: Any, raw: bytes) -> Any:
     return torch.frombuffer(bytearray(raw), dtype=torch.uint8).view(dtype).reshape(shape)
 
 
-def _put_back(value: object, arrays: list[Any]) -> Any:
+def _put_back(value: object, arrays: list[object]) -> Any:
     if isinstance(value, dict):
         if _KEY in value:
             return arrays[value[_KEY]]

@@ -55,7 +55,7 @@ def versions() -> dict[str, str]:
     }
 
 
-def seal(kind: str, identity: Mapping[str, Any], body: bytes) -> bytes:
+def seal(kind: str, identity: Mapping[str, object], body: bytes) -> bytes:
     """The bytes of a sealed file; the same arguments give the same bytes."""
     head = written({"identity": _ordered(plain(identity)), "length": len(body)}).encode("utf-8") + b"\n"
     checksum = hashlib.sha256(head)
@@ -66,7 +66,7 @@ def seal(kind: str, identity: Mapping[str, Any], body: bytes) -> bytes:
     return first + head + body
 
 
-def write_sealed(path: Path, kind: str, identity: Mapping[str, Any], body: bytes) -> None:
+def write_sealed(path: Path, kind: str, identity: Mapping[str, object], body: bytes) -> None:
     """Write a sealed file, whole or not at all, with the rights 0600.
 
     Raises
@@ -77,7 +77,7 @@ def write_sealed(path: Path, kind: str, identity: Mapping[str, Any], body: bytes
     replace_whole(path, seal(kind, identity, body), mode=FILE_MODE)
 
 
-def read_sealed(path: Path, kind: str, identity: Mapping[str, Any] | None = None) -> bytes:
+def read_sealed(path: Path, kind: str, identity: Mapping[str, object] | None = None) -> bytes:
     """The body of a sealed file, of this kind and this identity; with None, of any identity.
 
     Nothing is believed before the checksum is: neither the length nor the identity.

@@ -80,7 +80,7 @@ def courses(
 def _course(
     model: nn.Module, batches: Batches, protocol: Protocol, steps: int, name: str, rate: float
 ) -> Course:
-    others = {"the batches": batches, "the loss": protocol.loss}
+    others: dict[str, object] = {"the batches": batches, "the loss": protocol.loss}
     with untouched(
         model, training=protocol.training, seed=protocol.seed, others=others, parameters=False
     ) as held:

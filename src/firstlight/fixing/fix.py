@@ -7,7 +7,6 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import torch
 from torch import nn
@@ -54,7 +53,7 @@ def fix(
     rounds: int = 4,
     remedies: str | Sequence[str] | None = None,
     train_steps: int = 0,
-    train: Iterable[Any] | None = None,
+    train: Iterable[object] | None = None,
     budget: Budget | None = None,
     name: str | None = None,
 ) -> FixResult:
@@ -197,7 +196,7 @@ class _Search:
         start: nn.Module,
         before: AuditResult,
         train_steps: int,
-        train: Iterable[Any] | None,
+        train: Iterable[object] | None,
         named: Sequence[Remedy | Recipe] | None = None,
     ) -> None:
         self.named = None if named is None else [as_remedy(one, batch, protocol) for one in named]

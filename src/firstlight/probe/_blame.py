@@ -5,7 +5,6 @@ from __future__ import annotations
 import linecache
 import traceback
 from collections import Counter
-from typing import Any
 
 from torch import nn
 
@@ -16,7 +15,7 @@ from firstlight.probe.trace.calling import named_tensors
 _RUNS = ("func(*args", "func(*self.args", "model(", "module(", "loss(", "autograd.grad(", "apply(")
 
 
-def failed(error: Exception, place: str, model: nn.Module, batch: Any) -> str:
+def failed(error: Exception, place: str, model: nn.Module, batch: object) -> str:
     """The message of an error that came while a model was audited.
 
     Parameters
@@ -35,7 +34,7 @@ def failed(error: Exception, place: str, model: nn.Module, batch: Any) -> str:
     )
 
 
-def _hint(error: Exception, model: nn.Module, batch: Any) -> str:
+def _hint(error: Exception, model: nn.Module, batch: object) -> str:
     if is_ours(error):
         return "this is a fault of firstlight, not of the model: please report it with the line above"
     if isinstance(error, RecursionError):

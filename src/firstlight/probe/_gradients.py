@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import Node
 
 from firstlight.errors import in_one_line
 from firstlight.probe._covered import used_in_graph
@@ -21,7 +21,7 @@ from firstlight.probe.trace._ledger import Ledger
 
 
 def differentiate(
-    ledger: Ledger, value: Tensor, watching: Callable[[Any], AbstractContextManager[None]]
+    ledger: Ledger, value: Tensor, watching: Callable[[Node], AbstractContextManager[None]]
 ) -> str:
     """Run the backward pass of a traced forward; returns why there is none, or an empty text."""
     ledger.used |= used_in_graph(value, ledger.parameter_names)
@@ -29,6 +29,9 @@ def differentiate(
     wanted = [p for _, p in named] + ledger.leaves
     if not wanted:
         return "no backward pass: no parameter takes a gradient"
+    root = value.grad_fn
+    if root is None:
+        return "no backward pass: the loss is itself a parameter"
     backward = ledger.backward
     removers: list[Callable[[], None]] = []
     try:
@@ -36,12 +39,12 @@ def differentiate(
         removers += [backward.watch_parameter(n, p) for n, p in named]
         # half precision has no room for four nodes between two looks
         step = 1 if any(p.dtype.itemsize < 4 for p in wanted) else 4
-        removers += [backward.guard(node) for node in narrow_nodes(value.grad_fn)[::step]]
-        steps = steps_of(value.grad_fn)
+        removers += [backward.guard(node) for node in narrow_nodes(root)[::step]]
+        steps = steps_of(root)
         if _doubtful(ledger, steps):
             removers += backward.cuts.watch(steps)
         again = ledger.loops.repeatable()
-        with watching(value.grad_fn):
+        with watching(root):
             torch.autograd.grad(value, wanted, allow_unused=True, retain_graph=again)
         backward.done = True
     except RuntimeError as error:
@@ -65,7 +68,7 @@ def _suspects(ledger: Ledger) -> dict[str, Tensor]:
     return found
 
 
-def _doubtful(ledger: Ledger, steps: list[Any]) -> bool:
+def _doubtful(ledger: Ledger, steps: list[Node]) -> bool:
     """Whether a zero may stand on the way of the gradient, so that every step is worth a look.
 
     A zero factor, a row of zeros, units that are the same on every sample, and functions without a slope.

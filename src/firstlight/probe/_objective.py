@@ -13,7 +13,7 @@ from firstlight.probe._fit import LossValue, broadcast_misfit, classes_misfit, d
 from firstlight.probe.trace.calling import primary_output
 
 
-def sizes(output: Any, targets: Any, value: Tensor, op: str = "", name: str = "") -> dict[str, Any]:
+def sizes(output: object, targets: object, value: Tensor, op: str = "", name: str = "") -> dict[str, Any]:
     """What can be said of the first loss where there are targets; empty where there are none.
 
     ``loss_kind`` names the loss that gives the value, ``loss_mean`` its mean over entries, ``guess`` the same for

@@ -29,7 +29,7 @@ EXTRA = (
 )
 
 
-def to_profile(ledger: Ledger, meta: dict[str, Any], notes: list[str], skipped: list[Skipped]) -> Profile:
+def to_profile(ledger: Ledger, meta: dict[str, object], notes: list[str], skipped: list[Skipped]) -> Profile:
     """The profile of a traced pass; what is missing from it is written into notes and skipped."""
     rows = [_row(site, ledger.backward) for site in ledger.sites]
     for site in ledger.sites:

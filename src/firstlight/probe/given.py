@@ -21,7 +21,7 @@ from firstlight.probe.trace.calling import named_tensors
 SAMPLES = 64
 
 
-def first_batch(batch: Any, protocol: Protocol) -> tuple[Any, Protocol]:
+def first_batch(batch: object, protocol: Protocol) -> tuple[Any, Protocol]:
     """The batch to audit on, and the protocol with its targets, and with a note where the batch was taken from more.
 
     Of a DataLoader or an iterator the first batch is taken, of a data set the first samples. A pair is inputs and
@@ -84,7 +84,7 @@ def _taken(source: Any) -> Any:
     return default_collate(samples)
 
 
-def _cut(inputs: Any) -> Any:
+def _cut(inputs: object) -> Any:
     if isinstance(inputs, Tensor):
         return inputs[:SAMPLES]
     if isinstance(inputs, Mapping):
@@ -92,7 +92,7 @@ def _cut(inputs: Any) -> Any:
     return type(inputs)(_cut(value) for value in inputs) if isinstance(inputs, (tuple, list)) else inputs
 
 
-def check_samples(model: nn.Module, batch: Any) -> None:
+def check_samples(model: nn.Module, batch: object) -> None:
     """Refuse one sample without an axis of samples, as the model's first layer tells it.
 
     Raises

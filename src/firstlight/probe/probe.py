@@ -41,8 +41,8 @@ from firstlight.probe.trace.calling import Loss, call, check_batch, named_tensor
 
 def probe(
     model: nn.Module,
-    batch: Any,
-    targets: Any = None,
+    batch: object,
+    targets: object = None,
     *,
     loss: Loss | str | None = None,
     training: bool | None = True,
@@ -95,7 +95,7 @@ def probe(
 
 
 @clean
-def measure(model: nn.Module, batch: Any, protocol: Protocol, *, name: str | None = None) -> Measurement:
+def measure(model: nn.Module, batch: object, protocol: Protocol, *, name: str | None = None) -> Measurement:
     """The measurement of `probe`, with the protocol as one object.
 
     Raises
@@ -200,7 +200,9 @@ def _times(ledger: Ledger, seed: int) -> dict[str, dict[str, Any]]:
     return found
 
 
-def traced(ledger: Ledger, guard: Guard, model: nn.Module, batch: Any, given: str) -> tuple[Any, list[str]]:
+def traced(
+    ledger: Ledger, guard: Guard, model: nn.Module, batch: object, given: str
+) -> tuple[Any, list[str]]:
     """The model's output, and the paths of the modules that could not be followed."""
     modules = Modules(ledger)
     refused = modules.hook(model)
@@ -221,7 +223,7 @@ def _scripted(refused: list[str], ledger: Ledger, given: str) -> None:
         )
 
 
-def facts(model: nn.Module, name: str, batch: Any, protocol: Protocol) -> dict[str, Any]:
+def facts(model: nn.Module, name: str, batch: object, protocol: Protocol) -> dict[str, Any]:
     """What a result says of the model and the batch."""
     parameters = list(model.parameters())
     tensors = dict(named_tensors(batch))
@@ -249,7 +251,7 @@ def eager() -> AbstractContextManager[Any]:
     return torch.compiler.set_stance("force_eager")
 
 
-def _forward(tracer: Tracer, guard: Guard, model: nn.Module, batch: Any) -> Any:
+def _forward(tracer: Tracer, guard: Guard, model: nn.Module, batch: object) -> Any:
     try:
         for name, tensor in named_tensors(batch):
             if carries(tensor):
@@ -266,7 +268,7 @@ def _forward(tracer: Tracer, guard: Guard, model: nn.Module, batch: Any) -> Any:
         raise AuditError(failed(error, tracer.ledger.place, model, batch)) from error
 
 
-def _differentiable(output: Any, protocol: Protocol, guard: Guard) -> tuple[Tensor | None, str]:
+def _differentiable(output: object, protocol: Protocol, guard: Guard) -> tuple[Tensor | None, str]:
     with guard.watching():
         value, description = protocol.objective(output)
     if value.requires_grad:
@@ -280,7 +282,7 @@ _DETACHED = (
 )
 
 
-def _backward(ledger: Ledger, value: Tensor, guard: Guard, model: nn.Module, batch: Any) -> str:
+def _backward(ledger: Ledger, value: Tensor, guard: Guard, model: nn.Module, batch: object) -> str:
     """Run the backward pass; returns why there is none, or an empty text."""
     try:
         return differentiate(ledger, value, guard.watching)

@@ -76,7 +76,7 @@ class Protocol:
                 f"got {got}; pass for example loss={got}() or loss='cross-entropy'"
             )
 
-    def objective(self, output: Any) -> tuple[Tensor, str]:
+    def objective(self, output: object) -> tuple[Tensor, str]:
         """The number that is differentiated at an output of the model, and its name.
 
         Raises
@@ -88,7 +88,7 @@ class Protocol:
         return scalar_loss(output, self.targets, loss, torch.Generator().manual_seed(self.seed))
 
 
-def _measures(names: Any) -> tuple[str, ...]:
+def _measures(names: object) -> tuple[str, ...]:
     """The names of measures, each once."""
     if not isinstance(names, (str, tuple, list)):
         raise AuditError(
@@ -111,7 +111,7 @@ _MODES = "pass training=True to audit as an optimiser sees the model, training=F
 _BUDGET = "pass for example budget=Budget(entries=1000)"
 
 
-def named_loss(name: str, targets: Any) -> tuple[Any, Loss | None]:
+def named_loss(name: str, targets: object) -> tuple[Any, Loss | None]:
     """Targets and loss by a name that the command line takes; both None for a random direction of the output.
 
     Raises
@@ -139,7 +139,7 @@ def named_loss(name: str, targets: Any) -> tuple[Any, Loss | None]:
     return (None if name == "none" else targets), loss
 
 
-def _check(name: str, value: Any, kinds: tuple[type, ...], expected: str, todo: str) -> None:
+def _check(name: str, value: object, kinds: tuple[type, ...], expected: str, todo: str) -> None:
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
         raise AuditError(
             f"while setting up an audit: expected {name} to be {expected}, got {value!r:.60} "

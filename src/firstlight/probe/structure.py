@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 from torch import Tensor, nn
 
@@ -48,7 +47,7 @@ class Structure:
 
 
 @clean
-def structure(model: nn.Module, batch: Any, *, training: bool | None = True, seed: int = 0) -> Structure:
+def structure(model: nn.Module, batch: object, *, training: bool | None = True, seed: int = 0) -> Structure:
     """The rows of one forward pass and how they hang together; no backward pass, and no trace is left.
 
     Parameters
@@ -84,7 +83,7 @@ def structure(model: nn.Module, batch: Any, *, training: bool | None = True, see
     return found
 
 
-def _seen(guard: Guard, net: nn.Module, batch: Any, protocol: Protocol) -> Structure:
+def _seen(guard: Guard, net: nn.Module, batch: object, protocol: Protocol) -> Structure:
     reader = Reader(_BUDGET)
     ledger = Ledger(net, reader, Backward())
     traced(ledger, guard, net, fresh(batch), type(net).__name__)

@@ -37,7 +37,7 @@ class _Recorded(Draft):
         del why
         self.laws[slot.name] = (sigma_w, sigma_b or 0.0, law)
 
-    def rate(self, names: Any, factor: float) -> None:
+    def rate(self, names: object, factor: float) -> None:
         """A description has no learning rates."""
 
 

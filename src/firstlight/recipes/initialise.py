@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import nn
@@ -27,9 +26,9 @@ from firstlight.recipes.written import Written, commit
 def initialise_(
     model: nn.Module,
     recipe: str | Recipe,
-    batch: Any = None,
+    batch: object = None,
     *,
-    targets: Any = None,
+    targets: object = None,
     loss: Loss | str | None = None,
     generator: torch.Generator | None = None,
     force: bool = False,
@@ -85,7 +84,7 @@ def initialise_(
 def drafted(
     model: nn.Module,
     recipe: Recipe,
-    batch: Any,
+    batch: object,
     protocol: Protocol,
     *,
     generator: torch.Generator | None = None,

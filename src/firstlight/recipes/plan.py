@@ -129,8 +129,8 @@ class Plan(Document):
 @clean
 def plan(
     model: nn.Module,
-    batch: Any,
-    targets: Any = None,
+    batch: object,
+    targets: object = None,
     *,
     recipes: Iterable[str | Recipe] | None = None,
     loss: Loss | str | None = None,
@@ -204,7 +204,7 @@ def suitable(sheet: Blueprint) -> list[str]:
     return ["small-signals", "dks", "orthogonal", "critical", "glorot"]
 
 
-def _tried(net: nn.Module, recipe: Recipe, batch: Any, protocol: Protocol) -> Choice:
+def _tried(net: nn.Module, recipe: Recipe, batch: object, protocol: Protocol) -> Choice:
     copied = copy_of(net)
     generator = torch.Generator().manual_seed(protocol.seed)
     start = time.perf_counter()
@@ -217,7 +217,7 @@ def _tried(net: nn.Module, recipe: Recipe, batch: Any, protocol: Protocol) -> Ch
 
 
 def _choice(
-    net: nn.Module, name: str, purpose: str, batch: Any, protocol: Protocol, seconds: float
+    net: nn.Module, name: str, purpose: str, batch: object, protocol: Protocol, seconds: float
 ) -> Choice:
     found: Measurement = measure(net, batch, protocol)
     verdicts = diagnose(found)

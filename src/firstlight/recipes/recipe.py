@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar, Literal, NoReturn
+from typing import ClassVar, Literal, NoReturn
 
 import torch
 from torch import Tensor
@@ -61,7 +61,7 @@ class Draft:
         self,
         blueprint: Blueprint,
         generator: torch.Generator | None,
-        batch: Any = None,
+        batch: object = None,
         protocol: Protocol | None = None,
     ) -> None:
         self.blueprint, self.generator, self.batch = blueprint, generator, batch

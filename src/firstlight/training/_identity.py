@@ -18,7 +18,7 @@ from torch import Tensor, nn
 _OF_TORCH = frozenset(vars(nn.Module())) | {"training"}
 
 
-def fingerprint(value: Any) -> str:
+def fingerprint(value: object) -> str:
     """A digest of a value by what it holds: numbers, texts, tensors, functions by their code, objects by their fields.
 
     Of a module: its class, its settings, the names, shapes and types of its parameters, its buffers, its children.
@@ -91,7 +91,7 @@ def _inside(digest: Any, value: Any, above: list[int]) -> None:
         _feed(digest, {name: getattr(value, name, None) for name in slots if isinstance(name, str)}, above)
 
 
-def _settings(value: Any) -> dict[str, Any]:
+def _settings(value: object) -> dict[str, Any]:
     """An object's public attributes by name, without what it has worked out and keeps."""
     if is_dataclass(value):
         return {f.name: getattr(value, f.name) for f in fields(value) if not f.name.startswith("_")}

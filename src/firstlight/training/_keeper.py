@@ -41,7 +41,7 @@ class Keeper:
         model: nn.Module,
         data: Dataset,
         test: Dataset,
-        protocol: Mapping[str, Any],
+        protocol: Mapping[str, object],
     ) -> Iterator[Keeper]:
         """The keeper of a run, holding the lock of its checkpoint.
 
@@ -106,7 +106,7 @@ class Keeper:
         }
         save_checkpoint(self.path, state, identity=self.identity)
 
-    def _other(self, doing: str, found: Any) -> str:
+    def _other(self, doing: str, found: object) -> str:
         """What differs, with its values; of a digest only that the thing differs."""
         theirs = found if isinstance(found, Mapping) else {}
         if theirs.get("model") != self.identity["model"]:

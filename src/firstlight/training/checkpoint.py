@@ -25,7 +25,7 @@ _KIND = "checkpoint"
 
 @checked
 def save_checkpoint(
-    path: str | Path, state: Mapping[str, Any], *, identity: Mapping[str, Any] | None = None
+    path: str | Path, state: Mapping[str, object], *, identity: Mapping[str, object] | None = None
 ) -> None:
     """Write a state of tensors, numbers, texts, lists and dicts; an interruption leaves the old file whole.
 
@@ -83,7 +83,7 @@ def make_parent(target: Path) -> None:
 
 
 @checked
-def load_checkpoint(path: str | Path, *, identity: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def load_checkpoint(path: str | Path, *, identity: Mapping[str, object] | None = None) -> dict[str, Any]:
     """Read a checkpoint; nothing in it is run.
 
     Parameters
@@ -121,5 +121,5 @@ def load_checkpoint(path: str | Path, *, identity: Mapping[str, Any] | None = No
     return state
 
 
-def _whole(identity: Mapping[str, Any] | None) -> dict[str, Any]:
+def _whole(identity: Mapping[str, object] | None) -> dict[str, Any]:
     return {"format": FORMAT, **versions(), **(identity or {})}

@@ -90,7 +90,7 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _numeric(rows: list[dict[str, Any]], *names: str) -> None:
+def _numeric(rows: list[dict[str, object]], *names: str) -> None:
     """Refuse a column of texts where numbers are drawn."""
     for name in names:
         texts = [row[name] for row in rows if isinstance(row[name], str)]
@@ -98,7 +98,7 @@ def _numeric(rows: list[dict[str, Any]], *names: str) -> None:
             raise LoadError(f"while plotting: expected numbers in the column {name!r}, got {texts[0]!r:.40}")
 
 
-def _known(rows: list[dict[str, Any]], *names: str) -> None:
+def _known(rows: list[dict[str, object]], *names: str) -> None:
     for name in names:
         if name not in rows[0]:
             raise LoadError(
@@ -106,7 +106,7 @@ def _known(rows: list[dict[str, Any]], *names: str) -> None:
             )
 
 
-def _fields(rows: list[dict[str, Any]]) -> list[str]:
+def _fields(rows: list[dict[str, object]]) -> list[str]:
     """The fields of the grid: the columns before the profile's own."""
     return list(rows[0])[: list(rows[0]).index("name")]
 
@@ -115,7 +115,7 @@ def _number(value: Any) -> float:
     return math.nan if value is None else float(value)
 
 
-def _lines(rows: list[dict[str, Any]], args: argparse.Namespace) -> Any:
+def _lines(rows: list[dict[str, object]], args: argparse.Namespace) -> Any:
     from firstlight.render.axis import Axis
     from firstlight.render.chart import Series, line_chart
 

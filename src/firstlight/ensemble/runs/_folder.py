@@ -182,7 +182,7 @@ class Folder:
     def _file(self, index: int) -> Path:
         return self.shards / f"{index:06d}.shard"
 
-    def _seal(self, path: Path, kind: str, identity: Mapping[str, Any], body: bytes) -> None:
+    def _seal(self, path: Path, kind: str, identity: Mapping[str, object], body: bytes) -> None:
         try:
             write_sealed(path, kind, identity, body)
         except WriteError as error:

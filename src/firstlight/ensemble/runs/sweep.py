@@ -316,7 +316,7 @@ def _run_locked(
     return rows
 
 
-def _typed(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, list[Any]]:
+def _typed(rows: Sequence[Mapping[str, object]], names: Sequence[str]) -> dict[str, list[Any]]:
     """Columns of one type each, as a parquet file has them: numbers and texts together become texts."""
     columns = {name: [row[name] for row in rows] for name in names}
     for name, values in columns.items():
@@ -330,7 +330,7 @@ def _typed(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str,
     return columns
 
 
-def write_table(rows: Sequence[Mapping[str, Any]], folder: Path) -> None:
+def write_table(rows: Sequence[Mapping[str, object]], folder: Path) -> None:
     """``results.json`` and ``results.csv``, and ``results.parquet`` where pyarrow is installed."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     whole = [{name: row.get(name) for name in names} for row in rows]

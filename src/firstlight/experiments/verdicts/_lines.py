@@ -10,7 +10,7 @@ from firstlight.errors import LoadError
 from firstlight.files import from_json, to_json
 
 
-def append(path: Path, record: dict[str, Any]) -> None:
+def append(path: Path, record: dict[str, object]) -> None:
     """Add a record as one line; numbers that JSON lacks are kept."""
     with path.open("ab+") as file:
         if file.tell():

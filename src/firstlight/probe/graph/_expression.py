@@ -95,15 +95,15 @@ def _is_torchs(func: Callable[..., Any]) -> bool:
     return not written or func.__module__.startswith("torch.")
 
 
-def _is_pure(value: Any) -> bool:
+def _is_pure(value: object) -> bool:
     return value.pure if isinstance(value, Expression) else type(value) in _PLAIN
 
 
 def compose(
     func: Callable[..., Any],
     name: str,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
+    args: tuple[object, ...],
+    kwargs: dict[str, object],
     learned: tuple[str, ...] = (),
 ) -> Expression | None:
     """Record ``func(*args, **kwargs)`` where every argument is an Expression, a scalar or a plain option.
@@ -140,7 +140,7 @@ def compose(
     )
 
 
-def _scales(name: str, args: tuple[Any, ...], inner: list[Expression]) -> bool:
+def _scales(name: str, args: tuple[object, ...], inner: list[Expression]) -> bool:
     """Whether a step multiplies one scaled tensor by a constant."""
     if len(inner) != 1 or not inner[0].scaled:
         return False
@@ -152,7 +152,7 @@ def _scales(name: str, args: tuple[Any, ...], inner: list[Expression]) -> bool:
     return name in ("neg", "negative", "positive") or (divides and by_number)
 
 
-def _cast(value: Any, like: Tensor) -> Any:
+def _cast(value: object, like: Tensor) -> Any:
     """Options pass as they are; a one-element tensor follows the dtype and device of the replay."""
     if isinstance(value, Tensor) and value.is_floating_point():
         return value.to(like)
@@ -165,7 +165,7 @@ def scalar(value: Tensor) -> Any:
 
 
 def from_function(
-    func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    func: Callable[..., Any], name: str, args: tuple[object, ...], kwargs: dict[str, object]
 ) -> Expression | None:
     """A torch function that is not known by name as an expression, if it is one entry by entry.
 

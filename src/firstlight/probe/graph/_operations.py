@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 
 @dataclass(frozen=True)
@@ -123,7 +122,7 @@ IGNORED = frozenset(
 )
 
 
-def writes(func: Any) -> bool:
+def writes(func: object) -> bool:
     """Whether a torch function writes into its first argument, by its name.
 
     Examples
@@ -138,7 +137,7 @@ def writes(func: Any) -> bool:
     return name.endswith("_")
 
 
-def plain_name(func: Any) -> str:
+def plain_name(func: object) -> str:
     """The name of a torch function without the marks of methods, operators and in-place variants.
 
     Examples

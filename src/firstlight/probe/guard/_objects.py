@@ -52,22 +52,22 @@ def _identical(now: Any, then: Any) -> bool:
     return len(now) == len(then) and all(map(operator.is_, now, then))
 
 
-def _equal(now: Any, then: Any) -> bool:
+def _equal(now: object, then: object) -> bool:
     return bool(now == then)
 
 
-def _entries(value: dict[Any, Any]) -> tuple[Any, ...]:
+def _entries(value: dict[object, object]) -> tuple[Any, ...]:
     kind: Any = OrderedDict if isinstance(value, OrderedDict) else dict  # each knows an order of its own
     return (*kind.keys(value), *kind.values(value))
 
 
-def _pairs(value: dict[Any, Any]) -> list[tuple[Any, Any]]:
+def _pairs(value: dict[object, object]) -> list[tuple[Any, Any]]:
     entries = _entries(value)
     half = len(entries) // 2
     return list(zip(entries[:half], entries[half:]))
 
 
-def _refill(value: dict[Any, Any], then: tuple[Any, ...]) -> None:
+def _refill(value: dict[object, object], then: tuple[object, ...]) -> None:
     """Empty a dictionary and fill it again, past what a subclass makes of that."""
     kind: Any = OrderedDict if isinstance(value, OrderedDict) else dict
     kind.clear(value)
@@ -76,12 +76,12 @@ def _refill(value: dict[Any, Any], then: tuple[Any, ...]) -> None:
         kind.__setitem__(value, key, item)
 
 
-def _refill_set(value: set[Any], then: tuple[Any, ...]) -> None:
+def _refill_set(value: set[object], then: tuple[object, ...]) -> None:
     set.clear(value)
     set.update(value, then)
 
 
-def _refill_deque(value: deque[Any], then: tuple[Any, ...]) -> None:
+def _refill_deque(value: deque[object], then: tuple[object, ...]) -> None:
     deque.clear(value)
     deque.extend(value, then)
 
@@ -109,7 +109,7 @@ class Walk:
         self._seen: dict[int, Any] = {}
         self._arrays = ARRAYS
 
-    def go(self, name: str, root: Any) -> None:
+    def go(self, name: str, root: object) -> None:
         """Walk from a root."""
         waiting: list[tuple[str, Any]] = [(name, root)]
         while waiting:
@@ -134,7 +134,7 @@ class Walk:
         self.held.append(Held(name, get, then, put, same))
         return then
 
-    def _visit(self, name: str, value: Any) -> Iterable[tuple[str, Any]]:
+    def _visit(self, name: str, value: object) -> Iterable[tuple[str, Any]]:
         """Hold the state of one object; what it leads to."""
         if isinstance(value, Tensor):
             self.tensors[id(value)] = (name, value)
@@ -148,7 +148,7 @@ class Walk:
             return ()
         return [*self._attributes(name, value), *self._slots(name, value), *self._class(value)]
 
-    def _attributes(self, name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    def _attributes(self, name: str, value: object) -> Iterator[tuple[str, Any]]:
         own = getattr(value, "__dict__", None)
         if type(own) is dict:
             self._hold(name, lambda: _entries(own), lambda then: _refill(own, then), _identical)
@@ -164,7 +164,7 @@ class Walk:
             was = type(value)
             self._hold(name, lambda: (type(value),), lambda _: setattr(value, "__class__", was), _identical)
 
-    def _slots(self, name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    def _slots(self, name: str, value: object) -> Iterator[tuple[str, Any]]:
         for kind in type(value).__mro__:
             slots = vars(kind).get("__slots__", ())
             for slot in (slots,) if isinstance(slots, str) else slots:
@@ -172,11 +172,11 @@ class Walk:
                 if isinstance(member, types.MemberDescriptorType):
                     yield from self._slot(f"{name}.{slot}", value, slot)
 
-    def _slot(self, name: str, value: Any, slot: str) -> Iterator[tuple[str, Any]]:
+    def _slot(self, name: str, value: object, slot: str) -> Iterator[tuple[str, Any]]:
         def get() -> tuple[Any, ...]:
             return (getattr(value, slot),) if hasattr(value, slot) else ()
 
-        def put(then: tuple[Any, ...]) -> None:
+        def put(then: tuple[object, ...]) -> None:
             if then:
                 object.__setattr__(value, slot, then[0])
             else:
@@ -185,7 +185,7 @@ class Walk:
         for item in self._hold(name, get, put, _identical):
             yield name, item
 
-    def _class(self, value: Any) -> Iterator[tuple[str, Any]]:
+    def _class(self, value: object) -> Iterator[tuple[str, Any]]:
         """State that a class keeps for all its objects: counters, registries, caches."""
         for kind in type(value).__mro__:
             if kind.__module__.partition(".")[0] not in _LIBRARIES and id(kind) not in self._seen:
@@ -313,12 +313,12 @@ class Walk:
         yield name, value.keywords
 
 
-def _ours(value: Any) -> bool:
+def _ours(value: object) -> bool:
     """Whether an object is a part of firstlight at work, an audit around this one for instance."""
     return type(value).__module__.startswith("firstlight.") and not isinstance(value, torch.nn.Module)
 
 
-def _inner(name: str, key: Any) -> str:
+def _inner(name: str, key: object) -> str:
     return f"{name}.{key}" if isinstance(key, str) and key.isidentifier() else f"{name}[{key!r:.40}]"
 
 
@@ -339,7 +339,7 @@ def _fill_objects(value: Any, then: tuple[Any, ...]) -> None:
         value.flat[i] = item
 
 
-def _impossible(then: Any) -> None:
+def _impossible(then: object) -> None:
     del then
     raise RuntimeError("the array is too large to be copied beforehand")
 

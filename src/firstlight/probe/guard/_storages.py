@@ -70,7 +70,7 @@ def _words(flat: Tensor) -> tuple[Tensor, Tensor]:
     return flat[:even].view(torch.int64), flat[even:]
 
 
-def is_wrapper(tensor: Any) -> bool:
+def is_wrapper(tensor: object) -> bool:
     """Whether a tensor is a shell around others, as distributed and quantised ones are."""
     return torch.utils._python_dispatch.is_traceable_wrapper_subclass(tensor)
 

@@ -88,7 +88,7 @@ class Doors(TorchFunctionMode):
 _schemas: dict[Any, tuple[tuple[int, str], ...]] = {}
 
 
-def _written(func: Any) -> tuple[tuple[int, str], ...]:
+def _written(func: object) -> tuple[tuple[int, str], ...]:
     """Places and names of the arguments that an operator writes.
 
     Examples

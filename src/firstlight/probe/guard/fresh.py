@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 
-def fresh(batch: Any) -> Any:
+def fresh(batch: object) -> Any:
     """A batch with tensors of its own, cut off from every graph; what holds no tensor is passed on as it is.
 
     One tensor at two places is one tensor in the copy. Views of one storage become tensors apart.
@@ -54,7 +54,7 @@ def _fresh(value: Any, known: dict[int, Any]) -> Any:
     return new
 
 
-def _mapping(value: Mapping[Any, Any], known: dict[int, Any]) -> Any:
+def _mapping(value: Mapping[object, object], known: dict[int, object]) -> Any:
     items = {key: _fresh(item, known) for key, item in value.items()}
     if type(value) is dict:
         return items
@@ -67,7 +67,7 @@ def _mapping(value: Mapping[Any, Any], known: dict[int, Any]) -> Any:
     return new
 
 
-def _holds_tensors(value: Any) -> bool:
+def _holds_tensors(value: object) -> bool:
     """Whether an object of another library keeps tensors in its attributes, as graphs and packed batches do."""
     own = getattr(value, "__dict__", None)
     if type(own) is not dict or isinstance(value, nn.Module):

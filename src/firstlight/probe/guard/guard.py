@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.autograd.graph import Node
 from torch.utils._python_dispatch import _pop_mode, _push_mode
 
 from firstlight.errors import AuditError, in_one_line, user_code
@@ -28,7 +29,9 @@ class Guard:
     hold; and the settings of the process. Bytes are copied when an operation is about to write them.
     """
 
-    def __init__(self, model: nn.Module, others: dict[str, Any], held: Shield, *, parameters: bool) -> None:
+    def __init__(
+        self, model: nn.Module, others: dict[str, object], held: Shield, *, parameters: bool
+    ) -> None:
         self.shield = held
         walk = Walk()
         named = dict(model.named_parameters())
@@ -48,7 +51,7 @@ class Guard:
         self.writes, self.doors = Writes(self.storages), Doors(self.storages)
 
     @contextmanager
-    def watching(self, graph: Any = None) -> Iterator[None]:
+    def watching(self, graph: Node | None = None) -> Iterator[None]:
         """See every write, while the caller's code runs.
 
         Where everything is copied already there is nothing to see, and neither is there in a backward pass
@@ -72,7 +75,7 @@ class Guard:
             _pop_mode()
             torch._C._pop_torch_function_stack()
 
-    def _runs_python(self, graph: Any) -> bool:
+    def _runs_python(self, graph: Node | None) -> bool:
         """Whether a backward pass through a graph can call the caller's code."""
         return (
             self.doors.hooked
@@ -125,8 +128,9 @@ class Guard:
         return found
 
 
-def _nodes(graph: Any) -> Iterator[Any]:
-    seen, stack = {graph}, [graph]
+def _nodes(graph: Node | None) -> Iterator[Node]:
+    stack = [] if graph is None else [graph]
+    seen = set(stack)
     while stack:
         node = stack.pop()
         yield node
@@ -136,7 +140,7 @@ def _nodes(graph: Any) -> Iterator[Any]:
                 stack.append(child)
 
 
-def _written_in_python(node: Any) -> bool:
+def _written_in_python(node: object) -> bool:
     return isinstance(node, torch.autograd.function.BackwardCFunction)
 
 
@@ -155,11 +159,11 @@ def _holds(look: Callable[[], bool]) -> bool:
         return False
 
 
-def _is(setting: Setting, state: Any) -> bool:
+def _is(setting: Setting, state: object) -> bool:
     return same(setting.get(), state)
 
 
-def _put(setting: Setting, state: Any) -> None:
+def _put(setting: Setting, state: object) -> None:
     if not same(setting.get(), state):
         setting.set(state)
 
@@ -186,7 +190,7 @@ def untouched(
     *,
     training: bool | None,
     seed: int,
-    others: dict[str, Any] | None = None,
+    others: dict[str, object] | None = None,
     parameters: bool = True,
 ) -> Iterator[Guard]:
     """Run with the model in the asked mode and seeded generators; put everything back, also on error.

@@ -48,7 +48,7 @@ def _stack(name: str) -> Setting:
     count = getattr(c, f"_len_torch_{name}_stack")
     at = getattr(c, f"_get_{name}_stack_at")
 
-    def put(modes: list[Any]) -> None:
+    def put(modes: list[object]) -> None:
         from torch.utils import _python_dispatch
 
         if name == "function":
@@ -73,13 +73,13 @@ def _path(value: list[str]) -> None:
     sys.path[:] = value
 
 
-def _filters(value: list[Any]) -> None:
+def _filters(value: list[object]) -> None:
     warnings.filters[:] = value  # type: ignore[index]
     warnings.simplefilter("default", append=True)  # tells the module that its filters are others
     warnings.filters[:] = value  # type: ignore[index]
 
 
-def _of(owner: Any, name: str, label: str) -> Setting:
+def _of(owner: object, name: str, label: str) -> Setting:
     return Setting(label, lambda: getattr(owner, name), lambda value: setattr(owner, name, value))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from torch import Tensor
 
@@ -17,7 +16,7 @@ _STEPS = 4
 ROUTES = "routes"
 
 
-def mark_router(origin: Origin, experts: int, chosen: Any) -> None:
+def mark_router(origin: Origin, experts: int, chosen: object) -> None:
     """Remember on the layer whose outputs the experts' gates are made of how many experts each token is sent to."""
     first = chosen[0] if isinstance(chosen, tuple) else chosen
     if not isinstance(first, Tensor) or first.dim() == 0:

@@ -32,7 +32,7 @@ def read_weight(
     Returns None when neither operand is made of parameters, as in the product of queries and keys.
     """
 
-    def learned(value: Any) -> tuple[str, ...]:
+    def learned(value: object) -> tuple[str, ...]:
         found = origin(value) if isinstance(value, Tensor) else None
         return found.parameters if found is not None else ()
 
@@ -128,11 +128,13 @@ def _weight(matrix: Tensor, learned: tuple[str, ...], names: Mapping[int, str]) 
     return Weight(learned, parameters, shape, values={"weight_shape": "×".join(map(str, shape))})
 
 
-def _pick(args: tuple[Any, ...], kwargs: Mapping[str, Any], position: int, name: str, default: Any) -> Any:
+def _pick(
+    args: tuple[object, ...], kwargs: Mapping[str, object], position: int, name: str, default: object
+) -> Any:
     return args[position] if len(args) > position else kwargs.get(name, default)
 
 
-def _square(bias: Any) -> float:
+def _square(bias: object) -> float:
     """Mean square of a vector of parameters, 0 where there is none."""
     if not isinstance(bias, Tensor) or not bias.numel():
         return 0.0
@@ -221,12 +223,15 @@ DIVISIVE = ("GDN",)
 
 
 def normaliser(
-    module: nn.Module, name: str = "", args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    module: nn.Module,
+    name: str = "",
+    args: tuple[object, ...] = (),
+    kwargs: Mapping[str, object] | None = None,
 ) -> dict[str, Any]:
     """The facts of a normalisation call: its kind, E γ², E β², its groups, and whether it used the batch."""
     kwargs = kwargs or {}
 
-    def given(position: int, key: str, default: Any = None) -> Any:
+    def given(position: int, key: str, default: object = None) -> Any:
         return _pick(args, kwargs, position, key, default)
 
     if name == "batch_norm":

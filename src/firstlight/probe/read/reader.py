@@ -146,7 +146,7 @@ class Reader:
             self.choices[name] = float(p.float().amax(dim=axis).mean())
             self._chosen = name, weakref.ref(weights)
 
-    def chosen(self, output: Any) -> str:
+    def chosen(self, output: object) -> str:
         """The name of the softmax whose result is a model's output, or an empty text."""
         name, weights = self._chosen
         return name if output is not None and weights() is output else ""
@@ -377,7 +377,7 @@ def _by_stride(t: Tensor) -> list[int]:
     return sorted(range(t.dim()), key=t.stride, reverse=True)
 
 
-def _per_axis(value: Any, axes: int) -> list[Any]:
+def _per_axis(value: object, axes: int) -> list[Any]:
     if isinstance(value, (tuple, list)):
         return list(value) if len(value) == axes else [value[0]] * axes
     return [value] * axes

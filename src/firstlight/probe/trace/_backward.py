@@ -6,10 +6,10 @@ import heapq
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import Node
 
 from firstlight.clean_room import apart
 from firstlight.probe.graph._site import Site
@@ -20,7 +20,7 @@ from firstlight.probe.trace._cuts import Cuts
 WINDOW = 16.0
 
 
-def narrow_nodes(root: Any) -> list[Any]:
+def narrow_nodes(root: Node) -> list[Node]:
     """The nodes of an autograd graph through which every gradient below them flows.
 
     Nodes are taken in the order of the engine (latest made, first run). A node is narrow when, at its
@@ -28,7 +28,7 @@ def narrow_nodes(root: Any) -> list[Any]:
     gradient may be multiplied by any factor if the factor is remembered. A leaf used more than once
     keeps the graph wide between its uses, since it sums gradients from both.
     """
-    uses: dict[Any, int] = {}
+    uses: dict[Node, int] = {}
     seen, stack = {root}, [root]
     while stack:
         for node, _ in stack.pop().next_functions:
@@ -37,7 +37,7 @@ def narrow_nodes(root: Any) -> list[Any]:
                 if node not in seen:
                     seen.add(node)
                     stack.append(node)
-    narrow: list[Any] = []
+    narrow: list[Node] = []
     heap = [(-_order(root), 0, root)]
     waiting, left, count = {root}, dict(uses), 0
     shared_leaves = 0
@@ -61,11 +61,11 @@ def narrow_nodes(root: Any) -> list[Any]:
     return narrow
 
 
-def _is_leaf(node: Any) -> bool:
+def _is_leaf(node: Node) -> bool:
     return hasattr(node, "variable")
 
 
-def _order(node: Any) -> int:
+def _order(node: Node) -> int:
     return int(node._sequence_nr())
 
 
@@ -105,7 +105,7 @@ class Backward:
 
         return parameter.register_hook(hook).remove
 
-    def guard(self, node: Any) -> Callable[[], None]:
+    def guard(self, node: Node) -> Callable[[], None]:
         """Bring the gradient that enters a narrow node back to order one; returns what removes the hook."""
 
         @apart

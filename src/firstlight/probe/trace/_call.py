@@ -60,7 +60,7 @@ class Call:
         """What the function returns."""
         return self.func(*self.args, **self.kwargs)
 
-    def results(self, out: Any) -> list[Tensor]:
+    def results(self, out: object) -> list[Tensor]:
         """What the call wrote: what it returned, its target, and the tensor that its target is a view of."""
         found = list(tensors_in(out))
         if self.in_place:

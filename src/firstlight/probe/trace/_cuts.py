@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import Node
 
 from firstlight.probe.read._whole import whole
 
@@ -30,7 +30,7 @@ _FLAT = frozenset(
 )
 
 
-def steps_of(root: Any) -> list[Any]:
+def steps_of(root: Node) -> list[Node]:
     """Every node of an autograd graph but the leaves."""
     seen, stack = {root}, [root]
     while stack:
@@ -41,7 +41,7 @@ def steps_of(root: Any) -> list[Any]:
     return [node for node in seen if not hasattr(node, "variable")]
 
 
-def kind_of(node: Any) -> str:
+def kind_of(node: Node) -> str:
     """The name of a step without the marks that autograd gives it.
 
     Examples
@@ -74,7 +74,7 @@ def tiny(gradients: Iterable[Tensor | None]) -> bool:
     )
 
 
-def cuts_by_itself(node: Any) -> str:
+def cuts_by_itself(node: Node) -> str:
     """The cause of a zero that a step gives whatever it is given: a step function, or a softmax over one unit."""
     kind = kind_of(node)
     if kind in _STEPS:
@@ -96,13 +96,13 @@ class Cuts:
     more; ``dead`` holds the steps that were given exactly zero.
     """
 
-    cut: dict[Any, tuple[list[int], list[int]]] = field(default_factory=dict)
-    dead: set[Any] = field(default_factory=set)
-    causes: dict[Any, str] = field(default_factory=dict)
+    cut: dict[Node, tuple[list[int], list[int]]] = field(default_factory=dict)
+    dead: set[Node] = field(default_factory=set)
+    causes: dict[Node, str] = field(default_factory=dict)
     watching: bool = False
-    weighing: set[Any] = field(default_factory=set)
+    weighing: set[Node] = field(default_factory=set)
 
-    def watch(self, steps: list[Any]) -> list[Callable[[], None]]:
+    def watch(self, steps: list[Node]) -> list[Callable[[], None]]:
         """Look at what enters and leaves every step; returns what removes the hooks."""
         self.watching = True
         for node in steps:
@@ -111,7 +111,7 @@ class Cuts:
                 self.weighing.update(children)
         return [node.register_hook(self._hook(node)).remove for node in steps]
 
-    def _hook(self, node: Any) -> Callable[..., None]:
+    def _hook(self, node: Node) -> Callable[..., None]:
         def hook(leaving: tuple[Tensor | None, ...], entering: tuple[Tensor | None, ...]) -> None:
             if all(g is None or is_zero(g) for g in entering):
                 self.dead.add(node)
@@ -152,7 +152,7 @@ class Cuts:
         return found
 
     def _cause(
-        self, node: Any, none: list[int], live: list[int], names: Mapping[int, str], moving: set[str]
+        self, node: Node, none: list[int], live: list[int], names: Mapping[int, str], moving: set[str]
     ) -> str:
         if self.causes[node] == "softmax" and any(self._only_shapes(top, node) for top in self.weighing):
             return "one-key"
@@ -168,7 +168,7 @@ class Cuts:
         zero = [i for i in none if i in taken and i != _PRODUCTS[kind]]
         return "two-zeros" if len(zero) > 1 else "constant"
 
-    def _only_shapes(self, top: Any, bottom: Any) -> bool:
+    def _only_shapes(self, top: Node, bottom: Node) -> bool:
         """Whether nothing but a change of shape or a dropout stands between two steps."""
         for _ in range(6):
             if top is bottom:
@@ -178,7 +178,7 @@ class Cuts:
             top = top.next_functions[0][0]
         return False
 
-    def _moves(self, node: Any, edge: int, names: Mapping[int, str], moving: set[str]) -> bool:
+    def _moves(self, node: Node, edge: int, names: Mapping[int, str], moving: set[str]) -> bool:
         """Whether a parameter that moves stands behind an edge, on a way along which the gradient is not zero."""
         start = node.next_functions[edge][0]
         if start is None:
@@ -199,10 +199,10 @@ class Cuts:
                     stack.append(child)
         return False
 
-    def _behind(self, node: Any, none: list[int], names: Mapping[int, str]) -> list[str]:
+    def _behind(self, node: Node, none: list[int], names: Mapping[int, str]) -> list[str]:
         """Names of the parameters that the closed edges of a step lead to, through dead steps alone."""
         found: list[str] = []
-        stack = [node.next_functions[i][0] for i in none if node.next_functions[i][0] is not None]
+        stack = [child for i in none if (child := node.next_functions[i][0]) is not None]
         seen = set(stack)
         while stack:
             here = stack.pop()

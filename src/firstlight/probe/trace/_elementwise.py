@@ -97,7 +97,7 @@ class Elementwise:
             and "norm" not in type(frame.module).__name__.lower()
         )
 
-    def _symbolic(self, values: tuple[Any, ...]) -> tuple[Any, ...]:
+    def _symbolic(self, values: tuple[object, ...]) -> tuple[Any, ...]:
         """Traced tensors as the expressions they are, one-element tensors as numbers."""
         result: list[Any] = []
         for value in values:

@@ -10,6 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import BackwardCFunction
+from torch.autograd.graph import Node
 
 from firstlight.clean_room import apart
 from firstlight.probe.graph._expression import Expression
@@ -44,7 +45,7 @@ def owner(parameters: Sequence[str]) -> str:
     return name.removesuffix("_weight")
 
 
-def tensors_in(*values: Any) -> Iterator[Tensor]:
+def tensors_in(*values: object) -> Iterator[Tensor]:
     """Every tensor in nested tuples, lists and dicts."""
     for value in values:
         if isinstance(value, Tensor):
@@ -123,8 +124,8 @@ class Ledger:
         self.frames = [Frame("", model, 0, None, None)]
         self.place = ""
         self.origins = Origins()
-        self.nodes: dict[Any, Origin] = {}
-        self.made: dict[Any, weakref.ref[Tensor]] = {}
+        self.nodes: dict[Node, Origin] = {}
+        self.made: dict[Node, weakref.ref[Tensor]] = {}
         self.module_calls: dict[str, int] = {}
         self.unmeasured: dict[str, set[str]] = {}
         self.grads = torch.is_grad_enabled()
@@ -201,7 +202,7 @@ class Ledger:
         unit = 1 - tensor.dim() if tensor.dim() >= 4 else -1
         self.site(tensor, name, "input", "input", unit)
 
-    def leave_output(self, output: Any) -> None:
+    def leave_output(self, output: object) -> None:
         """Measure what the model returns, where it is a function of a measured site."""
         found = [(t, self.origin(t)) for t in tensors_in(output)]
         self.realise([(t, o) for t, o in found if o is not None])
@@ -260,7 +261,7 @@ class Ledger:
             self.nodes[out.grad_fn] = origin
             self.made[out.grad_fn] = weakref.ref(out)
 
-    def mark(self, out: Any, origin: Origin) -> Any:
+    def mark(self, out: object, origin: Origin) -> Any:
         """Note the origin of every tensor of a result."""
         if self.grads and not torch.is_grad_enabled():
             origin = replace(origin, blind=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import Any
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -65,12 +65,13 @@ class Loops:
 
     def repeatable(self) -> bool:
         """Whether the backward of the loops is torch's own: nothing of the model's may run a second time."""
-        if self.foreign or self._last is None or not self.found:
+        last = None if self._last is None else self._last.grad_fn
+        if self.foreign or last is None or not self.found:
             return False
-        seen, stack = {self._last.grad_fn}, [self._last.grad_fn]
+        seen, stack = {last}, [last]
         while stack:
-            node: Any = stack.pop()
-            if isinstance(node, BackwardCFunction):
+            node = stack.pop()
+            if isinstance(cast(object, node), BackwardCFunction):
                 return False
             for child, _ in node.next_functions:
                 if child is not None and child not in seen:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 from torch import Tensor, nn
 
@@ -22,7 +21,7 @@ def add_norm(
     origin: Origin,
     op: str,
     path: str,
-    facts: dict[str, Any],
+    facts: dict[str, object],
     source: Tensor,
     *,
     leaf: bool = True,
@@ -65,7 +64,7 @@ class Modules:
         return refused
 
     def _entering(self, path: str) -> Callable[..., None]:
-        def enter(module: nn.Module, args: Any, kwargs: Any) -> None:
+        def enter(module: nn.Module, args: object, kwargs: object) -> None:
             if self.paused or self.closed:
                 return
             ledger = self.ledger
@@ -82,7 +81,7 @@ class Modules:
 
         return enter
 
-    def _leaving(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+    def _leaving(self, module: nn.Module, args: object, kwargs: object, output: object) -> None:
         if self.closed:
             self._again(module, output)
             return
@@ -96,7 +95,7 @@ class Modules:
         finally:
             self.paused = False
 
-    def _again(self, module: nn.Module, output: Any) -> None:
+    def _again(self, module: nn.Module, output: object) -> None:
         """Watch the gradients of a part that ran without any and runs again in the backward, the last call first."""
         path = self._paths.get(id(module))
         if path is None or not isinstance(output, Tensor) or not output.requires_grad:
@@ -107,7 +106,7 @@ class Modules:
                 self.ledger.backward.watch(site, output)
                 return
 
-    def _recognised(self, frame: Frame, module: nn.Module, output: Any) -> bool:
+    def _recognised(self, frame: Frame, module: nn.Module, output: object) -> bool:
         """Take a module whose inside gave no row for what its whole is: a normaliser or an activation."""
         source, origin = frame.source, frame.origin
         inner = self.ledger.sites[frame.sites :]

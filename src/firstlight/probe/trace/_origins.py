@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Mapping
-from typing import Any
 
 from torch import Tensor
+from torch.autograd.graph import Node
 
 from firstlight.probe.graph._site import Origin, Site
 
@@ -39,7 +39,7 @@ class Origins:
     def __len__(self) -> int:
         return len(self._known)
 
-    def get(self, value: Any) -> Origin | None:
+    def get(self, value: object) -> Origin | None:
         """What is known of where a tensor came from."""
         found = self._known.get(id(value))
         return found[1] if found is not None and found[0]() is value else None
@@ -57,12 +57,12 @@ class Origins:
 
 
 def upstream(
-    root: Any, nodes: Mapping[Any, Origin], names: Mapping[int, str]
-) -> tuple[tuple[Site, ...], tuple[str, ...], list[Any]]:
+    root: Node, nodes: Mapping[Node, Origin], names: Mapping[int, str]
+) -> tuple[tuple[Site, ...], tuple[str, ...], list[Node]]:
     """The nearest measured sites below a node of the autograd graph, the parameters before them, and their nodes."""
     sites: dict[int, Site] = {}
     found: dict[str, None] = {}
-    met: list[Any] = []
+    met: list[Node] = []
     seen, stack = {root}, [root]
     while stack and len(seen) < _REACH:
         node = stack.pop()

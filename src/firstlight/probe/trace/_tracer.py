@@ -167,7 +167,7 @@ class Tracer(TorchFunctionMode):
         self._integers(out, origin.sites)
         return out
 
-    def _integers(self, out: Any, sites: tuple[Site, ...]) -> None:
+    def _integers(self, out: object, sites: tuple[Site, ...]) -> None:
         """Follow signals that are cast to integers: they count as constants until a layer reads them."""
         for tensor in tensors_in(out):
             if not carries(tensor):
@@ -239,7 +239,7 @@ class Tracer(TorchFunctionMode):
             self.ledger.mark(tensor, Origin(ancestors=latest, unit=unit, arrangement=object()))
         return out
 
-    def _parametric(self, call: Call, out: Any, result: Tensor, unit: int) -> Any:
+    def _parametric(self, call: Call, out: object, result: Tensor, unit: int) -> Any:
         """The row of a step in which signals meet parameters in a way that is not known."""
         wide = any(sum(size > 1 for size in t.shape) > 1 for t, _ in call.learned)
         mixes = wide and call.name not in ops.ASSEMBLIES and call.name not in ops.ELEMENTWISE

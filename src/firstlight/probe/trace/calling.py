@@ -45,7 +45,7 @@ def unwrap(model: Any) -> nn.Module:
             return model
 
 
-def named_tensors(batch: Any, name: str = "input") -> Iterator[tuple[str, Tensor]]:
+def named_tensors(batch: object, name: str = "input") -> Iterator[tuple[str, Tensor]]:
     """Every tensor of a batch with a name to show."""
     if isinstance(batch, Tensor):
         yield name, batch
@@ -57,7 +57,7 @@ def named_tensors(batch: Any, name: str = "input") -> Iterator[tuple[str, Tensor
             yield from named_tensors(value, f"{name}{i}" if len(batch) > 1 else name)
 
 
-def check_batch(batch: Any) -> None:
+def check_batch(batch: object) -> None:
     """Refuse a batch that can only give wrong numbers."""
     tensors = list(named_tensors(batch))
     if not tensors:
@@ -80,7 +80,7 @@ def check_batch(batch: Any) -> None:
                 )
 
 
-def call(model: nn.Module, batch: Any) -> Any:
+def call(model: nn.Module, batch: object) -> Any:
     """``model(batch)``, ``model(*batch)`` for tuples and lists, ``model(**batch)`` for mappings."""
     if isinstance(batch, Mapping):
         return model(**batch)
@@ -89,7 +89,7 @@ def call(model: nn.Module, batch: Any) -> Any:
     return model(batch)
 
 
-def fields(output: Any) -> dict[str, Any]:
+def fields(output: object) -> dict[str, Any]:
     """The parts of a structured output by name: mappings, dataclasses, named tuples."""
     if isinstance(output, Mapping):
         return dict(output.items())
@@ -100,7 +100,7 @@ def fields(output: Any) -> dict[str, Any]:
     return {}
 
 
-def primary_output(output: Any) -> Tensor | None:
+def primary_output(output: object) -> Tensor | None:
     """The floating tensor that the model is about: the named logits, else the first one found."""
     if isinstance(output, Tensor):
         return output if carries(output) else None
@@ -116,7 +116,7 @@ def primary_output(output: Any) -> Tensor | None:
 
 
 def scalar_loss(
-    output: Any, targets: Any, loss: Loss | None, generator: torch.Generator
+    output: object, targets: object, loss: Loss | None, generator: torch.Generator
 ) -> tuple[Tensor, str]:
     """The scalar that is differentiated, and its description.
 
@@ -158,7 +158,7 @@ def scalar_loss(
     return (main.float() * direction).sum(), "random Gaussian direction"
 
 
-def _supervised(output: Tensor, targets: Any) -> tuple[Tensor, str]:
+def _supervised(output: Tensor, targets: object) -> tuple[Tensor, str]:
     if not isinstance(targets, Tensor):
         targets = torch.as_tensor(targets)
     targets = targets.to(output.device)
@@ -175,7 +175,7 @@ def _supervised(output: Tensor, targets: Any) -> tuple[Tensor, str]:
         ) from error
 
 
-def _describe(value: Any) -> str:
+def _describe(value: object) -> str:
     if isinstance(value, Tensor):
         return f"a {value.dtype} tensor of shape {tuple(value.shape)}"
     return "None" if value is None else type(value).__name__

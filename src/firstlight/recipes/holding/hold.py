@@ -68,7 +68,12 @@ class Held:
     """
 
     def __init__(
-        self, model: nn.Module, term: Term, weight: float, layers: tuple[str, ...], options: Mapping[str, Any]
+        self,
+        model: nn.Module,
+        term: Term,
+        weight: float,
+        layers: tuple[str, ...],
+        options: Mapping[str, object],
     ) -> None:
         self.term, self.weight, self.layers = term, weight, layers
         self._model, self._options = model, dict(options)
@@ -96,7 +101,7 @@ class Held:
 
         return keep
 
-    def __call__(self, other: Any = None) -> Tensor:
+    def __call__(self, other: object = None) -> Tensor:
         """The weighted term: of the weights as they are, or of the last forward pass.
 
         Parameters
@@ -131,7 +136,7 @@ class Held:
             )
         return dict(self._seen)
 
-    def _compared(self, other: Any) -> list[Tensor]:
+    def _compared(self, other: object) -> list[Tensor]:
         if other is None:
             raise DomainError(
                 f"while computing the held term {self.term.name!r}: expected a second batch, got none; call it with a "
@@ -173,7 +178,7 @@ def hold(
     weight: float = 1.0,
     *,
     layers: Iterable[str] | None = None,
-    **options: Any,
+    **options: object,
 ) -> Held:
     """Make a measure of a model a differentiable term that holds it during training.
 

@@ -79,7 +79,7 @@ def _measured(draft: Draft, slots: list[Slot], drawn: dict[str, Tensor]) -> dict
 
 
 def _scaler(name: str, factors: dict[str, float]) -> Callable[[nn.Module, Any, Any], Tensor | None]:
-    def scale(module: nn.Module, args: Any, output: Any) -> Tensor | None:
+    def scale(module: nn.Module, args: object, output: object) -> Tensor | None:
         if not isinstance(output, Tensor):
             return None
         if name not in factors:

@@ -79,7 +79,7 @@ class Blueprint:
         return self.known and not self.branches and self.kinds <= plain
 
 
-def blueprint(model: nn.Module, batch: Any = None) -> Blueprint:
+def blueprint(model: nn.Module, batch: object = None) -> Blueprint:
     """The blueprint of a model: from one traced forward pass on the batch, or from its containers without one."""
     slots, left = inventory(model)
     if batch is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
 
 import torch
 from torch import nn
@@ -32,7 +31,7 @@ def copy_of(model: nn.Module) -> nn.Module:
         ) from error
 
 
-def run_forward(model: nn.Module, batch: Any) -> None:
+def run_forward(model: nn.Module, batch: object) -> None:
     """Run a copy of a model on the batch, without gradients; the callers' generators are not moved.
 
     Raises

@@ -62,7 +62,7 @@ def _remembered(kind: Any, function: Any, name: str = "") -> Activation | None:
     return _SEEN[key]
 
 
-def _known(function: Any) -> Activation | None:
+def _known(function: object) -> Activation | None:
     try:
         with torch.random.fork_rng(devices=[]):
             return activations.get(function)

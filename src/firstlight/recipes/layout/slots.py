@@ -238,7 +238,7 @@ def _attention(path: str, module: Any) -> Iterator[Slot]:
             yield Slot(_join(path, key), module, key, "attention", *fans, bias, blocks=blocks)
 
 
-def _nothing(path: str, module: Any) -> Iterator[Slot]:
+def _nothing(path: str, module: object) -> Iterator[Slot]:
     yield from ()
 
 

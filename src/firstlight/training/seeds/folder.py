@@ -148,7 +148,7 @@ class TrainingFolder:
             if other.name != name:
                 other.unlink(missing_ok=True)
 
-    def finish(self, result: Mapping[str, Any]) -> None:
+    def finish(self, result: Mapping[str, object]) -> None:
         """Write the result beside the state; raises as ``save``."""
         if self.path is None:
             return

@@ -60,7 +60,7 @@ def measure(settings: Settings) -> Findings:
     return Findings(rows, tuple(_claims(Findings(rows), width)), _NOTES)
 
 
-def mean_at(findings: Findings, depth: float, **where: Any) -> tuple[float, float]:
+def mean_at(findings: Findings, depth: float, **where: object) -> tuple[float, float]:
     """Mean log gradient at a depth with its standard error over runs."""
     values = torch.tensor(
         [row["log_grad"] for row in findings.select(depth=depth, **where)], dtype=torch.float64

@@ -191,7 +191,7 @@ def _families(names: Sequence[str]) -> dict[str, list[str]]:
     return families
 
 
-def _where(rows: Sequence[Mapping[str, Any]], what: str) -> list[Mapping[str, Any]]:
+def _where(rows: Sequence[Mapping[str, object]], what: str) -> list[Mapping[str, Any]]:
     return [row for row in rows if row["what"] == what]
 
 

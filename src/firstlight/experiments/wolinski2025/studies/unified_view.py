@@ -63,7 +63,7 @@ def _row(net: Any, q: float) -> dict[str, float]:
     }  # fmt: skip
 
 
-def _claims(rows: list[dict[str, Any]]) -> tuple[Claim, ...]:
+def _claims(rows: list[dict[str, object]]) -> tuple[Claim, ...]:
     def of(initialisation: str, activation: str) -> dict[str, Any]:
         return next(r for r in rows if (r["initialisation"], r["activation"]) == (initialisation, activation))
 
