@@ -27,9 +27,9 @@ def test_names_sort_naturally_and_missing_or_infinite_numbers_have_their_place(r
     assert reader.column("name")[:12] == [str(i) for i in range(12)]
     reader.open(pages["hostile"])
     reader.sort("q")
-    assert reader.column("q") == ["−∞", "−1", "0", "4.94e−324", "1", "1e308", "∞", "–"]
+    assert reader.column("q") == ["−∞", "−1", "0", "4.94e−324", "1", "1e308", "∞", ""]
     reader.sort("q")
-    assert reader.column("q") == ["∞", "1e308", "1", "4.94e−324", "0", "−1", "−∞", "–"]
+    assert reader.column("q") == ["∞", "1e308", "1", "4.94e−324", "0", "−1", "−∞", ""]
 
 
 def test_choosing_a_row_changes_histogram_quantiles_numbers_and_marks(reader, pages):
