@@ -32,7 +32,7 @@ def full(epoch, runs):
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
 soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 try:
-    train_seeds(plan, out=sys.argv[1], on_epoch=full)
+    train_seeds(plan, out=sys.argv[1], groups=int(sys.argv[3]), on_epoch=full)
 except RunError as error:
     print(error)
 resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -48,11 +48,12 @@ def numbers(result):
     return facts["runs"]
 
 
-def test_a_full_disk_and_a_kill_lose_nothing_and_a_resumed_run_has_the_same_bits(tmp_path):
+@pytest.mark.parametrize("groups", [2, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_full_disk_and_a_kill_lose_nothing_and_a_resumed_run_has_the_same_bits(tmp_path, groups):
     folder = tmp_path / "run"
-    whole = train_seeds(PLAN)
+    whole = train_seeds(PLAN, groups=groups)
     done = subprocess.run(
-        [sys.executable, "-c", CHILD, str(folder), json.dumps(PLAN.to_dict())],
+        [sys.executable, "-c", CHILD, str(folder), json.dumps(PLAN.to_dict()), str(groups)],
         capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())},
         check=False,
     )  # fmt: skip

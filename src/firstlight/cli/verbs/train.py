@@ -46,6 +46,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="networks (default: 1)")
     parser.add_argument("--seed", type=int, default=0, help="the first seed (default: 0)")
     parser.add_argument(
+        "--groups",
+        type=int,
+        metavar="N",
+        help="groups of seeds that train at the same time, each on one thread (default: by sizes and threads)",
+    )
+    parser.add_argument(
         "--data-dir", metavar="DIR", help="torchvision's data folder (default: FIRSTLIGHT_DATA)"
     )
     parser.add_argument("--download", action="store_true", help="fetch a missing image set first")
@@ -69,8 +75,9 @@ def run(args: argparse.Namespace) -> int:
     from firstlight.training import train_seeds, training_page, training_text
 
     result = train_seeds(
-        _plan(args), directory=args.data_dir, download=args.download, out=args.out, resume=args.resume
-    )
+        _plan(args), directory=args.data_dir, download=args.download, out=args.out, resume=args.resume,
+        groups=args.groups,
+    )  # fmt: skip
     if args.json != STDOUT:
         print(training_text(result))
     args.files.json(args.json, to_json(result.to_dict()))

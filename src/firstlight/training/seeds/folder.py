@@ -34,7 +34,7 @@ from firstlight.training.seeds.images import Images
 from firstlight.training.seeds.plan import TrainingPlan
 from firstlight.training.seeds.state import Standing, State
 
-FORMAT = "firstlight-seeds/1"
+FORMAT = "firstlight-seeds/2"
 _PLAN, _STATE, _LOCK, _WEIGHTS = "plan.json", "state.json", ".lock", "weights-*.safetensors"
 _ALL = ("weights", "mean", "square", "best")
 
@@ -48,18 +48,28 @@ class TrainingFolder:
     path
         Where it is; None keeps nothing.
     identity
-        What its files belong to: the plan without its number of epochs, the images, versions and threads.
+        What its files belong to: the plan without its number of epochs, the images, versions, groups and threads.
+    groups
+        Groups of seeds that train at the same time.
     """
 
     path: Path | None
     identity: Mapping[str, Any]
+    groups: int = 1
 
     @classmethod
     @contextmanager
     def opened(
-        cls, path: str | Path | None, plan: TrainingPlan, images: Images, *, resume: bool
+        cls,
+        path: str | Path | None,
+        plan: TrainingPlan,
+        images: Images,
+        *,
+        resume: bool,
+        groups: int | None,
+        suggested: int,
     ) -> Iterator[TrainingFolder]:
-        """The folder of a plan, locked while it is open.
+        """The folder of a plan, locked while it is open; its groups are those it was begun with, unless given.
 
         Raises
         ------
@@ -72,17 +82,19 @@ class TrainingFolder:
             Others may write in it.
         """
         if path is None:
-            yield cls(None, {})
+            yield cls(None, {}, suggested if groups is None else groups)
             return
         _check_safetensors()
         place = own_folder(path)
         known = plan.to_dict()
         del known["epochs"]
-        identity = {"format": FORMAT, **versions(), "threads": torch.get_num_threads(), **known}
-        identity["images"] = _digest(images)
+        known["images"] = _digest(images)
         with locked(place / _LOCK, f"training in the folder {place}"):
             sweep_leftovers(place)
-            folder = cls(place, identity)
+            count = groups if groups is not None else _begun_with(place / _PLAN) or suggested
+            threads = torch.get_num_threads() if count == 1 else 1
+            identity = {"format": FORMAT, **versions(), "groups": count, "threads": threads, **known}
+            folder = cls(place, identity, count)
             folder._settle(resume)
             yield folder
 
@@ -169,14 +181,14 @@ class TrainingFolder:
                     f"as {others[0]!r}; choose another folder"
                 )
             try:
-                write_sealed(written, "training-plan", self.identity, b"")
+                write_sealed(written, "training-plan", self.identity, str(self.groups).encode())
             except WriteError as error:
                 raise RunError(_unwritten(error)) from error
             return
         try:
             read_sealed(written, "training-plan", self.identity)
         except SealError as error:
-            what = "the plan, images, versions and threads that it was started with"
+            what = "the plan, images, versions, groups and threads that it was started with"
             got = "others" if error.fault == "identity" else "a damaged plan, or that of another format"
             raise RunError(
                 f"while opening the training in {self.path}: expected {what}, got {got}: {error}; choose another "
@@ -190,6 +202,14 @@ class TrainingFolder:
 
     def _short(self) -> dict[str, str]:
         return {"plan": hashlib.sha256(to_json(self.identity).encode()).hexdigest()}
+
+
+def _begun_with(plan: Path) -> int | None:
+    """The groups of a run that is there; None where there is none, or where it cannot be read, as is said later."""
+    try:
+        return int(read_sealed(plan, "training-plan"))
+    except (SealError, ValueError):
+        return None
 
 
 def _digest(images: Images) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from threading import Event
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional
 
+from firstlight.errors import RunError
 from firstlight.training.seeds.images import Part
 from firstlight.training.seeds.networks import Stack
 from firstlight.training.seeds.rules import TrainingRules
@@ -43,14 +46,16 @@ class Group:
     stack
         The networks.
     state
-        Where they stand; rows of the active seeds are copied.
+        Where they stand; the rows of the group's seeds are copied.
     rules
         Batch size and Adam's constants.
+    places
+        Of the group's seeds in the state.
     """
 
-    def __init__(self, stack: Stack, state: State, rules: TrainingRules) -> None:
+    def __init__(self, stack: Stack, state: State, rules: TrainingRules, places: Sequence[int]) -> None:
         self.stack, self.state, self.rules = stack, state, rules
-        self.active = state.active
+        self.active = list(places)
         self.parameters = state.weights[self.active].clone()
         # leaves of the graph that share the matrix's memory, and one place for all of their gradients
         self.leaves = [part.detach().requires_grad_() for part in stack.parts(self.parameters)]
@@ -71,8 +76,14 @@ class Group:
             steps = torch.tensor(float(state.seeds[i].steps))
             self.adam.state[row] = {"step": steps, "exp_avg": mean, "exp_avg_sq": square}
 
-    def epoch(self, known: Part, orders: Int64[Tensor, "seeds n"]) -> Epochs:
-        """Train on every sample once, in the order of each seed."""
+    def epoch(self, known: Part, orders: Int64[Tensor, "seeds n"], *, halt: Event | None = None) -> Epochs:
+        """Train on every sample once, in the order of each seed.
+
+        Raises
+        ------
+        RunError
+            ``halt`` was set meanwhile.
+        """
         for group, i in zip(self.adam.param_groups, self.active, strict=True):
             group["lr"] = self.state.seeds[i].rate
         seeds, samples = orders.shape
@@ -82,6 +93,11 @@ class Group:
         sizes[-1] = samples - (steps - 1) * self.rules.batch
         room = known.images.new_empty(seeds * self.rules.batch, *known.images.shape[1:])
         for step, rows in enumerate(orders.split(self.rules.batch, dim=1)):
+            if halt is not None and halt.is_set():
+                raise RunError(
+                    "while training seeds in groups: expected every group to finish the epoch, got one that broke "
+                    "off; see its error"
+                )
             x, y = gathered(known, rows, room)
             outputs = self.stack(self.leaves, x)
             loss = functional.cross_entropy(outputs, y, reduction="none").mean(1)

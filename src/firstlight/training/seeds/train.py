@@ -6,6 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from firstlight.clean_room import clean
 from firstlight.doors import checked
+from firstlight.errors import DomainError
 from firstlight.training.seeds.folder import TrainingFolder
 from firstlight.training.seeds.images import Images, load_images, split
 from firstlight.training.seeds.loop import Epochs, Group, judged
@@ -21,6 +23,7 @@ from firstlight.training.seeds.networks import Stack, draw_network
 from firstlight.training.seeds.plan import TrainingPlan
 from firstlight.training.seeds.result import End, SeedEpoch, SeedRun, TrainingResult
 from firstlight.training.seeds.state import Standing, State
+from firstlight.training.seeds.together import Crew, shares, suggested_groups
 
 _log = logging.getLogger(__name__)
 
@@ -34,6 +37,7 @@ def train_seeds(
     download: bool = False,
     out: str | Path | None = None,
     resume: bool = False,
+    groups: int | None = None,
     images: Images | None = None,
     on_epoch: Callable[[int, tuple[SeedRun, ...]], Any] | None = None,
 ) -> TrainingResult:
@@ -41,7 +45,7 @@ def train_seeds(
 
     A seed whose loss or weights are not finite stops, and the others go on. The test part is looked at once, after
     training. The order of samples comes from seed and epoch, so a run that was killed and resumed gives the numbers
-    of one that was not, bit for bit; the number of threads has to be the same.
+    of one that was not, bit for bit; the number of groups has to be the same, and of one group that of threads.
 
     Parameters
     ----------
@@ -53,6 +57,10 @@ def train_seeds(
         Folder of the run, written after every epoch; needs the package safetensors.
     resume
         Go on with the run in ``out``.
+    groups
+        So many groups of seeds train at the same time, each on one thread. By default that of the run in ``out``; for
+        a new run as many as torch has threads, and one where networks are so small that threads gain nothing, or so
+        large that one network keeps all threads busy.
     images
         The images, where several plans share them; loaded by the plan when absent.
     on_epoch
@@ -63,9 +71,10 @@ def train_seeds(
     LoadError
         The data is missing or damaged; the message says what to fetch.
     DomainError
-        Data without classes, or a name that is unknown.
+        Data without classes, a name that is unknown, or fewer than one group.
     RunError
-        The folder holds another plan, belongs to a process at work, or cannot be written; finished epochs are kept.
+        The folder holds another plan or other groups, belongs to a process at work, or cannot be written; finished
+        epochs are kept.
 
     References
     ----------
@@ -80,13 +89,22 @@ def train_seeds(
     >>> result.mean("test_accuracy")[0] > 0.5, [run.end for run in result.runs]
     (True, ['cap', 'cap', 'cap'])
     """
+    if groups is not None and groups < 1:
+        raise DomainError(
+            f"while training {plan.label} in groups of seeds: expected at least 1 group, got {groups}; raise the "
+            "number, or leave it away"
+        )
     found = load_images(plan, directory=directory, download=download) if images is None else images
     stack = Stack([_drawn(plan, found, seed) for seed in plan.seeds])
-    with TrainingFolder.opened(out, plan, found, resume=resume) as folder:
+    suggested = suggested_groups(plan, stack.start.shape[1])
+    with (
+        TrainingFolder.opened(out, plan, found, resume=resume, groups=groups, suggested=suggested) as folder,
+        Crew(folder.groups) as crew,
+    ):
         state = folder.load(State.fresh(plan, stack.start))
         before = state.epoch
-        _train(plan, stack, state, found, folder, on_epoch)
-        result = TrainingResult(plan, _tested(plan, stack, state, found), before)
+        _train(plan, stack, state, found, folder, crew, on_epoch)
+        result = TrainingResult(plan, _tested(plan, stack, state, found, crew), before)
         folder.finish(result.to_dict())
     return result
 
@@ -104,23 +122,30 @@ def _train(
     state: State,
     images: Images,
     folder: TrainingFolder,
+    crew: Crew,
     on_epoch: Callable[[int, tuple[SeedRun, ...]], Any] | None,
 ) -> None:
     """Epochs until every seed has ended."""
-    parts = [split(plan, len(images.known.classes), seed) for seed in plan.seeds]
-    known, checked_on = (torch.stack(rows) for rows in zip(*parts, strict=True))
+    known, checked_on = (
+        torch.stack(rows)
+        for rows in zip(*(split(plan, len(images.known.classes), s) for s in plan.seeds), strict=True)
+    )
+
+    def epoch(group: Group) -> tuple[Epochs, tuple[Tensor, Tensor]]:
+        orders = torch.stack([_order(known[i], plan.seeds[i], state.epoch) for i in group.active])
+        found = group.epoch(images.known, orders, halt=crew.halt)
+        return found, judged(stack, group.parameters, images.known, checked_on[group.active])
+
     began, first = time.monotonic(), state.epoch
-    group = Group(stack, state, plan.rules)
+    groups: list[Group] = []
     while state.active and state.epoch < plan.epochs:
         start = time.perf_counter()
-        if group.active != state.active:
-            group = Group(stack, state, plan.rules)
+        if [i for group in groups for i in group.active] != state.active:
+            groups = [Group(stack, state, plan.rules, some) for some in shares(state.active, crew.groups)]
         state.epoch += 1
-        orders = torch.stack([_order(known[i], plan.seeds[i], state.epoch) for i in group.active])
-        found = group.epoch(images.known, orders)
-        group.keep(steps=-(-orders.shape[1] // plan.rules.batch))
-        loss, accuracy = judged(stack, group.parameters, images.known, checked_on[group.active])
-        _note(plan, state, group, found, (loss, accuracy), time.perf_counter() - start)
+        for group, found in zip(groups, crew.map(epoch, groups), strict=True):
+            group.keep(steps=-(-known.shape[1] // plan.rules.batch))
+            _note(plan, state, group, *found, time.perf_counter() - start)
         folder.save(state)
         _say(plan, state, (time.monotonic() - began) / (state.epoch - first))
         if on_epoch is not None:
@@ -160,13 +185,19 @@ def _note(
             state.best[i] = state.weights[i]
 
 
-def _tested(plan: TrainingPlan, stack: Stack, state: State, images: Images) -> tuple[SeedRun, ...]:
+def _tested(
+    plan: TrainingPlan, stack: Stack, state: State, images: Images, crew: Crew
+) -> tuple[SeedRun, ...]:
     """Every seed with its test, by the weights of its best and of its last epoch."""
-    rows = torch.arange(len(images.test.classes)).expand(len(state.seeds), -1)
-    best, last = (judged(stack, weights, images.test, rows) for weights in (state.best, state.weights))
+
+    def test(places: list[int]) -> list[list[float]]:
+        rows = torch.arange(len(images.test.classes)).expand(len(places), -1)
+        found = (judged(stack, weights[places], images.test, rows) for weights in (state.best, state.weights))
+        return torch.stack([value for pair in found for value in pair], dim=1).tolist()
+
+    places = shares(range(len(state.seeds)), crew.groups)
     runs = []
-    for i, one in enumerate(state.seeds):
-        tests = [float(value[i]) for pair in (best, last) for value in pair]
+    for one, tests in zip(state.seeds, chain(*crew.map(test, places)), strict=True):
         runs.append(_run(one, plan, tests if one.best_epoch else [math.nan, math.nan, *tests[2:]]))
     return tuple(runs)
 
