@@ -22,7 +22,7 @@ import firstlight
 ROOMS = (
     "firstlight", "firstlight.auditing", "firstlight.diagnosis", "firstlight.probe", "firstlight.profile",
     "firstlight.fixing", "firstlight.fixing.remedies", "firstlight.recipes",
-    "firstlight.theory", "firstlight.theory.batchnorm",
+    "firstlight.theory", "firstlight.theory.batchnorm", "firstlight.theory.transformer",
     "firstlight.ensemble", "firstlight.ensemble.samplers", "firstlight.network", "firstlight.pairs",
     "firstlight.weights", "firstlight.activations", "firstlight.activations.modules", "firstlight.builders",
     "firstlight.builders.blocks", "firstlight.training", "firstlight.data",

@@ -111,6 +111,18 @@ COLUMNS: Mapping[str, Column] = _columns(
         "token_correlation_theory",
         "token_correlation that theory of attention (theory.AttentionMap) gives here from the measured logits",
     ),
+    Column(
+        "q_blocks",
+        "second moment that theory of whole blocks gives here from the tokens that enter the first, at this width",
+        "z²",
+    ),
+    Column("q_blocks_z", "measured q less q_blocks, in deviations between networks of this width"),
+    Column("token_correlation_blocks", "token_correlation from the same theory of whole blocks"),
+    Column(
+        "token_correlation_blocks_z", "token_correlation less that of whole blocks, in the same deviations"
+    ),
+    Column("token_rank_blocks", "token_rank from the same theory of whole blocks"),
+    Column("token_rank_blocks_z", "token_rank less that of whole blocks, in the same deviations"),
     Column("correlation_theory", "correlation that Gaussian theory gives here from the row before"),
     Column("log_grad_theory", "log rms gradient that Gaussian theory gives here from the rows after", "nat"),
     Column("growth_theory", "growth that Gaussian theory gives here", "nat per layer"),

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from firstlight import render as blocks
+from firstlight.auditing._blocks import blocks_section
 from firstlight.auditing._charts import audit_charts
 from firstlight.auditing._sample import chooser, drawable, first_choice, sample_block, spoken
 from firstlight.auditing.rows import (
@@ -64,6 +65,7 @@ def audit_html(result: AuditResult) -> str:
     parts = [
         blocks.section("Verdicts", verdict_cards(verdicts, profile), identifier="verdicts"),
         _charts(profile),
+        blocks_section(measurement),
         _law(measurement),
         _table(profile),
         _left_out(measurement),

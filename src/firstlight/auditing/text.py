@@ -10,6 +10,7 @@ from typing import IO, TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 
+from firstlight.auditing._blocks import blocks_table
 from firstlight.auditing.rows import (
     NOT_GAUSSIAN,
     WORDS,
@@ -99,6 +100,8 @@ def audit_text(result: AuditResult, *, width: int = 100) -> Group:
     if len(measurement.profile):
         table, notes = _table(measurement.profile, width)
         parts += [table, *(Text(note, style="dim") for note in notes)]
+        beside = blocks_table(measurement.profile)
+        parts += [] if beside is None else [Text(""), beside]
     else:
         parts.append(Text("No row was measured.", style="dim"))
     severity = overall(verdicts)

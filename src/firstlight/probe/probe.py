@@ -24,6 +24,7 @@ from firstlight.probe.coverage import Coverage
 from firstlight.probe.given import check_samples, first_batch
 from firstlight.probe.graph._site import Origin
 from firstlight.probe.guard import LIMIT, Guard, fresh, untouched
+from firstlight.probe.local._blocks import add_blocks
 from firstlight.probe.local._theory import add_theory
 from firstlight.probe.measurement import Measurement, Skipped
 from firstlight.probe.protocol import Protocol
@@ -158,6 +159,8 @@ def _measured(
         notes.append(f"the model leads to more than {LIMIT} objects: those beyond are not guarded")
     # replayed functions may be anybody's: they too run where everything is put back
     theory = add_theory(ledger.sites, ledger.bases)
+    if found := add_blocks(net, ledger.sites, reader.streams, protocol.seed):
+        meta["blocks"] = found
     last = reader.chosen(primary_output(output))
     meta["choices"] = {name: top for name, top in reader.choices.items() if name != last}
     meta["time"] = _times(ledger, protocol.seed)

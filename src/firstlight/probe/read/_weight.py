@@ -240,7 +240,12 @@ def normaliser(
         facts: dict[str, Any] = {"norm": "batch" if uses_batch else "running", "groups": 0}
     elif name in ("layer_norm", "rms_norm"):
         gamma, beta = given(2, "weight"), given(3, "bias") if name == "layer_norm" else None
-        facts = {"norm": name.removesuffix("_norm"), "groups": 1}
+        eps = given(4, "eps", 1e-5) if name == "layer_norm" else given(3, "eps")
+        facts = {
+            "norm": name.removesuffix("_norm"),
+            "groups": 1,
+            "eps": eps or torch.finfo(torch.float32).eps,
+        }
     elif name == "group_norm":
         gamma, beta = given(2, "weight"), given(3, "bias")
         facts = {"norm": "group", "groups": int(given(1, "num_groups", 1))}
@@ -256,7 +261,9 @@ def normaliser(
     else:
         gamma, beta = getattr(module, "weight", None), getattr(module, "bias", None)
         rms = "rms" in type(module).__name__.lower() or not isinstance(beta, Tensor)
-        facts = {"norm": "rms" if rms else "layer", "groups": 1}
+        held = (getattr(module, name, None) for name in ("variance_epsilon", "eps", "epsilon"))
+        eps = next((float(e) for e in held if isinstance(e, int | float)), 0.0)
+        facts = {"norm": "rms" if rms else "layer", "groups": 1, "eps": eps}
     facts["gamma_square"] = _square(gamma) if isinstance(gamma, Tensor) else 1.0
     facts["beta_square"] = _square(beta)
     return facts

@@ -20,6 +20,7 @@ from firstlight.probe.graph._operations import WEIGHT_OPERATIONS
 from firstlight.probe.graph._site import Moments, Origin, Site
 from firstlight.probe.measurement import LayerSample
 from firstlight.probe.read._statistics import Taken, measure_sites
+from firstlight.probe.read._streams import Streams
 from firstlight.probe.read._tokens import (
     TakenTokens,
     later,
@@ -81,6 +82,7 @@ class Reader:
         self._waiting = 0
         # the axis of tokens in tensors of samples × tokens × units
         self.token_axis = 1
+        self.streams = Streams()
 
     @apart
     def read(self, site: Site, tensor: Tensor) -> None:
@@ -129,6 +131,7 @@ class Reader:
 
     def attend(self, site: Site, result: Tensor, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Read how sharply attention picks, of its weights or of what a fused kernel made them from."""
+        self.streams.attend(site, result, args, kwargs)
         fused = site.op == "scaled_dot_product_attention"
         logits = logits_again(args, kwargs) if fused else next(iter((*args[:1], kwargs.get("input"))), None)
         if logits is not None:

@@ -178,6 +178,8 @@ class Elementwise:
         self.ledger.realise(call.flowing)
         stream, branch = self.ledger.origin(a) or stream, self.ledger.origin(b) or branch
         reads = self.ledger.reader.input_moments(a, stream), self.ledger.reader.input_moments(b, branch)
+        # an in-place sum writes over its stream
+        reader, before = self.ledger.reader, a.detach().clone() if call.in_place and a.dim() == 3 else a
         out = call.run()
         site, out = self.ledger.site(
             out,
@@ -190,4 +192,5 @@ class Elementwise:
             leaf=not call.in_place,
         )
         site.reads = reads
+        reader.streams.add(site, before, out, reader.token_axis)
         return out

@@ -179,6 +179,7 @@ class Tracer(TorchFunctionMode):
         training = call.kwargs.get("training", call.args[2] if len(call.args) > 2 else True)
         if not training or p == 0.0 or origin.site is None:
             return self.ledger.mark(out, origin) if out is not call.args[0] else out
+        self.ledger.reader.streams.drop(origin.site, float(p))
         gained = origin.expression.times(noise=1.0 / (1.0 - p) if p < 1.0 else 0.0)
         return self.ledger.mark(out, self.ledger.like(origin, gained, origin.label, origin.path))
 

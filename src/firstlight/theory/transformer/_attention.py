@@ -11,6 +11,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from firstlight.gauss.softmax import shares
+from firstlight.gauss.stream import rotations, turned
 from firstlight.theory.transformer.blocks import Transformer
 
 # Entries of attention that are held at once.
@@ -99,7 +100,7 @@ def _heads(blocks: Transformer, k: Tensor, draws: int, seed: int) -> Iterator[_H
     n, size = len(k), blocks.head_dim
     generator = torch.Generator().manual_seed(seed)
     mask = torch.full((n, n), -math.inf, dtype=torch.float64).triu(1) if blocks.causal else 0.0
-    turns = None if blocks.rotary is None else _turns(n, size or 2, blocks.rotary)
+    turns = None if blocks.rotary is None else rotations(n, size or 2, blocks.rotary, torch.float64)
     scale = math.sqrt(blocks.query * blocks.key)
     pairs = max(1, draws // 2)
     step = max(1, _CHUNK // (2 * n * max(n, size or 1)))
@@ -113,7 +114,7 @@ def _heads(blocks: Transformer, k: Tensor, draws: int, seed: int) -> Iterator[_H
             made = torch.randn(2, count, n, size, generator=generator, dtype=torch.float64)
             query, key = math.sqrt(blocks.query) * (root @ made[0]), math.sqrt(blocks.key) * (root @ made[1])
             if turns is not None:
-                query, key = _turned(query, turns), _turned(key, turns)
+                query, key = turned(query, turns), turned(key, turns)
             logits = query @ key.mT / math.sqrt(size)
             query = torch.stack([query, -query], 1).flatten(0, 1)
             key = key.repeat_interleave(2, 0)
@@ -125,18 +126,6 @@ def _root(k: Tensor) -> Tensor:
     """A matrix R with R Rᵀ = K, for a K that rounding may have left a hair indefinite."""
     values, vectors = torch.linalg.eigh((k + k.T) / 2)
     return vectors * values.clamp_min(0).sqrt()
-
-
-def _turns(n: int, size: int, base: float) -> Tensor:
-    """Rotations e^{i·position·frequency} of the pairs of channels, (tokens, size/2)."""
-    frequency = base ** (-torch.arange(0, size, 2, dtype=torch.float64) / size)
-    angle = torch.arange(n, dtype=torch.float64)[:, None] * frequency
-    return torch.polar(torch.ones_like(angle), angle)
-
-
-def _turned(x: Tensor, turns: Tensor) -> Tensor:
-    pairs = torch.view_as_complex(x.unflatten(-1, (-1, 2)).contiguous()) * turns
-    return torch.view_as_real(pairs).flatten(-2)
 
 
 def back(
@@ -170,7 +159,7 @@ def back(
             to_query = logits @ heads.key / math.sqrt(size)
             to_key = logits.mT @ heads.query / math.sqrt(size)
             if heads.turns is not None:
-                to_query, to_key = (_turned(x, heads.turns.conj()) for x in (to_query, to_key))
+                to_query, to_key = (turned(x, heads.turns.conj()) for x in (to_query, to_key))
             own = own + blocks.query * to_query @ to_query.mT + blocks.key * to_key @ to_key.mT
         total += own.sum(0)
         traces = own.diagonal(dim1=1, dim2=2).sum(1).view(-1, 2).mean(1)
