@@ -194,6 +194,20 @@ def test_attention_without_skips_makes_one_token(fused):
     assert "token-collapse" not in severities(Chain(12, True, fused=fused), x)
 
 
+class Pooled(Chain):
+    """A stream, here a weak one, passes the attention by, and the mean over tokens is read out."""
+
+    def forward(self, x):
+        for norm, layer in zip(self.norms, self.layers):
+            x = 0.01 * x + layer(norm(x))
+        return self.head(x.mean(1))
+
+
+def test_tokens_that_are_read_out_together_behind_a_stream_may_be_alike():
+    torch.manual_seed(0)
+    assert severities(Pooled(12, True), torch.randn(8, 12, 32))["token-collapse"] == "warning"
+
+
 def test_token_columns_against_their_definition():
     x = torch.randn(4, 6, 16)
     model = nn.Sequential(nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 2))

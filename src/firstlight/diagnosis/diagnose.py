@@ -15,6 +15,7 @@ from firstlight.diagnosis.rules._seen import not_judged
 from firstlight.diagnosis.rules._sizes import size_verdicts
 from firstlight.diagnosis.rules._structure import structure_verdicts
 from firstlight.diagnosis.rules._units import unit_verdicts
+from firstlight.diagnosis.rules._walk import walk_verdicts
 from firstlight.diagnosis.verdict import Verdict
 from firstlight.errors import DomainError
 from firstlight.probe.measurement import Measurement
@@ -66,6 +67,7 @@ def diagnose(measurement: Measurement, *, optimiser: str | None = None) -> tuple
         *parameter_verdicts(findings),
         *loss_verdicts(findings),
         *gradient_verdicts(findings),
+        *walk_verdicts(findings),
         *propagation_verdicts(findings),
         *axis_verdicts(findings),
         *unit_verdicts(findings),

@@ -222,6 +222,23 @@ class Findings:
         )
 
     @cached_property
+    def centred_zeros(self) -> bool:
+        """Whether a batch norm reads every layer of zeros that stops the signal, so that a first step opens the layer.
+
+        What varies over the batch is zero there, and the batch norm divides the gradient by √ε.
+        """
+        flags, ops = self.profile["weight_flags"], self.profile["op"]
+        shut = [
+            row
+            for row in self.at("weight").tolist()
+            if "zero" in str(flags[row]).split(", ") and self.stops(row)
+        ]
+        return bool(shut) and all(
+            self.into_norm(row) and all(ops[reader] == "batch_norm" for reader in self.feeds[row])
+            for row in shut
+        )
+
+    @cached_property
     def deep_normed(self) -> bool:
         """Whether the network is a chain of twenty layers or more with a normaliser of each sample and no skips."""
         by_sample = sum(str(op) != "batch_norm" for op in self.norms["op"])

@@ -14,6 +14,7 @@ from firstlight.diagnosis.rules import _seen as seen
 from firstlight.diagnosis.rules import _sizes as sizes
 from firstlight.diagnosis.rules import _structure as structure
 from firstlight.diagnosis.rules import _units as units
+from firstlight.diagnosis.rules import _walk as walk
 from firstlight.errors import DomainError, did_you_mean
 from firstlight.render.numbers import number
 
@@ -130,6 +131,12 @@ def _gradients() -> list[Lines]:
             2 * low,
             low + high,
             "a batch norm, which forgives one decade, makes the change",
+        ),
+        Lines(
+            "depth-over-width",
+            ((round(walk.WALKED, 3), ""),),
+            ((round(walk.WALKED, 3), "chains with a normaliser of each sample"),),
+            "more than twenty layers make a chain without skips",
         ),
         Lines(
             "vanishing-through-time",

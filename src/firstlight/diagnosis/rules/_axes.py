@@ -142,7 +142,10 @@ def _tokens(f: Findings) -> list[Verdict]:
     shrink = before / left
     if shrink < COLLAPSING or end < 0.95:
         return []
-    severity: Severity = "unhealthy" if shrink > COLLAPSED and left < 0.01 else "warning"
+    # a readout of all tokens together, behind a stream that passes every attention by, asks no token for itself
+    readout = [row for row in f.at("weight").tolist() if f.readout[row]]
+    together = f.residual and not np.isfinite(c[readout]).any()
+    severity: Severity = "unhealthy" if shrink > COLLAPSED and left < 0.01 and not together else "warning"
     rank = f.profile["token_rank"]
     evidence = (
         f"The mean cosine between the tokens of one sample rises from {start:.3f} to {end:.5f}: what tells them apart "

@@ -127,8 +127,11 @@ def _ordered(f: Findings) -> list[Verdict]:
 
 
 def _opens(f: Findings) -> bool:
-    """Whether the collapse is that of a layer of zeros, which an adaptive optimiser moves by its first step."""
-    return f.optimiser == "adam" and f.shut
+    """Whether the collapse is that of a layer of zeros, which an adaptive optimiser moves by its first step.
+
+    In front of a batch norm plain gradient descent does too.
+    """
+    return f.centred_zeros or (f.optimiser == "adam" and f.shut)
 
 
 def _rank(f: Findings) -> list[Verdict]:

@@ -34,6 +34,18 @@ GRADIENTS: dict[str, Explanation] = {
         YANG,
         "decades of gradient norm from first to last layer",
     ),
+    "depth-over-width": Explanation(
+        "Too deep for its width: chance stretches directions unequally",
+        "a product of L independent random matrices of width n stretches some directions and shrinks others, and ln of "
+        "the gradient norm walks by a variance of order L/n; the line is a factor of two (one standard deviation). "
+        "With a normaliser of each sample, which hides this from every mean, chains of twenty layers or more beyond "
+        "the line fail by both kinds of optimiser (measured); without one it is a warning",
+        "independent weights in a chain that is deep for its width, with no skips",
+        "draw orthogonal weights, which stretch no direction; add residual branches; or take fewer or wider layers",
+        "Hanin & Nica, Products of Many Large Random Matrices and Gradients in Deep Neural Networks, CMP 2020; "
+        "Pennington, Schoenholz & Ganguli, NeurIPS 2017",
+        "standard deviation of ln of the gradient norm over the depth",
+    ),
     "non-finite-gradients": Explanation(
         "Gradients that are not finite",
         "no optimiser step can use them; a loss that is finite does not exclude them",

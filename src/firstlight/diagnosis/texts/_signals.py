@@ -20,7 +20,8 @@ SIGNALS: dict[str, Explanation] = {
         "warning, a hundredfold loss at an exponential rate means that the last layers see one input; an adaptive "
         "optimiser still finds what float32 tells apart, so for it alone the line is 1 − c < 3·10⁻⁶ (measured); in a "
         "chain of twenty layers or more with a normaliser of each sample and no skips none does, and the line is "
-        "1 − c < .007 for everybody (measured)",
+        "1 − c < .007 for everybody (measured); a layer of zeros is opened by an adaptive optimiser's first step, and "
+        "in front of a batch norm, which divides the gradient by √ε, by anybody's",
         "below χ₁ = 1, or with an activation whose mean is not zero (ReLU and its kin, where 1 − c falls as a "
         "power of depth even at χ₁ = 1), each layer pulls inputs together",
         "move to the edge of chaos, use an odd or centred activation, add residual branches, or normalise; "

@@ -1,0 +1,100 @@
+"""Chance over depth is that over draws of the weights; orthogonal weights end it; a batch norm opens zeros."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+import firstlight
+from firstlight.diagnosis.findings import Findings
+from firstlight.diagnosis.rules._walk import walk_verdicts
+from firstlight.probe import probe
+
+
+class Skipped(nn.Module):
+    def __init__(self, layers):
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = x + 0.2 * layer(x)
+        return x
+
+
+def layers(depth, width, seed, orthogonal=False):
+    torch.manual_seed(seed)
+    made = [nn.Linear(width, width, bias=False) for _ in range(depth)]
+    for layer in made:
+        nn.init.orthogonal_(layer.weight) if orthogonal else nn.init.normal_(layer.weight, std=width**-0.5)
+    return [nn.Sequential(layer, nn.LayerNorm(width), nn.Tanh()) for layer in made]
+
+
+def chain(depth, width, seed, **how):
+    return nn.Sequential(*layers(depth, width, seed, **how), nn.Linear(width, 4))
+
+
+def told(model, x):
+    return {v.code: v.severity for v in firstlight.audit(model, x).verdicts}
+
+
+def test_deep_chains_of_independent_weights_are_named_and_orthogonal_ones_and_skips_are_not():
+    x = torch.randn(32, 12, generator=torch.Generator().manual_seed(1))
+    assert told(chain(30, 12, 0), x)["depth-over-width"] == "unhealthy"
+    assert "depth-over-width" not in told(chain(30, 12, 0, orthogonal=True), x)
+    assert "depth-over-width" not in told(Skipped(layers(30, 12, 0)), x)
+
+
+def test_without_a_normaliser_it_is_a_warning():
+    torch.manual_seed(0)
+    made = [nn.Linear(16, 16) for _ in range(40)]
+    for layer in made:
+        nn.init.normal_(layer.weight, std=0.25)
+    model = nn.Sequential(*made, nn.Linear(16, 4))
+    assert told(model, torch.randn(32, 16))["depth-over-width"] == "warning"
+
+
+def test_a_layer_of_zeros_in_front_of_a_batch_norm_is_opened_by_the_first_step():
+    x = torch.randn(32, 16, generator=torch.Generator().manual_seed(1))
+
+    def collapsed(norm):
+        torch.manual_seed(0)
+        model = nn.Sequential(
+            nn.Linear(16, 16), norm, nn.Tanh(), nn.Linear(16, 16), nn.Tanh(), nn.Linear(16, 4)
+        )
+        nn.init.zeros_(model[0].weight)
+        found = firstlight.audit(model, x, optimiser="sgd").verdicts
+        return {v.severity for v in found if v.code in ("ordered", "rank-collapse")}
+
+    assert "unhealthy" in collapsed(nn.LayerNorm(16))
+    assert "unhealthy" not in collapsed(nn.BatchNorm1d(16))
+
+
+@pytest.mark.slow
+def test_the_walk_is_the_deviation_over_draws_of_the_weights():
+    x = torch.randn(32, 16, generator=torch.Generator().manual_seed(1))
+    depth, draws = 40, 60
+    ratios, walks = [], []
+    for seed in range(draws):
+        model = chain(depth, 16, seed)
+        if seed < 8:
+            walks.append(walk_verdicts(Findings(probe(model, x)))[0].measured)
+        # by plain autograd: ‖∂L/∂z‖ times the deviation of z over the units, at the first layer and at the last one
+        kept, h = [], x
+        for linear, norm, phi in list(model)[:-1]:
+            z = linear(h)
+            z.retain_grad()
+            kept.append(z)
+            h = phi(norm(z))
+        direction = torch.randn(32, 4, generator=torch.Generator().manual_seed(seed))
+        (model[-1](h) * direction).sum().backward()
+        first, last = (
+            float((z.grad.norm() * z.detach().square().mean().sqrt()).log()) for z in (kept[0], kept[-1])
+        )
+        ratios.append(first - last)
+    ratios, walks = torch.tensor(ratios), torch.tensor(walks)
+    # a deviation from n draws has its own over √(2(n − 1)) as its error
+    seen, error = float(ratios.std()), float(ratios.std()) / math.sqrt(2 * (draws - 1))
+    mean, spread = float(walks.mean()), float(walks.std()) / math.sqrt(len(walks))
+    assert abs(seen - mean) < 4 * math.hypot(error, spread)
