@@ -69,6 +69,9 @@ COLUMNS: Mapping[str, Column] = _columns(
     Column("dc_share", "squared mean of the entries over q: the part of the signal that all samples share"),
     Column("top_over_median", "largest absolute entry over the median absolute entry"),
     Column("information", "information on the input, entries cut into 30 bins of equal count", "bit"),
+    Column(
+        "information_labels", "information on integer targets, by the same bins; missing without such", "bit"
+    ),
     Column("router_largest", "largest share of tokens of an expert times the number of experts: 1 even"),
     Column("router_idle", "share of the experts that receive no token"),
     Column("gate_entropy", "entropy of a router's gates over ln(experts): 1 even, 0 one-hot"),

@@ -88,3 +88,37 @@ def test_the_command_line_takes_the_names(capsys, tmp_path):
     with pytest.raises(SystemExit):
         main([*argv, "--measures", "nothing"])
     assert "expected measures among vne" in capsys.readouterr().err
+
+
+def test_information_on_labels_is_that_of_each_rows_own_class():
+    """Classes of samples are those of all their places; classes of tokens, with padding left out, are their own."""
+    g = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 3, (40,), generator=g)
+    # one unit says the class, bit for bit
+    net = nn.Sequential(nn.Linear(3, 3, bias=False), nn.Tanh())
+    nn.init.eye_(net[0].weight)
+    one_hot = nn.functional.one_hot(labels, 3).float()
+    profile = firstlight.audit(net, one_hot, labels, measures="information").profile
+    share = labels.bincount().double() / 40
+    entropy = float(-(share * share.log2()).sum())
+    assert profile["information_labels"].tolist() == pytest.approx([entropy] * 3)
+    tokens = labels.view(4, 10).clone()
+    kept = tokens.clone()
+    kept[:, ::2] = -100
+    words = one_hot.view(4, 10, 3)
+    loss = lambda out, t: nn.functional.cross_entropy(out.flatten(0, 1), t.flatten())  # noqa: E731
+    found = firstlight.audit(net, words, kept, loss=loss, measures="information").profile[
+        "information_labels"
+    ]
+    own = tokens[:, 1::2].flatten()
+    share = own.bincount().double() / len(own)
+    assert found.tolist() == pytest.approx([float(-(share * share.log2()).sum())] * 3)
+    images = torch.randn(100, 2, 4, 4, generator=g)
+    far = 3.0 * (torch.arange(100) % 2).view(-1, 1, 1, 1)
+    conv = firstlight.audit(
+        nn.Conv2d(2, 1, 1), images + far, torch.arange(100) % 2, loss=lambda out, t: out.square().mean(),
+        measures="information",
+    ).profile  # fmt: skip
+    assert conv["information_labels"][0] > 0.5
+    assert torch.isnan(torch.tensor(firstlight.audit(net, one_hot, measures="information")
+                                    .profile["information_labels"])).all()  # fmt: skip

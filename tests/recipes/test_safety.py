@@ -382,3 +382,59 @@ def test_what_was_written_is_a_page_and_json(tmp_path):
     assert done.to_json(tmp_path / "w.json").exists()
     assert firstlight.files.from_json(done.to_json())["recipe"] == "he"
     assert "wrote 6" in repr(done) or "wrote 6" in str(done)
+
+
+def test_weights_that_share_a_part_of_their_memory_are_written_once_and_reverted_bit_for_bit():
+    """A slice of another weight is left; slices beside each other are both written."""
+    whole = torch.randn(16, 16)
+    model = nn.Sequential(nn.Linear(16, 16, bias=False), nn.ReLU(), nn.Linear(16, 4, bias=False))
+    model[0].weight.data, model[2].weight.data = whole, whole[:4]
+    before = whole.clone()
+    done = firstlight.initialise_(model, "he")
+    assert [line.name for line in done.lines] == ["0.weight"]
+    assert "memory with 0.weight" in {left.name: left.reason for left in done.left}["2.weight"]
+    done.revert_()
+    assert torch.equal(whole, before)
+    model[0].weight.data, model[2].weight.data = whole[:, :8], whole[:4, 8:]
+    model[0].in_features, model[2].in_features = 8, 8
+    done = firstlight.initialise_(model, "he")
+    assert len(done.lines) == 2
+    done.revert_()
+    assert torch.equal(whole, before)
+
+
+@pytest.mark.parametrize("recipe", ["gradinit(steps=1)", "metainit(steps=1)"])
+def test_learnt_scales_pass_through_fused_attention_and_refuse_a_model_without_weights(recipe):
+    encoder = nn.TransformerEncoderLayer(8, 2, 8, dropout=0.0, batch_first=True)
+    x = torch.randn(2, 3, 8)
+    done = firstlight.initialise_(encoder, recipe, x, loss="mse", targets=torch.zeros(2, 3, 8))
+    assert {"self_attn.in_proj_weight", "linear1.weight"} <= {line.name for line in done.lines}
+    encoder.requires_grad_(False)
+    with pytest.raises(DomainError, match="unfreeze the weights"):
+        firstlight.initialise_(encoder, recipe, x.requires_grad_(), loss="mse", targets=torch.zeros(2, 3, 8))
+
+
+def test_every_parameter_is_written_or_named():
+    """Frozen biases, keys and values of attention without a layer, raw parameters of computed weights."""
+    attention = nn.MultiheadAttention(8, 2, add_bias_kv=True)
+    lin = nn.Linear(8, 8)
+    lin.bias.requires_grad_(False)
+    model = nn.ModuleDict({"a": attention, "b": lin, "c": parametrizations.spectral_norm(nn.Linear(8, 8))})
+    done = firstlight.initialise_(model, "he")
+    reasons = {left.name: left.reason for left in done.left}
+    assert reasons["b.bias"] == "it is frozen"
+    assert "no value" in reasons["a.bias_k"]
+    assert "weight of its layer is left" in reasons["c.bias"]
+    named = {line.name for line in done.lines} | set(reasons)
+    plain = {
+        n.replace("parametrizations.", "").removesuffix(".original") for n, _ in model.named_parameters()
+    }
+    assert plain <= named
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element")
+@pytest.mark.parametrize("recipe", ["torch-default", "idinit", "orthogonal", "weight-scale"])
+def test_weights_without_entries_are_left(recipe):
+    model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 0))
+    done = firstlight.initialise_(model, recipe, torch.randn(4, 8))
+    assert "no entries" in {left.name: left.reason for left in done.left}["2.weight"]

@@ -146,7 +146,7 @@ def _measured(
     protocol = replace(protocol, targets=fresh(protocol.targets))
     value, meta["loss"] = _differentiable(output, protocol, guard)
     reader.finish()
-    measure_representations(ledger.sites, protocol.measures)
+    measure_representations(ledger.sites, protocol.measures, protocol.targets, reader.budget.samples)
     blocked = _DETACHED if value is None else _backward(ledger, value, guard, net, batch)
     if value is not None:
         meta["loss_value"] = float(value.detach())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -172,14 +172,33 @@ def commit(draft: Draft, recipe: str) -> Written:
         Line(name, why, rms, _rms(parameter))
         for (name, why, parameter, _), rms in zip(pairs, before, strict=True)
     ]
-    return Written(
-        recipe, type(model).__name__, tuple(lines), tuple(draft.left), dict(draft.rates), tuple(old)
-    )
+    left = (*draft.left, *_kept(model, {name for name, _, _, _ in pairs}, draft.left))
+    return Written(recipe, type(model).__name__, tuple(lines), left, dict(draft.rates), tuple(old))
+
+
+def _kept(model: nn.Module, written: Container[str], left: Sequence[Left]) -> list[Left]:
+    """Every parameter that was neither written nor named: nothing is left in silence."""
+    named = {line.name for line in left}
+    found = []
+    for name, parameter in model.named_parameters():
+        # a computed weight goes by its own name, and its module stands for all that it holds
+        plain_name = name.replace("parametrizations.", "")
+        known = any(plain_name == n or plain_name.startswith((f"{n}.", f"{n}_")) for n in named)
+        if name in written or known:
+            continue
+        layer = f"{name.rpartition('.')[0]}.weight".lstrip(".")
+        reason = "the recipe has no value for it"
+        if not parameter.requires_grad:
+            reason = "it is frozen"
+        elif layer in named:
+            reason = "the weight of its layer is left"
+        found.append(Left(name, reason))
+    return found
 
 
 @torch.no_grad()
 def _put_back(old: Sequence[tuple[Tensor, Tensor]]) -> None:
-    for parameter, value in old:
+    for parameter, value in reversed(old):
         parameter.copy_(value)
 
 

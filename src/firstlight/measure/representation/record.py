@@ -29,36 +29,42 @@ class RepresentationMeasure:
     columns
         The columns that it fills, in order.
     function
-        From samples × units, and the experts that a router sends each sample to, to one number for each column.
+        From samples × units, the experts that a router sends each sample to, and the samples' classes or None, to one
+        number for each column.
     """
 
     name: str
     columns: tuple[str, ...]
-    function: Callable[[Tensor, int], tuple[float, ...]]
+    function: Callable[[Tensor, int, Tensor | None], tuple[float, ...]]
 
 
-def _patterns(rows: Tensor, top: int) -> tuple[float, ...]:
+def _patterns(rows: Tensor, top: int, labels: Tensor | None) -> tuple[float, ...]:
     found = activation_patterns(rows)
     return found.distance, found.distinct
 
 
-def _router(rows: Tensor, top: int) -> tuple[float, ...]:
+def _router(rows: Tensor, top: int, labels: Tensor | None) -> tuple[float, ...]:
     found = router_load(rows, top=top)
     return found.largest, found.idle, found.entropy
+
+
+def _information(rows: Tensor, top: int, labels: Tensor | None) -> tuple[float, ...]:
+    found = mutual_information(rows, labels)
+    return found.inputs, found.labels
 
 
 REPRESENTATION_MEASURES: Mapping[str, RepresentationMeasure] = {
     m.name: m
     for m in (
-        RepresentationMeasure("vne", ("vne",), lambda rows, top: (von_neumann_entropy(rows),)),
-        RepresentationMeasure("epsilon-rank", ("epsilon_rank",), lambda rows, top: (epsilon_rank(rows),)),
-        RepresentationMeasure("dse", ("dse",), lambda rows, top: (diffusion_spectral_entropy(rows),)),
+        RepresentationMeasure("vne", ("vne",), lambda rows, top, labels: (von_neumann_entropy(rows),)),
+        RepresentationMeasure("epsilon-rank", ("epsilon_rank",), lambda rows, top, labels: (epsilon_rank(rows),)),
+        RepresentationMeasure("dse", ("dse",), lambda rows, top, labels: (diffusion_spectral_entropy(rows),)),
         RepresentationMeasure("patterns", ("pattern_distance", "pattern_share"), _patterns),
-        RepresentationMeasure("folding", ("folding",), lambda rows, top: (space_folding(rows),)),
-        RepresentationMeasure("zeros", ("zeros",), lambda rows, top: (zero_share(rows),)),
-        RepresentationMeasure("dc", ("dc_share",), lambda rows, top: (dc_share(rows),)),
-        RepresentationMeasure("massive", ("top_over_median",), lambda rows, top: (top_over_median(rows),)),
-        RepresentationMeasure("information", ("information",), lambda rows, top: (mutual_information(rows).inputs,)),
+        RepresentationMeasure("folding", ("folding",), lambda rows, top, labels: (space_folding(rows),)),
+        RepresentationMeasure("zeros", ("zeros",), lambda rows, top, labels: (zero_share(rows),)),
+        RepresentationMeasure("dc", ("dc_share",), lambda rows, top, labels: (dc_share(rows),)),
+        RepresentationMeasure("massive", ("top_over_median",), lambda rows, top, labels: (top_over_median(rows),)),
+        RepresentationMeasure("information", ("information", "information_labels"), _information),
         RepresentationMeasure("router", ("router_largest", "router_idle", "gate_entropy"), _router),
     )
 }  # fmt: skip
@@ -90,7 +96,12 @@ def chosen_measures(names: str | Iterable[str], doing: str) -> tuple[Representat
 
 @clean
 def representation(
-    x: Tensor, measures: str | Iterable[str], *, dim: int = -1, top: int = 1
+    x: Tensor,
+    measures: str | Iterable[str],
+    *,
+    dim: int = -1,
+    top: int = 1,
+    labels: Tensor | None = None,
 ) -> dict[str, float]:
     """Several measures of one representation as one record, by column.
 
@@ -104,11 +115,13 @@ def representation(
         The axis of units.
     top
         Experts that each sample is sent to, where ``x`` holds the logits of a router; only ``"router"`` reads it.
+    labels
+        One integer class for each sample, for ``"information"``; NaN for the labels without.
 
     Raises
     ------
     DomainError
-        A name that no measure has, or data that is no float tensor with such an axis.
+        A name that no measure has, data that is no float tensor with such an axis, or labels that do not fit.
 
     Examples
     --------
@@ -121,5 +134,5 @@ def representation(
     rows = samples_by_units(x, dim, doing)
     record: dict[str, float] = {}
     for m in chosen_measures(measures, doing):
-        record |= zip(m.columns, m.function(rows, top), strict=True)
+        record |= zip(m.columns, m.function(rows, top, labels), strict=True)
     return record

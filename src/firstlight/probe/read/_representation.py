@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
+import torch
 from torch import Tensor
 
 from firstlight import measure
 from firstlight.clean_room import apart
 from firstlight.measure import RepresentationMeasure, chosen_measures
 from firstlight.probe.graph._site import Origin, Site
+from firstlight.probe.read.reader import places
 
 # Steps from the experts that are chosen back to the layer that makes their logits: a softmax, a bias, a temperature.
 _STEPS = 4
@@ -31,22 +34,51 @@ def mark_router(origin: Origin, experts: int, chosen: object) -> None:
 
 
 @apart
-def measure_representations(sites: Iterable[Site], names: tuple[str, ...] | str) -> None:
-    """Fill the columns of the measures that were asked for, from the rows that were read of every site."""
+def measure_representations(
+    sites: Iterable[Site], names: tuple[str, ...] | str, targets: object, most: int
+) -> None:
+    """Fill the columns of the measures that were asked for, from the rows that were read of every site.
+
+    ``targets`` are read as classes where they are integers; ``most`` is the number of rows that a site is read on.
+    """
     asked = chosen_measures(names, "measuring representations")
-    if not asked:
-        return
-    for site in sites:
+    for site in sites if asked else ():
         if site.rows is not None and site.rows.numel():
             for m in asked:
-                _fill(site, site.rows, m)
+                _fill(site, site.rows, m, _classes(site, targets, most) if m.name == "information" else None)
 
 
-def _fill(site: Site, rows: Tensor, m: RepresentationMeasure) -> None:
+def _fill(site: Site, rows: Tensor, m: RepresentationMeasure, labels: Tensor | None) -> None:
     if m.name == "router" and ROUTES not in site.values:
         return
     found = measure.representation(rows, m.name, top=site.values.get(ROUTES, 1))
+    if labels is not None and bool((known := labels >= 0).any()):
+        # a negative class, as that of padding, is none
+        told = measure.representation(rows[known.to(rows.device)], m.name, labels=labels[known])
+        found["information_labels"] = told["information_labels"]
     if m.name == "massive":
         # the largest of all entries, over the median of those that were read
         found["top_over_median"] *= site.values["absmax"] / max(float(rows.abs().max()), 1e-300)
     site.values |= found
+
+
+def _classes(site: Site, targets: object, most: int) -> Tensor | None:
+    """The class of every row that was read of a site: that of its sample, or of its own place; None where not known."""
+    if (
+        not isinstance(targets, Tensor)
+        or targets.is_floating_point()
+        or targets.is_complex()
+        or not targets.numel()
+    ):
+        return None
+    unit = site.unit % max(len(site.shape), 1)
+    lead = site.shape[:unit] + site.shape[unit + 1 :]
+    count, labels = math.prod(lead), targets.detach().cpu().long()
+    if tuple(labels.shape) not in (lead, lead[:1]) and not (len(lead) == 1 and count % labels.numel() == 0):
+        return None
+    # classes of samples are those of all their places
+    labels = labels.flatten().repeat_interleave(count // labels.numel())
+    if count > most:
+        index = places(lead, most, torch.device("cpu"))
+        labels = labels.view(lead)[index]
+    return labels if site.rows is not None and len(labels) == len(site.rows) else None

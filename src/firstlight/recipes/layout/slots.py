@@ -15,6 +15,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from firstlight.activations import Activation
+from firstlight.recipes.layout._memory import Memory
 
 NORMS = (_BatchNorm, _InstanceNorm, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.LocalResponseNorm)
 
@@ -127,6 +128,7 @@ def inventory(model: nn.Module) -> tuple[tuple[Slot, ...], tuple[Left, ...]]:
     left: list[Left] = []
     seen: dict[Any, int] = {}
     adapters = _adapters(model)
+    memory = Memory()
     for path, module in model.named_modules():
         if path.endswith("parametrizations") or ".parametrizations." in f".{path}.":
             continue
@@ -143,6 +145,9 @@ def inventory(model: nn.Module) -> tuple[tuple[Slot, ...], tuple[Left, ...]]:
                 first = slots[seen[identity]]
                 slots[seen[identity]] = _shared(first, slot)
                 left.append(Left(slot.name, f"shares its weight with {first.name}, which is written once"))
+                continue
+            if (over := memory.met(slot.name, slot.module._parameters.get(slot.key))) is not None:
+                left.append(Left(slot.name, f"shares a part of its memory with {over}, which is written"))
                 continue
             seen[identity] = len(slots)
             slots.append(_with_bias(slot))
@@ -276,6 +281,8 @@ def _unusable(slot: Slot) -> str:
         return _computed(module, key)
     if nn.parameter.is_lazy(own):
         return "it has no shape yet: run one batch first"
+    if not own.numel():
+        return "it has no entries"
     if own.is_meta:
         return "it is on the meta device: give it data with to_empty first"
     if own.is_complex() or own.layout is not torch.strided:

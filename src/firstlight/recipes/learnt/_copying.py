@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from firstlight.clean_room import outside
 from firstlight.errors import user_code
@@ -27,6 +28,8 @@ class Course:
             for slot in draft.blueprint.slots
             if slot.name in dict(self.model.named_parameters())
         }
+        if not self.slots:
+            draft.refuse("a weight whose scale can be learnt", "none", "unfreeze the weights")
         self.start = {n: p.detach().clone() for n, p in self.model.named_parameters() if p.requires_grad}
 
     def loss(self, parameters: dict[str, Tensor]) -> Tensor:
@@ -43,7 +46,12 @@ class Course:
         if not args and not named:
             args = (batch,)
         what = f"running the forward of a copy of {type(self.model).__name__}"
-        with outside(), user_code(what, "call the model on the batch alone to see where"):
+        # fused attention has no second derivative
+        with (
+            outside(),
+            sdpa_kernel(SDPBackend.MATH),
+            user_code(what, "call the model on the batch alone to see where"),
+        ):
             output = functional_call(self.model, parameters, tuple(args), named)
         return self.draft.protocol.objective(output)[0]
 
