@@ -15,6 +15,7 @@ from torch import Tensor
 AT_ONCE = 8 << 20
 # Words summed together for a checksum: sums of short runs also tell that runs changed places.
 _RUN = 8192
+_PLAIN = (Tensor, torch.nn.Parameter)
 
 
 @dataclass
@@ -72,6 +73,8 @@ def _words(flat: Tensor) -> tuple[Tensor, Tensor]:
 
 def is_wrapper(tensor: object) -> bool:
     """Whether a tensor is a shell around others, as distributed and quantised ones are."""
+    if type(tensor) in _PLAIN:
+        return False
     return torch.utils._python_dispatch.is_traceable_wrapper_subclass(tensor)
 
 

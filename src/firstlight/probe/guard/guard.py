@@ -89,8 +89,6 @@ class Guard:
         moved = False
 
         def attempt(name: str, step: Callable[[], object]) -> None:
-            nonlocal moved
-            moved = True
             try:
                 step()
             except Exception as error:
@@ -99,9 +97,11 @@ class Guard:
         # what is as it was found, as most is, costs one look
         for setting, state in self.settings:
             if not _holds(partial(_is, setting, state)):
+                moved = True
                 attempt(setting.name, partial(_put, setting, state))
         for held in self.walk.held:
             if not _holds(held.unchanged):
+                moved = True
                 attempt(held.name, held.put_back)
         for name, container in self.walk.empty:
             if container:
@@ -119,6 +119,7 @@ class Guard:
             for known in self.tensors:
                 if known.version is not None and known.tensor._version != known.version:
                     attempt(f"the version of {known.name}", known.version_step)
+        # what was written into tensors, modes and containers that were empty moves no other object
         return failed or (self._traces() if moved else [])
 
     def _traces(self) -> list[str]:

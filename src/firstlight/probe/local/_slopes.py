@@ -26,11 +26,16 @@ FLAT_SIDED = (
 
 def judge_slopes(phi: activations.Activation, links: list[Link]) -> None:
     """Fill in the share of saturated entries of every row of φ; leave only those units dead whose slope is zero."""
+    doubtful = []
     for link in links if links[0].expression.sloped else ():
         row = _row(link)
         if row is not None and link.source.rows is not None and row.values.get("dead", 0.0) > 0.0:
-            row.values["dead"] = min(row.values["dead"], _flat_units(phi, link.source.rows))
-            row.values["slope_known"] = True
+            doubtful.append((row, link.source.rows))
+    steepest = _steepest(phi) if doubtful else 0.0
+    for group in alike(doubtful, lambda pair: (pair[1].shape, pair[1].device)):
+        shares = _flat_units(phi, torch.stack([z for _, z in group]), steepest)
+        for (row, _), share in zip(group, shares):
+            row.values |= {"dead": min(row.values["dead"], share), "slope_known": True}
     _saturate(phi, links)
 
 
@@ -38,8 +43,10 @@ def without_slopes(sites: list[Site]) -> None:
     """Rows whose function could not be replayed: constant units are dead only where the function has a flat side."""
     for site in sites:
         known = site.values.pop("slope_known", False)
-        flat = any(name in site.op.lower() for name in FLAT_SIDED)
-        if site.kind == "activation" and not known and not flat and "dead" in site.values:
+        if known or site.kind != "activation" or "dead" not in site.values:
+            continue
+        op = site.op.lower()
+        if not any(name in op for name in FLAT_SIDED):
             site.values["dead"] = 0.0
 
 
@@ -47,8 +54,8 @@ def _row(link: Link) -> Site | None:
     return link.target if link.target.echo else link.via
 
 
-def _flat_units(phi: activations.Activation, z: Tensor) -> float:
-    """Share of the units where φ has no slope on any sample; none where φ is flat everywhere, as behind a gate of 0."""
+def _steepest(phi: activations.Activation) -> float:
+    """The largest slope of φ that units meet; 0 where φ is flat everywhere, as behind a gate of 0."""
     far = torch.logspace(1.0, 6.0, 51, dtype=torch.float64)  # φ may be shifted: relu(z − 100)
     places = torch.cat([-far, torch.linspace(-6.0, 6.0, 241, dtype=torch.float64), far])
     slopes = phi.derivative(places).abs()
@@ -56,9 +63,16 @@ def _flat_units(phi: activations.Activation, z: Tensor) -> float:
     if steepest == 0.0:
         return 0.0
     # exp and other functions that grow have no steepest slope: near the origin is what units meet
-    steepest = min(steepest, max(float(slopes[51:-51].nan_to_num(posinf=0.0).amax()), 1.0))
+    return min(steepest, max(float(slopes[51:-51].nan_to_num(posinf=0.0).amax()), 1.0))
+
+
+def _flat_units(phi: activations.Activation, z: Tensor, steepest: float) -> list[float]:
+    """Share of the units of each layer where φ has no slope on any sample, beside its steepest one."""
+    if steepest == 0.0:
+        return [0.0] * len(z)
     flat = phi.derivative(z.double()).abs() <= 1e-6 * steepest
-    return float(flat.all(dim=0).double().mean())
+    shares: list[float] = flat.all(dim=1).double().mean(dim=1).tolist()
+    return shares
 
 
 def _saturate(phi: activations.Activation, links: list[Link]) -> None:

@@ -352,9 +352,8 @@ def _backward(site: Site, laws: dict[tuple[int, str], Law]) -> None:
         values["chi"] = slope * _through(weights[0].target)
     factors = _contributions(site, laws)
     if factors is not None:
-        logs = torch.tensor([f + link.target.log_square for link, f in factors], dtype=torch.float64)
-        _compare(site, float(torch.logsumexp(logs, 0)))
-        values["consumed_log"] = float(torch.logsumexp(logs - logs.new_tensor([f for _, f in factors]), 0))
+        _compare(site, _log_sum([f + link.target.log_square for link, f in factors]))
+        values["consumed_log"] = _log_sum([link.target.log_square for link, _ in factors])
 
 
 def _activation_backward(site: Site) -> None:
@@ -367,7 +366,21 @@ def _activation_backward(site: Site) -> None:
         if not factor > 0.0 or math.isnan(use.target.log_square):
             return
         logs.append(math.log(factor) + use.target.log_square)
-    _compare(site, float(torch.logsumexp(torch.tensor(logs, dtype=torch.float64), 0)))
+    _compare(site, _log_sum(logs))
+
+
+def _log_sum(logs: list[float]) -> float:
+    """log Σ exp, of numbers so few that a tensor of them costs more than their sum.
+
+    Examples
+    --------
+    >>> _log_sum([-800.0, -800.0 + math.log(3.0)]) + 800.0 - math.log(4.0)
+    0.0
+    """
+    largest = max(logs)
+    if len(logs) == 1 or not math.isfinite(largest):
+        return largest if all(log == log for log in logs) else math.nan
+    return largest + math.log(math.fsum(math.exp(log - largest) for log in logs))
 
 
 def _compare(site: Site, log_square: float) -> None:

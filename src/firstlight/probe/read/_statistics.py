@@ -33,6 +33,8 @@ EIGHT, HALF = 448.0, 65504.0
 LAYERS = 32
 # Kinds whose law and spectrum nobody asks for.
 LAWLESS = ("activation", "base")
+# Kinds whose channels are compared along a stream.
+CHANNELLED = ("input", "weight", "norm", "residual")
 
 Rows = Float[Tensor, "layers samples units"]
 
@@ -105,8 +107,8 @@ def alike(things: Iterable[T], key: Callable[[T], Hashable]) -> Iterator[list[T]
 
 
 def _stacks(taken: list[tuple[Site, Tensor]]) -> Iterator[tuple[list[Site], Rows]]:
-    """Rows of sites of one kind and shape."""
-    for group in alike(taken, lambda t: (t[1].shape, t[1].device, t[0].kind)):
+    """Rows of sites of one shape, with a law or without."""
+    for group in alike(taken, lambda t: (t[1].shape, t[1].device, t[0].kind in LAWLESS)):
         yield [site for site, _ in group], torch.stack([rows for _, rows in group])
 
 
@@ -150,13 +152,14 @@ def keep_rows(sites: list[Site], rows: Rows) -> None:
 def _channels(sites: list[Site], z: Rows) -> None:
     """Squared mean and variance of every channel over samples and places, both without bias, mean over channels."""
     count = z.shape[1]
-    if count < 2 or z.shape[2] == 0 or sites[0].kind not in ("input", "weight", "norm", "residual"):
+    if count < 2 or z.shape[2] == 0 or not any(site.kind in CHANNELLED for site in sites):
         return
     variance = z.var(dim=1)
     mean_square = z.mean(dim=1).square() - variance / count
     both = torch.stack([mean_square.mean(dim=1), variance.mean(dim=1)]).double().tolist()
     for site, square, spread in zip(sites, *both):
-        site.values |= {"channel_mean_square": max(square, 0.0), "channel_var": spread}
+        if site.kind in CHANNELLED:
+            site.values |= {"channel_mean_square": max(square, 0.0), "channel_var": spread}
 
 
 def _laws(sites: list[Site], stack: LayerStack | StandardRows) -> dict[int, LayerSample]:
@@ -232,28 +235,47 @@ def _spectra(sites: list[Site], rows: Rows, samples: int) -> None:
 def spectra(rows: NDArray[np.float64]) -> list[tuple[float, float]]:
     """Effective rank and isometry gap of the samples' Gram matrix of every layer, from one decomposition.
 
-    exp of the entropy of the normalised eigenvalues, and −log of their geometric over their arithmetic mean;
-    where an eigenvalue nears the rounding of the product, the singular values decide (``measure.isometry_gap``).
-    NaN where an entry is not finite; rank 0 where all are zero.
+    The gap is −log of the geometric over the arithmetic mean of the eigenvalues; where an eigenvalue nears the
+    rounding of the product, the singular values decide (``measure.isometry_gap``). NaN where an entry is not
+    finite.
     """
-    scale = np.abs(rows).max(axis=(1, 2))
-    fine = np.isfinite(scale) & (scale > 0.0)
-    x = np.where(fine[:, None, None], rows, 0.0) / np.where(fine, scale, 1.0)[:, None, None]
-    values = np.linalg.eigvalsh(x @ x.transpose(0, 2, 1)).clip(0.0)
+    ranks, x, share = _decomposed(rows)
     samples, units = rows.shape[1:]
     result: list[tuple[float, float]] = []
-    for i, layer in enumerate(values):
-        if not fine[i]:
-            result.append((0.0 if scale[i] == 0.0 else math.nan, math.nan))
-            continue
-        share = layer / layer.sum()
-        positive = share[share > 0.0]
-        rank = math.exp(-float((positive * np.log(positive)).sum()))
-        if units < samples:
+    for i, rank in enumerate(ranks):
+        if math.isnan(rank) or rank == 0.0:
+            gap = math.nan
+        elif units < samples:
             gap = math.inf
-        elif share[0] > 1e-13:  # known to 1 % there, which its logarithm divided by k hardly sees
-            gap = max(-float(np.log(share * samples).mean()), 0.0)
+        elif share[i, 0] > 1e-13:  # known to 1 % there, which its logarithm divided by k hardly sees
+            gap = max(-float(np.log(share[i] * samples).mean()), 0.0)
         else:
             gap = float(measure.isometry_gap(torch.from_numpy(x[i])))
         result.append((rank, gap))
     return result
+
+
+def effective_ranks(rows: NDArray[np.float64]) -> list[float]:
+    """Effective rank of the samples' Gram matrix of every layer: exp of the entropy of its eigenvalues' shares.
+
+    NaN where an entry is not finite, 0 where all are zero.
+
+    Examples
+    --------
+    >>> [round(rank, 6) for rank in effective_ranks(np.stack([np.eye(3), np.ones((3, 3)), np.zeros((3, 3))]))]
+    [3.0, 1.0, 0.0]
+    """
+    return _decomposed(rows)[0]
+
+
+def _decomposed(rows: NDArray[np.float64]) -> tuple[list[float], NDArray[np.float64], NDArray[np.float64]]:
+    """Effective ranks, the rows divided by their largest entry, and the shares of the eigenvalues, smallest first."""
+    scale = np.abs(rows).max(axis=(1, 2))
+    fine = np.isfinite(scale) & (scale > 0.0)
+    x = np.where(fine[:, None, None], rows, 0.0) / np.where(fine, scale, 1.0)[:, None, None]
+    values = np.linalg.eigvalsh(x @ x.transpose(0, 2, 1)).clip(0.0)
+    total = values.sum(axis=1)
+    share = values / np.where(fine, total, 1.0)[:, None]
+    logs = np.log(share, out=np.zeros_like(share), where=share > 0.0)
+    ranks = np.exp(-(share * logs).sum(axis=1))
+    return np.where(fine, ranks, np.where(scale == 0.0, 0.0, np.nan)).tolist(), x, share

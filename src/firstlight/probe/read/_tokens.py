@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from firstlight.probe.graph._site import Site
-from firstlight.probe.read._statistics import alike, spectra
+from firstlight.probe.read._statistics import alike, effective_ranks
 from firstlight.probe.read._whole import whole
 
 # Samples, tokens and units that are read of each tensor.
@@ -56,7 +56,7 @@ def measure_tokens(taken: list[TakenTokens]) -> None:
         total = unit.sum(dim=2).square().sum(dim=2)
         cosine = ((total - count) / (count * (count - 1))).mean(dim=1).tolist()
         flat = rows.flatten(0, 1).cpu().numpy().astype(np.float64)
-        ranks = np.array([rank for rank, _ in spectra(flat)]).reshape(len(group), -1).mean(axis=1)
+        ranks = np.array(effective_ranks(flat)).reshape(len(group), -1).mean(axis=1)
         for t, c, rank, full in zip(group, cosine, ranks.tolist(), (size > 0).flatten(1).all(dim=1).tolist()):
             if full and math.isfinite(c):
                 t.site.values |= {"token_correlation": c, "token_rank": rank}

@@ -98,10 +98,11 @@ class Backward:
     def watch_parameter(self, name: str, parameter: Tensor) -> Callable[[], None]:
         """Record ‖∂L/∂W‖² of a parameter; returns what removes the hook."""
 
-        def hook(gradient: Tensor) -> None:
+        def hook(gradient: Tensor) -> Tensor | None:
             self.log_squares[name] = self._log_square(gradient)
             if name in self.suspects:
                 self.still_clones[name] = clones(self.suspects[name], gradient)
+            return emptied(gradient)
 
         return parameter.register_hook(hook).remove
 
@@ -139,6 +140,22 @@ def _size(gradient: Tensor) -> float:
         if 1e-15 < norm < math.inf:
             return norm / math.sqrt(gradient.numel())
     return float(gradient.abs().amax())
+
+
+def emptied(gradient: Tensor) -> Tensor | None:
+    """In the place of a large gradient that nobody reads any more, one number in its shape; else None.
+
+    Gradients of all parameters would lie in memory together until the pass is over.
+
+    Examples
+    --------
+    >>> stand_in = emptied(torch.ones(64, 64))
+    >>> stand_in.shape, stand_in.untyped_storage().nbytes(), emptied(torch.ones(2))
+    (torch.Size([64, 64]), 4, None)
+    """
+    if type(gradient) is not Tensor or gradient.layout != torch.strided or gradient.numel() < 4096:
+        return None
+    return gradient.new_zeros(()).expand(gradient.shape)
 
 
 def clones(weight: Tensor, gradient: Tensor) -> bool:
