@@ -14,7 +14,7 @@ HERE = Path(__file__).parent / "theory"
 
 if __name__ == "__main__":
     made = verdicts.reproduce(out=sys.argv[1] if len(sys.argv) > 1 else None, tell=print)
-    for half, name in (("held out", "held_out"), ("training", "training")):
+    for half, name in (("fresh", "fresh"), ("held out", "held_out"), ("training", "training")):
         tables = verdicts.study_markdown(made.half(half))
         (HERE / f"verdict_tables_{name}.inc").write_text(tables, encoding="utf-8")
     (HERE / "verdict_study.csv").write_text(verdicts.tidy(made.outcomes, made.scores), encoding="utf-8")

@@ -137,6 +137,39 @@ def test_failures_are_beside_the_best_start_of_the_same_architecture():
     assert (whole.flagged, whole.failed, whole.false_alarms, whole.misses) == (1, 1, 0.0, 0.5)
 
 
+def test_the_second_outcome_counts_starts_that_are_no_better_than_a_guess():
+    given = [
+        made("0.0", 0.3, ""),
+        made("0.1", 1.9, "unhealthy"),
+        made("0.2", 2.2, "unhealthy"),
+        made("0.3", 0.4, ""),
+    ]
+    outcomes, scores = zip(*given, strict=True)
+    # half of the progress ends at 1.3, nine tenths of a guess at 2.07
+    assert [(c.failed, c.stuck) for c in verdicts.cases(outcomes, scores, "sgd")] == [
+        *[(False, False), (True, False), (True, True), (False, False)],
+    ]
+    study = verdicts.verdict_study(outcomes, scores, "all")
+    assert (study.counts["sgd"], study.stuck_counts["sgd"]) == ((4, 2), 1)
+    # the verdict flags a second start, one of three that are not stuck
+    assert study.stuck_rates[0].false_alarms == pytest.approx(1 / 3)
+    assert "No better than a guess" in verdicts.study_markdown(study)
+
+
+def test_a_severity_is_the_verdict_and_the_decades_that_samples_lose():
+    finding = {name: (Finding("chaotic", "warning", 4.0, 2.0),) for name in ("sgd", "adam")}
+    ends = [0.0, 0.9, 0.999, 1.0, math.nan]
+    found = [Score("0.0", finding, {"correlation at the end": c}).severity("sgd") for c in ends]
+    assert found == pytest.approx([1.0, 1.1, 1.3, 1.6, 1.0])
+
+
+def test_parts_of_the_study_are_apart():
+    parts = [verdicts.part(n) for n in range(150)]
+    assert parts.count("training") == 75
+    assert set(parts) == {"training", "held out"}
+    assert verdicts.part(160) == "fresh"
+
+
 def test_rivals_on_a_network_that_can_be_worked_out():
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Linear(4, 6), torch.nn.ReLU(), torch.nn.Linear(6, 3))

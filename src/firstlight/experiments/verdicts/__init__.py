@@ -28,6 +28,7 @@ from firstlight.experiments.verdicts.starts import Architecture as Architecture
 from firstlight.experiments.verdicts.starts import Start as Start
 from firstlight.experiments.verdicts.starts import architecture as architecture
 from firstlight.experiments.verdicts.starts import build as build
+from firstlight.experiments.verdicts.starts import part as part
 from firstlight.experiments.verdicts.starts import starts as starts
 from firstlight.experiments.verdicts.study import Reproduced as Reproduced
 from firstlight.experiments.verdicts.study import reproduce as reproduce

@@ -13,11 +13,13 @@ from jaxtyping import Bool, Float
 
 from firstlight.experiments.verdicts.outcomes import Outcome
 from firstlight.experiments.verdicts.scores import Score
+from firstlight.experiments.verdicts.starts import part
 
-Half = Literal["training", "held out", "all"]
+Half = Literal["training", "held out", "fresh", "all"]
 # an architecture none of whose starts learns this share of what a guess leaves says nothing about starts
 LEARNABLE = 0.1
 FAILED = 0.5  # share of the best known start's progress below which a start failed
+STUCK = 0.9  # share of a guess's loss above which a start is no better than a guess
 _DRAWS = 400
 
 
@@ -34,12 +36,15 @@ class Case:
         at its best rate by the same optimiser.
     progress
         The share of that progress that the start made, at most 1, at least 0.
+    stuck
+        Whether the last loss is above nine tenths of a guess's, whatever other starts reach.
     """
 
     start: str
     score: Score
     failed: bool
     progress: float
+    stuck: bool = False
 
 
 @dataclass(frozen=True)
@@ -101,14 +106,14 @@ def cases(
     *,
     learnable: float = LEARNABLE,
 ) -> list[Case]:
-    """The starts with a score, of one half of the architectures, where some start learns the share ``learnable``."""
+    """The starts with a score, of one part of the architectures, where some start learns the share ``learnable``."""
     known = {one.start: one for one in scores}
     by: dict[int, list[Outcome]] = defaultdict(list)
     for outcome in outcomes:
         by[int(outcome.start.split(".")[0])].append(outcome)
     found = []
     for number, mine in sorted(by.items()):
-        if half != "all" and (number // 16 + number) % 2 != (half == "held out"):
+        if half not in ("all", part(number)):
             continue
         guess = mine[0].guess
         best = min(outcome.best(optimiser) for outcome in mine)
@@ -116,10 +121,11 @@ def cases(
             continue
         for outcome in mine:
             if outcome.start in known:
-                share = (guess - outcome.best(optimiser)) / max(guess - best, 1e-12)
-                found.append(
-                    Case(outcome.start, known[outcome.start], share < FAILED, min(max(share, 0.0), 1.0))
-                )
+                last = outcome.best(optimiser)
+                share = (guess - last) / max(guess - best, 1e-12)
+                progress = min(max(share, 0.0), 1.0)
+                stuck = last > STUCK * guess
+                found.append(Case(outcome.start, known[outcome.start], share < FAILED, progress, stuck))
     return found
 
 
@@ -199,20 +205,18 @@ def rates(known: Sequence[Case], optimiser: str, *, seed: int = 0) -> list[Rates
 
 
 def calibration(known: Sequence[Case], optimiser: str) -> list[tuple[str, int, float, float]]:
-    """For healthy, warning, and thirds of unhealthy by severity: name, starts, share that failed, mean progress."""
+    """Healthy, warning, and unhealthy by 1 − c at the end: name, starts, share that failed, mean progress."""
     levels = np.array([case.score.verdict(optimiser) for case in known])
     severity = np.array([case.score.severity(optimiser) for case in known])
     failed = np.array([case.failed for case in known])
     progress = np.array([case.progress for case in known])
     bins = {"healthy": levels == 0, "warning": levels == 1}
-    grave = levels >= 2
-    if grave.any():
-        low, high = np.quantile(severity[grave], (1 / 3, 2 / 3))
-        bins |= {
-            "unhealthy, least severe third": grave & (severity <= low),
-            "unhealthy, middle third": grave & (severity > low) & (severity <= high),
-            "unhealthy, most severe third": grave & (severity > high),
-        }
+    grave, lost = levels >= 2, severity - levels
+    bins |= {
+        "unhealthy, 1 − c above .1": grave & (lost <= 0.1),
+        "unhealthy, 1 − c from .1 to .001": grave & (lost > 0.1) & (lost <= 0.3),
+        "unhealthy, 1 − c below .001": grave & (lost > 0.3),
+    }
     return [
         (name, int(rows.sum()), float(failed[rows].mean()), float(progress[rows].mean()))
         for name, rows in bins.items()

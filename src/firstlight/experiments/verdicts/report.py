@@ -6,7 +6,7 @@ import csv
 import io
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from firstlight.experiments.verdicts.analysis import (
@@ -20,7 +20,7 @@ from firstlight.experiments.verdicts.analysis import (
 )
 from firstlight.experiments.verdicts.outcomes import OPTIMISERS, Outcome
 from firstlight.experiments.verdicts.scores import Score
-from firstlight.experiments.verdicts.starts import architecture, starts
+from firstlight.experiments.verdicts.starts import architecture, part, starts
 from firstlight.render.markup import Markup
 from firstlight.render.page import paragraph, section
 from firstlight.render.table import Head, table
@@ -40,7 +40,7 @@ class VerdictStudy:
     Attributes
     ----------
     half
-        ``"held out"``, ``"training"`` or ``"all"``.
+        ``"training"``, ``"held out"``, ``"fresh"`` or ``"all"``.
     counts
         For each optimiser: starts that count, and starts that failed.
     left_out
@@ -49,6 +49,8 @@ class VerdictStudy:
         As `curves` and `rates` give them, for both optimisers.
     calibration
         For each optimiser: group, starts, share that failed, mean progress.
+    stuck_counts, stuck_curves, stuck_rates
+        The same starts by another outcome: a start is stuck whose last loss is above nine tenths of a guess's.
     """
 
     half: Half
@@ -57,6 +59,9 @@ class VerdictStudy:
     curves: tuple[Curve, ...]
     rates: tuple[Rates, ...]
     calibration: dict[str, list[tuple[str, int, float, float]]]
+    stuck_counts: dict[str, int]
+    stuck_curves: tuple[Curve, ...]
+    stuck_rates: tuple[Rates, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain data."""
@@ -69,18 +74,28 @@ def verdict_study(
     """How well verdicts, measures and rivals told, before training, which starts would fail."""
     found_curves: list[Curve] = []
     found_rates: list[Rates] = []
-    counts, left_out, groups = {}, {}, {}
+    stuck_curves: list[Curve] = []
+    stuck_rates: list[Rates] = []
+    counts, left_out, groups, stuck_counts = {}, {}, {}, {}
     for optimiser in OPTIMISERS:
         known = cases(outcomes, scores, optimiser, half)
         every = cases(outcomes, scores, optimiser, half, learnable=-math.inf)
         counts[optimiser] = (len(known), sum(case.failed for case in known))
         left_out[optimiser] = len(every) - len(known)
+        stuck = [replace(case, failed=case.stuck) for case in known]
+        stuck_counts[optimiser] = sum(case.failed for case in stuck)
+        if 0 < stuck_counts[optimiser] < len(stuck):
+            stuck_curves += curves(stuck, optimiser)
+            stuck_rates += rates(stuck, optimiser)[:1]
         if not 0 < counts[optimiser][1] < len(known):
             continue  # nothing failed, or everything: there is nothing to rank
         found_curves += curves(known, optimiser)
         found_rates += rates(known, optimiser)
         groups[optimiser] = calibration(known, optimiser)
-    return VerdictStudy(half, counts, left_out, tuple(found_curves), tuple(found_rates), groups)
+    return VerdictStudy(
+        half, counts, left_out, tuple(found_curves), tuple(found_rates), groups,
+        stuck_counts, tuple(stuck_curves), tuple(stuck_rates),
+    )  # fmt: skip
 
 
 def study_text(study: VerdictStudy) -> str:
@@ -123,6 +138,12 @@ def study_markdown(study: VerdictStudy) -> str:
         ]  # fmt: skip
         for heads, rows in _tables(study, optimiser):
             lines += [_markdown_row(heads), "|---" * len(heads) + "|", *map(_markdown_row, rows), ""]
+        lines += [
+            f"No better than a guess (last loss above nine tenths of a guess's): {study.stuck_counts[optimiser]} of "
+            "the same starts.", "",
+        ]  # fmt: skip
+        for heads, rows in _stuck_tables(study, optimiser):
+            lines += [_markdown_row(heads), "|---" * len(heads) + "|", *map(_markdown_row, rows), ""]
     return "\n".join(lines)
 
 
@@ -130,8 +151,8 @@ def tidy(outcomes: Sequence[Outcome], scores: Sequence[Score], *, seed: int = 0)
     """One CSV line for each start and optimiser: what it is, how it trained, what was said of it."""
     known = {one.start: one for one in scores}
     rows: list[dict[str, Any]] = []
-    failed = {
-        (name, case.start): case.failed
+    ends = {
+        (name, case.start): (case.failed, case.stuck)
         for name in OPTIMISERS
         for case in cases(outcomes, scores, name, "all")
     }
@@ -139,13 +160,18 @@ def tidy(outcomes: Sequence[Outcome], scores: Sequence[Score], *, seed: int = 0)
         number, which = map(int, outcome.start.split("."))
         one = architecture(number, seed=seed)
         start = starts(one, seed=seed)[which]
-        what = asdict(one) | {"start": start.name, "scale": f"{start.scale:.3g}", "bias": start.bias}
+        what = asdict(one) | {
+            "part": part(number),
+            "start": start.name,
+            "scale": f"{start.scale:.3g}",
+            "bias": start.bias,
+        }
         what |= {"branch": f"{start.branch:.3g}", "fault": start.fault}
         for name in OPTIMISERS:
             score = known.get(outcome.start)
             row = what | {"optimiser": name, "first": outcome.first, "guess": outcome.guess}
             row |= {f"loss {i}": loss for i, loss in enumerate(getattr(outcome, name))}
-            row["failed"] = failed.get((name, outcome.start), "")
+            row["failed"], row["stuck"] = ends.get((name, outcome.start), ("", ""))
             if score is not None:
                 row["verdict"] = ("healthy", "warning", "not judged", "unhealthy")[score.verdict(name)]
                 row["codes"] = "; ".join(f"{f.code} {f.severity}" for f in score.findings[name])
@@ -167,16 +193,28 @@ def _tables(study: VerdictStudy, optimiser: str) -> Iterator[tuple[list[str], li
         yield heads, body
 
 
-def _curve_rows(study: VerdictStudy, optimiser: str) -> Iterator[list[str]]:
+def _stuck_tables(study: VerdictStudy, optimiser: str) -> Iterator[tuple[list[str], list[list[str]]]]:
+    for rows in (
+        _curve_rows(study, optimiser, study.stuck_curves), _rate_rows(study, optimiser, study.stuck_rates)
+    ):  # fmt: skip
+        heads, *body = rows
+        yield heads, body
+
+
+def _curve_rows(
+    study: VerdictStudy, optimiser: str, found: tuple[Curve, ...] | None = None
+) -> Iterator[list[str]]:
     yield ["score before training", "area under ROC", "95 % interval", "starts with a score"]
-    mine = [curve for curve in study.curves if curve.optimiser == optimiser]
+    mine = [curve for curve in (study.curves if found is None else found) if curve.optimiser == optimiser]
     for c in [*mine[:3], *sorted(mine[3:], key=lambda c: -c.auc)]:
         yield [c.name, _share(c.auc), f"{_share(c.low)} – {_share(c.high)}", f"{c.scored:.0%}"]
 
 
-def _rate_rows(study: VerdictStudy, optimiser: str) -> Iterator[list[str]]:
+def _rate_rows(
+    study: VerdictStudy, optimiser: str, found: tuple[Rates, ...] | None = None
+) -> Iterator[list[str]]:
     yield ["verdict", "given", "of these failed", "false alarms", "95 % interval", "misses", "95 % interval"]
-    for r in study.rates:
+    for r in study.rates if found is None else found:
         if r.optimiser == optimiser:
             false = f"{_percent(r.false_low)} – {_percent(r.false_high)}"
             miss = f"{_percent(r.miss_low)} – {_percent(r.miss_high)}"

@@ -33,14 +33,6 @@ class Finding:
     measured: float
     threshold: float
 
-    @property
-    def beyond(self) -> float:
-        """|ln(measured/threshold)|: how far the number is past its line, whichever side is sick; 0 where unknown."""
-        a, b = abs(self.measured), abs(self.threshold)
-        if not (math.isfinite(a) and math.isfinite(b) and a > 0 and b > 0):
-            return 0.0
-        return min(abs(math.log(a / b)), 10.0)
-
 
 @dataclass(frozen=True)
 class Score:
@@ -68,10 +60,13 @@ class Score:
         return max((ORDER[f.severity] for f in self.findings[optimiser]), default=0)
 
     def severity(self, optimiser: str) -> float:
-        """The verdict, and within a verdict how far the gravest finding is past its line."""
-        gravest = self.verdict(optimiser)
-        beyond = [f.beyond for f in self.findings[optimiser] if ORDER[f.severity] == gravest]
-        return gravest + 0.09 * max(beyond, default=0.0)
+        """The verdict plus a tenth for every decade of 1 − c that is lost at the last weight layer, at most six.
+
+        Within a verdict the starts are ordered by what tells samples apart there, which a readout learns from.
+        """
+        c = self.measures.get("correlation at the end", math.nan)
+        lost = 0.0 if math.isnan(c) else -math.log10(min(max(1.0 - c, 1e-6), 1.0))
+        return self.verdict(optimiser) + 0.1 * lost
 
 
 def audited(start: Start, tasks: Tasks, *, seed: int = 0) -> Score:

@@ -19,6 +19,9 @@ from firstlight.experiments.verdicts.networks import (
 )
 
 STARTS = ("recipe", "default", "drawn", "drawn again")
+# the first architectures are halved into those that lines were chosen on and those that were held out; the fresh ones,
+# from the number below on, were drawn and trained afterwards, and audited once their lines were final
+FIRST, FRESH = 150, 160
 # a round of sixteen architectures has every family in the same shares
 _ROUND: tuple[Family, ...] = (
     *("dense", "residual", "dense", "transformer", "dense", "convolutional", "dense", "recurrent"),
@@ -83,6 +86,13 @@ class Start:
     def identity(self) -> str:
         """Architecture and start, such as ``"12.3"``."""
         return f"{self.architecture.number}.{self.number}"
+
+
+def part(number: int) -> str:
+    """Where an architecture belongs: ``"training"``, ``"held out"`` or ``"fresh"``."""
+    if number >= FRESH:
+        return "fresh"
+    return "held out" if (number // 16 + number) % 2 else "training"
 
 
 def architecture(number: int, *, seed: int = 0) -> Architecture:

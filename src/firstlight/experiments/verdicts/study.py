@@ -12,7 +12,7 @@ from firstlight.errors import DomainError, LoadError
 from firstlight.experiments.verdicts.outcomes import STEPS, Outcome, read, run
 from firstlight.experiments.verdicts.report import VerdictStudy, verdict_study
 from firstlight.experiments.verdicts.scores import Score, read_scores, run_audits, run_rivals
-from firstlight.experiments.verdicts.starts import STARTS, architecture
+from firstlight.experiments.verdicts.starts import FIRST, FRESH, STARTS, architecture
 from firstlight.experiments.verdicts.tasks import Tasks
 
 STORED = Path(__file__).parent / "stored"
@@ -35,9 +35,11 @@ class Reproduced:
     left_out: tuple[int, ...]
 
     def half(self, which: str) -> VerdictStudy:
-        """The study of ``"training"``, ``"held out"`` or ``"all"`` architectures."""
-        if which not in ("training", "held out", "all"):
-            raise DomainError(f"while reading the study: expected training, held out or all, got {which!r}")
+        """The study of ``"training"``, ``"held out"``, ``"fresh"`` or ``"all"`` architectures."""
+        if which not in ("training", "held out", "fresh", "all"):
+            raise DomainError(
+                f"while reading the study: expected training, held out, fresh or all, got {which!r}"
+            )
         return verdict_study(self.outcomes, self.scores, which)  # type: ignore[arg-type]
 
 
@@ -59,7 +61,7 @@ def reproduce(
     Parameters
     ----------
     starts
-        How many starts, four to an architecture; all stored ones by default.
+        How many starts, four to an architecture, the fresh ones last; all stored ones by default.
     train
         Whether to train anew, and to score by the rivals that are installed, in place of what is stored.
     out
@@ -92,7 +94,8 @@ def reproduce(
     tasks = Tasks(directory)
     stored = read(STORED / "outcomes.jsonl")
     count = -(-(starts or len(stored) or 600) // len(STARTS))
-    wanted, missing = _with_data(range(count), tasks, seed)
+    numbers = [number if number < FIRST else number - FIRST + FRESH for number in range(count)]
+    wanted, missing = _with_data(numbers, tasks, seed)
     with ExitStack() as stack:
         folder = Path(out) if out is not None else Path(stack.enter_context(tempfile.TemporaryDirectory()))
         folder.mkdir(parents=True, exist_ok=True)
