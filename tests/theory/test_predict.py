@@ -290,3 +290,27 @@ def test_inputs_as_large_as_numbers_go(name, second, c):
     assert profile["correlation"][1] == pytest.approx(c)
     assert np.isfinite(profile["q"]).all()
     assert np.isfinite(profile["correlation"]).all()
+
+
+@pytest.mark.parametrize("q0", [1e-12, 1e-20, 1e-60])
+@pytest.mark.parametrize(
+    ("activation", "power", "size"),
+    [
+        ("tanhshrink", 3, 1 / 3),
+        (lambda x: x - torch.tanh(x), 3, 1 / 3),  # rounding alone at 1e-8
+        (lambda x: x - torch.sin(x), 3, 1 / 6),
+        (lambda x: x**3, 3, 1.0),
+        (lambda x: x * torch.tanh(x), 2, 1.0),
+        (lambda x: x.square(), 2, 1.0),
+    ],
+)
+def test_a_function_without_a_slope_at_zero_is_its_leading_power(activation, power, size, q0):
+    """E (aG^m)² = a²(2m − 1)!!, and its correlation and slope by the moments of two Gaussians."""
+    net = RandomNetwork(depth=2, width=8, activation=activation)
+    profile = firstlight.predict(net, q0=q0, c0=0.5)
+    second = {2: 3.0, 3: 15.0}[power] * size**2
+    slope = {2: 4.0, 3: 27.0}[power] * size**2
+    c = {2: (1 + 2 * 0.25) / 3, 3: (9 * 0.5 + 6 * 0.125) / 15}[power]
+    assert profile["q"][1] / q0**power == pytest.approx(second, rel=1e-7)
+    assert profile["chi"][0] / q0 ** (power - 1) == pytest.approx(slope, rel=1e-7)
+    assert profile["correlation"][1] == pytest.approx(c, rel=1e-7)

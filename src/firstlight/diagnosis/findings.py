@@ -150,7 +150,7 @@ class Findings:
     @cached_property
     def signal(self) -> Trend | None:
         """Trend of ln q over weight rows."""
-        return fit(self.weights["depth"], log(self.weights["q"]))
+        return fit(self.weights["depth"], log(self.weights["q"]), settles=True)
 
     @cached_property
     def batch_normed(self) -> bool:

@@ -12,8 +12,9 @@ from firstlight.doors import checked
 
 # Memory of a deviation from the line over one step: 0 forgets at once; 1 is a random walk.
 _MEMORY = (0.0, 0.2, 0.4, 0.55, 0.7, 1.0)
-# A walk is given up where another memory is e² times as likely.
-_GIVEN_UP = 2.0
+_LONGER = (0.0, 0.2, 0.4, 0.55, 0.7, 0.8, 0.9, 1.0)
+# A walk is given up where another memory is e² times as likely, and e³ times where the memory also explains the start.
+_GIVEN_UP, _GIVEN_UP_FREE = 2.0, 3.0
 # Steps this many robust deviations from the later ones belong to the transient.
 _FAR = 2.5
 
@@ -62,7 +63,9 @@ class Trend:
 
 
 @checked
-def fit(depth: Float[np.ndarray, " n"], log_value: Float[np.ndarray, " n"]) -> Trend | None:
+def fit(
+    depth: Float[np.ndarray, " n"], log_value: Float[np.ndarray, " n"], *, settles: bool = False
+) -> Trend | None:
     r"""Line of ``log_value`` on ``depth`` past the transient; None with fewer than three distinct depths.
 
     .. math:: y_l = a + b\,l + u_l, \qquad u_{l+1} = ρ u_l + e_l
@@ -73,10 +76,18 @@ def fit(depth: Float[np.ndarray, " n"], log_value: Float[np.ndarray, " n"]) -> T
     by the likelihood. The first steps are left out while they differ from the later half of the steps, at most
     a third of them.
 
+    With ``settles`` the deviation of the first point is free and nothing is left out: a variance goes to its fixed
+    point at the rate ρ by which it forgets. The walk is then taken unless another ρ is e³ times as likely.
+
+    One network cannot show how far starts part that end in different states: at an unstable variance, as GELU with
+    σ_w = 1.5, the error is a third of the spread.
+
     Parameters
     ----------
     depth, log_value
         One entry for each row; rows that are not finite are left out, rows at one depth count as their mean.
+    settles
+        Whether the values themselves tend to a fixed point, as log second moments do; log gradients follow them.
 
     Examples
     --------
@@ -92,13 +103,14 @@ def fit(depth: Float[np.ndarray, " n"], log_value: Float[np.ndarray, " n"]) -> T
         return None
     # parallel rows at one depth (query, key, value) are one point
     y = np.array([y[x == p].mean() for p in places])
-    first = _settled(places, y)
+    first = 0 if settles else _settled(places, y)
     x, y = places[first:], y[first:]
+    memories, given_up = (_LONGER, _GIVEN_UP_FREE) if settles else (_MEMORY, _GIVEN_UP)
     slopes, errors, likelihood = (
-        np.array(part) for part in zip(*(_line(x, y, memory) for memory in _MEMORY))
+        np.array(part) for part in zip(*(_line(x, y, memory, free=settles) for memory in memories))
     )
     slope, error = float(slopes[-1]), float(errors[-1])
-    if likelihood.max() - likelihood[-1] > _GIVEN_UP:
+    if likelihood.max() - likelihood[-1] > given_up:
         weight = np.exp(likelihood - likelihood.max())
         weight /= weight.sum()
         slope = float(weight @ slopes)
@@ -118,23 +130,29 @@ def _settled(x: np.ndarray, y: np.ndarray) -> int:
     return len(far) if far.all() else int(far.argmin())
 
 
-def _line(x: np.ndarray, y: np.ndarray, memory: float) -> tuple[float, float, float]:
-    """Slope, its standard error and the restricted log-likelihood of deviations with this memory."""
+def _line(x: np.ndarray, y: np.ndarray, memory: float, *, free: bool) -> tuple[float, float, float]:
+    """Slope, its standard error and the restricted log-likelihood of deviations with this memory.
+
+    The first deviation is free, or has the stationary law.
+    """
     y = y - y.mean()
     if memory == 1:
         design, target = np.diff(x)[:, None], np.diff(y)
         own = 0.0
     else:
         columns = np.stack([np.ones_like(x), x - x.mean(), y], axis=1)
-        head = math.sqrt(1 - memory**2) * columns[:1]
-        table = np.concatenate([head, columns[1:] - memory * columns[:-1]])
+        table = columns[1:] - memory * columns[:-1]
+        # the intercept of a free start is read off the differences, in units of 1 − ρ
+        own = math.log(1 - memory) if free else 0.5 * math.log(1 - memory**2)
+        if not free:
+            table = np.concatenate([math.sqrt(1 - memory**2) * columns[:1], table])
         design, target = table[:, :2], table[:, 2]
-        own = 0.5 * math.log(1 - memory**2)
     normal = design.T @ design
     found = np.linalg.solve(normal, design.T @ target)
     rest = target - design @ found
-    free, square = len(x) - 2, float(rest @ rest)
+    degrees, square = len(design) - design.shape[1], float(rest @ rest)
     # residuals at rounding say nothing about the memory
     floor = (1e-13 * float(np.abs(y).max())) ** 2 * len(x) + 1e-300
-    likelihood = own - 0.5 * np.linalg.slogdet(normal)[1] - 0.5 * free * math.log(square + floor)
-    return float(found[-1]), math.sqrt(square / free * np.linalg.inv(normal)[-1, -1]), likelihood
+    likelihood = own - 0.5 * np.linalg.slogdet(normal)[1] - 0.5 * degrees * math.log(square + floor)
+    error = math.sqrt(square / max(degrees, 1) * np.linalg.inv(normal)[-1, -1])
+    return float(found[-1]), error, likelihood

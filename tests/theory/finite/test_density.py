@@ -196,6 +196,13 @@ def test_a_law_that_crowds_near_zero():
     assert laws.lost.max() < 5e-3
 
 
+def test_values_that_are_next_to_nothing_are_refused_in_one_sentence():
+    """Sigmoid at q = 2e4: a quarter of the values lies below 1e-40, more decades than the grid has."""
+    net = RandomNetwork(depth=3, width=3, activation="sigmoid", sigma_w=2.968, weight_law="laplace")
+    with pytest.raises(DomainError, match="more decades than the grid"):
+        propagate_density(net, q1=2e4)
+
+
 def test_what_the_grid_cannot_hold_is_refused():
     cubes = RandomNetwork(depth=4, width=2, activation=lambda x: x**3, sigma_w=0.5)
     with pytest.raises(DomainError, match=r"spans more decades than the grid; .* simulate the network"):

@@ -144,3 +144,6 @@ def test_infinite_fourth_moments_are_said():
     found = finite_width(net, firstlight.predict(net)["q"])
     assert found.kurtosis[0] == 0
     assert np.isinf(found.kurtosis[1:]).all()
+    for fields in ({"norm": "layer"}, {"skip": 0.5}):  # nothing infinite is multiplied by no skip, in silence
+        net = RandomNetwork(depth=3, width=16, activation="softsign", weight_law="student(2.5)", **fields)
+        assert firstlight.predict(net)["kurtosis"].tolist() == [0.0, math.inf, math.inf]

@@ -163,7 +163,10 @@ def _with_density(
         weight = total[keep]
 
     def below(x: np.ndarray) -> np.ndarray:
-        parts = [cdf(block[:, None] / size) @ weight for block in np.array_split(x, max(1, len(x) // 256))]
+        with np.errstate(over="ignore"):  # far beyond sizes that are next to nothing
+            parts = [
+                cdf(block[:, None] / size) @ weight for block in np.array_split(x, max(1, len(x) // 256))
+            ]
         return np.concatenate(parts) if len(size) else np.zeros_like(x)
 
     edge = law.support[1]

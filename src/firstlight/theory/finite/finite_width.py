@@ -161,7 +161,7 @@ def _exact(network: RandomNetwork, q: np.ndarray) -> list[tuple[float, float, fl
 
 
 def _times(kurtosis: float, size: float) -> float:
-    """Their product, with nothing for a sum over infinitely many weights."""
+    """Their product, and nothing of an infinite kurtosis where nothing of that size is passed on."""
     return kurtosis * size if size else 0.0
 
 
@@ -203,9 +203,13 @@ def _leading(network: RandomNetwork, q: np.ndarray) -> list[tuple[float, float, 
         own_fourth = 3 * exactly
         if network.law.independent:
             own_fourth += _times(weight_kurtosis(network.weight_law) - 3, scale**2 * fourth[before] / n)
-        own_moments, kept = np.array([own_pair, exactly, own_fourth]), (skip2 * q[before]) ** 2
-        mixed = kept * np.array([pair, shown, kurtosis]) + skip2 * joint * np.array([2, 2, 6])
-        pair, shown, kurtosis = ((mixed + own_moments) / q[i] ** 2).tolist()
+        kept = (skip2 * q[before]) ** 2
+        passed = [
+            _times(k, kept) + skip2 * joint * share for k, share in ((pair, 2), (shown, 2), (kurtosis, 6))
+        ]
+        pair, shown, kurtosis = (
+            (old + own) / q[i] ** 2 for old, own in zip(passed, (own_pair, exactly, own_fourth))
+        )
         rows.append((variance / q[i] ** 2, shown, kurtosis))
     gone = (math.nan,) * 3
     return [gone if off else row for row, off in zip(rows, lost)]

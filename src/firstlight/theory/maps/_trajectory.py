@@ -18,6 +18,9 @@ _NODES = 24
 _WINDOW = 0.7
 # Below this variance a φ that is smooth at 0 is its tangent to the last digit.
 _LINEAR = 1e-17
+# Where the tangent at 0 is nothing, φ is its leading power, read at the first of these variances at which rounding
+# leaves an exponent that is whole to the second number and a hundred times the variance.
+_LEADING, _WHOLE, _APART = (1e-13, 1e-10, 1e-8, 1e-6), 1e-9, 1.7
 # Above this one moments may overflow, and above that one their squares do.
 _HUGE, _SQUARES = 1e280, 1e140
 _ORDERS = (96, 192, 384)
@@ -32,6 +35,38 @@ class Path:
     q: np.ndarray
     slope: np.ndarray
     chi: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Power:
+    """E φ² and E φ'² where φ is its leading power, from both at one variance."""
+
+    at: float
+    second: float
+    slope: float
+    power: int
+
+    @property
+    def below(self) -> float:
+        """The variance from which on the power is taken: larger where φ itself is rounding noise."""
+        return _LINEAR if self.at == _LEADING[0] else self.at
+
+    def __call__(self, q: float) -> tuple[float, float]:
+        ratio = q / self.at
+        return self.second * ratio**self.power, self.slope * ratio ** (self.power - 1)
+
+
+def _leading(phi: activations.Activation) -> _Power | None:
+    """The leading power of φ at zero; None if it is not whole."""
+    for at in _LEADING:
+        # both sides together, so that the next power cancels to first order; no power of two, which rounds alike
+        t = math.sqrt(at) * torch.tensor([[1.0, -1.0], [_APART, -_APART]], dtype=torch.float64)
+        near, far = phi(t).square().sum(1).tolist()
+        power = 0.5 * math.log(far / near) / math.log(_APART) if near > 0 and 0 < far < math.inf else math.nan
+        if math.isfinite(power) and round(power) and abs(power - round(power)) < _WHOLE + 100 * at:
+            m = activations.moments(phi, at)
+            return _Power(at, float(m.second), float(m.slope), round(power))
+    return None
 
 
 @dataclass
@@ -49,19 +84,27 @@ class _Table:
             m = activations.moments(self.layer.phi, 1.0)
             self.unit = float(m.second), float(m.growth), float(m.slope)
         self.at_zero = self._direct(0.0) if plain else (math.nan,) * 3
+        self.leading: _Power | None = None
+        if plain and self.power is None and self.at_zero[:2] == (0.0, 0.0):
+            self.leading = _leading(self.layer.phi)
+            self.smooth_at_zero = self.leading is not None
 
     def __call__(self, q: float) -> tuple[float, float, float]:
         if not 0 < q < _HUGE:
             return self._direct(q)
-        if q < _LINEAR and self.smooth_at_zero:
-            v, slope, chi = self.at_zero
-            return v + slope * q, slope, chi
         if self.power is not None:
             layer, (second, growth, slope), d = self.layer, self.unit, self.power
             own, scale = layer.skip**2, layer.branch**2 * layer.sigma_w2 / (1 - layer.dropout)
             before = q ** (d - 1)
             v = own * q + scale * second * before * q + layer.branch**2 * layer.sigma_b2
             return v, own + scale * growth * before, own + scale * slope * before
+        if self.smooth_at_zero and q < (self.leading.below if self.leading else _LINEAR):
+            if self.leading is not None:
+                second, slope = self.leading(q)
+                scale = self.layer.branch**2 * self.layer.sigma_w2 / (1 - self.layer.dropout)
+                return scale * second, scale * self.leading.power * second / q, scale * slope
+            v, slope, chi = self.at_zero
+            return v + slope * q, slope, chi
         t = math.log(q) / _WINDOW
         index = math.floor(t)
         if index not in self.windows:
@@ -189,6 +232,11 @@ def _stepper(layer: LayerMap, q: np.ndarray):  # type: ignore[no-untyped-def]
     seen = np.minimum(seen[: len(seen) if usable.all() else max(1, int(np.argmin(usable)))], 1.0 + _SQUARES)
     seen = np.where(seen > _SQUARES, 1.0, seen)
     distinct = np.where(np.abs(np.diff(seen, prepend=math.nan)) <= _SAME * seen, 0, 1)
+    degree = phi.degree
+    if degree is not None and bool((seen != 1).any()):
+        # one function of the correlation, and the power of the variance
+        unit = _stepper(layer.with_(norm="rms"), np.ones_like(seen))
+        return lambda i, c: float(seen[i]) ** degree * unit(i, c)
     series = _series(phi, seen, distinct) if not phi.kinks and usable[0] else None
     if series is not None:
         return series
@@ -208,10 +256,11 @@ def _series(
     phi: activations.Activation, seen: np.ndarray, distinct: np.ndarray
 ) -> Callable[[int, float], float] | None:
     """Hermite series of each distinct variance, and the tangent where the variance is tiny; None if one is long."""
-    small = seen < _LINEAR
     zero = torch.zeros(1, dtype=torch.float64)
     value2, slope2 = float(phi(zero)[0]) ** 2, float(phi.derivative(zero)[0]) ** 2
-    at = torch.from_numpy(np.where(small, 1.0, seen)[np.nonzero(distinct)[0]])
+    leading = _leading(phi) if value2 == slope2 == 0 and seen.min() < _LEADING[-1] else None
+    small = seen < (leading.below if leading else _LINEAR)
+    at = torch.from_numpy(np.where(small, leading.at if leading else 1.0, seen)[np.nonzero(distinct)[0]])
     for order in _ORDERS:
         a2 = gauss.hermite_coefficients(phi, at, order).numpy() ** 2
         total = a2.sum(1, keepdims=True)
@@ -223,8 +272,9 @@ def _series(
     table, which, powers = a2[:, :used], np.cumsum(distinct) - 1, np.arange(used)
 
     def series(i: int, c: float) -> float:
-        if small[i]:
+        if small[i] and leading is None:
             return value2 + slope2 * c * float(seen[i])
-        return float(table[which[i]] @ np.power(c, powers))
+        found = float(table[which[i]] @ np.power(c, powers))
+        return found / leading.second * leading(float(seen[i]))[0] if small[i] and leading else found
 
     return series
