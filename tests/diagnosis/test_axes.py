@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -206,6 +207,34 @@ class Pooled(Chain):
 def test_tokens_that_are_read_out_together_behind_a_stream_may_be_alike():
     torch.manual_seed(0)
     assert severities(Pooled(12, True), torch.randn(8, 12, 32))["token-collapse"] == "warning"
+
+
+class Windows(nn.Module):
+    """Attention among the tokens of a map (samples × height × width × units), whose stream keeps that shape."""
+
+    def __init__(self, depth, d=32):
+        super().__init__()
+        self.norms = nn.ModuleList(nn.LayerNorm(d) for _ in range(depth))
+        self.layers = nn.ModuleList(Attention(d, 4, gain=0.1) for _ in range(depth))
+        self.head = nn.Linear(d, 2)
+
+    def forward(self, x):
+        for norm, layer in zip(self.norms, self.layers):
+            x = x + layer(norm(x).flatten(1, 2)).view_as(x)
+        return self.head(x)
+
+
+def test_ends_of_branches_in_which_attention_averages_are_no_collapse_of_the_stream():
+    x, model = torch.randn(8, 3, 4, 32), Windows(6)
+    rows = probe(model, x).profile
+    ends = np.array([name.endswith(".o") for name in rows["name"]])
+    assert (rows["token_correlation"][ends] > 0.95).all()
+    stream = x
+    for norm, layer in zip(model.norms, model.layers):  # the stream by hand: its tokens stay apart
+        stream = stream + layer(norm(stream).flatten(1, 2)).view_as(stream)
+    tokens = F.normalize(stream.flatten(1, 2), dim=-1)
+    assert (tokens @ tokens.transpose(1, 2)).triu(1).sum() / (8 * 66) < 0.9
+    assert "token-collapse" not in severities(model, x)
 
 
 def test_token_columns_against_their_definition():

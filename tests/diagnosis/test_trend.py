@@ -34,6 +34,14 @@ def test_known_laws_of_the_deviations(memory, points):
     assert 0.7 < np.median(errors) / slopes.std() < (1.5 if points == 50 else 6.0)
 
 
+def test_a_line_past_a_transient_does_not_leave_the_values_behind():
+    y = np.concatenate([np.zeros(8), -0.5 * np.arange(1.0, 17.0)])
+    trend = fit(np.arange(24.0), y)
+    assert trend.slope == pytest.approx(-0.5)
+    assert trend.slope * trend.span == pytest.approx(-11.5)
+    assert trend.total == pytest.approx(-8.0)  # what lies between the first and the last value
+
+
 def test_a_transient_is_left_out():
     """A variance that settles from 30 times its fixed point: the later layers have no trend."""
     rng = np.random.default_rng(1)

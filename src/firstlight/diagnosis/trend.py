@@ -35,17 +35,20 @@ class Trend:
         Layers between the first and the last point.
     start
         Depth of the first point that the line uses; the points before it are a transient.
+    reach
+        Largest value less the smallest one: a line whose transient is left out may leave the values behind.
     """
 
     slope: float
     se: float
     span: float
     start: float = 0.0
+    reach: float = math.inf
 
     @property
     def total(self) -> float:
-        """Fitted change over the whole span."""
-        return self.slope * self.span
+        """Fitted change over the whole span, and no more than the values do change."""
+        return math.copysign(min(abs(self.slope) * self.span, self.reach), self.slope)
 
     @property
     def total_se(self) -> float:
@@ -103,7 +106,7 @@ def fit(
         return None
     # parallel rows at one depth (query, key, value) are one point
     y = np.array([y[x == p].mean() for p in places])
-    first = 0 if settles else _settled(places, y)
+    first, reach = (0 if settles else _settled(places, y)), float(np.ptp(y))
     x, y = places[first:], y[first:]
     memories, given_up = (_LONGER, _GIVEN_UP_FREE) if settles else (_MEMORY, _GIVEN_UP)
     slopes, errors, likelihood = (
@@ -115,7 +118,7 @@ def fit(
         weight /= weight.sum()
         slope = float(weight @ slopes)
         error = math.sqrt(float(weight @ (errors**2 + (slopes - slope) ** 2)))
-    return Trend(slope, error, float(places[-1] - places[0]), float(places[first]))
+    return Trend(slope, error, float(places[-1] - places[0]), float(places[first]), reach)
 
 
 def _settled(x: np.ndarray, y: np.ndarray) -> int:

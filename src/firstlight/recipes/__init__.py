@@ -55,6 +55,7 @@ from firstlight.recipes.learnt.scales import GradInit as GradInit
 from firstlight.recipes.learnt.scales import MetaInit as MetaInit
 from firstlight.recipes.linear.chains import LooksLinear as LooksLinear
 from firstlight.recipes.linear.chains import SmallSignals as SmallSignals
+from firstlight.recipes.linear.chains import mirror_slope as mirror_slope
 from firstlight.recipes.linear.chains import mirrored as mirrored
 from firstlight.recipes.linear.identity import IDInit as IDInit
 from firstlight.recipes.linear.identity import ZerO as ZerO

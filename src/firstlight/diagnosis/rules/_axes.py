@@ -132,7 +132,9 @@ def _tokens(f: Findings) -> list[Verdict]:
         np.isfinite(c) & np.isin(f.profile["kind"].astype(str), ("input", "embedding", *MIXES))
     )
     index = f.at("weight", "norm", "residual", "recurrent")
-    index = index[np.isfinite(c[index])]
+    # the end of a branch is alike where attention averages, and the stream that takes it is not
+    kept = [math.isfinite(c[i]) and (f.kinds[i] == "residual" or not f.joins(i)) for i in index.tolist()]
+    index = index[np.array(kept, bool)]
     if len(index) < 4 or not len(begin):
         return []
     start = float(c[begin[0]])

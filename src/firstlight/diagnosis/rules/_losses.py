@@ -8,7 +8,7 @@ import numpy as np
 
 from firstlight.diagnosis.catalogue import verdict
 from firstlight.diagnosis.findings import Findings, names, number
-from firstlight.diagnosis.rules._paths import weight_entries
+from firstlight.diagnosis.rules._paths import log_weight_norm
 from firstlight.diagnosis.verdict import Severity, Verdict
 
 # Lowest reachable loss over that of a guess.
@@ -111,9 +111,8 @@ def _scale(f: Findings) -> list[Verdict]:
             )
         ]
     rows = f.weights
-    with np.errstate(divide="ignore", invalid="ignore"):
-        entries = np.log(weight_entries(rows)) - np.log(rows["fan_in"])
-        ratio = rows["log_weight_grad"] - np.log(rows["sigma_w"]) - 0.5 * entries
+    with np.errstate(invalid="ignore"):
+        ratio = rows["log_weight_grad"] - log_weight_norm(rows)
     ratio = ratio[np.isfinite(ratio)] if len(ratio) else ratio
     middle = float(np.median(ratio)) if len(ratio) else -math.inf
     if f.optimiser == "adam" or middle < math.log(LARGEST):

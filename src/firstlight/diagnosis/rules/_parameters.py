@@ -9,7 +9,7 @@ import numpy as np
 
 from firstlight.diagnosis.catalogue import verdict
 from firstlight.diagnosis.findings import Findings, names, number
-from firstlight.diagnosis.rules._paths import weight_entries
+from firstlight.diagnosis.rules._paths import log_weight_norm
 from firstlight.diagnosis.verdict import Severity, Verdict
 from firstlight.probe.measurement import ParameterGradient
 
@@ -164,9 +164,8 @@ def _rounded(f: Findings) -> list[Verdict]:
     if str(f.meta.get("dtype", "")) != "float32":
         return []
     rows = f.weights
-    with np.errstate(divide="ignore", invalid="ignore"):
-        size = 0.5 * (np.log(weight_entries(rows)) - np.log(rows["fan_in"])) + np.log(rows["sigma_w"])
-    relative = rows["log_weight_grad"] - size
+    with np.errstate(invalid="ignore"):
+        relative = rows["log_weight_grad"] - log_weight_norm(rows)
     known = np.isfinite(relative)
     if known.sum() < 4:
         return []

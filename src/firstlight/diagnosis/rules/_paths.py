@@ -30,8 +30,9 @@ class Path:
     role
         The rows' common name, a star for each number.
     quantity
-        ``"∂L/∂z"``: the norm; ``"∂L/∂W"``: the root mean square over σ_w, so that the weight's scale and the
-        fan-in of the kernel are taken out.
+        ``"∂L/∂z"``: the norm; ``"∂L/∂W"``: the norm over that of the weight, ‖∂L/∂W‖ / ‖W‖, which a learning rate
+        makes the share of the weight that one step changes. With ‖W‖ = σ_w √fan-out and independent places,
+        ‖∂L/∂W‖ = ‖∂L/∂z‖ √fan-in: layers that widen from stage to stage and hand on the gradient's norm have one value.
     depth, values
         Where the rows stand, and the logarithms.
     names
@@ -117,8 +118,8 @@ def paths(f: Findings) -> list[Path]:
             members.setdefault(role_of(name), []).append(i)
     z = f.log_gradient_norms
     felt = f.sensitivity[at]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        w = rows["log_weight_grad"] - 0.5 * np.log(weight_entries(rows)) - np.log(rows["sigma_w"])
+    with np.errstate(invalid="ignore"):
+        w = rows["log_weight_grad"] - log_weight_norm(rows)
     found = []
     quantities: tuple[tuple[Quantity, np.ndarray], ...] = (("∂L/∂z", z), ("∂L/∂W", w))
     for role, index in members.items():
@@ -142,6 +143,13 @@ def _chooses(f: Findings, row: int) -> bool:
     return all(
         f.profile["op"][reader] != fused or row in f.measurement.links[reader][:2] for reader in readers
     )
+
+
+def log_weight_norm(rows: Profile) -> np.ndarray:
+    """Ln ‖W‖ of each row's weight, from its scale: ‖W‖² = entries · σ_w²/fan-in; −∞ for a weight of zeros."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        size = 0.5 * (np.log(weight_entries(rows)) - np.log(rows["fan_in"])) + np.log(rows["sigma_w"])
+    return np.asarray(size)
 
 
 def weight_entries(rows: Profile) -> np.ndarray:

@@ -172,7 +172,7 @@ REMEDIES: tuple[Remedy, ...] = (
     ),
     Remedy(
         "looks-linear",
-        "mirror the units of a plain ReLU network, so that it starts as a linear isometry",
+        "mirror the units of a plain network of ReLU, GELU, SiLU or the like, so that it starts as a linear isometry",
         SIGNALS | FAULTS,
         lambda m, p, g, _: looks_linear(m, p, g),
         "Balduzzi et al., ICML 2017",

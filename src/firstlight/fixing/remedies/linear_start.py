@@ -1,9 +1,10 @@
-"""Chains of layers that start as a linear map: mirrored units for ReLU, small signals for smooth activations."""
+"""Chains of layers that start as a linear map: mirrored units, or small signals for smooth activations."""
 
 from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -12,7 +13,7 @@ from firstlight.fixing.remedies._writing import write_bias, write_orthogonal
 from firstlight.fixing.remedies.scales import input_moment
 from firstlight.fixing.remedies.sites import WeightSite, sites
 from firstlight.profile import Profile
-from firstlight.recipes.linear.chains import small_moment, tangent
+from firstlight.recipes.linear.chains import mirror_slope, small_moment, tangent
 
 # kinds of rows of a chain in which nothing but weights sets the size of a signal
 PLAIN = frozenset({"input", "weight", "activation"})
@@ -21,30 +22,34 @@ PLAIN = frozenset({"input", "weight", "activation"})
 @clean
 @torch.no_grad()
 def looks_linear(model: nn.Module, profile: Profile, generator: torch.Generator) -> list[str]:
-    r"""Weights [[A, −A], [−A, A]] with A Haar-orthogonal, in a chain of ReLU layers with even widths.
+    r"""Weights [[A, −A], [−A, A]] with A Haar-orthogonal, in a chain of layers with even widths, as of ReLU.
 
     With mirrored units (u, −u) the ReLU keeps (u₊, u₋) and the next weight reads u₊ − u₋ = u: at the start the
     network is an exact linear isometry of half its width, which neither gradients nor correlations leave. It
-    trains as the ReLU network that it is. Nothing is changed in a model that is no such chain.
+    trains as the ReLU network that it is. The same holds for every activation with φ(u) − φ(−u) = a u, such as
+    LeakyReLU, GELU, SiLU and softplus, with A over a, and where normalisers read the pre-activations: mirrored units
+    have opposite means and the same scale. Nothing is changed in a model that is no such chain.
 
     Returns
     -------
     list of str
-        What was changed; empty if the model is no plain chain of ReLU layers.
+        What was changed; empty if the model is no such chain.
 
     References
     ----------
-    Balduzzi et al., "The Shattered Gradients Problem", ICML 2017, section 4.
+    Balduzzi et al., "The Shattered Gradients Problem", ICML 2017, section 4, for ReLU.
     """
     chain = sites(model, profile).found
-    plain = set(profile["kind"].astype(str)) <= PLAIN and not any(site.bare for site in chain)
-    if len(chain) < 3 or not plain or not _fits(chain):
+    plain = _mirrors(model, profile) and not any(site.bare for site in chain)
+    slopes = [mirror_slope(site.phi) for site in chain[1:]]
+    known = [slope for slope in slopes if slope is not None]
+    if len(chain) < 3 or not plain or len(known) < len(slopes) or not _fits(chain):
         return []
     changes = []
     last = len(chain) - 1
-    for index, site in enumerate(chain):
+    scales = [1.0 / math.sqrt(input_moment(chain[0])), *(1.0 / abs(slope) for slope in known)]
+    for index, (site, wanted) in enumerate(zip(chain, scales, strict=True)):
         # a flattened image keeps its mirrored channels in its two halves
-        wanted = 1.0 / math.sqrt(input_moment(site)) if index == 0 else 1.0
         write_orthogonal(site, wanted, generator, mirror_rows=index < last, mirror_columns=index > 0)
         if site.bias is not None:
             site.bias.zero_()
@@ -99,12 +104,31 @@ def small_signals(model: nn.Module, profile: Profile, generator: torch.Generator
     return changes
 
 
+def _mirrors(model: nn.Module, profile: Profile) -> bool:
+    """Whether mirrored units stay mirrored: a plain chain, whose normalisers read weights and have equal gains."""
+    kinds = profile["kind"].astype(str)
+    if not set(kinds) <= PLAIN | {"norm"}:
+        return False
+    modules = dict(model.named_modules())
+    for row in np.flatnonzero(kinds == "norm"):
+        module = modules.get(str(profile["name"][row]))
+        if module is None or row == 0 or kinds[row - 1] != "weight":
+            return False
+        if isinstance(module, nn.GroupNorm) and module.num_groups % 2 and module.num_groups > 1:
+            return False
+        weight, bias = module._parameters.get("weight"), module._parameters.get("bias")
+        if weight is not None and bool((weight != weight.flatten()[0]).any()):
+            return False
+        if bias is not None and bool((bias != 0).any()):
+            return False
+    return True
+
+
 def _fits(chain: tuple[WeightSite, ...]) -> bool:
+    """Whether the widths are even, and every weight reads whole copies of what the one before it gives."""
     for index, site in enumerate(chain):
-        if index and (site.phi is None or site.phi.name != "relu" or site.weight.shape[1] % 2):
+        if index and (site.weight.shape[1] % 2 or site.weight.shape[1] % chain[index - 1].weight.shape[0]):
             return False
         if index < len(chain) - 1 and site.weight.shape[0] % 2:
-            return False
-        if index and site.weight.shape[1] % chain[index - 1].weight.shape[0]:
             return False
     return True

@@ -43,14 +43,17 @@ def chain_of(draft: Draft) -> list[Slot]:
 
 @dataclass(frozen=True)
 class LooksLinear(Recipe):
-    r"""Weights [[A, −A], [−A, A]] with A Haar-orthogonal, in a chain of ReLU layers with even widths.
+    r"""Weights [[A, −A], [−A, A]] with A Haar-orthogonal, in a chain of layers with even widths, as of ReLU.
 
     With mirrored units (u, −u) the ReLU keeps (u₊, u₋) and the next weight reads u₊ − u₋ = u: at the start the
-    network is an exact linear isometry of half its width.
+    network is an exact linear isometry of half its width. The same holds for every activation with
+    φ(u) − φ(−u) = a u (`mirror_slope`), for A over a.
     """
 
     word: ClassVar[str] = "looks-linear"
-    purpose: ClassVar[str] = "plain deep ReLU networks: an exact linear isometry at the start"
+    purpose: ClassVar[str] = (
+        "plain deep networks of ReLU, LeakyReLU, GELU, SiLU, softplus: an exact linear isometry at the start"
+    )
     needs: ClassVar[tuple[Need, ...]] = ("graph",)
     source: ClassVar[str] = "Balduzzi et al., ICML 2017, section 4"
 
@@ -58,20 +61,43 @@ class LooksLinear(Recipe):
         """Every weight; biases are zero."""
         chain = chain_of(draft)
         widths = [slot.weight.shape for slot in chain]
-        relu = all(slot.phi is not None and slot.phi.name == "relu" for slot in chain[1:])
+        slopes = [mirror_slope(slot.phi) for slot in chain[1:]]
         even = all(w[0] % 2 == 0 for w in widths[:-1])
         fits = all(new[1] % old[0] == 0 for old, new in pairwise(widths))
-        if not (relu and even and fits):
+        known = [slope for slope in slopes if slope is not None]
+        if not (len(known) == len(slopes) and even and fits):
             draft.refuse(
-                "ReLU layers of even width", "other activations or widths", "use critical or small-signals"
+                "activations with φ(u) − φ(−u) = a u, such as ReLU and SiLU, in layers of even width",
+                "other activations or widths",
+                "use critical or small-signals",
             )
         last = len(chain) - 1
-        for index, slot in enumerate(chain):
+        scales = [1.0 / math.sqrt(usual_moment(chain[0].q_in)), *(1.0 / abs(slope) for slope in known)]
+        for index, (slot, sigma_w) in enumerate(zip(chain, scales, strict=True)):
             # a flattened image keeps its mirrored channels in its two halves
-            sigma_w = 1.0 / math.sqrt(usual_moment(slot.q_in)) if index == 0 else 1.0
             value = mirrored(slot.weight, sigma_w, draft.generator, rows=index < last, columns=index > 0)
             draft.put(slot, value, f"{'mirrored, ' if index < last else ''}orthogonal")
             draft.shift(slot, 0.0)
+
+
+def mirror_slope(phi: Activation | None) -> float | None:
+    """The a of an activation with φ(u) − φ(−u) = a u, whose mirrored units carry u on; None where there is none.
+
+    Examples
+    --------
+    >>> from firstlight import activations
+    >>> from firstlight.recipes import mirror_slope
+    >>> [mirror_slope(activations.get(name)) for name in ("relu", "silu", "tanh")]
+    [1.0, 1.0, None]
+    """
+    if phi is None or phi.jumps:
+        return None
+    grid = torch.linspace(0.125, 8.0, 64, dtype=torch.float64)
+    slopes = (phi(grid) - phi(-grid)) / grid
+    slope = float(slopes.mean())
+    # a straight line up to rounding: values near zero are differences of numbers of size one
+    straight = bool((slopes - slope).abs().max() <= 1e-6 * abs(slope))
+    return round(slope, 9) if straight and abs(slope) > 1e-3 else None
 
 
 def mirrored(
