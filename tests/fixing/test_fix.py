@@ -88,8 +88,8 @@ def test_a_sick_network_is_fixed(name):
 
 
 @pytest.mark.slow
-def test_batch_norm_needs_leave_to_replace_activations():
-    model = plain(nn.ReLU, depth=40, norm=nn.BatchNorm1d)
+def test_batch_norm_of_odd_width_needs_leave_to_replace_activations():
+    model = plain(nn.ReLU, depth=40, width=63, norm=nn.BatchNorm1d)
     kept = firstlight.fix(model, inputs())
     assert not kept.healthy
     assert not kept.changed
@@ -269,7 +269,8 @@ def test_the_page_says_how_to_load_the_fix_and_shows_what_training_gave():
 
 
 def test_the_page_says_where_leave_to_replace_modules_would_help():
-    deep = plain(nn.ReLU, depth=40, norm=nn.BatchNorm1d)
+    # of odd width: mirrored units, which would help without replacing a module, need pairs
+    deep = plain(nn.ReLU, depth=40, width=63, norm=nn.BatchNorm1d)
     result = firstlight.fix(deep, inputs())
     assert result.structural_help == ("isometric-batch-norm",)
     page = result.to_html()

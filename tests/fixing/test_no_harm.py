@@ -1,6 +1,7 @@
 """A fix does no harm: what is sound stays, what remains does not get worse, and gradient descent still learns."""
 
 import copy
+import math
 from itertools import pairwise
 
 import pytest
@@ -14,7 +15,7 @@ from firstlight.diagnosis import Verdict
 from firstlight.errors import DomainError
 from firstlight.fixing import remedies
 from firstlight.fixing._comparison import unimproved
-from firstlight.fixing._training import harm
+from firstlight.fixing._training import harm, learns, learns_clearly_better
 from firstlight.fixing.remedies import Course, learnt_direction
 from firstlight.probe import probe
 
@@ -133,6 +134,81 @@ def test_zeros_that_are_meant_stay():
     changes = remedies.redraw(model, profile, generator())
     assert [line.split(":")[0] for line in changes] == ["1.a"]
     assert not bool(model[1].b.weight.any())
+
+
+class Adapted(nn.Module):
+    """A frozen layer beside a product of two matrices, of which the second one starts at zero (LoRA)."""
+
+    def __init__(self, width=16, rank=4):
+        super().__init__()
+        self.base = nn.Linear(width, width).requires_grad_(False)
+        self.a, self.b = nn.Linear(width, rank, bias=False), nn.Linear(rank, width, bias=False)
+        nn.init.zeros_(self.b.weight)
+
+    def forward(self, x):
+        return self.base(x) + self.b(self.a(x))
+
+
+@pytest.mark.parametrize("remedies", [None, "edge-of-chaos"])
+def test_of_two_zero_matrices_of_each_adapter_the_first_is_drawn_and_the_second_stays(remedies):
+    torch.manual_seed(0)
+    model = nn.Sequential(Adapted(), nn.ReLU(), Adapted(), nn.ReLU(), Adapted(), nn.Linear(16, 3))
+    for part in (model[0], model[2], model[4]):
+        nn.init.zeros_(part.a.weight)
+    x = torch.randn(64, 16, generator=generator())
+    result = firstlight.fix(model, x, targets=classes(x), remedies=remedies)
+    assert [v.code for v in result.before.verdicts if v.severity == "unhealthy"] == ["two-zeros"]
+    assert result.healthy
+    for index in (0, 2, 4):
+        # 64 entries of variance 1/16: the mean square has a standard error of √(2/64)
+        assert float(result.model[index].a.weight.detach().square().mean()) * 16 == pytest.approx(
+            1.0, abs=5 * (2 / 64) ** 0.5
+        )
+        assert not bool(result.model[index].b.weight.any())
+        assert torch.equal(result.model[index].base.weight, model[index].base.weight)
+
+
+def course(optimiser, first, last):
+    return Course(optimiser, 0.1, first, last)
+
+
+def test_a_copy_is_enough_where_its_loss_falls_with_each_optimiser():
+    came = (course("sgd", 2.3, 2.3), course("adam", 2.3, 2.3))
+    slow = (course("sgd", 2.3, 2.25), course("adam", 2.3, 1.5))
+    fast = (course("sgd", 2.3, 2.0), course("adam", 2.3, 1.5))
+    assert not learns(slow, came, local=False)
+    assert learns(fast, came, local=False)
+    assert learns(slow, came, local=True)
+    assert not learns(came, fast, local=True)
+    assert learns_clearly_better(fast, came)
+    assert not learns_clearly_better(came, fast)
+    assert not learns_clearly_better(came, came)
+    lost = (course("sgd", 2.3, math.inf), course("adam", 2.3, math.inf))
+    half = (course("sgd", 2.3, math.inf), course("adam", 2.3, 1.5))
+    assert learns_clearly_better(half, lost)
+    assert learns_clearly_better(fast, half)
+    assert not learns_clearly_better(half, fast)
+    assert not learns_clearly_better(lost, lost)
+
+
+@pytest.mark.slow
+def test_forty_batch_normed_layers_start_as_an_isometry_from_weights_alone():
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        *[layer for _ in range(40) for layer in (nn.Linear(64, 64), nn.BatchNorm1d(64), nn.ReLU())],
+        nn.Linear(64, 3),
+    )
+    x = torch.randn(48, 64, generator=generator())
+    result = firstlight.fix(model, x, targets=classes(x))
+    assert [v.code for v in result.before.verdicts if v.severity == "unhealthy"] == ["batch-norm-explosion"]
+    assert [a.remedy for a in result.kept] == ["looks-linear"]
+    assert not result.structural
+    F.cross_entropy(result.model(x), classes(x)).backward()
+    norms = [float(m.weight.grad.norm()) for m in result.model if isinstance(m, nn.Linear)][:-1]
+    assert max(norms) < 10 * min(norms)  # before, the first layer's is thousands of times the last one's
+    F.cross_entropy(model(x), classes(x)).backward()
+    came = [float(m.weight.grad.norm()) for m in model if isinstance(m, nn.Linear)][:-1]
+    assert came[0] > 100 * came[-1]
 
 
 @pytest.mark.parametrize(
@@ -280,11 +356,12 @@ def test_training_wants_a_loss_and_pairs():
 
 @pytest.mark.slow
 def test_a_structural_remedy_that_would_help_is_named():
+    # of odd width: mirrored units, which would help without replacing a module, need pairs
     model = nn.Sequential(
-        *[layer for _ in range(40) for layer in (nn.Linear(64, 64), nn.BatchNorm1d(64), nn.ReLU())],
-        nn.Linear(64, 3),
+        *[layer for _ in range(40) for layer in (nn.Linear(63, 63), nn.BatchNorm1d(63), nn.ReLU())],
+        nn.Linear(63, 3),
     )
-    result = firstlight.fix(model, torch.randn(48, 64, generator=generator()))
+    result = firstlight.fix(model, torch.randn(48, 63, generator=generator()))
     assert not result.healthy
     assert result.structural_help == ("isometric-batch-norm",)
     assert "--structural" in str(result)

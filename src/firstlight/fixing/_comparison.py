@@ -34,15 +34,20 @@ def enough(result: AuditResult, *, local: bool) -> bool:
     return grave == 0 and (local or warned == 0)
 
 
-def unimproved(old: AuditResult, new: AuditResult) -> str:
-    """Why a copy may not be kept; nothing where verdicts went away and none of the rest got worse."""
+def unimproved(old: AuditResult, new: AuditResult, *, learns: bool = False) -> str:
+    """Why a copy may not be kept; nothing where verdicts went away and none of the rest got worse.
+
+    With ``learns``, for a copy that is seen to learn better, a warning may get worse while it stays a warning and
+    fewer verdicts are unhealthy.
+    """
     before = {v.code: v for v in old.verdicts if v.severity in (*_GRAVE, "warning")}
     added = [v.code for v in new.verdicts if v.severity in _GRAVE and not _grave(before.get(v.code))]
     if added:
         return f"it adds {', '.join(added)}"
+    spared = ("warning",) if learns and score(new)[0] < score(old)[0] else ()
     for verdict in new.verdicts:
         was = before.get(verdict.code)
-        if was is not None and (said := _worse(was, verdict)):
+        if was is not None and verdict.severity not in spared and (said := _worse(was, verdict)):
             return said
     if score(new) >= score(old):
         return "no verdict goes away"

@@ -21,11 +21,14 @@ from firstlight.fixing._training import (
     PLANS,
     batches_of,
     courses,
-    guard,
+    diverging,
     harm,
+    learns,
     learns_better,
+    learns_clearly_better,
     suited,
     trainable,
+    trial,
 )
 from firstlight.fixing.remedies import REMEDIES, Attempt, Course, Remedy, sites
 from firstlight.fixing.result import FixResult
@@ -61,12 +64,19 @@ def fix(
 
     The model is audited. Each remedy that its verdicts call for is applied to a copy, the gentlest first, and the copy
     is audited on the same batch with the same seed. A copy may be kept only if verdicts go away, no verdict is added,
-    and no measure of a verdict that remains gets worse. Where there are targets or a loss, the first loss may not grow
-    by more than a factor 2, and a few careful steps of plain gradient descent on the batch may not diverge if they did
-    not before. Of these copies the one with the fewest verdicts is kept, the gentlest of equals; a remedy that writes
-    nothing but what is out of line, such as one bad head, is enough where it leaves nothing unhealthy. The next round
-    starts from there. The weights of a network that looks trained are left as they are, and so are zeros that are
-    meant. The model that is given is never changed.
+    and no measure of a verdict that remains gets worse. Of these copies the one with the fewest verdicts is kept, the
+    gentlest of equals; a remedy that writes nothing but what is out of line, such as one bad head, is enough where it
+    leaves nothing unhealthy. The next round starts from there.
+
+    Where there are targets or a loss, each copy and the model as it came are tried for six careful steps on the batch,
+    by plain gradient descent and by Adam. The first loss may not grow by more than a factor 2, and no descent may
+    diverge that did not before. A copy that hardly learns in these steps is not enough, so that less gentle remedies
+    are tried too; of equals the one that learns clearly better is kept, and of all one that does not diverge. With a
+    copy that learns clearly better, a warning may get worse while it stays a warning and fewer verdicts are unhealthy.
+    A model that the audit only warns of is changed where a copy learns clearly better, and not otherwise.
+
+    The weights of a network that looks trained are left as they are, and so are zeros that are meant. The model that is
+    given is never changed.
 
     Parameters
     ----------
@@ -76,7 +86,8 @@ def fix(
         Whether remedies may replace modules (gains on activations, smooth activations for kinked ones).
         Otherwise parameters alone are written, and the fix is a state dict.
     warnings
-        Whether to go on for warnings; by default a model without unhealthy verdicts is left as it is.
+        Whether to go on for warnings; by default a model without unhealthy verdicts is left as it is unless a copy
+        learns clearly better.
     rounds
         How many remedies may be kept, one upon another.
     remedies
@@ -119,16 +130,20 @@ def fix(
     start = unwrap(model)
     # a model without data cannot run, and no remedy can be checked on it
     runnable = not any(v.code == "never-initialised" for v in before.verdicts)
-    if not runnable or good(before, warnings=warnings):
-        return FixResult(
-            start if not runnable else _copy(start), before, before, (), _left(start, before, runnable)
-        )
-    search = _Search(batch, protocol, name, start, before, train_steps, train, named)
-    best = _Trial(Attempt(0, "", "", ""), before, start, structural=False, courses=search.courses)
+    unchanged = _unchanged(start, before, runnable)
+    if not runnable or good(before, warnings=True):
+        return unchanged
+    search = _Search(batch, protocol, name, start, before, train_steps, train, named, warnings=warnings)
+    sick = not good(before, warnings=warnings)
+    if not sick and not search.few:
+        return unchanged
+    first = Attempt(0, "", "", "")
+    best = _Trial(first, before, start, structural=False, courses=search.courses, few=search.few)
     attempts: list[Attempt] = []
     replaced = False
-    for number in range(1, rounds + 1):
-        if good(best.result, warnings=warnings):
+    # one round is enough where the audit only warns: a copy is kept then for learning, not for its verdicts
+    for number in range(1, rounds + 1 if sick else 2):
+        if sick and good(best.result, warnings=warnings):
             break
         chosen, tried = search.round(number, best, structural=structural)
         attempts += tried
@@ -153,6 +168,11 @@ def _check(rounds: int, train_steps: int) -> None:
         raise DomainError(f"while fixing a model: expected rounds ≥ 1, got {rounds}")
     if train_steps < 0:
         raise DomainError(f"while fixing a model: expected train_steps ≥ 0, got {train_steps}")
+
+
+def _unchanged(start: nn.Module, before: AuditResult, runnable: bool) -> FixResult:
+    model = _copy(start) if runnable else start
+    return FixResult(model, before, before, (), _left(start, before, runnable))
 
 
 def _left(model: nn.Module, result: AuditResult, runnable: bool) -> tuple[str, ...]:
@@ -183,6 +203,7 @@ class _Trial:
     model: nn.Module
     structural: bool
     courses: tuple[Course, ...] = ()
+    few: tuple[Course, ...] = ()
 
 
 class _Search:
@@ -198,10 +219,12 @@ class _Search:
         train_steps: int,
         train: Iterable[object] | None,
         named: Sequence[Remedy | Recipe] | None = None,
+        *,
+        warnings: bool = False,
     ) -> None:
         self.named = None if named is None else [as_remedy(one, batch, protocol) for one in named]
         self.batch, self.protocol, self.name, self.before = batch, protocol, name, before
-        self.steps = train_steps
+        self.steps, self.warnings = train_steps, warnings
         copied = _copy(start)
         can_train = trainable(copied, batch, protocol)
         if train_steps and not can_train:
@@ -211,7 +234,8 @@ class _Search:
             )
         self.batches = batches_of(batch, protocol, train, train_steps) if train_steps else []
         self.courses = courses(copied, self.batches, protocol, train_steps, PLANS) if train_steps else ()
-        self.guard = guard(copied, batch, protocol) if can_train else ()
+        # the model as it came, a few steps on
+        self.few = trial(copied, batch, protocol) if can_train else ()
 
     def round(self, number: int, best: _Trial, *, structural: bool) -> tuple[_Trial | None, list[Attempt]]:
         """The copy that is kept, and every remedy tried, with its end."""
@@ -220,23 +244,23 @@ class _Search:
         called = _called_for(best.result, structural=structural) if self.named is None else self.named
         for remedy in called:
             _log.info("fix: round %d tries %s", number, remedy.name)
-            trial = self.trial(remedy, number, best)
-            if isinstance(trial, Attempt):
-                tried.append(trial)
+            new = self.trial(remedy, number, best)
+            if isinstance(new, Attempt):
+                tried.append(new)
                 continue
-            trial = self.trained(trial)
-            note = self.refused(best, trial)
-            if not note and chosen is not None and not self.beats(trial, chosen):
+            new = self.trained(new)
+            note = self.refused(best, new)
+            if not note and chosen is not None and not self.beats(new, chosen):
                 note = f"{chosen.attempt.remedy} did at least as well"
             if note:
-                tried.append(replace(trial.attempt, note=note))
+                tried.append(replace(new.attempt, note=note))
                 continue
             if chosen is not None:
                 at = tried.index(chosen.attempt)
                 tried[at] = replace(chosen.attempt, kept=False, note=f"{remedy.name} did better")
-            chosen = replace(trial, attempt=replace(trial.attempt, kept=True))
+            chosen = replace(new, attempt=replace(new.attempt, kept=True))
             tried.append(chosen.attempt)
-            if not self.steps and enough(trial.result, local=remedy.local):
+            if not self.steps and self.enough(new, local=remedy.local):
                 break  # what comes later is less gentle
         return chosen, tried
 
@@ -267,28 +291,40 @@ class _Search:
         with untouched(net, training=protocol.training, seed=protocol.seed, parameters=False) as guard:
             guard.shield.run(partial(_forward, net, self.batch))
 
-    def trained(self, trial: _Trial) -> _Trial:
-        """The trial with its training, where training was asked for and the audit finds the copy better."""
+    def trained(self, new: _Trial) -> _Trial:
+        """The copy with its training: the one asked for, or a few steps where there is something to train on."""
         if not self.steps:
-            return trial
-        _log.info("fix: training the copy of %s for %d steps, four times", trial.attempt.remedy, self.steps)
-        found = courses(trial.model, self.batches, self.protocol, self.steps, PLANS)
+            return replace(new, few=trial(new.model, self.batch, self.protocol)) if self.few else new
+        _log.info("fix: training the copy of %s for %d steps, four times", new.attempt.remedy, self.steps)
+        found = courses(new.model, self.batches, self.protocol, self.steps, PLANS)
         suits = " and ".join(_SPOKEN[name] for name in suited(found, self.courses)) or "neither SGD nor Adam"
-        return replace(trial, attempt=replace(trial.attempt, courses=found, suits=suits), courses=found)
+        return replace(new, attempt=replace(new.attempt, courses=found, suits=suits), courses=found)
 
-    def refused(self, best: _Trial, trial: _Trial) -> str:
+    def refused(self, best: _Trial, new: _Trial) -> str:
         """Why a copy may not be kept; nothing where it may."""
-        if said := unimproved(best.result, trial.result):
+        if said := unimproved(best.result, new.result):
             return said
         if self.steps:
-            return "" if learns_better(trial.courses, best.courses) else "it learns worse"
-        return harm(self.guard, guard(trial.model, self.batch, self.protocol)) if self.guard else ""
+            return "" if learns_better(new.courses, best.courses) else "it learns worse"
+        if said := harm(self.few, new.few):
+            return said
+        warned = score(best.result)[0] == 0 and not self.warnings
+        return (
+            "it does not learn clearly better"
+            if warned and not learns_clearly_better(new.few, best.few)
+            else ""
+        )
+
+    def enough(self, new: _Trial, *, local: bool) -> bool:
+        """Whether a copy will do: nothing unhealthy is left, and it learns where there is something to train on."""
+        return enough(new.result, local=local) and (not self.few or learns(new.few, self.few, local=local))
 
     def beats(self, new: _Trial, old: _Trial) -> bool:
-        """Whether a less gentle copy takes the place of a gentler one: it learns better, or leaves fewer verdicts."""
+        """Whether a less gentle copy takes the place of a gentler one: it leaves fewer verdicts, or learns better."""
         if self.steps:
             return learns_better(new.courses, old.courses)
-        return score(new.result) < score(old.result)
+        ours, theirs = ((len(diverging(one.few)), *score(one.result)) for one in (new, old))
+        return ours < theirs or (ours == theirs and learns_clearly_better(new.few, old.few))
 
 
 def _called_for(result: AuditResult, *, structural: bool) -> Iterator[Remedy]:

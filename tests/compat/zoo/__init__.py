@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from zoo.case import Case as Case
 from zoo.convolutional import CONVOLUTIONAL
+from zoo.drawn import DRAWN
 from zoo.more_text import MORE_TEXT
 from zoo.others import OTHERS
 from zoo.sciences import SCIENCES
@@ -14,4 +15,4 @@ from zoo.vits import VITS
 
 CASES: tuple[Case, ...] = (*TEXT, *VISION, *CONVOLUTIONAL, *OTHERS)
 # Audited for their coverage; their libraries install beside any build of torch, some without their dependencies.
-WIDE: tuple[Case, ...] = (*TIMM, *VITS, *SCIENCES, *MORE_TEXT)
+WIDE: tuple[Case, ...] = (*TIMM, *VITS, *SCIENCES, *MORE_TEXT, *DRAWN)

@@ -20,21 +20,12 @@ _HALF_WIDTH = math.log(1.02)  # a scale within 2 % of the wanted one is left as 
 @clean
 @torch.no_grad()
 def redraw(model: nn.Module, profile: Profile, generator: torch.Generator) -> list[str]:
-    """Draw every faulty weight again, normal on the edge of chaos; zeros that are meant stay.
-
-    A zero weight is meant where a gradient reaches it and it ends a residual branch or the network: the first step
-    writes it. Of two zero weights in a row on a branch, which wait for one another, the first one is drawn.
-    """
-    residual = bool(len(profile.select("residual")))
-    flags = profile["weight_flags"]
+    """Draw every faulty weight again, normal on the edge of chaos; zeros that are meant stay."""
     changes = []
     chain = sites(model, profile).found
-    zero = ["zero" in str(flags[site.row]) for site in chain]
-    for index, site in enumerate(chain):
-        last = index == len(chain) - 1
-        waits = index > 0 and zero[index - 1] and not chain[index - 1].reached
-        second = residual and waits and not site.reached
-        if not site.faulty or (zero[index] and (second or (site.reached and (residual or last)))):
+    meant = meant_zeros(chain, profile)
+    for site in chain:
+        if not site.faulty or site.name in meant:
             continue
         scale, _, _ = critical_scales(site.phi, len(chain))
         write_normal(site, scale, generator)
@@ -45,13 +36,38 @@ def redraw(model: nn.Module, profile: Profile, generator: torch.Generator) -> li
     return changes
 
 
+def meant_zeros(chain: Sequence[WeightSite], profile: Profile) -> frozenset[str]:
+    """Names of the weights whose zeros are meant.
+
+    A zero weight is meant where a gradient reaches it and it ends a residual branch or the network: the first step
+    writes it. Of two zero weights in a row on a branch, which wait for one another, as LoRA's A and B, the second one
+    is meant, and the first one is to be drawn.
+    """
+    residual = bool(len(profile.select("residual")))
+    found: list[str] = []
+    waited = False  # whether the weight before is zero, and to be drawn
+    for index, site in enumerate(chain):
+        zero = "zero" in str(profile["weight_flags"][site.row])
+        second = residual and waited and not site.reached
+        meant = zero and (second or (site.reached and (residual or index == len(chain) - 1)))
+        found += [site.name] if meant else []
+        waited = zero and not meant and not site.reached
+    return frozenset(found)
+
+
 @clean
 @torch.no_grad()
 def critical(model: nn.Module, profile: Profile, generator: torch.Generator) -> list[str]:
-    """Scale every weight to the edge of chaos of the activation it reads; faulty ones are drawn again."""
+    """Scale every weight to the edge of chaos of the activation it reads; faulty ones are drawn again.
+
+    Zeros that are meant stay.
+    """
     changes = []
     chain = sites(model, profile).found
+    meant = meant_zeros(chain, profile)
     for site in chain:
+        if site.name in meant:
+            continue
         wanted, bias, note = _wanted(site, chain)
         if site.faulty or not site.sigma_w > 0:
             write_normal(site, wanted, generator)
@@ -66,10 +82,13 @@ def critical(model: nn.Module, profile: Profile, generator: torch.Generator) -> 
 @clean
 @torch.no_grad()
 def orthogonal(model: nn.Module, profile: Profile, generator: torch.Generator) -> list[str]:
-    """Haar-orthogonal weights (delta-orthogonal kernels) at the scale of the edge of chaos."""
+    """Haar-orthogonal weights (delta-orthogonal kernels) at the scale of the edge of chaos; meant zeros stay."""
     changes = []
     chain = sites(model, profile).found
+    meant = meant_zeros(chain, profile)
     for site in chain:
+        if site.name in meant:
+            continue
         wanted, bias, note = _wanted(site, chain)
         if site.bare:
             write_normal(site, wanted, generator)
