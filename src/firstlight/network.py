@@ -6,17 +6,31 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Unpack, get_args
+from typing import TYPE_CHECKING, Any, Protocol, Unpack, get_args, runtime_checkable
 
 from firstlight.clean_room import clean
 from firstlight.errors import DomainError
 from firstlight.network_fields import LayerFields, NetworkFields, Norm, Parametrisation
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from firstlight.activations import Activation
+    from firstlight.profile import Profile
     from firstlight.weights import WeightLaw
 
 NORMS: tuple[str, ...] = get_args(Norm)
+
+
+@runtime_checkable
+class Described(Protocol):
+    """A description that speaks for itself, as ``builders.blocks.Chain`` does."""
+
+    def predict(self, *, q0: float = 1.0, c0: float = 0.5) -> Profile:
+        """What theory says."""
+
+    def simulate(self, inputs: Tensor | None = None, *, nets: int = 100, seed: int = 0) -> Profile:
+        """What drawn networks do."""
 
 
 def _fail(what: str, expected: str, got: object, hint: str) -> DomainError:
@@ -360,6 +374,9 @@ def _check_activation(activation: object) -> None:
         return
     from firstlight import activations, pairs
 
+    if activation in activations.gates.GATES:
+        hint = f"describe it as a chain: builders.blocks.Chain([Gated({activation!r})] * depth, width=…)"
+        raise _fail("activation", "a function of one number", activation, hint)
     if not pairs.is_pair_name(activation):
         activations.get(activation)
 

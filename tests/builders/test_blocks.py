@@ -17,12 +17,16 @@ from firstlight.builders.blocks import (
     Dense,
     Divisive,
     Fractal,
+    Gated,
+    KSparse,
+    Layer,
     NFBlock,
     ScaledLinear,
     SingleScale,
     SingleScaleRMSNorm,
 )
 from firstlight.errors import DomainError
+from firstlight.network import RandomNetwork
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -190,3 +194,59 @@ def test_what_is_no_block():
     # under the typing hook of the tests the annotation speaks first
     with pytest.raises((DomainError, TypeError), match=r"expected blocks|Block"):
         Chain((torch.nn.ReLU(),), width=4)
+
+
+# --- chains as descriptions
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"norm": "layer", "dropout": 0.2},
+        {"skip": 1.0, "branch": 0.5, "norm": "rms"},
+        {"weight_law": "uniform", "first_layer": "2 * normal", "activation": "weibull-odd(3)"},
+        {"recipe": "critical", "activation": "tanh"},
+    ],
+    ids=str,
+)
+def test_the_fields_of_a_network_are_the_shorthand_for_a_chain(fields):
+    """The chain of `RandomNetwork`'s fields predicts what the network does, by its own recursion."""
+    given = {"depth": 5, "width": 64, "activation": "gelu", "sigma_w": 1.4, "sigma_b": 0.1} | fields
+    net = RandomNetwork(**given)
+    chain, direct = firstlight.predict(Chain.of(net), c0=0.3), firstlight.predict(net, c0=0.3)
+    for column in ("q", "correlation", "chi", "growth", "log_grad"):
+        rows = slice(-1) if column == "chi" else slice(None)  # no block reads the last layer
+        np.testing.assert_allclose(chain[column][rows], direct[column][rows], rtol=1e-9, atol=1e-9)
+
+
+WIDE = (
+    *(Gated("swiglu", 1.5, 1.5), Gated("drelu", 1.2, 2.0), KSparse(0.3), KSparse(0.2, by_size=True)),
+    *(NFBlock("relu", 0.5), Fractal(3), Dense("tanh", 1.5, 0.3)),
+    Layer(RandomNetwork(depth=2, width=8, norm="layer", skip=1.0, dropout=0.2)),
+)
+
+
+@pytest.mark.parametrize("block", WIDE, ids=lambda b: b.name)
+def test_blocks_do_in_drawn_networks_what_theory_says(block):
+    """Second moment, correlation and gradient of one block at width 300, whose next order is of one over the width."""
+    chain = Chain(Blocks((block,)), width=300, sigma_w=1.2)
+    profile = firstlight.simulate(chain, nets=24, seed=3)
+    off = np.abs(profile["q"] - profile["q_theory"]) / np.hypot(profile["q_se"], 0.007 * profile["q_theory"])
+    assert (off < 4.5).all(), off
+    turned = np.abs(profile["correlation"] - profile["correlation_theory"])
+    assert (turned < 4.5 * np.hypot(profile["correlation_se"], 0.007)).all(), turned
+    # a gradient's mean square over 600 entries and 24 networks is known to 1/√7200, and heavier tails double this
+    assert abs(profile["log_grad"][0] - profile["log_grad_theory"][0]) < 4.5 * 2 * math.sqrt(0.5 / 7200)
+
+
+def test_what_a_chain_does_not_have_is_refused():
+    chain = Chain(Blocks((KSparse(0.5),)), width=8)
+    with pytest.raises(DomainError, match="without batch and bits"):
+        firstlight.predict(chain, bits=8)
+    with pytest.raises(DomainError, match="inputs, nets and seed alone"):
+        firstlight.simulate(chain, gradients=True)
+    with pytest.raises(DomainError, match="one width"):
+        Chain.of(RandomNetwork(depth=2, width=(4, 8)))
+    with pytest.raises(DomainError, match="describe it as a chain"):
+        RandomNetwork(depth=2, width=8, activation="swiglu")

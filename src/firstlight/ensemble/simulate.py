@@ -14,13 +14,13 @@ from firstlight.ensemble.plan import Plan, PlanOptions, columns
 from firstlight.ensemble.runs.engines import Local
 from firstlight.ensemble.runs.run import run
 from firstlight.errors import DomainError, did_you_mean
-from firstlight.network import RandomNetwork, expected_network
+from firstlight.network import Described, RandomNetwork, expected_network
 from firstlight.profile import Profile
 
 
 @clean
 def simulate(
-    net: RandomNetwork,
+    net: RandomNetwork | Described,
     inputs: Tensor | None = None,
     *,
     nets: int = 10_000,
@@ -35,7 +35,7 @@ def simulate(
     Parameters
     ----------
     net
-        The network.
+        The network, or a chain of blocks (``builders.blocks.Chain``), whose networks are built and run one by one.
     inputs
         One input (features,) or a batch (inputs, …). Without it, one input of norm √features, whose first
         layer is exactly N(0, σ_w² + σ_b²) under Gaussian weights. A convolutional network, one with a
@@ -84,6 +84,13 @@ def simulate(
     >>> profile["shape"].tolist()[0], bool(abs(profile["q"] / profile["q_theory"] - 1).max() < 0.1)
     ('(10, 16, 8, 8)', True)
     """
+    if isinstance(net, Described):
+        if layers or gradients or workers != 1 or options:
+            raise DomainError(
+                "while simulating a chain of blocks: expected inputs, nets and seed alone, got other options; "
+                "a RandomNetwork takes them"
+            )
+        return net.simulate(inputs, nets=nets, seed=seed)
     expected_network(net, "simulating")
     _check_options(options)
     plan = Plan(net=net, nets=nets, layers=layers, seed=seed, gradients=gradients, **options)

@@ -10,7 +10,7 @@ import numpy as np
 from firstlight import gauss
 from firstlight.clean_room import clean
 from firstlight.errors import DomainError
-from firstlight.network import RandomNetwork, expected_network
+from firstlight.network import Described, RandomNetwork, expected_network
 from firstlight.profile import Profile
 from firstlight.theory.designs._rounding import rounding_noise
 from firstlight.theory.finite.finite_width import finite_width
@@ -53,7 +53,7 @@ BATCH_ASSUMPTION = (
 
 @clean
 def predict(
-    network: RandomNetwork,
+    network: RandomNetwork | Described,
     *,
     q0: float = 1.0,
     c0: float = 0.5,
@@ -66,7 +66,7 @@ def predict(
     Parameters
     ----------
     network
-        The network.
+        The network, or a chain of blocks (``builders.blocks.Chain``), of which q0 and c0 alone are asked.
     q0
         Mean square ‖x‖²/n₀ of the inputs' entries, > 0.
     c0
@@ -101,6 +101,13 @@ def predict(
     >>> profile["q"].round(6).tolist(), profile["chi"].round(6).tolist()
     ([2.0, 2.0, 2.0], [1.0, 1.0, 1.0])
     """
+    if isinstance(network, Described):
+        if level != "mean-field" or batch is not None or bits is not None:
+            raise DomainError(
+                f"while predicting a chain of blocks: expected level 'mean-field' without batch and bits, got "
+                f"{level!r}, {batch} and {bits}; a RandomNetwork takes them"
+            )
+        return network.predict(q0=q0, c0=c0)
     layer = LayerMap.of(expected_network(network, "predicting"))
     _check(q0, c0, level, batch, layer)
     first = network.sigma_w**2 * weight_variance(network.first_layer)

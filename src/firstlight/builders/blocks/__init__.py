@@ -7,6 +7,9 @@ from firstlight.builders.blocks.description import Block as Block
 from firstlight.builders.blocks.description import Blocks as Blocks
 from firstlight.builders.blocks.fractal import Fractal as Fractal
 from firstlight.builders.blocks.fractal import FractalJoin as FractalJoin
+from firstlight.builders.blocks.gated import Gated as Gated
+from firstlight.builders.blocks.gated import KSparse as KSparse
+from firstlight.builders.blocks.layer import Layer as Layer
 from firstlight.builders.blocks.nf import NFBlock as NFBlock
 from firstlight.builders.blocks.nf import ScaledLinear as ScaledLinear
 from firstlight.builders.blocks.norms import GDN as GDN

@@ -51,6 +51,10 @@ class Dense(Block):
         """χ₁(q)."""
         return float(self.layer.chi(q))
 
+    def correlation(self, q: float, c: float) -> float:
+        """C(c) of the layer's map."""
+        return float(self.layer.correlation(q, c))
+
     def module(self, width: int, *, q: float = 1.0, generator: torch.Generator | None = None) -> nn.Module:
         """The activation and a linear layer."""
         linear = nn.Linear(width, width, bias=self.sigma_b > 0)

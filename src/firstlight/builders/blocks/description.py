@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
@@ -22,6 +23,10 @@ class Block(ABC):
     @abstractmethod
     def gradient(self, q: float) -> float:
         """Factor of the mean squared gradient from the outputs to the inputs, at inputs of second moment q."""
+
+    def correlation(self, q: float, c: float) -> float:
+        """Correlation of the outputs for two inputs of second moment q and correlation c; NaN where not known."""
+        return math.nan
 
     @abstractmethod
     def module(self, width: int, *, q: float = 1.0, generator: torch.Generator | None = None) -> nn.Module:

@@ -91,6 +91,18 @@ class Fractal(Block):
         share = 0.25 * self.gain**2
         return share * (second[0] + short[0]), share * (first[1] * second[1] + short[1])
 
+    def correlation(self, q: float, c: float) -> float:
+        """Covariances of both paths over their second moments."""
+        return self._covariance(self.columns, q, c) / self._maps(self.columns, q)[0]
+
+    def _covariance(self, columns: int, q: float, c: float) -> float:
+        short = self.layer.correlation(q, c) * self.layer.second_moment(q)
+        if columns == 1:
+            return short
+        middle = self._maps(columns - 1, q)[0]
+        long = self._covariance(columns - 1, middle, self._covariance(columns - 1, q, c) / middle)
+        return 0.25 * self.gain**2 * (long + short)
+
     def module(self, width: int, *, q: float = 1.0, generator: torch.Generator | None = None) -> nn.Module:
         """The fractal, with fresh weights in each of its 2^C − 1 layers."""
         return self._build(self.columns, width, generator)

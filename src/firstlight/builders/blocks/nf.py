@@ -111,6 +111,15 @@ class NFBlock(Block):
         """One plus α² times the branch's squared slope."""
         return 1 + self.alpha**2 * self._branch(q)[1]
 
+    def correlation(self, q: float, c: float) -> float:
+        """Both covariances over the second moment; standardised weights take the mean out of the branch's."""
+        phi = activations.get(self.activation)
+        inner = q / (q if self.expected is None else self.expected)
+        unit, m = activations.moments(phi, 1.0), activations.moments(phi, inner)
+        across = float(activations.dual(phi, inner, inner, c)) - float(m.mean) ** 2
+        branch = across / float(unit.second - unit.mean**2)
+        return (q * c + self.alpha**2 * branch) / self.second_moment(q)
+
     def module(self, width: int, *, q: float = 1.0, generator: torch.Generator | None = None) -> nn.Module:
         """The residual block."""
         gain = activations.gain(self.activation, centred=True)

@@ -117,6 +117,10 @@ class SingleScale(Block):
         """gain²/q."""
         return self.gain**2 / q
 
+    def correlation(self, q: float, c: float) -> float:
+        """That of the inputs: all units are divided by one number."""
+        return c
+
     def module(self, width: int, *, q: float = 1.0, generator: torch.Generator | None = None) -> nn.Module:
         """The normaliser."""
         return SingleScaleRMSNorm(self.gain)
@@ -165,6 +169,10 @@ class Divisive(Block):
     def gradient(self, q: float) -> float:
         """1/(β + γ E|z|^α)^{2ε}; what flows through the pool is of the order of 1/width."""
         return self._square(q)
+
+    def correlation(self, q: float, c: float) -> float:
+        """That of the inputs: in a wide layer all units are divided by one number."""
+        return c
 
     def module(self, width: int, *, q: float = 1.0, generator: torch.Generator | None = None) -> nn.Module:
         """The normaliser."""
