@@ -301,3 +301,32 @@ def flip(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 4
     path.write_bytes(data)
+
+
+@pytest.mark.slow
+def test_every_flipped_bit_in_a_run_folder_is_found_or_changes_nothing(clean: Path, tmp_path: Path) -> None:
+    rng = random.Random(0)
+    whole = contents(clean)
+    outcomes: dict[str, int] = {"refused": 0, "computed again": 0, "harmless": 0}
+    for number, (name, data) in enumerate((name, data) for name, data in whole.items() if data):
+        # a place in each eighth of the file: heads, digests and bodies are all met
+        for eighth in range(8):
+            folder = tmp_path / f"{number}-{eighth}"
+            shutil.copytree(clean, folder)
+            changed = bytearray(data)
+            changed[rng.randrange(len(data) * eighth // 8, len(data) * (eighth + 1) // 8)] ^= (
+                1 << rng.randrange(8)
+            )
+            (folder / name).write_bytes(changed)
+            try:
+                ensemble = run(plan(), X, out=folder, resume=True)
+            except RunError:
+                outcomes["refused"] += 1
+                continue
+            damaged = any("damaged" in note for note in ensemble.notes)
+            outcomes["computed again" if damaged else "harmless"] += 1
+            assert contents(folder) == whole, f"bit flipped in {name}, eighth {eighth}"
+    # the plan is refused, shards are computed again, and what is written anew does no harm
+    assert outcomes["refused"] == 8
+    assert outcomes["computed again"] == 8 * 6
+    assert outcomes["harmless"] == 8 * (len([data for data in whole.values() if data]) - 7)
