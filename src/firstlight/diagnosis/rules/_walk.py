@@ -12,8 +12,8 @@ from firstlight.diagnosis.findings import DEEP, MIXES, Findings, factor, names, 
 from firstlight.diagnosis.verdict import Severity, Verdict
 
 # Standard deviation of ln ‖∂L/∂z‖ over draws of the weights, summed over the depth: a factor of two. Measured (study
-# of verdicts, training half, chains of 21 to 68 layers with a normaliser of each sample): all sixteen starts above
-# fail with Adam, eleven of thirteen by gradient descent; the six below .6 train by both.
+# of verdicts, training half, chains of 21 to 68 layers with a normaliser of each sample): all fifteen starts above
+# fail with Adam, ten of twelve by gradient descent; the six below .6 train by both.
 WALKED = math.log(2.0)
 # A normal law's deviation from its median deviation.
 _ROBUST = 1.4826
