@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from firstlight import RandomNetwork, simulate
 from firstlight.builders import mlp
 from firstlight.diagnosis import fit
 
@@ -21,6 +22,9 @@ from firstlight.diagnosis import fit
 Start = tuple[Tensor, int, int, str, float, float, str | None]
 # Networks of this start end in two states, which one of them cannot show.
 TWO_ENDS = "gelu"
+# Means of `simulate` with stated errors, at the last layer.
+MEANS = ("q", "kurtosis", "ks", "ks_standardised")
+_NETS, _ROOT = 416, 2**0.5
 
 
 def starts() -> list[Start]:
@@ -80,6 +84,35 @@ def trends(start: Start, draws: int) -> tuple[float, float]:
     return found[0], found[1]
 
 
+def ensembles() -> list[RandomNetwork]:
+    """Sixteen kinds of random networks: deep and narrow, of heavy-tailed laws, orthogonal, normalised."""
+    fields: list[dict[str, object]] = [
+        {"depth": 20, "width": 10, "activation": "relu", "sigma_w": _ROOT},
+        {"depth": 60, "width": 40, "activation": "relu", "sigma_w": _ROOT},
+        {"depth": 6, "width": 5, "activation": "relu", "sigma_w": _ROOT},
+        {"depth": 10, "width": 3, "activation": "relu", "sigma_w": _ROOT},
+        {"depth": 30, "width": 10, "activation": "relu", "sigma_w": _ROOT},
+        {"depth": 20, "width": 10, "activation": "linear"},
+        {"depth": 20, "width": 10, "activation": "leaky_relu(0.2)", "sigma_w": 1.3},
+        {"depth": 30, "width": 10, "activation": "tanh", "sigma_w": 1.2},
+        {"depth": 20, "width": 3, "activation": "tanh", "sigma_w": 2.0},
+        {"depth": 10, "width": 10, "activation": "gelu", "sigma_w": 1.5, "sigma_b": 0.1},
+        {"depth": 5, "width": 16, "activation": "relu", "sigma_w": _ROOT, "weight_law": "student(5)"},
+        {"depth": 6, "width": 8, "activation": "relu", "sigma_w": _ROOT, "weight_law": "weibull(0.7)"},
+        {"depth": 10, "width": 10, "activation": "weibull-odd(10)", "weight_law": "weibull(10)"},
+        {"depth": 10, "width": 16, "activation": "relu", "sigma_w": _ROOT, "weight_law": "orthogonal"},
+        {"depth": 10, "width": 10, "activation": "relu", "sigma_w": _ROOT, "norm": "layer"},
+        {"depth": 15, "width": 8, "activation": "silu", "sigma_w": 1.7},
+    ]
+    return [RandomNetwork(**f) for f in fields]
+
+
+def means(net: RandomNetwork, draws: int) -> dict[str, float]:
+    """Stated over true error of each mean of `simulate` at the last layer, over ``draws`` seeds."""
+    rows = [simulate(net, nets=_NETS, layers=[net.depth], seed=seed) for seed in range(draws)]
+    return {m: ratio([float(r[f"{m}_se"][0]) for r in rows], [float(r[m][0]) for r in rows]) for m in MEANS}
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Print the ratio of every kind."""
     parser = argparse.ArgumentParser(prog="python -m tests.referee.spread", description=__doc__)
@@ -92,6 +125,11 @@ def main(arguments: list[str] | None = None) -> None:
             f"{activation} σ_w={sigma_w:.4g} σ_b={sigma_b:.3g} norm={norm} depth={depth} width={width}: gradients "
             f"{gradient:.2f}, signals {signal:.2f}",
             flush=True,
+        )
+    for net in ensembles():
+        shown = ", ".join(f"{name} {value:.2f}" for name, value in means(net, draws).items())
+        print(
+            f"{net.activation} {net.weight_law} depth={net.depth} width={net.widths[0]}: {shown}", flush=True
         )
 
 

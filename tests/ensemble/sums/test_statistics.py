@@ -9,12 +9,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.referee import spread
 
 from firstlight import measure
 from firstlight.ensemble import Plan, class_means, run
 from firstlight.ensemble.runs._seeds import shard_seed
 from firstlight.ensemble.sums._means import MeanSums, spectra
 from firstlight.ensemble.sums._moments import PowerSums
+from firstlight.ensemble.sums._state import LayerState, merge_states
 from firstlight.ensemble.sums.correlations import CorrelationSums
 from firstlight.ensemble.sums.distance import ks_of_deviations, ks_of_values
 from firstlight.ensemble.sums.sketch import RELATIVE_WIDTH, Sketch
@@ -164,6 +166,40 @@ def test_standard_errors_of_heavy_tailed_moments(nets: int, width: int, depth: i
     for name in ("q", "kurtosis"):
         stated = math.sqrt(np.mean([r[f"{name}_se"] ** 2 for r in rows]))
         assert 0.7 < stated / np.std([r[name] for r in rows]) < 1.5, name
+
+
+@pytest.mark.slow
+def test_stated_errors_of_simulate_are_the_spread_over_seeds() -> None:
+    """Sixteen networks, twelve seeds each, of 416 networks."""
+    found = [spread.means(net, 12) for net in spread.ensembles()]
+    for name in spread.MEANS:
+        values = [row[name] for row in found if math.isfinite(row[name])]
+        assert len(values) == 16
+        # a spread of 12 seeds is known to 21 %, so one ratio of .7 to 1.5 shows as .4 to 2.5, and the mean of 16 to 5 %
+        assert 0.7 < math.exp(np.mean(np.log(values))) < 1.5, (name, values)
+        assert 0.4 < min(values) < max(values) < 2.5, (name, values)
+
+
+@pytest.mark.parametrize("conditional", [False, True])
+def test_the_jackknife_of_a_distance_is_its_spread(conditional: bool) -> None:
+    """Units that share a scale in each network, heavy tails: the error of both distances over 60 repetitions."""
+    g = torch.Generator().manual_seed(8)
+    found = {own: ([], []) for own in (False, True)}
+    for _ in range(60):
+        states = []
+        for _ in range(32):
+            s = torch.exp(0.8 * torch.randn(13, 1, generator=g, dtype=torch.float64))
+            z = s[:, :, None] * torch.randn(13, 6, 1, generator=g, dtype=torch.float64)
+            sums = PowerSums.of_variances(s.square()) if conditional else PowerSums.of_values(z)
+            states.append({1: LayerState(sums, Sketch.of(s if conditional else z), conditional, {})})
+        row = merge_states(states)[1].row()
+        for own, (values, errors) in found.items():
+            name = "ks_standardised" if own else "ks"
+            values.append(row[name])
+            errors.append(row[f"{name}_se"])
+    for values, errors in found.values():
+        # a spread of 60 repetitions is known to 9 %
+        assert 0.7 < spread.ratio(errors, values) < 1.5
 
 
 def test_standard_errors_of_moments_against_repetition() -> None:

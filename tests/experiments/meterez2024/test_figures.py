@@ -21,8 +21,9 @@ def axes():
     pyplot.close(figure)
 
 
-def test_figure_1(axes):
-    gap, gradient = paper.figure_1(width=16, depth=120, draws=1)
+def test_figures_1_and_3(axes):
+    gap, gradient = (f(width=16, depth=120, draws=1) for f in (paper.figure_1, paper.figure_3))
+    assert (gap.name, gradient.name) == ("Figure 1", "Figure 3")
     lines = gap.lines()
     assert lines["orthogonal"][1][-1] < 0.1 * lines["orthogonal"][1][0]
     assert lines["normal"][1][-1] == math.inf
@@ -42,8 +43,8 @@ def test_figure_2_repeated_samples_explode(axes):
     assert axes.get_xlabel() == "depth"
 
 
-def test_figure_3_theory_stands_beside_measurement(axes):
-    figure = paper.figure_3(width=48, depth=60, gains=(0.5, 1.0))
+def test_theory_stands_beside_measurement(axes):
+    figure = paper.growth_by_gain(width=48, depth=60, gains=(0.5, 1.0))
     lines = figure.lines()
     for activation in ("sin", "tanh"):
         for measured, theory in zip(lines[activation][1], lines[f"{activation} (theory)"][1]):
@@ -51,8 +52,8 @@ def test_figure_3_theory_stands_beside_measurement(axes):
     figure.draw(axes)
 
 
-def test_figure_4_an_exponent_above_a_quarter_bounds_the_gradient(axes):
-    figure = paper.figure_4(width=32, depth=160, exponents=(0.0, 0.4))
+def test_figure_5_an_exponent_above_a_quarter_bounds_the_gradient(axes):
+    figure = paper.figure_5(width=32, depth=160, exponents=(0.0, 0.4))
     figure.draw(axes)
     assert len(axes.lines) == 2
     lines = figure.lines()
@@ -60,12 +61,12 @@ def test_figure_4_an_exponent_above_a_quarter_bounds_the_gradient(axes):
     assert abs(lines["0.4"][1][-1] - lines["0.4"][1][0]) < 1
 
 
-def test_figures_5_and_6_resume(tmp_path, axes):
+def test_figures_4_and_6_resume(tmp_path, axes):
     settings = [paper.Setting(depth=8, width=24, learning_rate=0.05)]
-    accuracy, _ = paper.figures_5_and_6(settings, epochs=1, checkpoints=tmp_path)
-    longer, gap = paper.figures_5_and_6(settings, epochs=2, checkpoints=tmp_path)
+    accuracy, _ = paper.figures_4_and_6(settings, epochs=1, checkpoints=tmp_path)
+    longer, gap = paper.figures_4_and_6(settings, epochs=2, checkpoints=tmp_path)
     assert list(longer.rows[: len(accuracy.rows)]) == list(accuracy.rows)
-    whole, _ = paper.figures_5_and_6(settings, epochs=2)
+    whole, _ = paper.figures_4_and_6(settings, epochs=2)
     # float32 sums may be ordered otherwise; an accuracy moves by a sample or two at most
     for one, other in zip(longer.rows, whole.rows):
         assert one["accuracy"] == pytest.approx(other["accuracy"], abs=0.01)
@@ -73,11 +74,11 @@ def test_figures_5_and_6_resume(tmp_path, axes):
     longer.draw(axes)
 
 
-def test_figures_5_and_6_each_by_itself(axes):
+def test_figures_4_and_6_each_by_itself(axes):
     settings = [
         paper.Setting(activation, depth=4, width=20, gain_exponent=0.4) for activation in ("sin", "tanh")
     ]
-    accuracy, gap = paper.figure_5(settings, epochs=1), paper.figure_6(settings, epochs=1)
+    accuracy, gap = paper.figure_4(settings, epochs=1), paper.figure_6(settings, epochs=1)
     assert {row["epoch"] for row in accuracy.rows} == {0, 1}
     assert all(0 <= row["accuracy"] <= 1 for row in accuracy.rows)
     assert sorted(gap.lines()) == ["sin, orthogonal, depth 4", "tanh, orthogonal, depth 4"]

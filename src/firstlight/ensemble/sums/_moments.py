@@ -93,6 +93,10 @@ class PowerSums:
     def _parts(self) -> NDArray[np.float64]:
         return np.append(float(self.nets), self.total)[None] if self.blocks is None else self.blocks
 
+    def squares(self) -> NDArray[np.float64]:
+        """Networks of each block and the sum of their mean squares, (blocks, 2), in one unit."""
+        return self._parts()[:, [0, 2]]
+
     def _at(self, exponent: int) -> PowerSums:
         orders = np.arange(1, ORDERS + 1) * (self.exponent - exponent)
         total, blocks = np.ldexp(self.total, orders), self.blocks

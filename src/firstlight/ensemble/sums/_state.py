@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from firstlight.ensemble.sums._blocks import LawBlocks
 from firstlight.ensemble.sums._means import MeanSums, pack_mean, unpack_mean
 from firstlight.ensemble.sums._moments import PowerSums
 from firstlight.ensemble.sums.correlations import CorrelationSums
-from firstlight.ensemble.sums.distance import ks_of_deviations, ks_of_values
+from firstlight.ensemble.sums.distance import Distance, ks_of_deviations, ks_of_values
 from firstlight.ensemble.sums.sketch import Sketch
 
 MEANS = ("isometry_gap", "effective_rank", "log_grad", "log_weight_grad", "log_q")
@@ -34,6 +35,8 @@ class LayerState:
         Means of one number per network, by name.
     correlations
         Sums of correlations between inputs, where there are several.
+    blocks
+        The laws of the blocks of a jackknife; None for one block.
     """
 
     powers: PowerSums
@@ -41,6 +44,7 @@ class LayerState:
     conditional: bool
     means: Mapping[str, MeanSums]
     correlations: CorrelationSums | None = None
+    blocks: LawBlocks | None = None
 
     def merge(self, other: LayerState, *, same_shard: bool = False) -> LayerState:
         """Over both sets of networks; chunks of one shard share a block of the jackknife."""
@@ -55,7 +59,12 @@ class LayerState:
             self.conditional,
             {name: sums.merge(other.means[name]) for name, sums in self.means.items()},
             both,
+            None if same_shard else self._blocks.merge(other._blocks),
         )
+
+    @property
+    def _blocks(self) -> LawBlocks:
+        return self.blocks or LawBlocks.of(self.law)
 
     def row(self) -> dict[str, float]:
         """The numbers of one row of a profile, each with its standard error."""
@@ -63,11 +72,11 @@ class LayerState:
         ks = ks_of_deviations if self.conditional else ks_of_values
         nets = self.powers.nets
         raw = ks(self.law, nets=nets)
-        result |= {"ks": raw.value, "ks_se": raw.se, "ks_error": raw.error}
+        result |= {"ks": raw.value, "ks_se": self._error(raw, own_scale=False), "ks_error": raw.error}
         shape = ks(self.law, scale=math.sqrt(max(result["q"], 0.0)), nets=nets, own_scale=True)
         result |= {
             "ks_standardised": shape.value,
-            "ks_standardised_se": shape.se,
+            "ks_standardised_se": self._error(shape, own_scale=True),
             # Stephens' finite-sample form of the 5 % line for one unit per network
             "ks_critical": 1.3581 / (math.sqrt(nets) + 0.12 + 0.11 / math.sqrt(nets)),
         }
@@ -80,6 +89,13 @@ class LayerState:
             if name in self.means:
                 result |= self.means[name].summary(name, quantiles=name in _QUANTILES)
         return result
+
+    def _error(self, distance: Distance, *, own_scale: bool) -> float:
+        """Standard error of a distance: by the jackknife over blocks, and the largest it can be with few blocks."""
+        squares = self.powers.squares()
+        kind = {"conditional": self.conditional, "own_scale": own_scale}
+        found = self._blocks.error(distance.at, squares, **kind)
+        return distance.se if found is None else found
 
 
 def merge_states(states: Iterable[Mapping[int, LayerState]]) -> dict[int, LayerState]:

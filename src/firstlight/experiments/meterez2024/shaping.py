@@ -12,15 +12,17 @@ from firstlight.experiments.meterez2024.gradients import depths, gaussian_batch,
 from firstlight.theory import batchnorm
 
 
-def figure_3(
+def growth_by_gain(
     *, width: int = 64, depth: int = 100, gains: Sequence[float] = (0.2, 0.4, 0.6, 0.8, 1.0)
 ) -> Figure:
     """Explosion rate per layer against a constant gain, above the identity: measured, and by theory (α⁴).
 
+    The paper has no figure of it.
+
     Examples
     --------
     >>> from firstlight.experiments import meterez2024
-    >>> figure = meterez2024.figure_3(width=16, depth=20, gains=(0.5, 1.0))
+    >>> figure = meterez2024.growth_by_gain(width=16, depth=20, gains=(0.5, 1.0))
     >>> sorted(figure.lines())
     ['sin', 'sin (theory)', 'tanh', 'tanh (theory)']
     """
@@ -37,12 +39,12 @@ def figure_3(
             rows.append({"activation": activation, "gain": gain, "rate": found - floor})
             rows.append({"activation": f"{activation} (theory)", "gain": gain, "rate": predicted})
     return Figure(
-        "Figure 3", "Growth of log ‖∇W‖ per layer beyond the identity, against the gain.",
+        "Growth by gain", "Growth of log ‖∇W‖ per layer beyond the identity, against the gain.",
         tuple(rows), "gain", "rate", "activation", facts={"width": width, "depth": depth},
     )  # fmt: skip
 
 
-def figure_4(
+def figure_5(
     *,
     width: int = 64,
     depth: int = 300,
@@ -54,7 +56,7 @@ def figure_4(
     Examples
     --------
     >>> from firstlight.experiments import meterez2024
-    >>> len(meterez2024.figure_4(width=16, depth=20, exponents=(0.0, 0.4)).rows)
+    >>> len(meterez2024.figure_5(width=16, depth=20, exponents=(0.0, 0.4)).rows)
     6
     """
     x = gaussian_batch(width + 16, width)
@@ -70,6 +72,6 @@ def figure_4(
             rows.append({"γ": exponent, "depth": deep, "log ‖∇W₁‖ − log α_L": value})
     critical = batchnorm.choose_gamma(activation).critical
     return Figure(
-        "Figure 4", f"{activation} with gains ℓ^(−γ); the critical exponent is {critical:.3g}.",
+        "Figure 5", f"{activation} with gains ℓ^(−γ); the critical exponent is {critical:.3g}.",
         tuple(rows), "depth", "log ‖∇W₁‖ − log α_L", "γ", facts={"width": width},
     )  # fmt: skip

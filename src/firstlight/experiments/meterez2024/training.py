@@ -83,7 +83,7 @@ def train_setting(
     )  # fmt: skip
 
 
-def figures_5_and_6(
+def figures_4_and_6(
     settings: Sequence[Setting] = SETTINGS,
     *,
     data: str = "digits",
@@ -92,7 +92,7 @@ def figures_5_and_6(
     seed: int = 0,
     checkpoints: str | Path | None = None,
 ) -> tuple[Figure, Figure]:
-    """Training accuracy by epoch (5), and isometry gap of the weights of the middle layers by epoch (6).
+    """Training accuracy by epoch (4), and isometry gap of the weights of the middle layers by epoch (6).
 
     The paper trains depths 100, 500 and 1000 for about 1000 epochs on CIFAR-10 and MNIST: pass ``data`` and a
     folder for ``checkpoints``, and call again to continue.
@@ -101,7 +101,7 @@ def figures_5_and_6(
     --------
     >>> from firstlight.experiments import meterez2024
     >>> setting = meterez2024.Setting(depth=5, width=20, learning_rate=0.05)
-    >>> accuracy, gap = meterez2024.figures_5_and_6([setting], epochs=1)
+    >>> accuracy, gap = meterez2024.figures_4_and_6([setting], epochs=1)
     >>> len(accuracy.rows), len(gap.rows)
     (4, 2)
     """
@@ -121,18 +121,18 @@ def figures_5_and_6(
             )
     facts = {"data": data, "epochs": epochs, "seed": seed}
     return (
-        Figure("Figure 5", "Accuracy on recalibrated statistics.", tuple(accuracy), "epoch", "accuracy", "network",
+        Figure("Figure 4", "Accuracy on recalibrated statistics.", tuple(accuracy), "epoch", "accuracy", "network",
                facts=facts),
         Figure("Figure 6", "Isometry gap of the weights of the middle layers: they stay near orthogonal.",
                tuple(gaps), "epoch", "weight gap", "network", facts=facts),
     )  # fmt: skip
 
 
-def figure_5(settings: Sequence[Setting] = SETTINGS, **options: Any) -> Figure:
-    """Accuracy by epoch; see `figures_5_and_6`."""
-    return figures_5_and_6(settings, **options)[0]
+def figure_4(settings: Sequence[Setting] = SETTINGS, **options: Any) -> Figure:
+    """Accuracy by epoch; see `figures_4_and_6`."""
+    return figures_4_and_6(settings, **options)[0]
 
 
 def figure_6(settings: Sequence[Setting] = SETTINGS, **options: Any) -> Figure:
-    """Isometry gap of the middle weights by epoch; see `figures_5_and_6`."""
-    return figures_5_and_6(settings, **options)[1]
+    """Isometry gap of the middle weights by epoch; see `figures_4_and_6`."""
+    return figures_4_and_6(settings, **options)[1]
