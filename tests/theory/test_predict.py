@@ -314,3 +314,22 @@ def test_a_function_without_a_slope_at_zero_is_its_leading_power(activation, pow
     assert profile["q"][1] / q0**power == pytest.approx(second, rel=1e-7)
     assert profile["chi"][0] / q0 ** (power - 1) == pytest.approx(slope, rel=1e-7)
     assert profile["correlation"][1] == pytest.approx(c, rel=1e-7)
+
+
+def test_a_rough_function_keeps_its_variances_and_says_why_it_has_no_correlations():
+    """Trunc has 200 kinks within reach: its series does not end at .999, and at ±1 one Gaussian is enough."""
+    net = RandomNetwork(depth=3, width=3, activation=torch.trunc, sigma_w=0.3405)
+    profile = firstlight.predict(net, q0=1.2e3, c0=0.999)
+    assert np.isfinite(profile["q"]).all()
+    assert np.isnan(profile["correlation"][1:]).all()
+    assert "so alike" in profile.meta["correlation_missing"]
+    for c0 in (1.0, -1.0):
+        profile = firstlight.predict(net, q0=1.2e3, c0=c0)
+        assert profile["correlation"] == pytest.approx(np.full(3, c0))
+        assert "correlation_missing" not in profile.meta
+
+
+def test_a_sawtooth_of_opposite_inputs():
+    """E frac(u)frac(−u) = E (U − U²) = 1/6 with U uniform, E frac² = 1/3."""
+    net = RandomNetwork(depth=2, width=3, activation=lambda x: x - torch.floor(x))
+    assert firstlight.predict(net, q0=1600.0, c0=-1.0)["correlation"][1] == pytest.approx(0.5)

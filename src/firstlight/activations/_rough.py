@@ -36,8 +36,18 @@ def by_series(f: Function, kinks: tuple[float, ...], a: Tensor, b: Tensor, c: Te
     inside = tuple(k for k in kinks if abs(k) <= reach)
     if len(inside) <= _MANY_KINKS:
         return None
-    sides = _Sides.of(f, inside, a, b)
     flat = c.reshape(-1)
+    if bool((ends := flat.abs() == 1).any()):
+        value = torch.empty_like(flat)
+        one, other = (v.expand(c.shape).reshape(-1) for v in (a, b))
+        value[ends] = _on_a_line(f, inside, one[ends], other[ends], flat[ends])
+        if not bool(ends.all()):
+            rest = by_series(f, kinks, one[~ends], other[~ends], flat[~ends])
+            if rest is None:  # the widest Gaussians were those on a line
+                return None
+            value[~ends] = rest
+        return value.reshape(c.shape)
+    sides = _Sides.of(f, inside, a, b)
     for order in _ORDERS:
         tables = sides.tables(order)
         left = sides.left(tables, flat, order)
@@ -50,6 +60,19 @@ def by_series(f: Function, kinks: tuple[float, ...], a: Tensor, b: Tensor, c: Te
             "inputs that are so alike; smooth the activation or ask for smaller correlations"
         )
     return sides.sums(tables, flat).reshape(c.shape)
+
+
+def _on_a_line(f: Function, kinks: tuple[float, ...], a: Tensor, b: Tensor, sign: Tensor) -> Tensor:
+    """E f(√a G) f(±√b G), a mean over one Gaussian."""
+    found, which = torch.unique(torch.stack([a, b, sign], 1), dim=0, return_inverse=True)
+    values = torch.empty(len(found), dtype=torch.float64)
+    for i, (p, q, s) in enumerate(found.tolist()):
+        u, v = p**0.5, s * q**0.5
+        at = sorted({k / w for k in kinks for w in (u, v)})
+        values[i] = gauss.integrate(
+            lambda g, u=u, v=v: f(u * g) * f(v * g), 0.0, 1.0, kinks=at, rtol=1e-11
+        ).value
+    return values[which]
 
 
 def ended_series(

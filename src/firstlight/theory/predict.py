@@ -86,7 +86,8 @@ def predict(
     -------
     Profile
         ``q``, ``correlation``, ``chi``, ``growth``, ``log_grad`` (0 at the last layer), ``kurtosis``,
-        ``fan_in``; in ``meta`` the fixed points, the depth scales and the assumption behind each column.
+        ``fan_in``; in ``meta`` the fixed points, the depth scales and the assumption behind each column, and in
+        ``correlation_missing`` the reason where φ is too rough for the correlations asked.
 
     Raises
     ------
@@ -113,7 +114,7 @@ def predict(
     first = network.sigma_w**2 * weight_variance(network.first_layer)
     q1 = first * float(q0) + network.sigma_b**2
     c1 = (first * float(q0) * float(c0) + network.sigma_b**2) / q1 if q1 > 0 else 1.0
-    path, c = _path(layer, q1, c1, network.depth, batch)
+    path, c, missing = _path(layer, q1, c1, network.depth, batch)
     growth, log_grad = _gradients(network, path)
     columns: dict[str, Any] = {
         "name": [f"layer {i + 1}" for i in range(network.depth)],
@@ -141,7 +142,7 @@ def predict(
         columns |= {"ks": laws.ks, "ks_standardised": laws.ks_standardised, "lost": laws.lost}
     if bits is not None:
         columns["quantisation_noise"], columns["gradient_noise"] = rounding_noise(layer, path, bits)
-    meta = _meta(network, layer, path.q, level, float(q0), float(c0))
+    meta = _meta(network, layer, path.q, level, float(q0), float(c0)) | missing
     if bits is not None:
         meta |= {"bits": bits, "assumptions": meta["assumptions"] | ROUNDING_ASSUMPTIONS}
     if layer.norm is not None:
@@ -166,11 +167,19 @@ def _gradients(network: RandomNetwork, path: Path) -> tuple[np.ndarray, np.ndarr
     return growth, 0.5 * (total + np.log(n[-1] / n))
 
 
-def _path(layer: LayerMap, q1: float, c1: float, depth: int, batch: int | None) -> tuple[Path, np.ndarray]:
+def _path(
+    layer: LayerMap, q1: float, c1: float, depth: int, batch: int | None
+) -> tuple[Path, np.ndarray, dict[str, str]]:
+    """Variances, correlations, and why there are no correlations where φ is too rough for them."""
     if _over_the_batch(layer, batch):
-        return batch_path(layer, q1, c1, depth, math.inf if batch is None else batch)
+        return *batch_path(layer, q1, c1, depth, math.inf if batch is None else batch), {}
     path = variances(layer, q1, depth)
-    return path, correlations(layer, path.q, c1)
+    try:
+        return path, correlations(layer, path.q, c1), {}
+    except DomainError as error:  # the variances do not need them
+        c = np.full(depth, math.nan)
+        c[0] = c1
+        return path, c, {"correlation_missing": str(error)}
 
 
 def _over_the_batch(layer: LayerMap, batch: int | None) -> bool:

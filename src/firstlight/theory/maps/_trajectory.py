@@ -172,11 +172,16 @@ def correlations(layer: LayerMap, q: np.ndarray, c1: float) -> np.ndarray:
     own, scale, bias = layer.skip**2, layer.branch**2 * layer.sigma_w2, layer.branch**2 * layer.sigma_b2
     top = math.inf if layer.phi.degree is not None else _SQUARES
     tail = _tail(layer.phi) if layer.norm is None and not q.max() < top else None
+    shared = layer.norm != "batch" and layer.dropout == 0
+    opposite = layer.phi.parity == "odd" and bias == 0
     for i in range(len(q) - 1):
         far = layer.norm is None and q[i] >= top
         if not (q[i] > 0 and 0 < q[i + 1] < math.inf) or (far and tail is None):
             c[i + 1 :] = math.nan
             break
+        if shared and (c[i] == 1 or (c[i] == -1 and opposite)):
+            c[i + 1] = c[i]  # to the last digit, which a rough φ needs
+            continue
         seen = 0.0 if layer.norm == "batch" else c[i]
         inner = tail(float(q[i]), float(c[i])) if far and tail is not None else step(i, seen)
         covariance = own * c[i] * q[i] + scale * inner + bias
