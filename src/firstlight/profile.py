@@ -237,10 +237,11 @@ class Profile:
         names: dict[str, bool] = {}
         for row in rows:
             for name, value in row.items():
-                if name in COLUMNS:
-                    names.setdefault(name, COLUMNS[name].text)
-                else:
-                    names[name] = names.get(name, False) or is_text(name, [value])
+                text = names.get(name)
+                if text is None and name in COLUMNS:
+                    names[name] = COLUMNS[name].text
+                elif not text and name not in COLUMNS:
+                    names[name] = is_text(name, [value])
         columns = {
             name: [row.get(name, "" if text else math.nan) for row in rows] for name, text in names.items()
         }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -296,7 +296,12 @@ class Findings:
 
 def entries(profile: Profile) -> np.ndarray:
     """Number of entries of each row's output."""
-    return np.array([math.prod(int(d) for d in s.split("×")) if s else 1 for s in profile["shape"]], float)
+    return np.array([_entries_of(str(shape)) for shape in profile["shape"]], float)
+
+
+@lru_cache(maxsize=1024)
+def _entries_of(shape: str) -> int:
+    return math.prod(int(size) for size in shape.split("×")) if shape else 1
 
 
 def log(values: np.ndarray) -> np.ndarray:

@@ -28,7 +28,7 @@ LIMIT = 200_000
 ARRAYS = 24 << 20
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Held:
     """One object as it was found: how to see its state now, the state then, and how to write that state."""
 
@@ -108,6 +108,7 @@ class Walk:
         self.cut = False
         self._seen: dict[int, Any] = {}
         self._arrays = ARRAYS
+        self._members: dict[type, tuple[str, ...]] = {}  # names of slots, by class
 
     def go(self, name: str, root: object) -> None:
         """Walk from a root."""
@@ -165,12 +166,11 @@ class Walk:
             self._hold(name, lambda: (type(value),), lambda _: setattr(value, "__class__", was), _identical)
 
     def _slots(self, name: str, value: object) -> Iterator[tuple[str, Any]]:
-        for kind in type(value).__mro__:
-            slots = vars(kind).get("__slots__", ())
-            for slot in (slots,) if isinstance(slots, str) else slots:
-                member = vars(kind).get(slot)
-                if isinstance(member, types.MemberDescriptorType):
-                    yield from self._slot(f"{name}.{slot}", value, slot)
+        own = self._members.get(type(value))
+        if own is None:
+            own = self._members[type(value)] = tuple(_members(type(value)))
+        for slot in own:
+            yield from self._slot(f"{name}.{slot}", value, slot)
 
     def _slot(self, name: str, value: object, slot: str) -> Iterator[tuple[str, Any]]:
         def get() -> tuple[Any, ...]:
@@ -313,6 +313,15 @@ class Walk:
         yield name, value.keywords
 
 
+def _members(kind: type) -> Iterator[str]:
+    """Names of the slots of a class and of those that it is made of."""
+    for base in kind.__mro__:
+        slots = vars(base).get("__slots__", ())
+        for slot in (slots,) if isinstance(slots, str) else slots:
+            if isinstance(vars(base).get(slot), types.MemberDescriptorType):
+                yield slot
+
+
 def _ours(value: object) -> bool:
     """Whether an object is a part of firstlight at work, an audit around this one for instance."""
     return type(value).__module__.startswith("firstlight.") and not isinstance(value, torch.nn.Module)
@@ -346,20 +355,8 @@ def _impossible(then: object) -> None:
 
 _ATOMS = frozenset(
     (
-        *(
-            int,
-            float,
-            complex,
-            str,
-            bytes,
-            bool,
-            type(None),
-            type(...),
-            type(NotImplemented),
-            range,
-            slice,
-            type,
-        ),
+        *(int, float, complex, str, bytes, bool, type(None), type(...), type(NotImplemented)),
+        *(range, slice, type),
         *(types.BuiltinFunctionType, types.ModuleType, types.CodeType, types.GetSetDescriptorType),
         *(torch.dtype, torch.device, torch.Size, torch.layout, torch.memory_format, np.dtype, weakref.ref),
     )

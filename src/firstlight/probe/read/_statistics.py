@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
@@ -203,8 +202,7 @@ def _sample(flat: NDArray[np.float32]) -> LayerSample:
     """Histogram and quantiles of sorted entries."""
     low, high = float(flat[0]), float(flat[-1])
     inner = (low + (high - low) / HISTOGRAM_BINS * np.arange(1, HISTOGRAM_BINS)).astype(flat.dtype)
-    below = [0, *flat.searchsorted(inner).tolist(), len(flat)]
-    counts = tuple(b - a for a, b in itertools.pairwise(below))
+    counts = tuple(np.diff(flat.searchsorted(inner), prepend=0, append=len(flat)).tolist())
     return LayerSample(low, high, counts, tuple(flat[_places(len(flat))].tolist()))
 
 
@@ -241,18 +239,16 @@ def spectra(rows: NDArray[np.float64]) -> list[tuple[float, float]]:
     """
     ranks, x, share = _decomposed(rows)
     samples, units = rows.shape[1:]
-    result: list[tuple[float, float]] = []
-    for i, rank in enumerate(ranks):
-        if math.isnan(rank) or rank == 0.0:
-            gap = math.nan
-        elif units < samples:
-            gap = math.inf
-        elif share[i, 0] > 1e-13:  # known to 1 % there, which its logarithm divided by k hardly sees
-            gap = max(-float(np.log(share[i] * samples).mean()), 0.0)
-        else:
-            gap = float(measure.isometry_gap(torch.from_numpy(x[i])))
-        result.append((rank, gap))
-    return result
+    known = np.greater(ranks, 0.0)
+    gaps = np.where(known, math.inf, math.nan)
+    if units >= samples:
+        # an eigenvalue is known to 1 % there, which its logarithm divided by k hardly sees
+        sure = known & (share[:, 0] > 1e-13)
+        gaps[sure] = -np.log(share[sure] * samples).mean(axis=1).clip(max=0.0)
+        doubtful = known & ~sure
+        if doubtful.any():
+            gaps[doubtful] = measure.isometry_gap(torch.from_numpy(x[doubtful])).numpy()
+    return list(zip(ranks, gaps.tolist()))
 
 
 def effective_ranks(rows: NDArray[np.float64]) -> list[float]:
