@@ -15,6 +15,10 @@ from benchmarks.models import GIGABYTE, TITLES, build
 
 REPEATS = {"mlp": 9, "resnet": 7, "vit": 3}
 SHARE, MEGABYTES = 0.05, 50.0
+_HOOKS = (
+    *("_forward_hooks", "_forward_hooks_with_kwargs", "_forward_hooks_always_called"),
+    *("_forward_pre_hooks", "_forward_pre_hooks_with_kwargs"),
+)
 
 
 class _Bare:
@@ -33,6 +37,9 @@ class _Bare:
     def restore(self) -> list[str]:
         for module, training in self.modes:
             module.training = training
+            # hooks that stay would make every later audit slower, guarded or not
+            for name in _HOOKS:
+                getattr(module, name).clear()
         return []
 
 

@@ -14,7 +14,7 @@ from torch import nn
 
 import firstlight
 from firstlight.errors import AuditError
-from firstlight.probe.guard import _storages
+from firstlight.probe.guard import Guard, _storages
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -348,3 +348,18 @@ def test_a_checksum_tells_bytes_apart(size):
         other = flat.clone()
         other[place] ^= 1
         assert not torch.equal(first, _storages.checksum(other))
+
+
+def test_hooks_of_an_audit_do_not_count_as_hooks_of_the_caller(monkeypatch):
+    """A parameter that once had a hook keeps an empty dictionary, into which the audit's own hooks go."""
+    monkeypatch.setattr("firstlight.probe.guard._storages.AT_ONCE", 0)
+    net = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.Tanh(), torch.nn.Linear(8, 4))
+    for parameter in net.parameters():
+        parameter.register_hook(lambda gradient: None).remove()
+    seen = []
+    own = Guard._runs_python
+    monkeypatch.setattr(Guard, "_runs_python", lambda self, graph: seen.append(own(self, graph)) or seen[-1])
+    firstlight.audit(net, torch.randn(16, 8))
+    net[0].weight.register_hook(lambda gradient: None)
+    firstlight.audit(net, torch.randn(16, 8))
+    assert seen == [False, True]

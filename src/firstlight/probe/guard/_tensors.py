@@ -20,7 +20,7 @@ class Known:
     """One tensor as it was found.
 
     ``alias`` shares its storage and has its shape, and is no part of a graph. ``hooks`` are its dictionaries of
-    hooks with what was in them.
+    hooks; ``hooked`` tells that a hook of the caller's was in them, which a backward pass calls.
     """
 
     name: str
@@ -30,11 +30,13 @@ class Known:
     requires_grad: bool
     gradient: Tensor | None
     hooks: tuple[tuple[str, Any], ...]
+    hooked: bool
     version: int | None
 
     @classmethod
     def of(cls, tensor: Tensor, name: str) -> Known:
         """What is known of a tensor now."""
+        hooks = tuple((attribute, getattr(tensor, attribute, None)) for attribute in HOOKS)
         return cls(
             name,
             tensor,
@@ -42,14 +44,10 @@ class Known:
             tensor.grad_fn,
             tensor.requires_grad,
             tensor.grad if tensor.is_leaf else None,
-            tuple((attribute, getattr(tensor, attribute, None)) for attribute in HOOKS),
+            hooks,
+            any(held for _, held in hooks),
             version_of(tensor),
         )
-
-    @property
-    def hooked(self) -> bool:
-        """Whether a backward pass calls hooks of the caller's on this tensor."""
-        return any(hooks for _, hooks in self.hooks)
 
     def as_found(self) -> bool:
         """Whether no step has anything to do."""
