@@ -97,7 +97,7 @@ def ensembles() -> list[RandomNetwork]:
         {"depth": 30, "width": 10, "activation": "tanh", "sigma_w": 1.2},
         {"depth": 20, "width": 3, "activation": "tanh", "sigma_w": 2.0},
         {"depth": 10, "width": 10, "activation": "gelu", "sigma_w": 1.5, "sigma_b": 0.1},
-        {"depth": 5, "width": 16, "activation": "relu", "sigma_w": _ROOT, "weight_law": "student(5)"},
+        {"depth": 5, "width": 6, "activation": "relu", "sigma_w": _ROOT, "weight_law": "student(5)"},
         {"depth": 6, "width": 8, "activation": "relu", "sigma_w": _ROOT, "weight_law": "weibull(0.7)"},
         {"depth": 10, "width": 10, "activation": "weibull-odd(10)", "weight_law": "weibull(10)"},
         {"depth": 10, "width": 16, "activation": "relu", "sigma_w": _ROOT, "weight_law": "orthogonal"},
