@@ -68,6 +68,26 @@ def test_what_cannot_be_written_is_named():
     assert sorted(found.left) == ["2: its weight is frozen", "4: its weight is computed, and cannot be set"]
 
 
+class Products(nn.Module):
+    """A layer of functions of one variable each, as in a Kolmogorov–Arnold network: φ(x_i) times a weight, summed."""
+
+    def __init__(self):
+        super().__init__()
+        self.base, self.gain = nn.Parameter(torch.randn(32, 8)), nn.Parameter(torch.ones(8))
+
+    def forward(self, x):
+        return self.gain * (self.base * torch.sigmoid(x).unsqueeze(-1)).sum(1)
+
+
+def test_weights_that_multiply_entry_by_entry_are_named():
+    net = nn.Sequential(Products(), nn.Linear(8, 4))
+    found = remedies.sites(net, probe(net, inputs()).profile)
+    assert [s.name for s in found.found] == ["1"]
+    assert found.left == (
+        "0.base: it multiplies entry by entry, and no remedy knows the scale of such weights",
+    )
+
+
 def test_attention_projections_are_found_under_their_own_names():
     net = nn.TransformerEncoderLayer(16, 2, 32, dropout=0.0, batch_first=True)
     found = remedies.sites(net, probe(net, torch.randn(4, 5, 16, generator=generator())).profile).found

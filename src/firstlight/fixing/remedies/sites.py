@@ -100,8 +100,9 @@ def sites(model: nn.Module, profile: Profile) -> Sites:
     """The weights of a model that its audit saw and that may be written.
 
     A row is that of a layer's weight, or of a parameter that the model keeps by itself. Frozen and shared
-    weights and weights that are computed and cannot be set (weight norm can) are left and named; so are all weights
-    of a network that looks trained (`learnt_direction` of at least half of them) but faulty ones.
+    weights, weights that are computed and cannot be set (weight norm can) and weights that multiply entry by entry are
+    left and named; so are all weights of a network that looks trained (`learnt_direction` of at least half of them)
+    but faulty ones.
 
     Examples
     --------
@@ -118,7 +119,13 @@ def sites(model: nn.Module, profile: Profile) -> Sites:
     left: list[str] = []
     for row in range(len(profile)):
         name = str(profile["name"][row])
-        if kinds[row] != "weight" or "#" in name:  # "#": a later call of a module that has had its turn
+        if "#" in name:  # a later call of a module that has had its turn
+            continue
+        if kinds[row] == "affine" and str(profile["op"][row]) == "mul" and _entrywise(modules, name):
+            left.append(
+                f"{name}: it multiplies entry by entry, and no remedy knows the scale of such weights"
+            )
+        if kinds[row] != "weight":
             continue
         owner, key, bare = _place(modules, name)
         reason = _unusable(owner, key, seen, bare=bare)
@@ -188,6 +195,14 @@ def _place(modules: Mapping[str, nn.Module], name: str) -> tuple[nn.Module | Non
         if len(own) == 1:  # a module of one matrix, whatever the matrix is called
             return owner, own[0], True
     return None, "", False
+
+
+def _entrywise(modules: Mapping[str, nn.Module], name: str) -> bool:
+    """Whether a row is a trained parameter of two axes or more, as the base weights of a Kolmogorov–Arnold network."""
+    path, _, key = name.rpartition(".")
+    parent = modules.get(path)
+    weight = parent._parameters.get(key) if parent is not None else None
+    return weight is not None and weight.requires_grad and sum(size > 1 for size in weight.shape) > 1
 
 
 def _fan_in(weight: Tensor, profile: Profile, row: int) -> int:
