@@ -79,8 +79,8 @@ share of the leaf modules with used parameters of which every parameter has a ro
 parameters with a row, and with a measured gradient; a parameter without a row is named below
 the table. Gradients are missing where a network makes several outputs and the first of them is differentiated, and
 where training draws a path that leaves layers out. Each network is audited twice: below stand what differed between the
-two, what was left behind in a model, and every verdict graver than a note. What is unhealthy is so for the reason named,
-which a training shows.
+two, what was left behind in a model, and every verdict graver than a note. What is unhealthy is so for the reason that
+stands beside it, which a training shows.
 
 ```{include} coverage_table.txt
 ```

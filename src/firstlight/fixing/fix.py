@@ -26,6 +26,7 @@ from firstlight.fixing._training import (
     learns,
     learns_better,
     learns_clearly_better,
+    learns_no_worse,
     suited,
     trainable,
     trial,
@@ -316,8 +317,17 @@ class _Search:
         )
 
     def enough(self, new: _Trial, *, local: bool) -> bool:
-        """Whether a copy will do: nothing unhealthy is left, and it learns where there is something to train on."""
-        return enough(new.result, local=local) and (not self.few or learns(new.few, self.few, local=local))
+        """Whether a copy will do: nothing unhealthy is left, and it learns where there is something to train on.
+
+        A copy in which nothing but a fault was written must only not learn worse than the model as it came, if the
+        audit does not warn of it.
+        """
+        if not enough(new.result, local=local):
+            return False
+        warned = score(new.result)[1] > 0
+        return (
+            not self.few or learns(new.few) or (local and not warned and learns_no_worse(new.few, self.few))
+        )
 
     def beats(self, new: _Trial, old: _Trial) -> bool:
         """Whether a less gentle copy takes the place of a gentler one: it leaves fewer verdicts, or learns better."""
