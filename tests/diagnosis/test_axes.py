@@ -1,5 +1,6 @@
 """Time, tokens, attention and channels: what happens along axes other than depth is judged there."""
 
+import itertools
 import math
 
 import numpy as np
@@ -132,6 +133,48 @@ def test_a_recurrence_at_the_edge_of_chaos_remembers():
     assert "exploding-through-time" not in found
 
 
+class Scan(nn.Module):
+    """h = a h + b u or lerp, with no layer in the loop; a gate of the input, or learned."""
+
+    def __init__(self, kind, start):
+        super().__init__()
+        self.u, self.z, self.o = nn.Linear(4, 16), nn.Linear(4, 16), nn.Linear(16, 1)
+        self.a, self.kind = nn.Parameter(torch.full((16,), start)), kind
+        nn.init.constant_(self.z.bias, start)
+
+    def forward(self, x):
+        u, z, a = self.u(x), torch.sigmoid(self.z(x)), torch.sigmoid(self.a)
+        h = x.new_zeros(len(x), 16)
+        for t in range(x.shape[1]):
+            if self.kind == "learned":
+                h = a * h + (1 - a * a).sqrt() * u[:, t]
+            elif self.kind == "gate":
+                h = z[:, t] * h + (1 - z[:, t]) * torch.tanh(u[:, t])
+            elif self.kind == "lerp":
+                h = torch.lerp(u[:, t], h, z[:, t])
+            else:
+                h = 1.2 * h + u[:, t]
+        return self.o(h)
+
+
+@pytest.mark.parametrize("kind", ["learned", "gate", "lerp"])
+def test_a_state_that_decays_is_judged_along_time(kind):
+    x = torch.randn(4, 60, 4)
+    found = severities(Scan(kind, -1.0), x)
+    assert found["vanishing-through-time"] == "unhealthy"
+    # a state that lasts, of the same sums, is no residual stream and has no fault
+    found = severities(Scan(kind, 5.0), x)
+    assert not {"vanishing-through-time", "channel-means", "residual-growth", "rank-collapse"} & set(found)
+
+
+def test_the_rate_of_a_scan_is_its_factor():
+    result = firstlight.audit(Scan("fixed", 0.0), torch.randn(4, 40, 4))
+    logs = probe(Scan("fixed", 0.0), torch.randn(4, 40, 4)).meta["time"]["scan"]["logs"]
+    steps = [b - a for a, b in itertools.pairwise(logs)]
+    assert steps == pytest.approx([-math.log(1.2)] * len(steps), abs=1e-5)  # float32 products
+    assert {v.code: v.severity for v in result.verdicts}["exploding-through-time"] == "unhealthy"
+
+
 def test_a_short_sequence_through_an_lstm_is_sound():
     assert firstlight.audit(Sequence(nn.LSTM(8, 32, batch_first=True), 32), torch.randn(64, 20, 8)).healthy
 
@@ -237,6 +280,43 @@ def test_ends_of_branches_in_which_attention_averages_are_no_collapse_of_the_str
     assert "token-collapse" not in severities(model, x)
 
 
+class Stem(nn.Module):
+    """A stem of one column, and a head of one unit: whose tokens have cosines of ±1 whatever they say."""
+
+    def __init__(self):
+        super().__init__()
+        self.i, self.a, self.b, self.o = (
+            nn.Linear(1, 16),
+            nn.Linear(16, 16),
+            nn.Linear(16, 16),
+            nn.Linear(16, 1),
+        )
+
+    def forward(self, x):
+        h = torch.tanh(self.i(x[..., None]))
+        return self.o(torch.tanh(self.b(torch.tanh(self.a(h)))))[..., 0]
+
+
+class Streams(nn.Module):
+    """Copies of one stream, which branches write into."""
+
+    def __init__(self):
+        super().__init__()
+        self.i, self.f = nn.Linear(16, 32), nn.ModuleList(nn.Linear(32, 32) for _ in range(4))
+        self.w, self.o = nn.Parameter(torch.ones(4)), nn.Linear(32, 2)
+
+    def forward(self, x):
+        h = self.i(x)[:, None].expand(-1, 4, -1)
+        for f in self.f:
+            h = h + self.w[:, None] * torch.tanh(f(h.mean(1)))[:, None]
+        return self.o(h.sum(1))
+
+
+@pytest.mark.parametrize("build", [Stem, Streams])
+def test_tokens_of_one_unit_and_copies_of_a_stream_do_not_collapse(build):
+    assert "token-collapse" not in severities(build(), torch.randn(16, 16))
+
+
 def test_token_columns_against_their_definition():
     x = torch.randn(4, 6, 16)
     model = nn.Sequential(nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 2))
@@ -339,3 +419,31 @@ def test_channel_columns_against_their_definition():
     assert row["channel_mean_square"][1] == pytest.approx(
         float((z.mean(0).square() - z.var(0) / 32).mean()), rel=1e-3
     )
+
+
+# ------------------------------------------------------------------ the axis of a softmax
+class Weighs(nn.Module):
+    """Attention by hand whose softmax is taken over a given axis."""
+
+    def __init__(self, axis, then=lambda w: w):
+        super().__init__()
+        self.p, self.o, self.axis, self.then = nn.Linear(16, 48), nn.Linear(16, 2), axis, then
+
+    def forward(self, x):
+        q, k, v = self.p(x).chunk(3, -1)
+        return self.o(self.then((q @ k.mT / 4).softmax(self.axis)) @ v)
+
+
+@pytest.mark.parametrize(("axis", "named"), [(-1, False), (2, False), (0, True), (1, True), (-2, True)])
+def test_a_softmax_over_another_axis_than_the_sum_is_named(axis, named):
+    result = firstlight.audit(Weighs(axis), torch.randn(8, 6, 16))
+    found = {v.code: v for v in result.verdicts}
+    assert ("softmax-axis" in found) is named
+    if named:
+        assert found["softmax-axis"].severity == "warning"
+        assert ("samples" in found["softmax-axis"].evidence) is (axis == 0)
+
+
+def test_slots_that_compete_for_tokens_are_normalised_again():
+    slots = Weighs(-2, lambda w: w / w.sum(-1, keepdim=True))
+    assert "softmax-axis" not in severities(slots, torch.randn(8, 6, 16))

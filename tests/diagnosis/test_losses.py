@@ -76,19 +76,65 @@ def test_losses_that_fit(name):
     assert set(severity(model(), loss, targets)) == {"healthy"}
 
 
-BROKEN = {
-    "softmax before cross-entropy": (
+# Measured: classes are told apart all the same, so these are warnings.
+SQUASHED = {
+    "softmax before cross-entropy": (lambda: mlp(10, nn.Softmax(1)), F.cross_entropy, LABELS),
+    "sigmoid before its logits": (lambda: mlp(1, nn.Sigmoid()), F.binary_cross_entropy_with_logits, YES),
+    "softmax before weighted cross-entropy": (
         lambda: mlp(10, nn.Softmax(1)),
-        F.cross_entropy,
+        nn.CrossEntropyLoss(weight=torch.linspace(0.1, 3.0, 10)),
         LABELS,
-        "squashed-logits",
     ),
-    "sigmoid before its logits": (
+    "softmax before smoothed labels": (
+        lambda: mlp(10, nn.Softmax(1)),
+        nn.CrossEntropyLoss(label_smoothing=0.1),
+        LABELS,
+    ),
+    "sigmoid before weighted logits": (
         lambda: mlp(1, nn.Sigmoid()),
-        F.binary_cross_entropy_with_logits,
+        nn.BCEWithLogitsLoss(pos_weight=torch.tensor(4.0)),
         YES,
-        "squashed-logits",
     ),
+}
+
+
+@pytest.mark.parametrize("name", SQUASHED)
+def test_what_is_squashed_twice_is_a_warning(name):
+    model, loss, targets = SQUASHED[name]
+    assert severity(model(), loss, targets)["squashed-logits"] == "warning"
+
+
+def test_many_classes_behind_two_softmaxes_stop_plain_gradient_descent():
+    """Accuracy after 150 steps at the best of two rates: gradient descent stands at chance where Adam tells apart."""
+    classes = 100
+    centres = torch.randn(classes, 16)
+    labels = torch.arange(400) % classes
+    x = centres[labels] + 0.1 * torch.randn(400, 16)
+
+    def build():
+        torch.manual_seed(0)
+        return mlp(classes, nn.Softmax(1))
+
+    def told_apart(kind, rates):
+        best = 0.0
+        for rate in rates:
+            model = build()
+            optimiser = kind(model.parameters(), rate)
+            for _ in range(150):
+                optimiser.zero_grad()
+                F.cross_entropy(model(x), labels).backward()
+                optimiser.step()
+            best = max(best, float((model(x).argmax(1) == labels).float().mean()))
+        return best
+
+    assert told_apart(torch.optim.SGD, (0.1, 0.5)) < 0.3
+    assert told_apart(torch.optim.Adam, (3e-3, 1e-2)) > 0.7
+    for optimiser, expected in (("sgd", "unhealthy"), ("adam", "warning"), (None, "unhealthy")):
+        result = firstlight.audit(build(), x, labels, loss=F.cross_entropy, optimiser=optimiser)
+        assert {v.code: v.severity for v in result.verdicts}["squashed-logits"] == expected
+
+
+BROKEN = {
     "likelihood of scores": (lambda: mlp(10), F.nll_loss, LABELS, "unbounded-loss"),
     "divergence of scores": (
         lambda: mlp(10),
@@ -122,24 +168,6 @@ BROKEN = {
         F.mse_loss,
         255 * LAWS,
         "unreachable-targets",
-    ),
-    "softmax before weighted cross-entropy": (
-        lambda: mlp(10, nn.Softmax(1)),
-        nn.CrossEntropyLoss(weight=torch.linspace(0.1, 3.0, 10)),
-        LABELS,
-        "squashed-logits",
-    ),
-    "softmax before smoothed labels": (
-        lambda: mlp(10, nn.Softmax(1)),
-        nn.CrossEntropyLoss(label_smoothing=0.1),
-        LABELS,
-        "squashed-logits",
-    ),
-    "sigmoid before weighted logits": (
-        lambda: mlp(1, nn.Sigmoid()),
-        nn.BCEWithLogitsLoss(pos_weight=torch.tensor(4.0)),
-        YES,
-        "squashed-logits",
     ),
     "Huber of columns against rows": (lambda: mlp(1), nn.HuberLoss(), 20 * REALS[:, 0], "broadcast-loss"),
     "a loss times 10⁻³⁰": (lambda: mlp(10), lambda o, t: 1e-30 * F.cross_entropy(o, t), LABELS, "loss-scale"),
@@ -250,3 +278,14 @@ def test_a_level_is_no_outlier():
     nn.init.constant_(head[2].bias, -4.6)
     rare = (torch.arange(64) == 3).float()[:, None]
     assert set(severity(head, F.binary_cross_entropy_with_logits, rare)) == {"healthy"}
+
+
+@pytest.mark.parametrize(
+    ("last", "high", "low"), [(nn.Sigmoid(), 1.0, 0.0), (nn.Tanh(), 1.0, -1.0), (nn.Hardtanh(), 1.0, -1.0)]
+)
+def test_scores_between_bounds_keep_a_cross_entropy_up(last, high, low):
+    verdict = found(mlp(10, last), F.cross_entropy, LABELS)["squashed-logits"]
+    # the second way: the loss of the best scores between the bounds
+    best = torch.full((64, 10), low).scatter(1, LABELS[:, None], high)
+    assert verdict.severity == "warning"
+    assert verdict.measured == pytest.approx(float(F.cross_entropy(best, LABELS)) / math.log(10), abs=1e-6)

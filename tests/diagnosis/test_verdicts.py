@@ -135,6 +135,63 @@ def test_dead_units_are_not_judged_on_few_or_equal_samples(deep_mlp, digits):
     assert "dead-units" not in repeated
 
 
+def test_samples_of_one_large_column_are_no_copies():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(6, 32), nn.ReLU(), nn.Linear(32, 2))
+    stamps = torch.cat([torch.randn(32, 5), 1.7e9 + 1e5 * torch.randn(32, 1)], 1)
+    found = severities(firstlight.audit(net, stamps))
+    assert found["input-scale"] == "unhealthy"
+    assert "same-inputs" not in found
+    prices = firstlight.audit(nn.Sequential(nn.Linear(1, 8), nn.Linear(8, 1)), 3000 + torch.randn(32, 20, 1))
+    assert "same-inputs" not in severities(prices)
+    scaled = stamps[:1] * torch.rand(32, 1)
+    assert severities(firstlight.audit(net, scaled))["same-inputs"] == "warning"
+
+
+class Centres(nn.Module):
+    """Distances to learned centres."""
+
+    def __init__(self):
+        super().__init__()
+        self.c, self.o = nn.Parameter(torch.randn(64, 16)), nn.Linear(64, 4)
+
+    def forward(self, x):
+        return self.o(torch.exp(-(torch.cdist(x, self.c) ** 2) / 32))
+
+
+NARROW = {
+    "behind one unit": lambda: nn.Sequential(
+        nn.Linear(16, 32),
+        nn.ReLU(),
+        nn.Linear(32, 1),
+        nn.Tanh(),
+        nn.Linear(1, 32),
+        nn.ReLU(),
+        nn.Linear(32, 16),
+    ),
+    "of two columns": lambda: nn.Sequential(nn.Linear(16, 2), nn.Linear(2, 32), nn.ReLU(), nn.Linear(32, 4)),
+    "distances": Centres,
+}
+
+
+@pytest.mark.parametrize("name", NARROW)
+def test_rank_and_means_are_not_read_where_they_are_what_the_layer_is(name):
+    torch.manual_seed(0)
+    found = severities(firstlight.audit(NARROW[name](), torch.randn(64, 16)))
+    assert not {"rank-collapse", "mean-shift", "ordered"} & set(found), found
+
+
+def test_what_gradient_descent_still_tells_apart_is_a_warning():
+    """Five layers of torch's default start train by both optimisers; fifteen do not by gradient descent."""
+    torch.manual_seed(0)
+    x = torch.randn(64, 16)
+    layer = nn.Linear(32, 32)
+    shared = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), *[layer, nn.ReLU()] * 4, nn.Linear(32, 4))
+    assert severities(firstlight.audit(shared, x))["ordered"] == "warning"
+    deep = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), *[layer, nn.ReLU()] * 14, nn.Linear(32, 4))
+    assert severities(firstlight.audit(deep, x))["ordered"] == "unhealthy"
+
+
 def test_saturation_and_unnormalised_inputs(deep_mlp, digits):
     result = firstlight.audit(deep_mlp(3, 64, nn.Tanh, 1.0), 100.0 * digits)
     found = severities(result)
@@ -254,6 +311,73 @@ def test_a_stack_of_copies_is_a_warning():
             if p.dim() > 1:
                 nn.init.xavier_uniform_(p)
     assert "copied-layers" not in severities(firstlight.audit(stack, torch.randn(8, 6, 16)))
+
+
+def test_one_layer_in_several_places_is_a_warning():
+    torch.manual_seed(0)
+    layer = nn.Linear(16, 16)
+    shared = nn.Sequential(nn.Linear(16, 16), nn.Tanh(), *[layer, nn.Tanh()] * 3, nn.Linear(16, 4))
+    found = {v.code: v for v in firstlight.audit(shared, torch.randn(32, 16)).verdicts}
+    assert found["shared-layers"].severity == "warning"
+    assert found["shared-layers"].layers == ("2", "4", "6")
+    anew = nn.Sequential(*[m for _ in range(4) for m in (nn.Linear(16, 16), nn.Tanh())], nn.Linear(16, 4))
+    assert "shared-layers" not in severities(firstlight.audit(anew, torch.randn(32, 16)))
+
+    class Heads(nn.Module):
+        """One head that reads every layer, as detectors have."""
+
+        def __init__(self):
+            super().__init__()
+            self.layers = nn.ModuleList(nn.Linear(16, 16) for _ in range(3))
+            self.heads = nn.ModuleList([nn.Linear(16, 4)] * 3)
+
+        def forward(self, x):
+            out = []
+            for layer, head in zip(self.layers, self.heads):
+                x = torch.tanh(layer(x))
+                out.append(head(x))
+            return torch.stack(out, 1)
+
+    heads = severities(firstlight.audit(Heads(), torch.randn(32, 16)))
+    assert heads.get("shared-layers") != "unhealthy"
+
+
+@pytest.mark.parametrize(
+    ("build", "linear"),
+    [
+        (lambda: nn.Sequential(nn.Linear(16, 64), nn.Linear(64, 64), nn.Linear(64, 4)), True),
+        (
+            lambda: nn.Sequential(nn.Linear(16, 64), nn.Dropout(0.1), nn.BatchNorm1d(64), nn.Linear(64, 4)),
+            True,
+        ),
+        (lambda: nn.Sequential(nn.Linear(16, 64), nn.Hardshrink(), nn.Linear(64, 4)), False),
+        (lambda: nn.Sequential(nn.Linear(16, 64), nn.MaxPool1d(2), nn.Linear(32, 4)), False),
+        (lambda: nn.Sequential(nn.Linear(16, 64), nn.LayerNorm(64), nn.Linear(64, 4)), False),
+        (lambda: nn.Sequential(nn.Linear(16, 2), nn.Linear(2, 16)), False),
+        (lambda: nn.Linear(16, 4), False),
+    ],
+)
+def test_layers_with_nothing_between_them_are_noted(build, linear):
+    torch.manual_seed(0)
+    result = firstlight.audit(build(), torch.randn(32, 16))
+    assert result.healthy
+    assert (severities(result).get("linear-network") == "note") is linear
+
+
+def test_a_small_readout_and_a_router_make_no_gradient_vanish():
+    """A detector's head of deviation .01 scales all that is below, as a head of zeros does, and grows by itself."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 4))
+    for layer in net[::2]:
+        nn.init.kaiming_normal_(layer.weight)
+    nn.init.normal_(net[4].weight, std=1e-3)
+    assert "vanishing-gradients" not in severities(firstlight.audit(net, torch.randn(64, 16)))
+    # a small layer in the middle does
+    nn.init.kaiming_normal_(net[4].weight)
+    deep = nn.Sequential(*[m for _ in range(6) for m in (nn.Linear(16, 16), nn.Tanh())], nn.Linear(16, 4))
+    for layer in deep[::2]:
+        nn.init.normal_(layer.weight, std=0.03)
+    assert severities(firstlight.audit(deep, torch.randn(64, 16)))["vanishing-gradients"] == "unhealthy"
 
 
 def test_unused_parameters_are_named(digits):

@@ -13,10 +13,14 @@ from firstlight.diagnosis.trend import Trend, fit
 from firstlight.probe.measurement import Measurement
 from firstlight.profile import Profile
 
+# The σ_w of torch's own start, which a small readout is measured by.
+USUAL = 1.0 / math.sqrt(3.0)
 # Weight layers from which a chain counts as deep.
 DEEP = 20
 # Kinds of rows that mix units, tokens or time: what stands between two of them is one layer's affair.
 MIXES = ("weight", "recurrent", "attention")
+# Layers that give distances to what they have learnt.
+DISTANCES = ("cdist", "pairwise_distance")
 
 
 @dataclass(frozen=True)
@@ -107,8 +111,17 @@ class Findings:
 
     @cached_property
     def log_gradient_norms(self) -> np.ndarray:
-        """Ln ‖∂L/∂z‖ of the weight rows: the norm, not the rms, is what an isometric layer keeps."""
-        return self.log_norms[self.at("weight")]
+        """Ln ‖∂L/∂z‖ of the weight rows: the norm, not the rms, is what an isometric layer keeps.
+
+        A readout that starts small, as one that starts at zero, scales all that is below and grows by itself: it
+        counts as one of the usual scale. Routers of experts are left out, since a softmax stands behind them.
+        """
+        index = self.at("weight")
+        logs, sigma = self.log_norms[index].copy(), self.profile["sigma_w"][index]
+        small = self.readout[index] & (sigma > 0) & (sigma < USUAL / 2)
+        logs[small] += np.log(sigma[small] / USUAL)
+        logs[self.extra(self.profile, "routes")[index] > 0] = math.nan
+        return logs
 
     @cached_property
     def rescaled(self) -> np.ndarray:
@@ -178,8 +191,11 @@ class Findings:
     @cached_property
     def one_sample(self) -> bool:
         """Whether the batch repeats one sample, or is one."""
-        c = self.profile["correlation"][self.data]
-        return bool(len(c)) and bool(((c > 1.0 - 1e-6) | np.isnan(c)).all())
+        rows = self.rows(self.data)
+        c, copies = rows["correlation"], self.extra(rows, "copies")
+        # one large column makes cosines of 1 out of samples that differ in every other
+        same = np.where(np.isnan(copies), c > 1.0 - 1e-6, copies == 1.0)
+        return bool(len(c)) and bool((same | np.isnan(c)).all())
 
     @cached_property
     def first(self) -> np.ndarray:
@@ -289,9 +305,27 @@ class Findings:
         return None
 
     def hidden(self) -> Profile:
-        """Weight rows that another layer reads: a readout's few outputs say little about propagation."""
+        """Weight rows that another layer reads: a readout's few outputs say little about propagation.
+
+        Distances are left out, since they are positive and so alike whatever the signal is.
+        """
         index = self.at("weight")
-        return self.rows(index[~self.readout[index]])
+        distances = np.isin(self.profile["op"][index].astype(str), DISTANCES)
+        return self.rows(index[~self.readout[index] & ~distances])
+
+    @cached_property
+    def width(self) -> np.ndarray:
+        """Directions that a row's units can have at most: its units, its fan-in, and the width of what it reads."""
+        units, fan_in = self.extra(self.profile, "units"), self.profile["fan_in"]
+        found = np.where(np.isfinite(units), units, math.inf)
+        for row, kind in enumerate(self.kinds):
+            if kind == "weight" and fan_in[row] >= 1:
+                found[row] = min(found[row], fan_in[row])
+            linked = self.measurement.links[row] if self.measurement.links else ()
+            sources = [s for s in linked if self.kinds[s] != "input"]
+            if sources and kind in ("weight", "norm", "activation", "affine"):
+                found[row] = min(found[row], sum(found[s] for s in sources))
+        return found
 
 
 def entries(profile: Profile) -> np.ndarray:

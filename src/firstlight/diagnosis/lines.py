@@ -223,7 +223,11 @@ def _sizes() -> list[Lines]:
         _two("target-scale", *sizes.TARGETS, "the outputs are ten times smaller"),
         _two("logit-scale", *sizes.LOGITS),
         _two("output-scale", *losses.OUTPUTS, "no targets are given"),
-        _two("squashed-logits", *losses.FLOOR),
+        Lines(
+            "squashed-logits",
+            ((losses.FLOOR[0], ""),),
+            ((losses.MANY, "classes behind a softmax, gradient descent"),),
+        ),
         _two("unreachable-targets", *losses.FLOOR),
         Lines(
             "loss-scale",

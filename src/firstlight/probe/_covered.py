@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
 from firstlight.probe.coverage import Coverage, WithoutRow
-from firstlight.probe.trace._ledger import Ledger
+from firstlight.probe.trace._ledger import Ledger, tensors_in
 
 
 def coverage_of(ledger: Ledger, model: nn.Module, blocked: str, scripted: tuple[str, ...] = ()) -> Coverage:
@@ -68,17 +70,61 @@ def _reason(ledger: Ledger, path: str, scripted: tuple[str, ...]) -> str:
     return "no step of it read both a traced signal and a parameter"
 
 
-def used_in_graph(root: torch.Tensor, names: dict[int, str]) -> set[str]:
-    """Names of the parameters that an autograd graph ends in: a second way to know what was used."""
-    seen, stack = set(), [root.grad_fn]
-    found: set[str] = set()
+def leaves_of(*roots: torch.Tensor) -> list[torch.Tensor]:
+    """The leaves of an autograd graph: every tensor whose gradient its backward gives."""
+    stack = [root.grad_fn for root in roots if root.grad_fn is not None]
+    seen, found = set(stack), []
     while stack:
         node = stack.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        name = names.get(id(getattr(node, "variable", None)))
-        if name is not None:
-            found.add(name)
-        stack += [child for child, _ in node.next_functions]
+        leaf = getattr(node, "variable", None)
+        if leaf is not None:
+            found.append(leaf)
+        for child, _ in node.next_functions:
+            if child is not None and child not in seen:
+                seen.add(child)
+                stack.append(child)
     return found
+
+
+def unregistered(model: nn.Module, output: Any, strangers: list[torch.Tensor]) -> dict[str, bool]:
+    """Leaves behind the output that are no parameters of the model, by name; whether each is a parameter of another.
+
+    ``strangers`` are the leaves behind the loss that are neither parameters nor part of the batch. A loss may have
+    parameters of its own, so only those behind the output count. A tensor that is no parameter counts where the
+    model keeps it: what a forward pass makes for itself, as a point at which to differentiate, is no weight.
+    """
+    if not strangers:
+        return {}
+    behind = {id(leaf) for leaf in leaves_of(*tensors_in(output))}
+    held = _held(model)
+    found: dict[str, bool] = {}
+    for leaf in strangers:
+        own = isinstance(leaf, nn.Parameter)
+        if id(leaf) in behind and (own or id(leaf) in held):
+            shape = "×".join(map(str, leaf.shape))
+            found[
+                held.get(id(leaf), f"a parameter of shape {shape or '()'} that the model does not keep")
+            ] = own
+    return found
+
+
+def _held(model: nn.Module) -> dict[int, str]:
+    """Names of tensors in the lists, dicts and plain attributes of a model, by identity."""
+    plain = set(vars(nn.Module()))
+    found: dict[int, str] = {}
+    for path, module in model.named_modules():
+        stack = [(f"{path}.{k}" if path else k, v, 0) for k, v in vars(module).items() if k not in plain]
+        while stack:
+            name, value, depth = stack.pop()
+            if isinstance(value, torch.Tensor):
+                found.setdefault(id(value), name)
+            elif isinstance(value, nn.Module):
+                found.update({id(p): f"{name}.{n}" for n, p in value.named_parameters()})
+            elif isinstance(value, (list, tuple, dict)) and depth < _NESTED:
+                items = value.items() if isinstance(value, dict) else enumerate(value)
+                stack += [(f"{name}.{k}", v, depth + 1) for k, v in items]
+    return found
+
+
+# Lists inside lists in which the tensors of a model are looked for.
+_NESTED = 4

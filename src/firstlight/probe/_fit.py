@@ -108,7 +108,7 @@ def is_log_law(output: Tensor, axis: int = -1) -> bool:
     return bool((output.logsumexp(axis).abs() < NEAR).all())
 
 
-def classes_misfit(logits: Tensor, labels: Tensor, loss: LossValue) -> dict[str, Any]:
+def classes_misfit(logits: Tensor, labels: Tensor, loss: LossValue, op: str = "") -> dict[str, Any]:
     """What is wrong between scores (samples × classes) and labels, with the loss that the best output has.
 
     Parameters
@@ -117,6 +117,8 @@ def classes_misfit(logits: Tensor, labels: Tensor, loss: LossValue) -> dict[str,
         One row and one label for each sample.
     loss
         What is known of the loss.
+    op
+        The model's last activation.
     """
     count = logits.shape[1]
     entropy = F.cross_entropy(logits, labels, reduction="none")
@@ -128,6 +130,10 @@ def classes_misfit(logits: Tensor, labels: Tensor, loss: LossValue) -> dict[str,
         return {"misfit": "axis", "misfit_kind": kind}
     if kind == "cross-entropy" and is_law(logits):
         return {"misfit": "softmax", "misfit_kind": kind, "floor": math.log(1 + (count - 1) / math.e)}
+    low, high = reach(op, logits)
+    if kind == "cross-entropy" and math.isfinite(high - low):
+        floor = math.log1p((count - 1) * math.exp(low - high))
+        return {"misfit": "bounded", "misfit_kind": kind, "floor": floor}
     if kind == "negative log-likelihood" and not is_log_law(logits):
         misfit = "no-logarithm" if is_law(logits) else "unbounded"
         return {"misfit": misfit, "misfit_kind": kind}

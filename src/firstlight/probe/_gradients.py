@@ -7,11 +7,11 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.graph import Node
 
 from firstlight.errors import in_one_line
-from firstlight.probe._covered import used_in_graph
+from firstlight.probe._covered import leaves_of
 from firstlight.probe._rows import sources
 from firstlight.probe.graph._site import Site
 from firstlight.probe.measurement import GradientState, ParameterGradient
@@ -24,7 +24,11 @@ def differentiate(
     ledger: Ledger, value: Tensor, watching: Callable[[Node], AbstractContextManager[None]]
 ) -> str:
     """Run the backward pass of a traced forward; returns why there is none, or an empty text."""
-    ledger.used |= used_in_graph(value, ledger.parameter_names)
+    leaves, own = leaves_of(value), {id(leaf) for leaf in ledger.leaves}
+    ledger.used |= {ledger.parameter_names[id(leaf)] for leaf in leaves if id(leaf) in ledger.parameter_names}
+    ledger.backward.strangers = [
+        leaf for leaf in leaves if id(leaf) not in own and ledger.origin(leaf) is None
+    ]
     named = [(n, p) for n, p in ledger.parameters.items() if p.requires_grad]
     wanted = [p for _, p in named] + ledger.leaves
     if not wanted:
@@ -41,6 +45,7 @@ def differentiate(
         step = 1 if any(p.dtype.itemsize < 4 for p in wanted) else 4
         removers += [backward.guard(node) for node in narrow_nodes(root)[::step]]
         steps = steps_of(root)
+        backward.chosen = ledger.picks.reaching({*steps, root})
         if _doubtful(ledger, steps):
             removers += backward.cuts.watch(steps)
         again = ledger.loops.repeatable()
@@ -102,6 +107,7 @@ def parameter_gradients(ledger: Ledger) -> dict[str, ParameterGradient]:
             rows.setdefault(name, []).append(site)
     reached = _above(ledger.sites, [s for s in ledger.sites if not math.isnan(s.log_square)])
     shown = _above(ledger.sites, ledger.outputs) | {s.index for s in ledger.outputs}
+    chosen = _above(ledger.sites, backward.chosen) | {s.index for s in backward.chosen}
     broken = max((s.index for s in ledger.sites if s.kind == "weight" and not s.parents), default=-1)
     if any(name not in rows and _factor(name) for name in moving):
         broken = len(ledger.sites)  # what reads such a parameter was not seen, so its source was not either
@@ -113,7 +119,8 @@ def parameter_gradients(ledger: Ledger) -> dict[str, ParameterGradient]:
             # lost: nothing that was seen reads the row, and a later layer reads what came from nowhere
             lost = bool(own) and not own & shown and max(own) < broken
             looked_up = any(site.kind == "embedding" for site in rows.get(name, ()))
-            cause = ("code" if looked_up else "cut") if own & reached or lost else ""
+            chooses = bool(own & chosen) and not own & (reached | shown)
+            cause = "index" if chooses else ("code" if looked_up else "cut") if own & reached or lost else ""
         if state == "zero" and rows.get(name) and all("fault" in s.values for s in rows[name]):
             cause = "empty"
         found[name] = ParameterGradient(
@@ -169,3 +176,12 @@ def copies(ledger: Ledger) -> list[list[str]]:
         if len(equal) > 1:
             found.append(equal)
     return found
+
+
+def shared(model: nn.Module) -> list[list[str]]:
+    """Paths of each module with parameters of its own that is registered in several places, in groups."""
+    places: dict[int, list[str]] = {}
+    for path, module in model.named_modules(remove_duplicate=False):
+        if module._parameters and not isinstance(module, nn.Embedding):
+            places.setdefault(id(module), []).append(path)
+    return [paths for paths in places.values() if len(paths) > 1]

@@ -40,11 +40,11 @@ def sizes(output: object, targets: object, value: Tensor, op: str = "", name: st
     if not torch.isfinite(o).all():
         return {}
     if not t.is_floating_point():
-        return _classes(o, t, loss)
+        return _classes(o, t, loss, op)
     return _reals(o, t.double(), loss, op) if t.numel() == o.numel() else {}
 
 
-def _classes(o: Tensor, t: Tensor, loss: LossValue) -> dict[str, Any]:
+def _classes(o: Tensor, t: Tensor, loss: LossValue, op: str) -> dict[str, Any]:
     """Logits over classes and integer targets."""
     axis = -1 if o.shape[:-1] == t.shape else 1
     if o.dim() != t.dim() + 1 or t.dtype == torch.bool or o.movedim(axis, -1).shape[:-1] != t.shape:
@@ -61,7 +61,9 @@ def _classes(o: Tensor, t: Tensor, loss: LossValue) -> dict[str, Any]:
         if kind:
             mean = F.cross_entropy(logits, labels)
             found |= {"loss_kind": kind, "loss_mean": float(mean)}
-        found |= {"guess": math.log(logits.shape[1])} | classes_misfit(logits, labels, loss)
+        found |= {"guess": math.log(logits.shape[1]), "classes": logits.shape[1]} | classes_misfit(
+            logits, labels, loss, op
+        )
     return found
 
 

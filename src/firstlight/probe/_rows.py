@@ -26,6 +26,9 @@ EXTRA = (
     "read_q",
     "read_mean",
     "read_spread",
+    "copies",
+    "routes",
+    "crossed",
 )
 
 

@@ -65,7 +65,8 @@ class ParameterGradient:
         (both factors of a product are zero), ``"constant"``, ``"flat"``, ``"step"``, ``"softmax"``,
         ``"one-key"``, ``"underflow"``, ``"empty"`` (no entry of the batch came there) or the name of a step of the
         backward. Of an absent gradient: ``"cut"`` where what it feeds reaches the loss, ``"code"`` for a table of
-        codes, which a straight-through step leaves out. Empty where it is not known.
+        codes, which a straight-through step leaves out, ``"index"`` where integers made of it choose what reaches the
+        loss. Empty where it is not known.
     """
 
     state: GradientState

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from firstlight.clean_room import clean, outside
 from firstlight.errors import AuditError
 from firstlight.probe._blame import failed
-from firstlight.probe._covered import coverage_of
-from firstlight.probe._gradients import copies, differentiate, parameter_gradients
+from firstlight.probe._covered import coverage_of, unregistered
+from firstlight.probe._gradients import copies, differentiate, parameter_gradients, shared
 from firstlight.probe._objective import sizes
 from firstlight.probe._rows import links, meta_rows, to_profile
 from firstlight.probe.coverage import Coverage
@@ -148,6 +148,7 @@ def _measured(
     reader.finish()
     measure_representations(ledger.sites, protocol.measures, protocol.targets, reader.budget.samples)
     blocked = _DETACHED if value is None else _backward(ledger, value, guard, net, batch)
+    meta["unregistered"] = unregistered(net, output, ledger.backward.strangers)
     if value is not None:
         meta["loss_value"] = float(value.detach())
         meta |= sizes(output, protocol.targets, value, end.op if end is not None else "", meta["loss"])
@@ -165,7 +166,11 @@ def _measured(
     meta["choices"] = {name: top for name, top in reader.choices.items() if name != last}
     meta["time"] = _times(ledger, protocol.seed)
     gradients = parameter_gradients(ledger)
-    meta["copies"] = copies(ledger)
+    meta["mixed"] = {
+        place: [list(before), list(after)] for place, (before, after) in ledger.samples.mixed.items()
+    }
+    meta["copies"], meta["shared"] = copies(ledger), shared(net)
+    meta["steps"] = sorted(set().union(*ledger.unmeasured.values()))
     skipped = [Skipped(path or given, "scripted: its inner calls cannot be followed") for path in refused]
     skipped += theory
     profile = to_profile(ledger, meta, notes, skipped)
@@ -256,6 +261,7 @@ def eager() -> AbstractContextManager[Any]:
 
 def _forward(tracer: Tracer, guard: Guard, model: nn.Module, batch: object) -> Any:
     try:
+        tracer.ledger.samples.enter(tensor for _, tensor in named_tensors(batch))
         for name, tensor in named_tensors(batch):
             if carries(tensor):
                 tracer.ledger.enter_input(tensor, name)

@@ -295,6 +295,7 @@ def test_every_remedy_is_for_a_verdict_of_the_catalogue():
         *("same-inputs", "input-scale", "not-judged", "target-scale"),
         *("constant-loss", "cut-gradients", "step-function", "one-unit-softmax", "one-entry-norm"),
         *("broadcast-loss", "loss-scale", "softmax-over-samples", "squashed-logits"),
+        *("unregistered-parameters", "softmax-axis", "shared-layers", "linear-network", "mixed-samples"),
         *("unbounded-loss", "unreachable-targets", "frozen-model"),
     }
 

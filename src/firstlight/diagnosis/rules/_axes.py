@@ -25,6 +25,10 @@ HARDLY = 0.05
 CALLS = 5
 # 1 − c between the tokens of one sample.
 COLLAPSED, COLLAPSING = 100.0, 10.0
+# 1 − c from which tokens are told apart at all: copies of one stream begin below.
+APART = 1e-2
+# Units from which a cosine says something of tokens.
+WIDE = 8
 ONE_HOT, SHARP = 0.9, 0.7
 # Channel mean² over its sum with the variance, and its growth along the stream.
 MEAN_SHARE, MEAN_GROWTH = 0.4, 3.0
@@ -32,7 +36,7 @@ MEAN_SHARE, MEAN_GROWTH = 0.4, 3.0
 
 def axis_verdicts(f: Findings) -> list[Verdict]:
     """What happens along time, among tokens and in channels."""
-    return [*_time(f), *_tokens(f), *_attention(f), *_channels(f)]
+    return [*_time(f), *_tokens(f), *_attention(f), *_crossed(f), *_channels(f)]
 
 
 # -------------------------------------------------------------------------------------------------------- time
@@ -127,7 +131,8 @@ def _through_time(course: Course, adam: bool) -> Verdict | None:
 # ------------------------------------------------------------------------------------------------------ tokens
 def _tokens(f: Findings) -> list[Verdict]:
     """Tokens of one sample that become alike on the way."""
-    c = f.profile["token_correlation"]
+    # what has few units has tokens of one direction, or of two
+    c = np.where(f.extra(f.profile, "units") >= WIDE, f.profile["token_correlation"], math.nan)
     begin = np.flatnonzero(
         np.isfinite(c) & np.isin(f.profile["kind"].astype(str), ("input", "embedding", *MIXES))
     )
@@ -141,6 +146,8 @@ def _tokens(f: Findings) -> list[Verdict]:
     tail = index[-max(len(index) // 10, 1) :]
     end = float(np.median(c[tail]))
     left, before = max(1.0 - end, 1e-9), 1.0 - start
+    if before < APART:
+        return []
     shrink = before / left
     if shrink < COLLAPSING or end < 0.95:
         return []
@@ -193,6 +200,24 @@ def _attention(f: Findings) -> list[Verdict]:
             layers=names(rows, bad, sharpest),
         )
     ]
+
+
+def _crossed(f: Findings) -> list[Verdict]:
+    """Weights of a sum that do not sum to one, since their softmax was taken over another axis."""
+    rows = f.profile.select("attention")
+    axis = f.extra(rows, "crossed")
+    bad = np.isfinite(axis)
+    if not bad.any():
+        return []
+    at = int(np.argmax(bad))
+    over = int(axis[at])
+    evidence = (
+        f"The softmax of {rows['name'][at]} (shape {rows['shape'][at]}) is taken over axis {over}, and the product "
+        "with what is weighed sums over the last axis."
+    )
+    if over == 0:
+        evidence += " Axis 0 holds the samples, so each sample's weights depend on the others."
+    return [verdict("softmax-axis", "warning", evidence, measured=float(over), layers=names(rows, bad))]
 
 
 # ---------------------------------------------------------------------------------------------------- channels

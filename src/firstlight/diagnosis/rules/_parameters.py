@@ -42,9 +42,10 @@ def parameter_verdicts(f: Findings) -> list[Verdict]:
     """What the backward pass brought to every parameter."""
     return [
         *_frozen(f),
+        *_unregistered(f),
         *_non_finite(f),
         *_all_zero(f),
-        *(_zero(f) or _rounded(f)),
+        *_without_gradient(f),
         *_cut(f),
         *_one_entry(f),
         *_zero_gains(f),
@@ -74,6 +75,25 @@ def _frozen(f: Findings) -> list[Verdict]:
             measured=float(count),
             threshold=0.0,
             layers=tuple(f.measurement.gradients)[:12],
+        )
+    ]
+
+
+def _unregistered(f: Findings) -> list[Verdict]:
+    """Weights that take part, and that ``model.parameters()`` does not list."""
+    found: dict[str, bool] = dict(f.meta.get("unregistered", {}))
+    if not found:
+        return []
+    names, count = tuple(found), float(len(found))
+    evidence = (
+        f"{len(found)} tensors that take a gradient make the output, and model.parameters() does not list them: "
+        f"{_listed(names)}."
+    )
+    # a tensor that is no parameter may be given to an optimiser by hand
+    severity: Severity = "unhealthy" if any(found.values()) else "warning"
+    return [
+        verdict(
+            "unregistered-parameters", severity, evidence, measured=count, threshold=0.0, layers=names[:12]
         )
     ]
 
@@ -123,6 +143,13 @@ def _all_zero(f: Findings) -> list[Verdict]:
     evidence = f"All {len(found)} parameters got a gradient of exactly zero, or none."
     count = float(len(found))
     return [verdict("constant-loss", "unhealthy", evidence, measured=count, threshold=0.0, layers=found[:12])]
+
+
+def _without_gradient(f: Findings) -> list[Verdict]:
+    """Exact zeros, and what is nothing but rounding; the gravest speaks for its code."""
+    zero = _zero(f)
+    rounded = [] if any(v.severity != "note" for v in zero) else _rounded(f)
+    return [*rounded, *(v for v in zero if not rounded or v.code != rounded[0].code)]
 
 
 def _zero(f: Findings) -> list[Verdict]:
@@ -196,7 +223,7 @@ _GRAVITY = {"unhealthy": 0, "warning": 1, "note": 2}
 
 
 def _cut(f: Findings) -> list[Verdict]:
-    found = _chosen(f, lambda g: g.state == "absent" and g.cause == "cut" and not g.bias)
+    found = _chosen(f, lambda g: g.state == "absent" and g.cause in ("cut", "index") and not g.bias)
     codes = _chosen(f, lambda g: g.state == "absent" and g.cause == "code")
     if not found and not codes:
         return []
@@ -207,8 +234,23 @@ def _cut(f: Findings) -> list[Verdict]:
     )
     if not found:
         evidence += " A table of codes behind a straight-through step needs a loss of its own."
+    whole = {}
+    if found and all(f.measurement.gradients[name].cause == "index" for name in found):
+        evidence += " What they make is turned into integers, which choose what goes on."
+        whole = {"cause": _CHOICE, "remedy": _CHOSEN_BY}
     count, layers = float(len(found or codes)), (found or codes)[:12]
-    return [verdict("cut-gradients", severity, evidence, measured=count, threshold=0.0, layers=layers)]
+    return [
+        verdict("cut-gradients", severity, evidence, measured=count, threshold=0.0, layers=layers, **whole)
+    ]
+
+
+_CHOICE = (
+    "argmax, topk, a drawn sample or another choice has no slope: a gradient reaches what was chosen alone"
+)
+_CHOSEN_BY = (
+    "multiply what was chosen by the score or the probability of the choice, use a straight-through or Gumbel softmax, "
+    "or give the chooser a loss of its own (REINFORCE: the log-probability of the choice)"
+)
 
 
 def _one_entry(f: Findings) -> list[Verdict]:

@@ -19,13 +19,27 @@ _FLAGS: dict[str, tuple[str, Severity]] = {
 }
 # Root mean squares of the input outside [0.1, 10] are no longer of order one; past 30, tanh is saturated.
 SMALL, LARGE, GRAVE = 1e-2, 1e2, 1e3
+# Steps without a row that bend nothing.
+STRAIGHT = frozenset(
+    "cat concat stack mean sum avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d "
+    "adaptive_avg_pool2d adaptive_avg_pool3d pad cumsum add sub interpolate pixel_shuffle unfold fold".split()
+)
 # Ratio between the deviations of the columns; its square is about the condition number of a regression on them.
 COLUMNS, COLUMNS_GRAVE = 1e2, 1e3
 
 
 def structure_verdicts(f: Findings) -> list[Verdict]:
     """What can be said of parameters and inputs without a theory."""
-    return [*_flags(f), *_copies(f), *_unused(f), *_input_scale(f), *_same_inputs(f)]
+    return [
+        *_flags(f),
+        *_copies(f),
+        *_shared(f),
+        *_linear(f),
+        *_mixed(f),
+        *_unused(f),
+        *_input_scale(f),
+        *_same_inputs(f),
+    ]
 
 
 def _flags(f: Findings) -> list[Verdict]:
@@ -80,6 +94,56 @@ def _copies(f: Findings) -> list[Verdict]:
             layers=tuple(name for group in groups for name in group)[:12],
         )
     ]
+
+
+def _shared(f: Findings) -> list[Verdict]:
+    """One layer under several names that reads what it gave: a list that was multiplied, most likely."""
+    found = []
+    for paths in f.meta.get("shared", ()):
+        rows = np.flatnonzero([str(n).split("#")[0] == paths[0] for n in f.profile["name"]])
+        rows = rows[np.isin(rows, f.at("weight"))]
+        if len(rows) > 1 and (np.diff(f.profile["depth"][rows]) > 0).all():
+            found.append(tuple(paths))
+    if not found:
+        return []
+    evidence = (
+        f"{len(found)} layers stand in several places with one set of weights, for example {' = '.join(found[0][:3])}"
+        f"{' = …' if len(found[0]) > 3 else ''}."
+    )
+    layers, count = tuple(name for group in found for name in group)[:12], float(len(found))
+    return [verdict("shared-layers", "warning", evidence, measured=count, threshold=0.0, layers=layers)]
+
+
+def _mixed(f: Findings) -> list[Verdict]:
+    """Shapes that put one sample's numbers beside another's."""
+    found: dict[str, list[list[int]]] = dict(f.meta.get("mixed", {}))
+    if not found:
+        return []
+    place, (before, after) = next(iter(found.items()))
+    before_text, after_text = ("×".join(map(str, shape)) for shape in (before, after))
+    evidence = (
+        f"At {place} a tensor of shape {before_text} is written as {after_text}: the axis of the samples is not where "
+        "it was, so numbers of different samples stand beside each other."
+    )
+    layers, count = tuple(found)[:12], float(len(found))
+    return [verdict("mixed-samples", "unhealthy", evidence, measured=count, threshold=0.0, layers=layers)]
+
+
+def _linear(f: Findings) -> list[Verdict]:
+    """Layers in a row with nothing between them that bends: together they are one linear map."""
+    kinds = set(f.kinds)
+    bends = kinds - {"input", "weight", "residual", "affine", "norm", "embedding"}
+    bends |= {op for op in f.norms["op"] if op != "batch_norm"} | set(f.meta.get("steps", ())) - STRAIGHT
+    rows = f.hidden()
+    # a bottleneck is a factor of low rank, which is a choice
+    wide = f.extra(rows, "units") >= rows["fan_in"]
+    if bends or not wide.any() or not f.measurement.links:
+        return []
+    evidence = (
+        f"No activation stands between the {len(f.weights)} layers, so together they are one linear map."
+    )
+    layers, count = names(rows, wide), float(len(f.weights))
+    return [verdict("linear-network", "note", evidence, measured=count, threshold=1.0, layers=layers)]
 
 
 def _input_scale(f: Findings) -> list[Verdict]:

@@ -95,6 +95,8 @@ def _shifted(f: Findings) -> list[Verdict]:
     with np.errstate(divide="ignore", invalid="ignore"):
         share = rows["mean"] ** 2 / rows["q"]
     units = np.array([float(s.split("×")[-1]) if s else 1.0 for s in rows["shape"]])
+    # a product with a vector has one unit, whatever its shape
+    units = np.where(["×" in s for s in rows["weight_shape"].astype(str)], units, 1.0)
     # the mean of n independent units of second moment q is 0 ± √(q/n)
     bad = np.isfinite(share) & (share > np.maximum(0.25, 9.0 / np.maximum(units, 1.0)))
     if bad.sum() < max(1, len(rows) // 4):
@@ -114,7 +116,7 @@ def _not_gaussian(f: Findings) -> list[Verdict]:
     known = np.isfinite(ks) & np.isfinite(line)
     # one row in twenty crosses the 5 % line by chance: ask for a clear excess in more rows than that
     # a layer of few weights a unit gives units of different scale, whatever its law
-    known &= ~(rows["fan_in"] < FAN_IN)
+    known &= ~(rows["fan_in"] < FAN_IN) & np.array(["×" in s for s in rows["weight_shape"].astype(str)], bool)
     bad = known & (ks > 1.5 * line)
     if bad.sum() < max(2, math.ceil(0.1 * known.sum())):
         return []

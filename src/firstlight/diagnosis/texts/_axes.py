@@ -47,6 +47,14 @@ AXES: dict[str, Explanation] = {
         "Vaswani et al., NeurIPS 2017; Zhai et al., ICML 2023 (entropy collapse)",
         "largest weight of a query, mean over queries",
     ),
+    "softmax-axis": Explanation(
+        "A softmax over another axis than its weights are summed over",
+        "weights of a mean are positive and sum to one over what is averaged; over another axis they sum to one across "
+        "samples, heads or queries, and the sum has no fixed size",
+        "softmax with the wrong dim",
+        "take the softmax over the axis that the product sums over: dim=-1 for weights (queries × keys) @ values",
+        unit="axis",
+    ),
     "channel-means": Explanation(
         "The means of the channels outgrow their deviations",
         "with a normaliser the squared mean stays below the variance; without one, means that grow along the stream "

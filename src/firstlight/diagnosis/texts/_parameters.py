@@ -24,10 +24,19 @@ PARAMETERS: dict[str, Explanation] = {
         "take the cut out; if the layers are meant to be frozen, say so with requires_grad_(False)",
         unit="parameters",
     ),
+    "unregistered-parameters": Explanation(
+        "Weights that the model does not register",
+        "an optimiser moves what model.parameters() lists; what is not listed there stays at its first values, is not "
+        "saved by state_dict() and is not moved by to(device)",
+        "layers in a plain list or dict, a weight that is a plain tensor, or a layer that is built in every forward",
+        "keep layers in nn.ModuleList or nn.ModuleDict, weights in nn.Parameter or nn.ParameterList, and build them in "
+        "__init__",
+        unit="tensors",
+    ),
     "step-function": Explanation(
         "A step function lets no gradient through",
         _NEVER,
-        "sign, round, floor or their kin have a slope of zero everywhere",
+        "sign, round, floor, a drawn zero or one (bernoulli) or their kin have a slope of zero everywhere",
         "use a straight-through estimator (x + (sign(x) - x).detach()) or a smooth function with the same shape",
         "Bengio, Léonard & Courville, Estimating or Propagating Gradients Through Stochastic Neurons, 2013",
         unit="parameters",

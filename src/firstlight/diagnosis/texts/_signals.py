@@ -17,7 +17,8 @@ SIGNALS: dict[str, Explanation] = {
     "ordered": Explanation(
         "Ordered: inputs collapse onto one direction",
         "what is left of the differences must stay above the noise of training; a tenfold loss is worth a "
-        "warning, a hundredfold loss at an exponential rate means that the last layers see one input; an adaptive "
+        "warning, a hundredfold loss at an exponential rate, down to 1 − c < .001, means that the last layers see one "
+        "input (measured: below, nine of ten starts fail with plain gradient descent, up to .01 half do); an adaptive "
         "optimiser still finds what float32 tells apart, so for it alone the line is 1 − c < 3·10⁻⁶ (measured); in a "
         "chain of twenty layers or more with a normaliser of each sample and no skips none does, and the line is "
         "1 − c < .007 for everybody (measured); a layer of zeros is opened by an adaptive optimiser's first step, and "

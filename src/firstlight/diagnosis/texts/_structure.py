@@ -49,6 +49,29 @@ STRUCTURE: dict[str, Explanation] = {
         "copies by design",
         unit="parameters",
     ),
+    "shared-layers": Explanation(
+        "One layer in several places",
+        "a layer that reads its own output applies one map again and again: it has the parameters of one layer, gets "
+        "the sum of the gradients of all its places, and what it stretches it stretches at every call",
+        "a list that was multiplied ([layer] * n), or a layer that is meant to be shared over the depth",
+        "build each layer anew: [make_layer() for _ in range(n)]; ignore this where layers share weights by design",
+        unit="layers",
+    ),
+    "mixed-samples": Explanation(
+        "A new shape mixes the samples",
+        "view and reshape keep the order of the numbers: to write axes in another order puts numbers of other samples "
+        "into each sample, so what is predicted for one depends on its neighbours in the batch",
+        "view or reshape where axes were meant to be exchanged, or axes that were exchanged and not put back",
+        "exchange axes with transpose or permute, and bring the samples to the front before reshape(len(x), -1)",
+        unit="places",
+    ),
+    "linear-network": Explanation(
+        "Layers without an activation between them",
+        "the product of matrices is a matrix: depth adds nothing to what can be learnt",
+        "an activation was left out, or the network is linear by design",
+        "put an activation behind every hidden layer; ignore this for networks that are meant to be linear",
+        unit="layers",
+    ),
     "unused-parameters": Explanation(
         "Parameters that took no part",
         "they get no gradient, and distributed training waits for it",

@@ -110,12 +110,15 @@ PARTS = frozenset(
 # Attributes of tensors that are tensors with the same entries.
 GETTERS = frozenset({"get_T", "get_mT", "get_H", "get_mH", "get_data", "get_real", "get_imag"})
 
+# The place of an entry.
+PICKS = frozenset({"argmax", "argmin"})
+
 # Nothing flows through these: shapes, flags, constants, comparisons of metadata.
 IGNORED = frozenset(
     """size dim stride numel element_size is_floating_point is_complex is_contiguous get_device data_ptr
     storage_offset ndimension nelement len item tolist zeros_like ones_like
     full_like empty_like rand_like randn_like new_zeros new_ones new_full new_empty new_tensor
-    register_hook retain_grad requires_grad argmax argmin is_grad_enabled set_grad_enabled repr
+    register_hook retain_grad requires_grad is_grad_enabled set_grad_enabled repr
     format hash isnan isinf isfinite all any broadcast_shapes is_nonzero
     has_names contains array numpy dlpack is_inference has_compatible_shallow_copy_type
     result_type finfo""".split()

@@ -57,7 +57,7 @@ class Site:
     ``reads`` tells the moments of what came in: a weight layer's input, a sum's stream and branch.
     ``learned`` names the parameters that the row's operation read. ``echo`` marks a row that is a function of
     an earlier site, to which later rows are linked directly; ``rooted`` names the parameters of a row that
-    depends on nothing else.
+    depends on nothing else; ``axis`` is the axis of a softmax.
     """
 
     index: int
@@ -84,6 +84,7 @@ class Site:
     echo: bool = False
     watched: bool = False
     rooted: tuple[str, ...] = ()
+    axis: Any = None
 
     def join(self, source: Site, expression: Expression, via: Site | None = None) -> None:
         """Record that this site reads ``expression(source)``."""
@@ -111,7 +112,7 @@ class Origin:
     two functions of one site are still element-wise. ``parameters`` names a tensor made of nothing else.
     ``call`` is the number of the module's call that made it. ``quiet`` marks what counts as a constant until a
     layer reads it: integer inputs (``pending`` is the input's name) and integers made of signals. ``blind``
-    marks what was made without gradient.
+    marks what was made without gradient. ``batch`` is the axis of samples, None where it is not known.
     """
 
     site: Site | None = None
@@ -127,6 +128,7 @@ class Origin:
     quiet: bool = False
     pending: str = ""
     blind: bool = False
+    batch: int | None = 0
 
     @property
     def plain(self) -> bool:
@@ -160,8 +162,8 @@ def meet(first: tuple[Site, ...], second: tuple[Site, ...], limit: int = 256) ->
 
 def _upstream(start: tuple[Site, ...], limit: int) -> set[int]:
     seen: set[int] = set()
-    level = list(start)
+    level = {site.index: site for site in start}
     while level and len(seen) < limit:
-        seen.update(site.index for site in level)
-        level = [p for site in level for p in site.parents if p.index not in seen]
+        seen.update(level)
+        level = {p.index: p for site in level.values() for p in site.parents if p.index not in seen}
     return seen

@@ -19,6 +19,7 @@ from firstlight.measure.moments import work_dtype
 from firstlight.probe.graph._operations import WEIGHT_OPERATIONS
 from firstlight.probe.graph._site import Moments, Origin, Site
 from firstlight.probe.measurement import LayerSample
+from firstlight.probe.read._samples import copies
 from firstlight.probe.read._statistics import Taken, measure_sites
 from firstlight.probe.read._streams import Streams
 from firstlight.probe.read._tokens import (
@@ -112,11 +113,14 @@ class Reader:
         if tokens is not None:
             self._tokens.append(tokens)
         images = site.unit < -1 and t.dim() == -site.unit + 1
+        rows = self._rows(t, site.unit)
+        if site.kind == "input":
+            site.values["copies"] = float(copies(rows))
         taken = Taken(
             site,
             # a copy, since an in-place operation may follow
             entries.reshape(-1).to(work_dtype(t), copy=True),
-            self._rows(t, site.unit),
+            rows,
             self._images(t) if images else None,
             absmax,
             nonfinite,

@@ -75,6 +75,8 @@ class Backward:
 
     ``log_scale`` is the log of the factor by which the gradients now flowing were multiplied. ``suspects`` are
     weights with equal units; ``still_clones`` tells which of them have units that get equal gradients too.
+    ``strangers`` are leaves of the loss's graph that are neither parameters nor made of what passed; ``chosen`` are the
+    rows whose integers chose what reaches the loss.
     """
 
     log_scale: float = 0.0
@@ -83,6 +85,8 @@ class Backward:
     suspects: dict[str, Tensor] = field(default_factory=dict)
     still_clones: dict[str, bool] = field(default_factory=dict)
     cuts: Cuts = field(default_factory=Cuts)
+    strangers: list[Tensor] = field(default_factory=list)
+    chosen: list[Site] = field(default_factory=list)
     done: bool = False
 
     @apart

@@ -19,7 +19,7 @@ _PRODUCTS: dict[str, int | None] = {
     **dict.fromkeys(("NativeLayerNorm", "NativeBatchNorm", "CudnnBatchNorm", "NativeGroupNorm"), 2),
     **dict.fromkeys(("FusedRmsNorm", "Linear", "ScaledDotProductFlashAttentionForCpu"), None),
 }
-_STEPS = frozenset("Sign Sgn Round Floor Ceil Trunc Heaviside FloorDivide Fix".split())
+_STEPS = frozenset("Sign Sgn Round Floor Ceil Trunc Heaviside FloorDivide Fix Bernoulli".split())
 _SOFTMAX = frozenset({"Softmax", "LogSoftmax", "SafeSoftmax"})
 _SHAPES = frozenset(
     "View UnsafeView Expand Clone Reshape ReshapeAlias Transpose Permute Squeeze Unsqueeze Mul".split()

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from firstlight.probe.graph import _operations as ops
 from firstlight.probe.graph._expression import Expression, compose, from_function, scalar
-from firstlight.probe.graph._site import Origin, meet
+from firstlight.probe.graph._site import Origin, Site, meet
 from firstlight.probe.read._whole import carries, form
 from firstlight.probe.trace._call import Call
 from firstlight.probe.trace._ledger import Ledger
@@ -22,6 +22,7 @@ class Elementwise:
     def __init__(self, ledger: Ledger, opaque: Callable[[Call], Any]) -> None:
         self.ledger, self.opaque = ledger, opaque
         self._mixing: set[str] = set()
+        self._bases: dict[int, frozenset[int]] = {}
 
     def handle(self, call: Call) -> Any:
         """Follow a function that is known to be element-wise."""
@@ -41,6 +42,8 @@ class Elementwise:
                 return self._shift(call)
         if name in ops.SUMS and len(call.flowing) == 2 and self._equal_shapes(call):
             return self._sum(call)
+        if name in ("lerp", "addcmul"):
+            return self._scanned(call)
         return self.opaque(call)
 
     def unknown(self, call: Call) -> Any:
@@ -162,6 +165,13 @@ class Elementwise:
         site.reads, site.learned = reads, learned.parameters
         return out
 
+    def _scanned(self, call: Call) -> Any:
+        """A sum of a state and what comes in, perhaps: it has no row, and its place in time is kept."""
+        out = self.opaque(call)
+        if isinstance(out, Tensor):
+            self.ledger.loops.note_sum(self.ledger.frames[-1].path, out)
+        return out
+
     def _sum(self, call: Call) -> Any:
         """A sum of two paths from one place is a residual sum: the shorter path is the stream.
 
@@ -170,8 +180,10 @@ class Elementwise:
         """
         here, there = call.flowing[0][1], call.flowing[1][1]
         apart = not set(here.sites) & set(there.sites)
-        if not (apart or here.plain or there.plain) or not meet(here.sites, there.sites):
-            return self.opaque(call)
+        whole = any(o.plain and o.site is not None and t.numel() >= o.site.entries for t, o in call.flowing)
+        scans = self._scans(here, there) if apart else not whole
+        if scans or not meet(here.sites, there.sites):
+            return self._scanned(call)
         (a, stream), (b, branch) = sorted(
             call.flowing, key=lambda pair: max((s.depth for s in pair[1].sites), default=0)
         )
@@ -194,3 +206,27 @@ class Elementwise:
         site.reads = reads
         reader.streams.add(site, before, out, reader.token_axis)
         return out
+
+    def _scans(self, here: Origin, there: Origin) -> bool:
+        """Whether two summands came of the same layers with no layer in between: a state, and what comes in."""
+        one, other = (frozenset().union(*map(self._above, o.sites)) for o in (here, there))
+        return 0 < min(len(one), len(other)) <= _MANY and (one <= other or other <= one)
+
+    def _above(self, site: Site) -> frozenset[int]:
+        """Numbers of the nearest layers and inputs above a row, itself included; one more than a few where many."""
+        waiting = [site]
+        while waiting:
+            here = waiting[-1]
+            missing = [p for p in here.parents if p.index not in self._bases]
+            if here.index in self._bases or here.kind in _LAYERS or not missing:
+                found = [self._bases[p.index] for p in here.parents if here.kind not in _LAYERS]
+                own = frozenset({here.index}) if here.kind in _LAYERS else frozenset().union(*found)
+                self._bases.setdefault(here.index, frozenset(sorted(own)[: _MANY + 1]))
+                waiting.pop()
+            else:
+                waiting += missing
+        return self._bases[site.index]
+
+
+# Rows that stand between two sums of a stream; and how many of them are looked at.
+_LAYERS, _MANY = ("weight", "recurrent", "attention", "input", "embedding"), 16

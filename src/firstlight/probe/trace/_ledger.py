@@ -15,11 +15,12 @@ from torch.autograd.graph import Node
 from firstlight.clean_room import apart
 from firstlight.probe.graph._expression import Expression
 from firstlight.probe.graph._site import Origin, Site
+from firstlight.probe.read._samples import Samples
 from firstlight.probe.read._whole import carries, shape_of, whole
 from firstlight.probe.read.reader import Reader
 from firstlight.probe.trace._backward import Backward
 from firstlight.probe.trace._loops import Loops
-from firstlight.probe.trace._origins import Origins, upstream
+from firstlight.probe.trace._origins import Origins, Picks, upstream
 from firstlight.probe.trace._time import Recurrent
 
 # Index of the first tensor that is measured without a row: beyond every row.
@@ -83,8 +84,8 @@ class Ledger:
         What was measured, in the order of execution.
     bases
         Tensors that are no rows and on which an activation begins: sums, products, concatenations.
-    recurrent, loops
-        Calls of recurrent layers that can be run again, and of layers that are called again and again.
+    recurrent, loops, picks, samples
+        Recurrent calls that can run again, layers that are called again, what integers chose, where samples are.
     outputs
         The nearest rows behind what the model returns.
     parameters, parameter_names
@@ -117,7 +118,7 @@ class Ledger:
         self.sites: list[Site] = []
         self.bases: list[Site] = []
         self.recurrent: list[Recurrent] = []
-        self.loops = Loops()
+        self.loops, self.picks, self.samples = Loops(), Picks(), Samples()
         self.outputs: list[Site] = []
         self.used: set[str] = set()
         self.leaves: list[Tensor] = []
@@ -199,8 +200,7 @@ class Ledger:
 
     def enter_input(self, tensor: Tensor, name: str) -> None:
         """Measure an input of the model and follow it."""
-        unit = 1 - tensor.dim() if tensor.dim() >= 4 else -1
-        self.site(tensor, name, "input", "input", unit)
+        self.site(tensor, name, "input", "input", 1 - tensor.dim() if tensor.dim() >= 4 else -1)
 
     def leave_output(self, output: object) -> None:
         """Measure what the model returns, where it is a function of a measured site."""
@@ -252,6 +252,7 @@ class Ledger:
             path,
             label,
             call=call or origin.call,
+            batch=origin.batch,
         )
 
     def express(self, out: Tensor, origin: Origin) -> None:

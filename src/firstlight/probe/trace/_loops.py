@@ -1,4 +1,4 @@
-"""Loops: layers that are called again and again on what they gave, and how their last output depends on each call."""
+"""Loops: layers that are called again on what they gave, scans of sums, and what the last output owes to each step."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import cast
 import torch
 from torch import Tensor
 from torch.autograd.function import BackwardCFunction
-from torch.autograd.graph import GradientEdge, get_gradient_edge
+from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 
 from firstlight.probe.graph._site import Site
 
@@ -24,6 +24,9 @@ class Loops:
     ----------
     calls
         The row of every call, with its place in the autograd graph.
+    scans
+        The places in the autograd graph of sums that read the sum before with no layer in between, by module path:
+        states that decay, as h = a h + u.
     cells
         The hidden-to-hidden weight of every recurrent cell, by its name.
     foreign
@@ -34,7 +37,9 @@ class Loops:
         self.calls: dict[str, list[tuple[Site, GradientEdge]]] = {}
         self.foreign = False
         self.cells: dict[str, list[Tensor]] = {}
+        self.scans: dict[str, list[GradientEdge]] = {}
         self._last: Tensor | None = None
+        self._ends: dict[str, Tensor] = {}
 
     def note(self, site: Site, out: Tensor) -> None:
         """Remember one call; its place in the autograd graph is held, not its tensor."""
@@ -45,6 +50,20 @@ class Loops:
         calls.append((site, get_gradient_edge(out)))
         if len(calls) >= CALLS:
             self._last = out
+
+    def note_sum(self, path: str, out: Tensor) -> None:
+        """Remember a sum in a chain of sums; a sum that does not read the one before begins a new chain."""
+        if out.grad_fn is None:
+            return
+        name = f"{path}.scan".lstrip(".")
+        edges = self.scans.setdefault(name, [])
+        if edges and not _reads(out.grad_fn, edges[-1].node):
+            if len(edges) >= CALLS:
+                return
+            edges.clear()
+        self.foreign |= _remade()
+        edges.append(get_gradient_edge(out))
+        self._ends[name] = out
 
     @property
     def found(self) -> dict[str, list[tuple[Site, GradientEdge]]]:
@@ -57,6 +76,8 @@ class Loops:
 
     def weights(self, name: str) -> list[Tensor]:
         """The square weight, or the hidden-to-hidden weight of a cell, that a layer applies at every call."""
+        if name not in self.calls:
+            return []  # a scan has no matrix
         site = self.calls[name][-1][0]
         shape = site.weight.shape if site.weight is not None else ()
         if site.weight is not None and len(shape) == 2 and shape[0] == shape[1]:
@@ -65,10 +86,13 @@ class Loops:
 
     def repeatable(self) -> bool:
         """Whether the backward of the loops is torch's own: nothing of the model's may run a second time."""
-        last = None if self._last is None else self._last.grad_fn
-        if self.foreign or last is None or not self.found:
+        self.scans = {name: edges for name, edges in self.scans.items() if len(edges) >= CALLS}
+        self._ends = {name: self._ends[name] for name in self.scans}
+        last = [self._last] if self._last is not None and self.found else []
+        stack = [end.grad_fn for end in (*last, *self._ends.values()) if end.grad_fn is not None]
+        if self.foreign or not stack:
             return False
-        seen, stack = {last}, [last]
+        seen = set(stack)
         while stack:
             node = stack.pop()
             if isinstance(cast(object, node), BackwardCFunction):
@@ -86,22 +110,63 @@ class Loops:
         The graph must still hold what its backward needs.
         """
         last, groups = self._last, self.found
-        self._last = None
-        if last is None or not groups:
-            return {}
-        edges = [edge for calls in groups.values() for _, edge in calls]
-        direction = torch.randn(last.shape, generator=torch.Generator().manual_seed(seed)).to(last)
-        try:
-            gradients = iter(torch.autograd.grad(last, edges, direction, allow_unused=True))
-        except RuntimeError:
-            return {}  # a step without a derivative stands in the loop, and the backward went another way
-        result = {}
-        for name, calls in groups.items():
-            given = [next(gradients) for _ in calls]
-            logs = [math.nan if g is None else _log(g) for g in given]
-            if sum(not math.isnan(v) for v in logs) >= CALLS:
-                result[name] = logs
-        return result
+        ends, self._last, self._ends = self._ends, None, {}
+        found: dict[str, list[float]] = {}
+        for name, end in ends.items():
+            found |= _dependence(end, {name: self.scans[name]}, seed)
+        if last is not None and groups:
+            edges = {name: [edge for _, edge in calls] for name, calls in groups.items()}
+            found |= _dependence(last, edges, seed)
+        return found
+
+
+def _dependence(last: Tensor, groups: dict[str, list[GradientEdge]], seed: int) -> dict[str, list[float]]:
+    """Ln ‖∂(v·last)/∂z_t‖ at the edges of every group, v a random direction."""
+    direction = torch.randn(last.shape, generator=torch.Generator().manual_seed(seed)).to(last)
+    edges = [edge for each in groups.values() for edge in each]
+    try:
+        gradients = iter(torch.autograd.grad(last, edges, direction, allow_unused=True, retain_graph=True))
+    except RuntimeError:
+        return {}  # a step without a derivative stands in the loop, and the backward went another way
+    result = {}
+    for name, each in groups.items():
+        logs = [math.nan if g is None else _log(g) for g in (next(gradients) for _ in each)]
+        if sum(not math.isnan(v) for v in logs) >= CALLS:
+            result[name] = logs
+    return result
+
+
+# Steps between two sums of one chain, and those that mix units, which are no part of a chain.
+_NEAR = 24
+_LAYERS = (
+    "Mm",
+    "Bmm",
+    "Addmm",
+    "Baddbmm",
+    "Addbmm",
+    "Mv",
+    "Linear",
+    "Convolution",
+    "ScaledDot",
+    "Softmax",
+    "Cudnn",
+)
+
+
+def _reads(node: Node, before: Node) -> bool:
+    """Whether a step reads an earlier one through few steps, none of which mixes units."""
+    seen, level = {node}, [node]
+    while level and len(seen) < _NEAR:
+        following: list[Node] = []
+        for here in level:
+            for child, _ in here.next_functions:
+                if child is before:
+                    return True
+                if child is not None and child not in seen and not type(child).__name__.startswith(_LAYERS):
+                    seen.add(child)
+                    following.append(child)
+        level = following
+    return False
 
 
 def _remade() -> bool:

@@ -1,14 +1,15 @@
-"""Origins: where tensors came from, by identity, and by the autograd graph where identity was lost."""
+"""Origins: where tensors came from, by identity or by the autograd graph, and what integers made of signals chose."""
 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from torch import Tensor
 from torch.autograd.graph import Node
 
 from firstlight.probe.graph._site import Origin, Site
+from firstlight.probe.read._whole import carries
 
 # Nodes of the autograd graph that are looked at for where one tensor came from.
 _REACH = 1 << 14
@@ -54,6 +55,38 @@ class Origins:
     def clear(self) -> None:
         """Forget all tensors."""
         self._known.clear()
+
+
+class Picks:
+    """What was chosen by integers that were made of signals, and the rows that the integers were made of.
+
+    What is chosen is known by its node of the autograd graph; where the chosen thing takes no gradient itself, by its
+    tensor, until a step gives it one.
+    """
+
+    def __init__(self) -> None:
+        self._nodes: list[tuple[Node, tuple[Site, ...]]] = []
+        self._tensors = Origins()
+
+    def choosing(self, read: list[tuple[Tensor, Origin | None]]) -> tuple[Site, ...]:
+        """The rows that made the integers among what a call reads."""
+        found = [o for t, o in read if o is not None and o.quiet and o.ancestors and not carries(t)]
+        if len(self._tensors):
+            found += [o for t, _ in read if (o := self._tensors.get(t)) is not None]
+        return tuple({site.index: site for o in found for site in o.ancestors}.values())
+
+    def note(self, results: list[Tensor], sites: tuple[Site, ...]) -> None:
+        """Remember that these rows chose these results."""
+        for tensor in results:
+            if tensor.grad_fn is not None:
+                self._nodes.append((tensor.grad_fn, sites))
+            else:
+                self._tensors.put(tensor, Origin(ancestors=sites))
+
+    def reaching(self, steps: Collection[Node]) -> list[Site]:
+        """The rows that chose something on which the loss depends, by the steps of the loss's graph."""
+        found = {site.index: site for node, sites in self._nodes if node in steps for site in sites}
+        return list(found.values())
 
 
 def upstream(

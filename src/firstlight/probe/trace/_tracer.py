@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 from firstlight.probe.graph import _operations as ops
 from firstlight.probe.graph._site import Origin, Site
 from firstlight.probe.read._representation import mark_router
+from firstlight.probe.read._samples import RESHAPES
 from firstlight.probe.read._weight import normaliser, read_weight
 from firstlight.probe.read._whole import carries, form, plain
 from firstlight.probe.trace._call import Call
@@ -38,6 +39,8 @@ class Tracer(TorchFunctionMode):
             if name not in ops.GETTERS:
                 return func(*args, **kwargs)
             name = name[4:]
+        if name in ops.PICKS and not self.modules.paused:
+            return self._picking(func, args, kwargs)
         if self.modules.paused or name in ops.IGNORED:
             self.ledger.loops.foreign |= name == "register_hook" and not self.modules.paused
             return func(*args, **kwargs)
@@ -49,7 +52,22 @@ class Tracer(TorchFunctionMode):
         read = [(t, self.ledger.origin(t)) for t in tensors_in(args, kwargs)]
         return self._handle(Call(func, name, args, kwargs, read))
 
+    def _picking(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """The place of the largest or smallest entry: an integer that a signal makes."""
+        out = func(*args, **kwargs)
+        origin = self.ledger.origin(args[0]) if args and isinstance(args[0], Tensor) else None
+        if origin is not None and origin.sites and not origin.quiet:
+            self._integers(out, origin.nearest)
+        return out
+
     def _handle(self, call: Call) -> Any:
+        sites = self.ledger.picks.choosing(call.read)
+        out = self._routed(call)
+        if sites:
+            self.ledger.picks.note(call.results(out), sites)
+        return out
+
+    def _routed(self, call: Call) -> Any:
         name = call.name
         self.ledger.used.update(call.parameters)
         if not call.flowing and not self._begins(call):
@@ -162,10 +180,24 @@ class Tracer(TorchFunctionMode):
             arrangement = origin.arrangement if same else object()
             unit = self.ledger.reader.follow_axis(source, tensor, call.name, call.args, origin.unit)
             keep_row = origin.row if call.name not in ops.PARTS else None
-            moved = replace(origin, unit=unit, arrangement=arrangement, row=keep_row)
+            batch = origin.batch if same else self._samples(call, source, tensor, origin)
+            moved = replace(origin, unit=unit, arrangement=arrangement, row=keep_row, batch=batch)
             self.ledger.mark(tensor, moved)
         self._integers(out, origin.sites)
         return out
+
+    def _samples(self, call: Call, source: Tensor, result: Tensor, origin: Origin) -> int | None:
+        """The axis of samples of a rearranged tensor; a shape that mixes samples is remembered with its place."""
+        axis, samples = origin.batch, self.ledger.samples
+        if axis is None or not samples.count or source.is_nested or not source.dim():
+            return None
+        if call.name in RESHAPES:
+            return samples.follow(self.ledger.path(call.name), source.shape, result.shape, axis)
+        if call.name in _TURNS and source.dim() == result.dim():
+            return result.dim() + self.ledger.reader.follow_axis(
+                source, result, call.name, call.args, axis - source.dim()
+            )
+        return 0 if axis == 0 and result.dim() and result.shape[0] == samples.count else None
 
     def _integers(self, out: object, sites: tuple[Site, ...]) -> None:
         """Follow signals that are cast to integers: they count as constants until a layer reads them."""
@@ -200,6 +232,7 @@ class Tracer(TorchFunctionMode):
         if call.name.endswith("_cell"):
             self.ledger.loops.cells[site.name.partition("#")[0]] = [call.args[3]]
         if kind == "attention":
+            site.axis = call.kwargs.get("dim", call.args[1] if len(call.args) > 1 else None)
             self.ledger.reader.attend(site, first, call.args, call.kwargs)
         rest = Origin(ancestors=(site,))
         for tensor in tensors_in(out):
@@ -227,6 +260,8 @@ class Tracer(TorchFunctionMode):
             return out
         for _, origin in call.flowing:
             self.ledger.use_opaquely(origin)
+        if call.name in ops.MATMULS:
+            crossed(call)
         if call.name == "topk":
             mark_router(call.flowing[0][1], call.flowing[0][0].shape[-1], out)
         unit = 1 - results[0].dim() if results[0].dim() >= 4 else -1
@@ -286,6 +321,24 @@ class Tracer(TorchFunctionMode):
         return out
 
 
+def crossed(call: Call) -> None:
+    """Note on a softmax that weighs something over which axis it was taken, where the product sums over another."""
+    first: Any = call.args[0] if call.args else None
+    weights = next((o for t, o in call.flowing if t is first), None)
+    site = weights.site if weights is not None and weights.plain else None
+    if (
+        call.name not in ("matmul", "bmm")
+        or site is None
+        or site.op != "softmax"
+        or first.shape != site.shape
+    ):
+        return
+    dims = len(site.shape)
+    if isinstance(site.axis, int) and dims > 2 and site.axis % dims != dims - 1 and site.shape[site.axis] > 1:
+        site.values["crossed"] = float(site.axis % dims)
+
+
+_TURNS = frozenset("permute transpose swapaxes swapdims t T mT".split())
 _SAME_ORDER = frozenset(
     "clone contiguous to float half bfloat16 double type type_as alias view_as copy".split()
 )
