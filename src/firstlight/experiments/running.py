@@ -34,12 +34,7 @@ def run(study: Study, settings: Settings | None = None) -> StudyResult:
     'firstlight reproduce wolinski2025/correlations --scale quick --data digits'
     """
     settings = settings or Settings()
-    for name in settings.sizes:
-        if name not in study.sizes:
-            raise DomainError(
-                f"while setting up {study.name}: expected sizes among {', '.join(study.sizes) or 'none'}, got "
-                f"{name!r}{did_you_mean(name, study.sizes)}"
-            )
+    check_sizes(study, settings)
     start = time.perf_counter()
     findings = study.measure(settings)
     hours = round((time.perf_counter() - start) / 3600, 5)
@@ -48,6 +43,28 @@ def run(study: Study, settings: Settings | None = None) -> StudyResult:
     return StudyResult(
         study, settings.scale, findings, facts | {"python": platform.python_version(), **versions()}
     )
+
+
+def check_sizes(study: Study, settings: Settings) -> None:
+    """Refuse a size that the study does not take.
+
+    Raises
+    ------
+    DomainError
+        There is one.
+
+    Examples
+    --------
+    >>> from firstlight.experiments import Settings, find
+    >>> from firstlight.experiments.running import check_sizes
+    >>> check_sizes(find("E1"), Settings(sizes={"nets": 20}))
+    """
+    for name in settings.sizes:
+        if name not in study.sizes:
+            raise DomainError(
+                f"while setting up {study.name}: expected sizes among {', '.join(study.sizes) or 'none'}, got "
+                f"{name!r}{did_you_mean(name, study.sizes)}"
+            )
 
 
 def command(study: Study, settings: Settings) -> str:

@@ -4,7 +4,7 @@ import pytest
 
 from firstlight.experiments import Settings, find, read_result, reproduce, run
 
-TINY = {"depths": (4,), "width": 16, "epochs": 1, "rate": 0.05}
+TINY = {"depths": (4,), "width": 16, "epochs": 1, "rate": 0.05, "batches": 100}
 NAMES = ("meterez2024/training", "meterez2024/implicit-orthogonality", "meterez2024/running-averages")
 
 
@@ -33,6 +33,7 @@ def test_quick_scale(name):
     judged = [claim for claim in result.claims if claim.verdict != "not judged"]
     assert judged
     orthogonal = [claim for claim in judged if "orthogonal" in claim.quantity]
-    # at width 50 the digits have full rank, and running averages lose next to nothing
-    wanted = "differs" if name.endswith("running-averages") else "reproduced"
-    assert {claim.verdict for claim in orthogonal} == {wanted}
+    assert {claim.verdict for claim in orthogonal} == {"reproduced"}
+    if name.endswith("running-averages"):  # a batch of 16 has rank 15 in width 32: what averages miss grows
+        low, full = (claim.ours for claim in orthogonal)
+        assert low > 0.1 > 0.05 > abs(full)

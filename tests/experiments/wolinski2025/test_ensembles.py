@@ -65,7 +65,7 @@ def test_correlations_follow_infinite_width() -> None:
 
 
 def test_networks_of_the_paper() -> None:
-    assert len(list(paper.deep_ks_networks())) == 16
+    assert len(list(paper.deep_ks_networks())) == 19
     assert paper.network("positive(2.5)", width=3, depth=2).activation == "weibull-positive(2.5)"
     for name in ("odd", "odd(", "swish", "even(3)"):
         with pytest.raises(DomainError, match="odd"):

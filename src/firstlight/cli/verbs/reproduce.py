@@ -80,16 +80,8 @@ def _results(chosen: Sequence[Any], args: argparse.Namespace) -> tuple[list[Any]
     results: list[Any] = []
     left_out: dict[str, str] = {}
     for study in chosen:
-        if not args.stored:
-            _tell(
-                f"{study.name}, {args.scale} scale, costs {study.cost[args.scale]}; needs data: {study.data}"
-            )
         try:
-            one = (
-                experiments.stored(study.name)
-                if args.stored
-                else experiments.run(study, _settings(study, args))
-            )
+            one = experiments.stored(study.name) if args.stored else _run(study, args)
         except LoadError as error:
             if not args.all:
                 raise
@@ -100,6 +92,17 @@ def _results(chosen: Sequence[Any], args: argparse.Namespace) -> tuple[list[Any]
         if args.json != STDOUT:
             print(one, flush=True)
     return results, left_out
+
+
+def _run(study: Any, args: argparse.Namespace) -> Any:
+    """Check what was asked for, say what it costs, and run it."""
+    from firstlight import experiments
+    from firstlight.experiments.running import check_sizes
+
+    settings = _settings(study, args)
+    check_sizes(study, settings)
+    _tell(f"{study.name}, {args.scale} scale, costs {study.cost[args.scale]}; needs data: {study.data}")
+    return experiments.run(study, settings)
 
 
 def _settings(study: Any, args: argparse.Namespace) -> Any:

@@ -26,6 +26,7 @@ class Setting:
     learning_rate: float = 0.001
     depth: int = 100
     width: int = 100
+    batch: int = 100
 
     @property
     def label(self) -> str:
@@ -76,9 +77,11 @@ def train_setting(
         weights=setting.weights,  # type: ignore[arg-type]
         norm=NormOptions(track_running_stats=True), generator=torch.Generator().manual_seed(seed),
     )  # fmt: skip
-    name = f"{data.name}-{setting.label}-{seed}"
+    sizes = (setting.width, setting.batch)
+    name = f"{data.name}-{setting.label}-{seed}{'' if sizes == (100, 100) else f'-{sizes[0]}-{sizes[1]}'}"
     return train(
-        model, data, test, epochs=epochs, learning_rate=setting.learning_rate, seed=seed, on_epoch=on_epoch,
+        model, data, test, epochs=epochs, learning_rate=setting.learning_rate, batch=setting.batch, seed=seed,
+        on_epoch=on_epoch,
         checkpoint=None if checkpoints is None else named_inside(own_folder(checkpoints), name, ".pt"),
     )  # fmt: skip
 

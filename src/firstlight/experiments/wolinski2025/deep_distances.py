@@ -13,7 +13,7 @@ from torch import Tensor
 
 from firstlight.ensemble import Ensemble, Plan, run
 from firstlight.ensemble.runs.engines import Engine
-from firstlight.experiments.wolinski2025.networks import SCALES, THETAS, network
+from firstlight.experiments.wolinski2025.networks import PERIODIC, SCALES, THETAS, network
 
 E2_WIDTHS = (3, 10, 30, 100, 1000)
 E2_NETS = 10_000
@@ -69,8 +69,9 @@ def deep_ks(
 
 
 def deep_ks_networks() -> Iterator[str]:
-    """Names of the networks of E2: tanh, ReLU, odd and positive pairs for every θ of the paper."""
+    """Names of the networks of E2: tanh, ReLU, φ_{.99,ω}, odd and positive pairs for every θ of the paper."""
     yield from SCALES
+    yield from (f"periodic({omega})" for omega in PERIODIC)
     for kind in ("odd", "positive"):
         yield from (f"{kind}({theta:g})" for theta in THETAS)
 

@@ -9,7 +9,12 @@ from firstlight.experiments.claim import Claim, compared, decided
 from firstlight.experiments.drawing import lines
 from firstlight.experiments.findings import Findings
 from firstlight.experiments.meterez2024.gradients import gradients_at_start
-from firstlight.experiments.meterez2024.studies._batch import image_batch, slope
+from firstlight.experiments.meterez2024.studies._batch import (
+    beside_paper,
+    image_batch,
+    input_level,
+    slope,
+)
 from firstlight.experiments.meterez2024.studies.gradients import mean_at
 from firstlight.experiments.study import Settings, Study
 from firstlight.render.axis import Axis
@@ -44,6 +49,7 @@ def measure(settings: Settings) -> Findings:
                         "depth": depth,
                         "run": run,
                         "log_grad": float(found.log_norms[0]),
+                        "input_level": input_level(x[0].numel(), width),
                     }
                 )
         settings.say(f"{count} repeated samples of {width}")
@@ -104,12 +110,16 @@ def _claims(findings: Findings, name: str, width: int) -> list[Claim]:
 _NOTES = (
     "A repeated sample lowers the rank of the batch. The paper's Theorem 5 asks for a non-degenerate batch; growth is "
     "that of a batch of as many samples as the rank.",
+    "log_grad is log ‖∇W₁‖; the drawing shows it less input_level = ½ log(n₀/d), which n₀ inputs add to it.",
 )
 
 
 def draw(findings: Findings) -> Markup:
     """log ‖∇W₁‖ against depth, one line for each number of repeated samples."""
-    rows = [dict(row) | {"batch": f"{row['repeated']:g} repeated"} for row in findings.rows]
+    rows = [
+        dict(row) | {"batch": f"{row['repeated']:g} repeated", "log_grad": beside_paper(row)}
+        for row in findings.rows
+    ]
     chart = line_chart(
         lines(rows, "depth", "log_grad", by="batch"),
         title="Repeated samples (Figure 2)",

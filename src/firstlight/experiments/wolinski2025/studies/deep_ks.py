@@ -142,7 +142,8 @@ def draw(findings: Findings) -> Markup:
         families: dict[str, list[str]] = {}
         for name in findings.values("network", width=width):
             kind, pair, _ = name.partition("(")
-            families.setdefault(f"{kind} pairs" if pair else "tanh and ReLU", []).append(name)
+            known = "φ_{.99,ω}" if kind == "periodic" else f"{kind} pairs" if pair else "tanh and ReLU"
+            families.setdefault(known, []).append(name)
         charts = []
         for family, members in families.items():
             rows = [row for row in findings.select(width=width) if row["network"] in members]

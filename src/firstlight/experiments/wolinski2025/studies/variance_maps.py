@@ -13,6 +13,7 @@ from firstlight.experiments.claim import Claim, compared, decided
 from firstlight.experiments.drawing import lines
 from firstlight.experiments.findings import Findings
 from firstlight.experiments.study import Settings, Study
+from firstlight.experiments.wolinski2025.networks import PERIODIC
 from firstlight.render.axis import Axis
 from firstlight.render.chart import Rule, Series, line_chart
 from firstlight.render.markup import Markup
@@ -20,9 +21,9 @@ from firstlight.render.page import grid, section
 
 # derived and checked for this project: σ_w², its window, a stable and an unstable variance, the copying factor
 KNOWN: Mapping[int, tuple[float, tuple[float, float], float, float, float]] = {
-    2: (0.911539, (0.486005, 1.709659), 11.6752, 201.978, 535.49),
-    3: (0.928317, (0.707971, 1.217243), 3.3688, 23.917, 65.943),
-    6: (0.973663, (0.949464, 0.998477), 6.5649, 2.2803, 8.1205),
+    2: (PERIODIC[2], (0.486005, 1.709659), 11.6752, 201.978, 535.49),
+    3: (PERIODIC[3], (0.707971, 1.217243), 3.3688, 23.917, 65.943),
+    6: (PERIODIC[6], (0.949464, 0.998477), 6.5649, 2.2803, 8.1205),
 }
 ORBITS = (1e-3, 0.1, 1.0, 10.0, 1e3, 1e4)
 ENDS = (0.0218027, 0.0218027, 11.6752, 11.6752, 6251.96, 6251.96)
