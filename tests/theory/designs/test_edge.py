@@ -172,3 +172,11 @@ def test_a_slope_without_a_mean_square_is_said():
     assert math.isinf(
         firstlight.predict(firstlight.RandomNetwork(depth=3, width=8, activation=root))["chi"][0]
     )
+
+
+@pytest.mark.slow  # the search for kinks in single precision
+def test_a_function_of_single_precision_has_its_edge():
+    """σ_b² of a rectifier in float32 is rounding, whose sign changes from one variance to the next by chance."""
+    edge = firstlight.edge_of_chaos(lambda x: torch.relu(x.float()).double(), q_range=(0.1, 10.0), points=30)
+    assert edge.sigma_w == pytest.approx(np.full(len(edge.q), 2**0.5), rel=1e-6)
+    assert (edge.sigma_b**2 <= 1e-6 * edge.q).all()

@@ -135,8 +135,12 @@ def _scales(phi: Activation, q: float) -> tuple[float, float, float]:
 
 
 def _bisect(f: Callable[[float], float], low: float, high: float) -> float:
+    """A zero of f; of a sign change that was rounding, as in a φ of single precision, the better end."""
     from scipy.optimize import brentq
 
+    ends = f(low), f(high)
+    if not ends[0] * ends[1] < 0:
+        return float(low if abs(ends[0]) <= abs(ends[1]) else high)
     return float(brentq(f, low, high, xtol=1e-300, rtol=1e-14))
 
 

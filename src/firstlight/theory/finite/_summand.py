@@ -163,7 +163,7 @@ def _with_density(
         weight = total[keep]
 
     def below(x: np.ndarray) -> np.ndarray:
-        with np.errstate(over="ignore"):  # far beyond sizes that are next to nothing
+        with np.errstate(over="ignore", divide="ignore"):  # far beyond sizes that are next to nothing
             parts = [
                 cdf(block[:, None] / size) @ weight for block in np.array_split(x, max(1, len(x) // 256))
             ]
