@@ -454,3 +454,82 @@ def test_a_weight_scale_multiplies_every_weight_and_no_bias():
     firstlight.initialise_(other, "weight-scale(alpha=3.0, start='he')", generator=seeded())
     for (name, a), b in zip(one.named_parameters(), other.parameters(), strict=True):
         torch.testing.assert_close(b, 3 * a if name.endswith("weight") else a)
+
+
+class PostNorm(nn.Module):
+    """Two post-norm sums; α multiplies the stream."""
+
+    def __init__(self, alpha=1.0):
+        super().__init__()
+        self.alpha = alpha
+        self.parts = nn.ModuleList(
+            nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 16)) for _ in range(2)
+        )
+        self.norms = nn.ModuleList(nn.LayerNorm(16, eps=0.0) for _ in range(2))
+
+    def forward(self, x):
+        for part, norm in zip(self.parts, self.norms, strict=True):
+            x = norm(self.alpha * x + part(x))
+        return x
+
+
+def test_a_folded_alpha_of_deepnorm_is_the_same_function_and_the_line_is_named_otherwise():
+    x, alpha = torch.randn(4, 16, generator=seeded(1)), 2**0.25
+    plain, folded = PostNorm(alpha), PostNorm()
+    done = firstlight.initialise_(plain, "deepnorm", x, generator=seeded())
+    firstlight.initialise_(folded, "deepnorm(fold=True)", x, generator=seeded())
+    torch.testing.assert_close(plain(x), folded(x))
+    lines = [left.reason for left in done.left if left.name.startswith("the sum behind")]
+    assert len(lines) == 2
+    assert lines[0].startswith("write 1.18921 * x + branch(x)")
+
+
+class Scaled(nn.Module):
+    """Branches with a learned factor."""
+
+    def __init__(self, count=2):
+        super().__init__()
+        self.first = nn.Linear(8, 16)
+        self.parts = nn.ModuleList(nn.Sequential(nn.ReLU(), nn.Linear(16, 16)) for _ in range(count))
+        self.factors = nn.ParameterList(nn.Parameter(torch.tensor(0.7)) for _ in range(count))
+
+    def forward(self, x):
+        x = self.first(x)
+        for part, factor in zip(self.parts, self.factors, strict=True):
+            x = x + factor * part(x)
+        return x
+
+
+def test_factors_of_branches_are_written_where_the_model_has_them():
+    x = torch.randn(4, 8, generator=seeded(1))
+    model = Scaled()
+    firstlight.initialise_(model, "fixup", x, generator=seeded())
+    assert [p.item() for p in model.factors] == [1.0, 1.0]
+    done = firstlight.initialise_(model, "normaliser-free(alpha=0.5)", x, generator=seeded())
+    assert [p.item() for p in model.factors] == [0.5, 0.5]
+    named = [left.reason for left in done.left if left.name.startswith("the branch that ends in")]
+    assert named == ["write x + branch(x / 1) in its code", "write x + branch(x / 1.11803) in its code"]
+
+
+def test_tat_of_leaky_relus_keeps_two_inputs_apart_by_eta():
+    """C_f(0) of 30 drawn layers of width 1000, with the slope that PReLUs hold; orthogonal inputs."""
+    net = nn.Sequential(
+        nn.Linear(1000, 1000), *[m for _ in range(30) for m in (nn.PReLU(), nn.Linear(1000, 1000))]
+    )
+    firstlight.initialise_(net, "tat", torch.randn(4, 1000, generator=seeded(2)), generator=seeded())
+    leak = recipes.tat_leak(30)
+    assert all(m.weight.item() == pytest.approx(leak) for m in net if isinstance(m, nn.PReLU))
+    x = torch.linalg.qr(torch.randn(1000, 2, generator=seeded(3)))[0].T * 1000**0.5
+    with torch.no_grad():
+        a, b = net(x)
+    # a wide orthogonal network differs by about 1/√1000
+    assert float(torch.cosine_similarity(a, b, dim=0)) == pytest.approx(0.9, abs=0.05)
+    assert float(a.square().mean()) == pytest.approx(1.0, abs=0.1)
+    # the closed form against the dual activation by quadrature
+    phi = activations.get("leaky_relu(0.3)")
+    for c in (-0.5, 0.0, 0.7):
+        dual = float(activations.dual(phi, 1.0, 1.0, c) / activations.second(phi, 1.0))
+        assert recipes.leaky_correlation(c, 0.3) == pytest.approx(dual, abs=1e-12)
+    fixed = nn.Sequential(*[m for _ in range(4) for m in (nn.Linear(8, 8), nn.LeakyReLU())], nn.Linear(8, 8))
+    done = firstlight.initialise_(fixed, "tat(eta=0.2)", generator=seeded())
+    assert sum("write nn.LeakyReLU(" in left.reason for left in done.left) == 4

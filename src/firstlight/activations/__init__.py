@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from firstlight.activations.activation import Activation, from_callable
 from firstlight.activations.closed_forms import ClosedForm, closed_form, closed_form_names
+from firstlight.activations.families._series import of_dual
 from firstlight.activations.gates import GATES, Gate, GateModule, GateMoments, gate
 from firstlight.activations.modules.learnable import FixedActivation, LearnableActivation
 from firstlight.activations.moments import (
@@ -45,6 +46,7 @@ __all__ = [
     "get",
     "moments",
     "names",
+    "of_dual",
     "register",
     "second",
     "table",

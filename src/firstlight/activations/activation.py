@@ -51,7 +51,7 @@ class Activation:
     backward
         The slope that the backward pass multiplies a gradient with, where it is not φ': a surrogate of a spike, a
         straight-through step. None for an ordinary activation. Then χ₁ and E φ'² are of this slope, and what
-        correlations do is still told by φ. ``degree`` is None with a backward of its own.
+        correlations do is still told by φ, and the NTK by this slope. ``degree`` is None with a backward of its own.
 
     Examples
     --------

@@ -61,6 +61,8 @@ from firstlight.recipes.linear.identity import IDInit as IDInit
 from firstlight.recipes.linear.identity import ZerO as ZerO
 from firstlight.recipes.linear.identity import padded_identity as padded_identity
 from firstlight.recipes.linear.identity import zero_matrix as zero_matrix
+from firstlight.recipes.linear.leaky import leaky_correlation as leaky_correlation
+from firstlight.recipes.linear.leaky import tat_leak as tat_leak
 from firstlight.recipes.linear.shaped import DKS as DKS
 from firstlight.recipes.linear.shaped import TAT as TAT
 from firstlight.recipes.linear.shaped import Shape as Shape

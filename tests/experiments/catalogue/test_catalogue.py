@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-import firstlight
 from firstlight.experiments import find
 from firstlight.experiments.catalogue import ENTRIES, catalogue_markdown, catalogue_table
 from firstlight.experiments.catalogue.table import ABSENT
@@ -56,4 +55,3 @@ def test_the_page_is_the_commands():
     shown = {int(line.split("|")[1]): line.split("|")[3].strip() for line in rows}
     assert set(shown) == {e.number for e in ENTRIES} | set(ABSENT)
     assert {n for n, status in shown.items() if status == "departs"} == set(DEPARTS)
-    assert firstlight.__version__

@@ -32,6 +32,42 @@ def edge_coefficients(degree: int, *, renormalise: float = True) -> list[float]:
     return [v / norm for v in c]
 
 
+def of_dual(*taylor: float) -> Activation:
+    r"""The activation whose dual E φ(u)φ(v) at q = 1 has given Taylor coefficients in the correlation.
+
+    .. math:: φ = \sum_k \sqrt{a_k}\, \mathrm{He}_k/\sqrt{k!}, \qquad E φ(u)φ(v) = \sum_k a_k c^k
+
+    Parameters
+    ----------
+    taylor
+        a₀, a₁, …, none below 0.
+
+    Raises
+    ------
+    DomainError
+        No coefficient, or one below 0: a dual has none.
+
+    Examples
+    --------
+    >>> from firstlight import activations
+    >>> phi = activations.of_dual(0.0, 0.5, 0.0, 0.5)
+    >>> round(float(activations.dual(phi, 1.0, 1.0, 0.5)), 9)  # ½·½ + ½·⅛
+    0.3125
+    """
+    if not taylor or min(taylor) < 0:
+        raise DomainError(
+            f"while making an activation of its dual: expected Taylor coefficients ≥ 0, got {taylor}; "
+            "a dual has no others"
+        )
+    c = [math.sqrt(a) for a in taylor]
+    slopes = [math.sqrt(k) * c[k] for k in range(1, len(c))] or [0.0]
+    return Activation(
+        f"of_dual{tuple(round(a, 6) for a in taylor)}",
+        lambda x: formulas.hermite(x, c),
+        lambda x: formulas.hermite(x, slopes),
+    )
+
+
 def hermite_series(degree: float = 3, renormalise: float = 1) -> Activation:
     """Hermite series that tends to the edge of chaos at q = 1: both E φ² and E φ'² tend to 1.
 

@@ -51,21 +51,6 @@ def random_features(settings: Settings) -> Findings:
     return Findings(rows, tuple(claims))
 
 
-def hermite(*weights: float) -> activations.Activation:
-    """φ whose dual activation has the given Taylor coefficients: Σ √a_k h_k, h_k the normalised Hermite polynomials."""
-    roots = [math.sqrt(a) for a in weights]
-
-    def phi(z: torch.Tensor) -> torch.Tensor:
-        before, here = torch.zeros_like(z), torch.ones_like(z)
-        total = roots[0] * here
-        for k, root in enumerate(roots[1:]):
-            before, here = here, (z * here - math.sqrt(k) * before) / math.sqrt(k + 1)
-            total = total + root * here
-        return total
-
-    return activations.from_callable(phi, name=f"hermite{tuple(round(a, 4) for a in weights)}")
-
-
 def classifiers(settings: Settings) -> Findings:
     """[71]: three dual activations whose infinitely deep networks classify best in dimensions 2, 4 and 8."""
     claims = []
@@ -75,7 +60,7 @@ def classifiers(settings: Settings) -> Findings:
         (4, (0, 0.25, 0.5, 0.25)),
         (8, (0, 1 / 16, 14 / 16, 1 / 16)),
     ):
-        ours = theory.deep_classifier(hermite(*taylor))
+        ours = theory.deep_classifier(activations.of_dual(*taylor))
         claims.append(
             compared(f"dual activation {_polynomial(taylor)}: dimension it is best in",
                      ours=ours.optimal_dimension, error=0.0, reference=dimension, tolerance=1e-6,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -61,6 +62,17 @@ def matrix_shape(slot: Slot) -> tuple[int, int]:
     return rows // slot.blocks, columns
 
 
+def matrices(draft: Draft) -> Iterator[Slot]:
+    """The weights that hold a matrix; tables are drawn, and what has no matrix whose outputs are known is left."""
+    for slot in draft.blueprint.slots:
+        if slot.kind == "embedding":
+            draft.draw(slot, 1.0, "one row is read at a time")
+        elif slot.kind in ("bare", "bilinear"):
+            draft.leave(slot.name, "it has no matrix whose outputs are known")
+        else:
+            yield slot
+
+
 @dataclass(frozen=True)
 class ZerO(Recipe):
     """Identities and Hadamard matrices, and zeros at the ends of branches and at the readout: no random number at all.
@@ -76,12 +88,8 @@ class ZerO(Recipe):
 
     def draft(self, draft: Draft) -> None:
         """Every weight; biases are zero."""
-        for slot in draft.blueprint.slots:
-            if slot.kind == "embedding":
-                draft.draw(slot, 1.0, "one row is read at a time")
-            elif slot.kind in ("bare", "bilinear"):
-                draft.leave(slot.name, "it has no matrix whose outputs are known")
-            elif slot.ends_branch or (slot.readout and slot.branch < 0 and not slot.tied):
+        for slot in matrices(draft):
+            if slot.ends_branch or (slot.readout and slot.branch < 0 and not slot.tied):
                 draft.put(slot, torch.zeros(slot.weight.shape), "zeros: ends a branch or the network")
                 draft.shift(slot, 0.0)
             else:
@@ -115,12 +123,8 @@ class IDInit(Recipe):
         """Every weight; biases are zero."""
         from firstlight.recipes.laws.critical import critical_point
 
-        for slot in draft.blueprint.slots:
-            if slot.kind == "embedding":
-                draft.draw(slot, 1.0, "one row is read at a time")
-            elif slot.kind in ("bare", "bilinear"):
-                draft.leave(slot.name, "it has no matrix whose outputs are known")
-            elif slot.ends_branch:
+        for slot in matrices(draft):
+            if slot.ends_branch:
                 rows, columns = matrix_shape(slot)
                 sign = torch.where(torch.arange(columns) % 2 == 0, 1.0, -1.0).double()
                 matrix = (padded_identity(rows, columns) * sign).repeat(slot.blocks, 1) * self.epsilon

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from firstlight import activations, gauss
 from firstlight.activations import Activation
 from firstlight.errors import DomainError
+from firstlight.recipes.layout.slots import Slot
 from firstlight.recipes.linear.chains import chain_of, mirrored
+from firstlight.recipes.linear.leaky import tat_leak
 from firstlight.recipes.linear.slope import local_slope
 from firstlight.recipes.recipe import Draft, Need, Recipe
 from firstlight.recipes.scales import usual_moment
@@ -199,6 +201,24 @@ def _fold(draft: Draft, shape_of: Callable[[Activation], Shape], said: str) -> N
         draft.shift(slot, bias)
 
 
+def _bent_at_zero(phi: Activation) -> bool:
+    return phi.kinks == (0.0,) and phi.degree == 1
+
+
+def _tailor(draft: Draft, chain: Sequence[Slot], leak: float) -> None:
+    """Draft orthogonal weights with the gain of leaky ReLUs of this slope, and the slope where a parameter holds it."""
+    gain = math.sqrt(2.0 / (1.0 + leak * leak))
+    for slot in chain:
+        scale = gain if slot.phi is not None else 1.0 / usual_moment(slot.q_in) ** 0.5
+        draft.put(slot, mirrored(slot.weight, scale, draft.generator), f"orthogonal × {scale:.4g}")
+        draft.shift(slot, 0.0)
+    for path, module in draft.blueprint.model.named_modules():
+        if isinstance(module, nn.PReLU):
+            draft.set(f"{path}.weight".lstrip("."), torch.tensor(leak), f"slope {leak:.6g} below zero")
+        elif isinstance(module, nn.LeakyReLU):
+            draft.leave(path, f"its slope is part of the code: write nn.LeakyReLU({leak:.6g})")
+
+
 def _graph(draft: Draft) -> tuple[list[str], list[tuple[int, ...]]]:
     sheet = draft.blueprint
     if sheet.structure is not None:
@@ -242,15 +262,20 @@ class DKS(Recipe):
 class TAT(Recipe):
     r"""Tailored activation transformation for smooth activations: C'(1) = 1 and C''(1) = τ over the whole depth.
 
-    As `DKS`, with Q(1) = Q'(1) = C'(1) = 1 in every layer, and the curvature τ divided among the activations.
+    As `DKS`, with Q(1) = Q'(1) = C'(1) = 1 in every layer, and the curvature τ divided among the activations. In a
+    chain of leaky ReLUs the slope below zero is tailored instead (`tat_leak`): written where a PReLU learns the slope,
+    named with its value where the code holds it; weights get the gain that keeps second moments.
 
     Attributes
     ----------
     curvature
         τ, .3 in the paper.
+    eta
+        η of leaky ReLUs, .9 in the paper.
     """
 
     curvature: float = 0.3
+    eta: float = 0.9
     word: ClassVar[str] = "tat"
     purpose: ClassVar[str] = "plain deep networks of smooth activations; closer to linear than DKS"
     needs: ClassVar[tuple[Need, ...]] = ("graph",)
@@ -258,7 +283,12 @@ class TAT(Recipe):
 
     def draft(self, draft: Draft) -> None:
         """Every weight and bias."""
-        count = max(sum(slot.phi is not None for slot in chain_of(draft)), 1)
+        chain = chain_of(draft)
+        count = max(sum(slot.phi is not None for slot in chain), 1)
+        leaky = [m for m in draft.blueprint.model.modules() if isinstance(m, nn.LeakyReLU | nn.PReLU)]
+        if leaky and all(slot.phi is None or _bent_at_zero(slot.phi) for slot in chain):
+            _tailor(draft, chain, tat_leak(count, self.eta))
+            return
         _fold(
             draft,
             lambda phi: tat_shape(phi, self.curvature / count),

@@ -38,8 +38,8 @@ class Fixup(Recipe):
     r"""He's weights, with the last weight of each branch zero and the m − 1 others of a branch times L^{−1/(2m−2)}.
 
     The readout is zero too, unless it is a table as well, and so are biases. A step of SGD then changes the output by
-    an amount that does not grow with the number L of branches, without any normaliser. The scalar shifts and factors
-    of the paper are part of the model's code: the recipe keeps those that are there.
+    an amount that does not grow with the number L of branches, without any normaliser. Learned factors of branches
+    become 1; for a branch without one the recipe names the line that the code needs.
 
     Attributes
     ----------
@@ -73,6 +73,10 @@ class Fixup(Recipe):
                 draft.draw(slot, math.sqrt(2.0) * factor, f"He times {count}^(−1/{2 * weights - 2})")
             else:
                 draft.draw(slot, math.sqrt(2.0), "He, on the stream")
+        for branch in branches:
+            if not own_factor(draft, branch, 1.0, "a factor of 1, as Fixup has") and branch.ends:
+                said = "x + scale * branch(x + shift), with scalar parameters scale = 1 and shift = 0"
+                draft.leave(f"the branch that ends in {branch.ends[-1]}", f"for Fixup's scalars write {said}")
 
 
 @dataclass(frozen=True)
@@ -127,14 +131,20 @@ class ReZero(Recipe):
             end_branch(draft, number, branch, 0.0)
 
 
+def own_factor(draft: Draft, branch: Branch, factor: float, said: str) -> bool:
+    """Draft the last learned factor of a branch; False where the branch has none."""
+    known = dict(draft.blueprint.model.named_parameters())
+    if not branch.scalars or branch.scalars[-1] not in known:
+        return False
+    draft.set(branch.scalars[-1], torch.tensor(factor), said)
+    return True
+
+
 def end_branch(draft: Draft, number: int, branch: Branch, factor: float) -> None:
     """Multiply what a branch gives by a factor, where the model lets a parameter do this."""
     said = f"{factor:.4g} at the branch's end"
-    if branch.scalars:
-        name = branch.scalars[-1]
-        if name in dict(draft.blueprint.model.named_parameters()):
-            draft.set(name, torch.tensor(factor), said)
-            return
+    if own_factor(draft, branch, factor, said):
+        return
     if branch.ends_with_norm and branch.norms:
         gain = f"{branch.norms[-1]}.weight"
         if gain in dict(draft.blueprint.model.named_parameters()):

@@ -12,6 +12,7 @@ from firstlight import activations
 from firstlight.recipes.draws import weights
 from firstlight.recipes.layout.slots import Slot
 from firstlight.recipes.recipe import Draft, Need, Recipe
+from firstlight.recipes.residual.branches import own_factor
 
 
 @dataclass(frozen=True)
@@ -21,9 +22,17 @@ class NormaliserFree(Recipe):
     .. math:: \hat W_{ij} = γ\,\frac{W_{ij} - μ_i}{σ_i \sqrt N}, \qquad γ = 1/\sqrt{\operatorname{Var} φ(G)}
 
     γ is 1.71286 for ReLU, 1.7872 for SiLU, 1.7009 for GELU, 1.5925 for tanh, 1.5920 for Mish. Weights without a mean
-    take out the activation's mean, so a branch keeps variance 1 where its input is divided by its deviation β; the
-    division and the factor α at the branch's end are part of the model's code.
+    take out the activation's mean, so a branch keeps variance 1 where its input is divided by its deviation β. α is
+    written where a branch has a learned factor; else, and for β, the recipe names the line that the code needs, branch
+    by branch: β_k = √(1 + k α²) in front of branch k.
+
+    Attributes
+    ----------
+    alpha
+        α.
     """
+
+    alpha: float = 0.2
 
     word: ClassVar[str] = "normaliser-free"
     purpose: ClassVar[str] = "residual convolutional networks without batch norm"
@@ -43,6 +52,19 @@ class NormaliserFree(Recipe):
             value = standardised(slot, weights(slot, 1.0, draft.generator)) * (gain / math.sqrt(slot.fan_in))
             if draft.put(slot, value, f"standardised unit by unit, γ = {gain:.6g}: {why}"):
                 draft.shift(slot, 0.0)
+        self._factors(draft)
+
+    def _factors(self, draft: Draft) -> None:
+        """α and β of every branch: written, found in the code, or named."""
+        slots = {slot.name: slot for slot in draft.blueprint.slots}
+        for k, branch in enumerate(draft.blueprint.branches):
+            beta = math.sqrt(1 + k * self.alpha**2)
+            written = own_factor(draft, branch, self.alpha, f"α = {self.alpha:g} at the branch's end")
+            divided = any(slots[n].phi_scale != 1.0 for n in branch.weights if n in slots)
+            needed = "branch(x)" if divided else f"branch(x / {beta:.6g})"
+            if not (written and divided) and branch.ends:
+                line = f"x + {needed}" if written else f"x + {self.alpha:g} * {needed}"
+                draft.leave(f"the branch that ends in {branch.ends[-1]}", f"write {line} in its code")
 
 
 def at_unit_variance(slot: Slot) -> activations.Activation:

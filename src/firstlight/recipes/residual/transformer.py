@@ -98,16 +98,21 @@ class DeepNorm(Recipe):
 
     .. math:: β = (8N)^{-1/4}, \qquad \text{the stream times } α = (2N)^{1/4} \text{ in front of each sum}
 
-    N is the number of blocks. α is part of the model's code: the recipe cannot write it, and says which α the code
-    needs.
+    N is the number of blocks. α is part of the model's code, and the recipe names the line for every sum. With ``fold``
+    the last weight of each branch is divided by α instead: a norm behind the sum does not see the size of the sum, so
+    that N(αx + f(x)) = N(x + f(x)/α), and the network is the same function; its last weights then get α times the
+    gradient.
 
     Attributes
     ----------
     blocks
         N; ``"auto"`` takes half of the branches.
+    fold
+        Whether α is folded into the last weight of each branch.
     """
 
     blocks: int | Literal["auto"] = "auto"
+    fold: bool = False
     word: ClassVar[str] = "deepnorm"
     purpose: ClassVar[str] = "very deep transformers with normalisers behind the sums"
     needs: ClassVar[tuple[Need, ...]] = ("graph", "batch")
@@ -124,11 +129,14 @@ class DeepNorm(Recipe):
             if slot.kind == "embedding":
                 draft.draw(slot, 1.0, "one row is read at a time")
                 continue
-            put_by_part(draft, slot, {"q": 1.0, "k": 1.0}, beta if slot.branch >= 0 else 1.0, "Glorot")
-        draft.leave(
-            "the sums of the model",
-            f"multiply the stream by α = {alpha:.4g} in front of each sum in the code",
-        )
+            factor = beta if slot.branch >= 0 else 1.0
+            if self.fold and slot.ends_branch:
+                factor /= alpha
+            put_by_part(draft, slot, {"q": 1.0, "k": 1.0}, factor, "Glorot")
+        for branch in branches if not self.fold else ():
+            if branch.ends:
+                line = f"write {alpha:.6g} * x + branch(x) in its code, or take deepnorm(fold=True)"
+                draft.leave(f"the sum behind {branch.ends[-1]}", line)
 
 
 def put_by_part(draft: Draft, slot: Slot, own: dict[str, float], factor: float, law: str) -> None:

@@ -64,6 +64,9 @@ def kernels(
         K^1 = σ_w^2 \tfrac{⟨x, x'⟩}{n_0} + σ_b^2, \quad K^{l+1} = σ_w^2 E φ(u)φ(v) + σ_b^2, \\
         Θ^{l+1} = K^{l+1} + σ_w^2 E φ'(u)φ'(v)\; Θ^l, \qquad Θ^1 = K^1
 
+    φ' is the slope that the backward pass uses: that of ``Activation.backward`` where there is one, so that Θ is the
+    product of the gradients that autograd gives.
+
     with the residual and dropout terms of ``LayerMap``. In the ``"ntk"`` parametrisation weights are N(0, 1)
     and σ_w/√n stands outside; in the ``"standard"`` one gradients by weights are n times larger and those by
     biases are not scaled by σ_b, so that :math:`Θ^{l+1} = n_l E φφ + 1 + …`.
@@ -231,7 +234,7 @@ def _exact_diagonal(plan: LayerPlan, k: Tensor, theta: Tensor | None, start: Ten
 def _gradient_factor(plan: LayerPlan, q: Tensor) -> Tensor:
     """χ of a layer without dropout, for the variances q before it."""
     seen = torch.ones_like(q) if plan.normed else q
-    if activations.closed_form(plan.phi) is not None:
+    if plan.phi.backward is None and activations.closed_form(plan.phi) is not None:
         slope = activations.dual_slope(plan.phi, seen, seen, 1.0)
     elif plan.normed or bool((q <= 0).any()):
         slope = activations.moments(plan.phi, seen).slope

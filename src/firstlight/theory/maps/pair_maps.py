@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -37,14 +38,29 @@ def pair_maps(phi: Activation, q1: Sequence[Tensor], q2: Sequence[Tensor]) -> li
 
     A closed form where there is one, a Hermite series for a smooth φ; else, where all inputs have one variance, an
     interpolant in the angle; an angular integral for a piecewise linear φ; sums in polar coordinates for one whose
-    kink is at zero, interpolated for many pairs; else quadrature pair by pair.
+    kink is at zero, interpolated for many pairs; else quadrature pair by pair. The slope is that of the backward pass:
+    E b(u)b(v) for an activation with a ``backward`` b of its own.
     """
+    if phi.backward is not None:
+        used = activations.from_callable(phi.backward, name=f"backward of {phi.name}")
+        values = pair_maps(replace(phi, backward=None), q1, q2)
+        return [_apart(*both) for both in zip(values, pair_maps(used, q1, q2))]
     if activations.closed_form(phi) is not None:
         return [_closed(phi, a, b) for a, b in zip(q1, q2)]
     if not phi.kinks:
         table = _Coefficients(phi)
         return [_Series(phi, table, a, b) for a, b in zip(q1, q2)]
     return [_numeric(phi, a, b) for a, b in zip(q1, q2)]
+
+
+def _apart(value: PairMap, slope: PairMap) -> PairMap:
+    """A map whose slope is the value of another map."""
+
+    def apart(k: Tensor, rows: slice, columns: slice, want: bool) -> tuple[Tensor, Tensor | None]:
+        through = slope(k.clone(), rows, columns, False)[0] if want else None
+        return value(k, rows, columns, False)[0], through
+
+    return apart
 
 
 def _closed(phi: Activation, q1: Tensor, q2: Tensor) -> PairMap:
