@@ -440,3 +440,15 @@ def test_trend_has_an_honest_standard_error():
 def test_trend_needs_three_depths():
     assert fit(np.array([0.0, 1.0]), np.array([0.0, 1.0])) is None
     assert fit(np.array([0.0, 0.0, 0.0]), np.array([0.0, 1.0, 2.0])) is None
+
+
+def test_a_signal_that_ends_below_its_start_does_not_explode():
+    torch.manual_seed(0)
+    layers = [nn.Linear(64, 64, bias=False) for _ in range(24)]
+    for index, layer in enumerate(layers):
+        nn.init.orthogonal_(layer.weight, gain=0.01 if index < 5 else 1.5)
+    x = torch.randn(32, 64)
+    model = nn.Sequential(*layers)
+    with torch.no_grad():
+        assert model(x).square().mean() < 1e-3 * layers[0](x).square().mean()  # 1.5³⁸ · 10⁻¹⁶
+    assert "exploding-activations" not in {v.code for v in firstlight.audit(model, x).verdicts}

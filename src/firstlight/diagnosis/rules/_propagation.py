@@ -182,6 +182,8 @@ def _signal(f: Findings) -> list[Verdict]:
     severity: Severity = "unhealthy" if abs(trend.total) > SIGNAL_UNHEALTHY else "warning"
     up = trend.slope > 0
     rate, q = math.exp(trend.slope), f.weights["q"]
+    if up is not bool(q[-1] > q[0]):
+        return []  # a line past a dip rises, and the signal does not
     evidence = (
         f"The second moment q changes by a factor {number(rate)} ± {number(rate * trend.se, 2)} per layer, from "
         f"{number(float(q[0]))} to {number(float(q[-1]))} over {trend.span:.0f} layers (a factor 10 every "
