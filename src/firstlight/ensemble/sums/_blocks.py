@@ -81,7 +81,8 @@ class LawBlocks:
 
 def _joined(blocks: tuple[Block, ...]) -> Block:
     keys, where = np.unique(np.concatenate([k for k, _ in blocks]), return_inverse=True)
-    return keys, np.bincount(where, np.concatenate([c for _, c in blocks]), len(keys))
+    counts = np.bincount(where, np.concatenate([c for _, c in blocks]), len(keys))
+    return keys.astype(np.int32), counts.astype(np.float64)
 
 
 def _edges(keys: NDArray[np.int32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
