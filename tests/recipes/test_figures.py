@@ -533,3 +533,16 @@ def test_tat_of_leaky_relus_keeps_two_inputs_apart_by_eta():
     fixed = nn.Sequential(*[m for _ in range(4) for m in (nn.Linear(8, 8), nn.LeakyReLU())], nn.Linear(8, 8))
     done = firstlight.initialise_(fixed, "tat(eta=0.2)", generator=seeded())
     assert sum("write nn.LeakyReLU(" in left.reason for left in done.left) == 4
+
+
+def test_sines_have_shapes_up_to_the_slope_at_which_their_offset_is_a_quarter_period():
+    """2a² = e^{a²} − 1 at a² = 1.25643, by bisection here."""
+    low, high = 1.0, 2.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (low, middle) if math.expm1(middle) > 2 * middle else (middle, high)
+    phi = activations.get("sin(30)")
+    for slope in (1.05, 1.5, low + 0.99):
+        assert (30 * recipes.dks_shape(phi, slope).alpha) ** 2 == pytest.approx(slope - 1, rel=1e-6)
+    with pytest.raises(DomainError, match="found none"):
+        recipes.dks_shape(phi, low + 1.01)

@@ -82,6 +82,11 @@ def dks_shape(phi: Activation, slope: float) -> Shape:
     DomainError
         No such shape was found: the slope is out of the activation's reach.
 
+    Notes
+    -----
+    Along the shapes of sin(ωx), whatever ω is, the slope is 1 + a² with a = ωα, and β goes from 0 to π/2ω, where
+    Q'(1) = 2a²/(e^{a²} − 1) = 1 ends them at a² = 1.2564: a sine has no shape of a slope above 2.2564.
+
     Examples
     --------
     >>> from firstlight import activations
