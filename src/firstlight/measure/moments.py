@@ -17,8 +17,6 @@ from firstlight.measure._blocks import CPU_BLOCK, blocks, floating, strided_samp
 _PILOT = 512
 # Fourth powers of scaled deviations in this range neither overflow float32 nor become subnormal.
 _TAME = (1e-4, 1e4)
-# Rows of so many entries and fewer are compared in one call.
-_SHORT = 4096
 _LIMIT = {torch.float32: 1e8, torch.float64: 1e70}
 # Past this many standard deviations between the pilot's mean and the true one, cancellation costs digits.
 _DRIFT = 8.0
@@ -316,10 +314,8 @@ def moments_of_each(rows: Float[Tensor, "rows entries"]) -> list[Moments]:
     step = max(1, 2 * CPU_BLOCK // count) if rows.device.type == "cpu" else len(rows)
     result: list[Moments] = []
     for x in rows.split(step):
-        if count <= _SHORT:
-            lows, highs = (v.tolist() for v in torch.aminmax(x, dim=1))
-        else:  # along an axis, long rows take several times as long as one by one
-            lows, highs = (torch.stack(v).tolist() for v in zip(*(torch.aminmax(row) for row in x)))
+        # apart, each is vectorised; torch.aminmax along an axis takes sixteen times as long
+        lows, highs = x.amin(dim=1).tolist(), x.amax(dim=1).tolist()
         shifts = x.mean(dim=1, keepdim=True)
         d = x - shifts
         squares = d * d
