@@ -380,6 +380,16 @@ def test_a_small_readout_and_a_router_make_no_gradient_vanish():
     assert severities(firstlight.audit(deep, torch.randn(64, 16)))["vanishing-gradients"] == "unhealthy"
 
 
+@pytest.mark.parametrize("optimiser", ["sgd", "adam"])
+def test_a_first_and_a_last_layer_of_a_scale_of_their_own_are_no_part_of_a_role(digits, optimiser):
+    """The recipe that takes signals down, passes them through nearly linear layers and brings them back trains."""
+    net = nn.Sequential(*[m for _ in range(30) for m in (nn.Linear(64, 64), nn.Tanh())], nn.Linear(64, 10))
+    generator = torch.Generator().manual_seed(0)
+    firstlight.initialise_(net, "small-signals", digits[:64], generator=generator)
+    found = severities(firstlight.audit(net, digits[:64], optimiser=optimiser))
+    assert "exploding-gradients" not in found, found
+
+
 def test_unused_parameters_are_named(digits):
     class Spare(nn.Module):
         def __init__(self):

@@ -141,8 +141,9 @@ def paths(f: Findings) -> list[Path]:
 def _of_one_scale(f: Findings, index: list[int]) -> list[int]:
     """A role without first layers and readouts that have a scale of their own.
 
-    They are where a start takes signals down and brings them back; measured, chains of 30 nearly linear layers of this
-    kind train by both optimisers, though ∂L/∂W beside the weight differs by 10⁴ from the first to the last.
+    They are where a start takes signals down and brings them back. Measured on digits, 30 nearly linear layers
+    of this kind train by Adam and by plain gradient descent (rate .003 for tanh, .001 for GELU: loss .11 and .09 after
+    150 steps), though ∂L/∂W beside the weight differs by 10⁴ from the first to the last.
     """
     sigma, at = f.weights["sigma_w"], f.at("weight")
     middle = float(np.median(sigma[index])) if index else math.nan
