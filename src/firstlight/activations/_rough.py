@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
@@ -69,10 +69,12 @@ def _on_a_line(f: Function, kinks: tuple[float, ...], a: Tensor, b: Tensor, sign
     for i, (p, q, s) in enumerate(found.tolist()):
         u, v = p**0.5, s * q**0.5
         at = sorted({k / w for k in kinks for w in (u, v)})
-        values[i] = gauss.integrate(
-            lambda g, u=u, v=v: f(u * g) * f(v * g), 0.0, 1.0, kinks=at, rtol=1e-11
-        ).value
+        values[i] = gauss.integrate(partial(_product, f, u, v), 0.0, 1.0, kinks=at, rtol=1e-11).value
     return values[which]
+
+
+def _product(f: Function, u: float, v: float, g: Tensor) -> Tensor:
+    return f(u * g) * f(v * g)
 
 
 def ended_series(
