@@ -22,7 +22,9 @@ GONE = {
     "firstlight.ensemble.local": "Local", "firstlight.ensemble.propagate": "Engine Trace",
     "firstlight.ensemble.runs": "in_order store", "firstlight.gauss.rules": "Rule",
     "firstlight.gauss.shared": "Nodes", "firstlight.pairs.exact": "Array",
-    "firstlight.papers.independence": "Comparison", "firstlight.probe.ledger": "forget origin_of",
+    "firstlight.papers.independence": "Comparison",
+    # the figures bear the numbers of their paper since
+    "firstlight.papers.meterez2024": "figures_5_and_6", "firstlight.probe.ledger": "forget origin_of",
     "firstlight.report.experiments":  # a study draws itself
         "CORRELATIONS DEEP_KS correlation_section correlation_table deep_ks_section",
     "firstlight.report.repair": "Audited", "firstlight.theory.batchnorm.prediction": "predict",

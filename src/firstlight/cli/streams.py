@@ -25,7 +25,7 @@ class Kept:
         The first error of the stream behind it, or None.
     """
 
-    def __init__(self, stream: TextIO | None) -> None:
+    def __init__(self, stream: Any) -> None:  # whatever stands for a text stream, or None
         self._closed = stream is None
         self._stream: TextIO = stream or io.StringIO()
         self.failure: Exception | None = None

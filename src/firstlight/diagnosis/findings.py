@@ -113,13 +113,17 @@ class Findings:
     def log_gradient_norms(self) -> np.ndarray:
         """Ln ‖∂L/∂z‖ of the weight rows: the norm, not the rms, is what an isometric layer keeps.
 
-        A readout that starts small, as one that starts at zero, scales all that is below and grows by itself: it
-        counts as one of the usual scale. Routers of experts are left out, since a softmax stands behind them.
+        A readout that starts small beside the other layers, as one that starts at zero, scales all that is below and
+        grows by itself: it counts as one of the usual scale, or of theirs where that is smaller. Routers of experts are
+        left out, since a softmax stands behind them.
         """
         index = self.at("weight")
         logs, sigma = self.log_norms[index].copy(), self.profile["sigma_w"][index]
-        small = self.readout[index] & (sigma > 0) & (sigma < USUAL / 2)
-        logs[small] += np.log(sigma[small] / USUAL)
+        readout = self.readout[index]
+        others = sigma[~readout & (sigma > 0)]
+        usual = min(USUAL, float(np.median(others))) if len(others) else USUAL
+        small = readout & (sigma > 0) & (sigma < usual / 2)
+        logs[small] += np.log(sigma[small] / usual)
         logs[self.extra(self.profile, "routes")[index] > 0] = math.nan
         return logs
 

@@ -8,12 +8,12 @@ from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import Node
 
 from firstlight.errors import in_one_line
 from firstlight.probe._covered import leaves_of
 from firstlight.probe._rows import sources
 from firstlight.probe.graph._site import Site
+from firstlight.probe.guard.nodes import Node
 from firstlight.probe.measurement import GradientState, ParameterGradient
 from firstlight.probe.trace._backward import narrow_nodes
 from firstlight.probe.trace._cuts import cuts_by_itself, is_zero, steps_of

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.autograd.graph import Node
 from torch.utils._python_dispatch import _pop_mode, _push_mode
 
 from firstlight.errors import AuditError, in_one_line, user_code
@@ -18,6 +17,7 @@ from firstlight.probe.guard._shield import Shield, shield
 from firstlight.probe.guard._storages import Storages
 from firstlight.probe.guard._tensors import Known
 from firstlight.probe.guard._writes import Doors, Writes
+from firstlight.probe.guard.nodes import Node, nodes, written_in_python
 from firstlight.probe.guard.process import Setting, random_state, same, settings
 
 
@@ -80,7 +80,7 @@ class Guard:
         return (
             self.doors.hooked
             or any(k.hooked for k in self.tensors)
-            or any(map(_written_in_python, _nodes(graph)))
+            or any(map(written_in_python, nodes(graph)))
         )
 
     def restore(self) -> list[str]:
@@ -127,22 +127,6 @@ class Guard:
         found = [held.name for held in self.walk.held if not held.unchanged()]
         found += [s.name for s, state in self.settings if not same(s.get(), state)]
         return found
-
-
-def _nodes(graph: Node | None) -> Iterator[Node]:
-    stack = [] if graph is None else [graph]
-    seen = set(stack)
-    while stack:
-        node = stack.pop()
-        yield node
-        for child, _ in node.next_functions:
-            if child is not None and child not in seen:
-                seen.add(child)
-                stack.append(child)
-
-
-def _written_in_python(node: object) -> bool:
-    return isinstance(node, torch.autograd.function.BackwardCFunction)
 
 
 def _state(setting: Setting) -> Iterator[Any]:

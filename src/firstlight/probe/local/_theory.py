@@ -374,7 +374,7 @@ def _log_sum(logs: list[float]) -> float:
 
     Examples
     --------
-    >>> _log_sum([-800.0, -800.0 + math.log(3.0)]) + 800.0 - math.log(4.0)
+    >>> round(_log_sum([-800.0, -800.0 + math.log(3.0)]) + 800.0 - math.log(4.0), 12)
     0.0
     """
     largest = max(logs)

@@ -69,7 +69,7 @@ class Samples:
 
     Examples
     --------
-    >>>     >>> samples = Samples()
+    >>> samples = Samples()
     >>> samples.enter([torch.zeros(32, 4), torch.zeros(32)])
     >>> samples.count, samples.follow("head", (8, 32, 5), (32, 40), 1), list(samples.mixed)
     (32, None, ['head'])

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
-from torch.autograd.graph import Node
 
 from firstlight.clean_room import apart
 from firstlight.probe.graph._site import Site
+from firstlight.probe.guard.nodes import Node
 from firstlight.probe.read._whole import whole
 from firstlight.probe.trace._cuts import Cuts
 

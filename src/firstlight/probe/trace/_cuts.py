@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
-from torch.autograd.graph import Node
 
+from firstlight.probe.guard.nodes import Node, nodes
 from firstlight.probe.read._whole import whole
 
 # Steps whose result is a product of their operands; the number is the operand that is only added.
@@ -32,13 +32,7 @@ _FLAT = frozenset(
 
 def steps_of(root: Node) -> list[Node]:
     """Every node of an autograd graph but the leaves."""
-    seen, stack = {root}, [root]
-    while stack:
-        for node, _ in stack.pop().next_functions:
-            if node is not None and node not in seen:
-                seen.add(node)
-                stack.append(node)
-    return [node for node in seen if not hasattr(node, "variable")]
+    return [node for node in nodes(root) if not hasattr(node, "variable")]
 
 
 def kind_of(node: Node) -> str:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import BackwardCFunction
-from torch.autograd.graph import Node
 
 from firstlight.clean_room import apart
 from firstlight.probe.graph._expression import Expression
 from firstlight.probe.graph._site import Origin, Site
+from firstlight.probe.guard.nodes import Node, written_in_python
 from firstlight.probe.read._samples import Samples
 from firstlight.probe.read._whole import carries, shape_of, whole
 from firstlight.probe.read.reader import Reader
@@ -176,7 +175,7 @@ class Ledger:
         own = tuple(dict.fromkeys(name for name in held if name is not None))
         if not sites:
             origin = Origin(parameters=names)
-        elif own and isinstance(cast(object, root), BackwardCFunction):
+        elif own and written_in_python(root):
             self.used.update(own)
             kind = "weight" if any(self.parameters[n].dim() > 1 for n in own) else "affine"
             label, op = self.holder(own, ""), type(root).__name__.removesuffix("Backward")

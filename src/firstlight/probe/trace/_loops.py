@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import cast
 
 import torch
 from torch import Tensor
-from torch.autograd.function import BackwardCFunction
-from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
+from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from firstlight.probe.graph._site import Site
+from firstlight.probe.guard.nodes import Node, nodes, written_in_python
 
 # Calls of one layer from which they make a path through time.
 CALLS = 5
@@ -89,19 +88,8 @@ class Loops:
         self.scans = {name: edges for name, edges in self.scans.items() if len(edges) >= CALLS}
         self._ends = {name: self._ends[name] for name in self.scans}
         last = [self._last] if self._last is not None and self.found else []
-        stack = [end.grad_fn for end in (*last, *self._ends.values()) if end.grad_fn is not None]
-        if self.foreign or not stack:
-            return False
-        seen = set(stack)
-        while stack:
-            node = stack.pop()
-            if isinstance(cast(object, node), BackwardCFunction):
-                return False
-            for child, _ in node.next_functions:
-                if child is not None and child not in seen:
-                    seen.add(child)
-                    stack.append(child)
-        return True
+        ends = [end.grad_fn for end in (*last, *self._ends.values()) if end.grad_fn is not None]
+        return bool(ends) and not self.foreign and not any(map(written_in_python, nodes(*ends)))
 
     def jacobian(self, seed: int) -> dict[str, list[float]]:
         """Ln ‖∂(v·z_T)/∂z_t‖ of every call t, v a random direction and z_T the last output of all loops.

@@ -6,9 +6,9 @@ import weakref
 from collections.abc import Collection, Mapping
 
 from torch import Tensor
-from torch.autograd.graph import Node
 
 from firstlight.probe.graph._site import Origin, Site
+from firstlight.probe.guard.nodes import Node
 from firstlight.probe.read._whole import carries
 
 # Nodes of the autograd graph that are looked at for where one tensor came from.
