@@ -15,6 +15,32 @@ from firstlight.probe.trace.calling import named_tensors
 _RUNS = ("func(*args", "func(*self.args", "model(", "module(", "loss(", "autograd.grad(", "apply(")
 
 
+def raise_interrupt(error: BaseException | None) -> None:
+    """Raise the interrupt behind an error, if there is one.
+
+    A Ctrl-C between two steps of torch's own stack of modes makes torch fail on its way out, and that failure would
+    hide the interrupt.
+
+    Examples
+    --------
+    >>> try:
+    ...     try:
+    ...         raise KeyboardInterrupt
+    ...     finally:
+    ...         raise RuntimeError("trying to pop from empty mode stack")
+    ... except RuntimeError as error:
+    ...     try:
+    ...         raise_interrupt(error)
+    ...     except KeyboardInterrupt:
+    ...         print("interrupted")
+    interrupted
+    """
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            raise error
+        error = error.__context__
+
+
 def failed(error: Exception, place: str, model: nn.Module, batch: object) -> str:
     """The message of an error that came while a model was audited.
 

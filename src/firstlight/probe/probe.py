@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from firstlight.clean_room import clean, outside
 from firstlight.errors import AuditError
-from firstlight.probe._blame import failed
+from firstlight.probe._blame import failed, raise_interrupt
 from firstlight.probe._covered import coverage_of, unregistered
 from firstlight.probe._gradients import copies, differentiate, parameter_gradients, shared
 from firstlight.probe._objective import sizes
@@ -274,6 +274,7 @@ def _forward(tracer: Tracer, guard: Guard, model: nn.Module, batch: object) -> A
     except AuditError:
         raise
     except Exception as error:
+        raise_interrupt(error)
         raise AuditError(failed(error, tracer.ledger.place, model, batch)) from error
 
 
