@@ -128,10 +128,16 @@ def _groups(entries: list[Entry]) -> dict[str, list[Entry]]:
     return groups
 
 
+def _above(entry: Entry) -> list[str]:
+    """The rooms that a room lies in, which may show the same names."""
+    parts = entry.room.split(".")
+    return [".".join(parts[:end]) for end in range(1, len(parts)) if ".".join(parts[:end]) in ROOMS]
+
+
 def _page(entry: Entry) -> str:
     options = "" if entry.kind != "class" else "\n   :members:"
-    if entry.room != "firstlight" and getattr(firstlight, entry.name, None) is entry.thing:
-        options += "\n   :no-index:"  # the package's own page is the one that search finds
+    if any(getattr(importlib.import_module(room), entry.name, None) is entry.thing for room in _above(entry)):
+        options += "\n   :no-index:"  # the page of the outer room is the one that search finds
     return f"# {entry.name}\n\n```{{eval-rst}}\n.. auto{entry.kind}:: {entry.path}{options}\n```\n"
 
 
