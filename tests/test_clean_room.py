@@ -129,6 +129,7 @@ def test_rooms_open_inside_one_another_and_close_after_an_error():
     assert is_clean()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ambient", ["inference mode", "default device", "fake tensors", "autocast"])
 def test_what_is_kept_of_a_first_use_is_sound(ambient):
     """In a process of its own, so that nothing is kept yet."""

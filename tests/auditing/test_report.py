@@ -162,6 +162,7 @@ def test_a_hundred_layers_are_small(thousand_rows, verdicts):
     assert len(html.encode()) < 300_000
 
 
+@pytest.mark.slow
 def test_a_thousand_rows_have_thinned_charts_and_a_whole_table(thousand_rows, verdicts):
     html = audit_html(AuditResult(thousand_rows, verdicts))
     assert len(html.encode()) < 1_000_000

@@ -168,6 +168,7 @@ def test_warnings_are_fixed_on_request_only():
     assert len([v for v in second.after.verdicts if v.severity == "warning"]) < len(warned)
 
 
+@pytest.mark.slow
 def test_apply_refuses_another_model_whole():
     model = SICK["ReLU by torch's default"]()
     result = firstlight.fix(model, inputs())
@@ -251,6 +252,7 @@ def test_a_fixed_network_learns_what_the_sick_one_cannot():
     assert accuracy(fixed) > 0.75
 
 
+@pytest.mark.slow
 def test_the_page_says_how_to_load_the_fix_and_shows_what_training_gave():
     from firstlight.fixing.page import fix_html
 
@@ -268,6 +270,7 @@ def test_the_page_says_how_to_load_the_fix_and_shows_what_training_gave():
     assert f"after {result.kept[0].remedy}" in table
 
 
+@pytest.mark.slow
 def test_the_page_says_where_leave_to_replace_modules_would_help():
     # of odd width: mirrored units, which would help without replacing a module, need pairs
     deep = plain(nn.ReLU, depth=40, width=63, norm=nn.BatchNorm1d)

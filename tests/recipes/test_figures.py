@@ -511,6 +511,7 @@ def test_factors_of_branches_are_written_where_the_model_has_them():
     assert named == ["write x + branch(x / 1) in its code", "write x + branch(x / 1.11803) in its code"]
 
 
+@pytest.mark.slow
 def test_tat_of_leaky_relus_keeps_two_inputs_apart_by_eta():
     """C_f(0) of 30 drawn layers of width 1000, with the slope that PReLUs hold; orthogonal inputs."""
     net = nn.Sequential(

@@ -95,6 +95,7 @@ def test_one_odd_shift_among_many_is_no_training():
         firstlight.initialise_(net, "he")
 
 
+@pytest.mark.slow
 def test_every_fresh_start_is_taken_for_fresh(case):
     for word in recipes.RECIPES:
         net, x, y = case(word)

@@ -131,6 +131,7 @@ def test_the_curve_reaches_the_end_without_biases(name, q, sigma_w):
     assert point.sigma_w**2 * float((phi.derivative(z) ** 2).numpy() @ weight) == pytest.approx(1.0, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_no_point_lies_between_two_pieces_of_a_curve():
     edge = firstlight.edge_of_chaos(lambda x: torch.sin(3 * x) + 0.3 * x)
     for i in range(0, len(edge.q), 40):

@@ -10,6 +10,7 @@ from firstlight.theory import kernels
 WIDTH, NETS = 256, 16
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["helu(0.3)", "spike", "sign_ste"])
 def test_the_ntk_is_that_of_the_slopes_that_the_backward_uses(name):
     phi, g = activations.get(name), torch.Generator().manual_seed(0)
