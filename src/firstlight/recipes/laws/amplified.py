@@ -65,6 +65,7 @@ class OutputScale(Amplified):
     the first output, or train a mirrored pair of networks.
     """
 
+    alpha: float = 1.0
     word: ClassVar[str] = "output-scale"
     purpose: ClassVar[str] = "a choice between lazy training (α > 1) and rich features (α < 1)"
     needs: ClassVar[tuple[Need, ...]] = ("graph",)
