@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from tests.diagnosis.forward import Forward
 from torch import nn
 
 import firstlight
@@ -14,19 +15,6 @@ from firstlight.probe import probe
 
 def severities(model, batch, **how):
     return {v.code: v.severity for v in firstlight.audit(model, batch, **how).verdicts}
-
-
-class Forward(nn.Module):
-    """A module of any forward function and parts."""
-
-    def __init__(self, function, **parts):
-        super().__init__()
-        self.function = function
-        for name, part in parts.items():
-            setattr(self, name, part)
-
-    def forward(self, *x):
-        return self.function(self, *x)
 
 
 def zero(layer):

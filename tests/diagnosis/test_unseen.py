@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from tests.diagnosis.forward import Forward
 from torch import nn
 
 import firstlight
@@ -17,19 +18,6 @@ def _seed():
 @pytest.fixture
 def x():
     return torch.randn(32, 16)
-
-
-class Forward(nn.Module):
-    """A module of any forward function and parts."""
-
-    def __init__(self, function, **parts):
-        super().__init__()
-        self.function = function
-        for name, part in parts.items():
-            setattr(self, name, part)
-
-    def forward(self, *x):
-        return self.function(self, *x)
 
 
 def told(model, batch, targets=None, **how):

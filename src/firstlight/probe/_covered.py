@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from firstlight.probe.coverage import Coverage, WithoutRow
+from firstlight.probe.guard.nodes import nodes
 from firstlight.probe.trace._ledger import Ledger, tensors_in
 
 
@@ -72,18 +73,8 @@ def _reason(ledger: Ledger, path: str, scripted: tuple[str, ...]) -> str:
 
 def leaves_of(*roots: torch.Tensor) -> list[torch.Tensor]:
     """The leaves of an autograd graph: every tensor whose gradient its backward gives."""
-    stack = [root.grad_fn for root in roots if root.grad_fn is not None]
-    seen, found = set(stack), []
-    while stack:
-        node = stack.pop()
-        leaf = getattr(node, "variable", None)
-        if leaf is not None:
-            found.append(leaf)
-        for child, _ in node.next_functions:
-            if child is not None and child not in seen:
-                seen.add(child)
-                stack.append(child)
-    return found
+    found = (getattr(node, "variable", None) for node in nodes(*(root.grad_fn for root in roots)))
+    return [leaf for leaf in found if leaf is not None]
 
 
 def unregistered(model: nn.Module, output: Any, strangers: list[torch.Tensor]) -> dict[str, bool]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +16,29 @@ from firstlight.builders.dense import activation_module, draw
 from firstlight.theory import LayerMap
 
 
+class MappedBlock(Block):
+    """A block whose moments, slope and correlation are those of a mean-field map."""
+
+    @property
+    @abstractmethod
+    def layer(self) -> LayerMap:
+        """The mean-field map."""
+
+    def second_moment(self, q: float) -> float:
+        """V(q) of the layer's map."""
+        return float(self.layer.variance(q))
+
+    def gradient(self, q: float) -> float:
+        """χ₁(q)."""
+        return float(self.layer.chi(q))
+
+    def correlation(self, q: float, c: float) -> float:
+        """C(c) of the layer's map."""
+        return float(self.layer.correlation(q, c))
+
+
 @dataclass(frozen=True)
-class Dense(Block):
+class Dense(MappedBlock):
     """W φ(z) + b, with weights of scale σ_w/√n and biases of deviation σ_b.
 
     Attributes
@@ -42,18 +64,6 @@ class Dense(Block):
     def layer(self) -> LayerMap:
         """The mean-field map."""
         return LayerMap.of(self.activation, sigma_w=self.sigma_w, sigma_b=self.sigma_b)
-
-    def second_moment(self, q: float) -> float:
-        """V(q) of the layer's map."""
-        return float(self.layer.variance(q))
-
-    def gradient(self, q: float) -> float:
-        """χ₁(q)."""
-        return float(self.layer.chi(q))
-
-    def correlation(self, q: float, c: float) -> float:
-        """C(c) of the layer's map."""
-        return float(self.layer.correlation(q, c))
 
     def module(self, width: int, *, q: float = 1.0, generator: torch.Generator | None = None) -> nn.Module:
         """The activation and a linear layer."""

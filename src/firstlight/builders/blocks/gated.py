@@ -115,13 +115,13 @@ class KSparse(Block):
 
     def correlation(self, q: float, c: float) -> float:
         """That of a threshold: in a wide layer the k-th largest entry is no random number."""
-        at = top_k_moments(self.share, q=q, by_size=self.by_size).threshold
+        kept = top_k_moments(self.share, q=q, by_size=self.by_size)
+        at = kept.threshold
         if not math.isfinite(at):
             return c
         size = torch.abs if self.by_size else torch.positive
         phi = activations.from_callable(lambda z: z * (size(z) > at).to(z.dtype), name=f"top({self.share:g})")
-        square = top_k_moments(self.share, q=q, by_size=self.by_size).second
-        return float(activations.dual(phi, q, q, c)) / square
+        return float(activations.dual(phi, q, q, c)) / kept.second
 
     def module(self, width: int, *, q: float = 1.0, generator: torch.Generator | None = None) -> nn.Module:
         """Top-k and a linear layer."""

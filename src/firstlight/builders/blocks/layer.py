@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from firstlight.builders.blocks.description import Block
+from firstlight.builders.blocks.dense import MappedBlock
 from firstlight.builders.dense import activation_module, draw
 from firstlight.errors import DomainError
 from firstlight.network import RandomNetwork
@@ -35,7 +35,7 @@ class _Kept(nn.Module):
 
 
 @dataclass(frozen=True)
-class Layer(Block):
+class Layer(MappedBlock):
     """One of the layers 2, 3, … of a `RandomNetwork`; its fields that say sizes do not count.
 
     Attributes
@@ -58,18 +58,6 @@ class Layer(Block):
     def layer(self) -> LayerMap:
         """The mean-field map."""
         return LayerMap.of(self.network)
-
-    def second_moment(self, q: float) -> float:
-        """V(q)."""
-        return float(self.layer.variance(q))
-
-    def gradient(self, q: float) -> float:
-        """χ₁(q)."""
-        return float(self.layer.chi(q))
-
-    def correlation(self, q: float, c: float) -> float:
-        """C(c)."""
-        return float(self.layer.correlation(q, c))
 
     def module(self, width: int, *, q: float = 1.0, generator: torch.Generator | None = None) -> nn.Module:
         """Normaliser, activation, dropout and a linear layer, beside the identity where there is one."""
