@@ -100,7 +100,7 @@ def test_every_fresh_start_is_taken_for_fresh(case):
     for word in recipes.RECIPES:
         net, x, y = case(word)
         firstlight.initialise_(net, word, x, targets=y, generator=seeded())
-        firstlight.initialise_(net, "he", generator=seeded())
+        assert firstlight.initialise_(net, "he", generator=seeded()).lines
 
 
 def test_the_way_back_is_bit_for_bit():
