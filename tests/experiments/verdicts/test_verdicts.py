@@ -11,7 +11,7 @@ from torch.nn import functional
 from firstlight.cli import main
 from firstlight.errors import DomainError
 from firstlight.experiments import verdicts
-from firstlight.experiments.verdicts.networks import Recurrent
+from firstlight.experiments.verdicts.networks import Block, GatedBlock, Recurrent
 from firstlight.experiments.verdicts.outcomes import BATCH, JUDGED, RATES
 from firstlight.experiments.verdicts.rivals import (
     gradient_ratio,
@@ -22,6 +22,7 @@ from firstlight.experiments.verdicts.rivals import (
     synflow,
 )
 from firstlight.experiments.verdicts.scores import Finding, Score
+from firstlight.experiments.verdicts.starts import number_at
 
 TASKS = verdicts.Tasks()
 
@@ -161,13 +162,57 @@ def test_a_severity_is_the_verdict_and_the_decades_that_samples_lose():
     ends = [0.0, 0.9, 0.999, 1.0, math.nan]
     found = [Score("0.0", finding, {"correlation at the end": c}).severity("sgd") for c in ends]
     assert found == pytest.approx([1.0, 1.1, 1.3, 1.6, 1.0])
+    both = Score("0.0", finding, {"correlation at the end": 0.99}, {"NTK condition": 3 * math.log(10.0)})
+    assert both.conditioned("adam") == pytest.approx(1.0 + 0.05 * (2 + 3))
 
 
 def test_parts_of_the_study_are_apart():
     parts = [verdicts.part(n) for n in range(150)]
     assert parts.count("training") == 75
     assert set(parts) == {"training", "held out"}
-    assert verdicts.part(160) == "fresh"
+    assert (verdicts.part(160), verdicts.part(400)) == ("fresh", "new kinds")
+    places = [number_at(p) for p in (0, 149, 150, 207, 208)]
+    assert places == [0, 149, 160, 217, 400]
+
+
+def test_new_kinds_are_other_families_and_do_what_they_say():
+    drawn = [verdicts.architecture(n) for n in range(400, 448)]
+    assert {"gated", "residual convolutional"} <= {one.family for one in drawn}
+    assert {"mish", "softplus", "leaky relu"} <= {one.activation for one in drawn}
+    torch.manual_seed(0)
+    block = GatedBlock(6, "mish", "none")
+    x = torch.randn(5, 6)
+    gate = functional.mish(x @ block.gate.weight.T + block.gate.bias)
+    inner = gate * (x @ block.first.weight.T + block.first.bias)
+    # float32 products in another order
+    assert torch.allclose(block(x), x + inner @ block.last.weight.T + block.last.bias, atol=1e-6)
+    for one in (drawn[1], drawn[2]):
+        inputs, _, features, length = TASKS.samples(one)
+        start = verdicts.starts(one)[0]
+        model = verdicts.build(start, features, length)
+        assert model(inputs[:8]).shape == (8, 10)
+        assert len([m for m in model.modules() if isinstance(m, Block)]) == one.depth
+
+
+def test_a_ceiling_is_how_trainings_of_one_start_agree():
+    shares = {"0.0": (1.0, 1.0, 1.0), "0.1": (0.2, 0.8, 0.3), "1.0": (1.0, 1.0, 1.0), "1.1": (0.1, 0.0, 0.2)}
+    trainings = [
+        [made(start, 2.3 - 2.0 * mine[order], "")[0] for start, mine in shares.items()] for order in range(3)
+    ]
+    found = verdicts.ceiling(trainings, "sgd")
+    # by counting ordered pairs of trainings of one start
+    failed = {start: [share < 0.5 for share in mine] for start, mine in shares.items()}
+    pairs = [(a[i], a[j]) for a in failed.values() for i in range(3) for j in range(3) if i != j]
+    sound, sick = ([b for a, b in pairs if a is what] for what in (False, True))
+    assert found.disagree.value == pytest.approx(sum(a != b for a, b in pairs) / len(pairs))
+    assert found.one_false.value == pytest.approx(sum(sound) / len(sound))
+    assert found.one_misses.value == pytest.approx(1 - sum(sick) / len(sick))
+    # the majority calls 0.1 failed: its one good training is the one false alarm of seven, and nothing is missed
+    assert (found.all_false.value, found.all_misses.value) == (pytest.approx(1 / 7), 0.0)
+    assert (found.starts, found.architectures, found.trainings, found.wavering) == (4, 2, 3, 0)
+    assert 0.5 < found.one_auc.value < found.all_auc.value <= 1.0
+    with pytest.raises(DomainError, match="two or more of each start"):
+        verdicts.ceiling(trainings[:1], "sgd")
 
 
 def test_rivals_on_a_network_that_can_be_worked_out():

@@ -2,16 +2,22 @@
 
 from firstlight.experiments.verdicts.analysis import Case as Case
 from firstlight.experiments.verdicts.analysis import Curve as Curve
+from firstlight.experiments.verdicts.analysis import End as End
 from firstlight.experiments.verdicts.analysis import Rates as Rates
 from firstlight.experiments.verdicts.analysis import area as area
 from firstlight.experiments.verdicts.analysis import calibration as calibration
 from firstlight.experiments.verdicts.analysis import cases as cases
 from firstlight.experiments.verdicts.analysis import curves as curves
+from firstlight.experiments.verdicts.analysis import ends as ends
 from firstlight.experiments.verdicts.analysis import rates as rates
 from firstlight.experiments.verdicts.outcomes import Outcome as Outcome
 from firstlight.experiments.verdicts.outcomes import read as read
 from firstlight.experiments.verdicts.outcomes import run as run
 from firstlight.experiments.verdicts.outcomes import train as train
+from firstlight.experiments.verdicts.repeats import Ceiling as Ceiling
+from firstlight.experiments.verdicts.repeats import Share as Share
+from firstlight.experiments.verdicts.repeats import ceiling as ceiling
+from firstlight.experiments.verdicts.repeats import ceiling_markdown as ceiling_markdown
 from firstlight.experiments.verdicts.report import ABOUT as ABOUT
 from firstlight.experiments.verdicts.report import VerdictStudy as VerdictStudy
 from firstlight.experiments.verdicts.report import study_markdown as study_markdown

@@ -15,7 +15,7 @@ from firstlight.experiments.verdicts.outcomes import Outcome
 from firstlight.experiments.verdicts.scores import Score
 from firstlight.experiments.verdicts.starts import part
 
-Half = Literal["training", "held out", "fresh", "all"]
+Half = Literal["training", "held out", "fresh", "new kinds", "all"]
 # an architecture none of whose starts learns this share of what a guess leaves says nothing about starts
 LEARNABLE = 0.1
 FAILED = 0.5  # share of the best known start's progress below which a start failed
@@ -45,6 +45,25 @@ class Case:
     failed: bool
     progress: float
     stuck: bool = False
+
+
+@dataclass(frozen=True)
+class End:
+    """How one start ended by one optimiser.
+
+    Attributes
+    ----------
+    start
+        Which.
+    share
+        What it took away of a guess's loss, as a share of what the best start of the architecture took away.
+    last
+        Its last loss, in guesses.
+    """
+
+    start: str
+    share: float
+    last: float
 
 
 @dataclass(frozen=True)
@@ -108,24 +127,29 @@ def cases(
 ) -> list[Case]:
     """The starts with a score, of one part of the architectures, where some start learns the share ``learnable``."""
     known = {one.start: one for one in scores}
+    chosen = [o for o in outcomes if half in ("all", part(int(o.start.split(".")[0])))]
+    return [
+        Case(end.start, known[end.start], end.share < FAILED, min(max(end.share, 0.0), 1.0), end.last > STUCK)
+        for end in ends(chosen, optimiser, learnable=learnable)
+        if end.start in known
+    ]
+
+
+def ends(outcomes: Sequence[Outcome], optimiser: str, *, learnable: float = LEARNABLE) -> list[End]:
+    """How every start ended beside the best start of its architecture, of architectures that some start trains."""
     by: dict[int, list[Outcome]] = defaultdict(list)
     for outcome in outcomes:
         by[int(outcome.start.split(".")[0])].append(outcome)
     found = []
-    for number, mine in sorted(by.items()):
-        if half not in ("all", part(number)):
-            continue
+    for _, mine in sorted(by.items()):
         guess = mine[0].guess
         best = min(outcome.best(optimiser) for outcome in mine)
         if guess - best < learnable * guess:
             continue
-        for outcome in mine:
-            if outcome.start in known:
-                last = outcome.best(optimiser)
-                share = (guess - last) / max(guess - best, 1e-12)
-                progress = min(max(share, 0.0), 1.0)
-                stuck = last > STUCK * guess
-                found.append(Case(outcome.start, known[outcome.start], share < FAILED, progress, stuck))
+        reach = max(guess - best, 1e-12)
+        found += [
+            End(one.start, (guess - one.best(optimiser)) / reach, one.best(optimiser) / guess) for one in mine
+        ]
     return found
 
 
@@ -146,11 +170,12 @@ def area(values: Float[np.ndarray, " n"], failed: Bool[np.ndarray, " n"]) -> flo
 
 
 def score_functions(optimiser: str, known: Sequence[Case]) -> dict[str, Callable[[Score], float]]:
-    """Every score by its name: verdict, severity, the audit's measures, the rivals."""
+    """Every score by its name: verdict, both severities, the audit's measures, the rivals."""
     found: dict[str, Callable[[Score], float]] = {
         "unhealthy": lambda s: float(s.verdict(optimiser) >= 2),
         "verdict (healthy, warning, unhealthy)": lambda s: float(s.verdict(optimiser)),
         "severity": lambda s: s.severity(optimiser),
+        "severity and the tangent kernel's condition": lambda s: s.conditioned(optimiser),
     }
     names = {name: "measures" for case in known for name in case.score.measures}
     names |= {name: "rivals" for case in known for name in case.score.rivals}

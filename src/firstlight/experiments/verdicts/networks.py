@@ -1,4 +1,4 @@
-"""Networks of the study: ordinary torch modules of six families, from depth 2 to 200."""
+"""Networks of the study: ordinary torch modules of seven families, from depth 2 to 200."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-Family = Literal["dense", "convolutional", "residual", "transformer", "recurrent"]
+Family = Literal[
+    "dense", "convolutional", "residual", "transformer", "recurrent", "gated", "residual convolutional"
+]
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU, "tanh": nn.Tanh, "gelu": nn.GELU, "silu": nn.SiLU, "elu": nn.ELU, "sigmoid": nn.Sigmoid,
+    "leaky relu": nn.LeakyReLU, "mish": nn.Mish, "softplus": nn.Softplus,
 }  # fmt: skip
 TOKENS = 10
 
@@ -50,7 +53,8 @@ class Block(nn.Module):
     def __init__(self, width: int, activation: str, norm: str) -> None:
         super().__init__()
         self.norm = normaliser(norm, width)
-        self.first, self.last = nn.Linear(width, width), nn.Linear(width, width)
+        self.first: nn.Linear | nn.Conv2d = nn.Linear(width, width)
+        self.last: nn.Linear | nn.Conv2d = nn.Linear(width, width)
         self.activation = ACTIVATIONS[activation]()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -58,13 +62,41 @@ class Block(nn.Module):
         return x + self.last(self.activation(self.first(self.norm(x))))
 
 
+class GatedBlock(Block):
+    """x + W₂ (φ(W_g norm(x)) ∘ W₁ norm(x))."""
+
+    def __init__(self, width: int, activation: str, norm: str) -> None:
+        super().__init__(width, activation, norm)
+        self.gate = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The sum."""
+        h = self.norm(x)
+        return x + self.last(self.activation(self.gate(h)) * self.first(h))
+
+
+class ConvolutionalBlock(Block):
+    """x + K₂ φ(K₁ norm(x)) with 3×3 kernels."""
+
+    def __init__(self, width: int, activation: str, norm: str) -> None:
+        nn.Module.__init__(self)
+        self.norm = normaliser(norm, width, images=True)
+        self.first = nn.Conv2d(width, width, 3, padding=1)
+        self.last = nn.Conv2d(width, width, 3, padding=1)
+        self.activation = ACTIVATIONS[activation]()
+
+
 def residual(
-    inputs: int, classes: int, *, depth: int, width: int, activation: str, norm: str
+    inputs: int, classes: int, *, depth: int, width: int, activation: str, norm: str, kind: str = "residual"
 ) -> nn.Sequential:
-    """A stem, ``depth`` residual blocks, a normaliser where the blocks have one, and a readout."""
-    blocks = [Block(width, activation, norm) for _ in range(depth)]
+    """A stem, ``depth`` blocks of a kind, a normaliser where the blocks have one, and a readout."""
+    made = {"residual": Block, "gated": GatedBlock, "residual convolutional": ConvolutionalBlock}[kind]
+    images = made is ConvolutionalBlock
+    stem = nn.Conv2d(1, width, 3, padding=1) if images else nn.Linear(inputs, width)
+    blocks = [made(width, activation, norm) for _ in range(depth)]
+    pooled = [nn.AdaptiveAvgPool2d(1), nn.Flatten()] if images else []
     return nn.Sequential(
-        nn.Linear(inputs, width), *blocks, normaliser(norm, width), nn.Linear(width, classes)
+        stem, *blocks, normaliser(norm, width, images=images), *pooled, nn.Linear(width, classes)
     )
 
 

@@ -23,6 +23,7 @@ from firstlight.experiments.verdicts.tasks import Tasks
 RATES: dict[str, tuple[float, ...]] = {"sgd": (0.003, 0.02, 0.1, 0.5), "adam": (0.0003, 0.001, 0.005, 0.02)}
 OPTIMISERS = tuple(RATES)
 STEPS, BATCH, JUDGED = 100, 32, 256
+_ORDERS = 1_000_003  # seeds of batches are this far apart from one order to the next
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,13 @@ class Outcome:
         return min(losses)
 
 
-def train(one: Architecture, tasks: Tasks, *, steps: int = STEPS, seed: int = 0) -> list[Outcome]:
-    """Train the starts of an architecture, all starts and rates side by side as one stack of weights."""
+def train(
+    one: Architecture, tasks: Tasks, *, steps: int = STEPS, seed: int = 0, order: int = 0
+) -> list[Outcome]:
+    """Train the starts of an architecture, all starts and rates side by side as one stack of weights.
+
+    Another ``order`` draws other batches, for the same starts.
+    """
     inputs, targets, features, length = tasks.samples(one)
     models = [build(start, features, length, seed=seed) for start in starts(one, seed=seed)]
     for model in models:
@@ -67,7 +73,9 @@ def train(one: Architecture, tasks: Tasks, *, steps: int = STEPS, seed: int = 0)
         first = [_finite(float(functional.cross_entropy(model(judged[0]), judged[1]))) for model in models]
     with sdpa_kernel(SDPBackend.MATH):  # the kernel for the CPU cannot run a stack of weights
         last = {
-            name: _train_stack(models, (inputs, targets), judged, name, steps=steps, seed=one.number)
+            name: _train_stack(
+                models, (inputs, targets), judged, name, steps=steps, seed=one.number + _ORDERS * order
+            )
             for name in RATES
         }
     return [
@@ -125,28 +133,36 @@ def _finite(value: float) -> float:
 
 
 def run(
-    path: str | Path, *, numbers: Iterable[int], tasks: Tasks, steps: int = STEPS, seed: int = 0
+    path: str | Path,
+    *,
+    numbers: Iterable[int],
+    tasks: Tasks,
+    steps: int = STEPS,
+    seed: int = 0,
+    order: int = 0,
 ) -> Iterator[tuple[Architecture, list[Outcome]]]:
     """Train what the file does not hold yet, one line an architecture, and give each as it is done.
 
     A run that was stopped goes on where it was; a line that was cut is trained again.
     """
     target = Path(path)
-    done = {line["architecture"] for line in lines(target)}
+    done = {line["architecture"] for line in lines(target) if line.get("order", 0) == order}
     for number in numbers:
         if number in done:
             continue
         one, start = architecture(number, seed=seed), time.perf_counter()
-        found = train(one, tasks, steps=steps, seed=seed)
+        found = train(one, tasks, steps=steps, seed=seed, order=order)
         seconds = round(time.perf_counter() - start, 2)
         record = {"architecture": number, "seconds": seconds, "outcomes": [_plain(o) for o in found]}
+        record |= {"order": order} if order else {}
         append(target, record)
         yield one, found
 
 
-def read(path: str | Path) -> list[Outcome]:
-    """The outcomes in a file that `run` wrote, in the order of the architectures."""
-    found = sorted(lines(Path(path)), key=lambda line: int(line["architecture"]))
+def read(path: str | Path, *, order: int = 0) -> list[Outcome]:
+    """The outcomes in a file that `run` wrote, of one order of the batches, sorted by architecture."""
+    known = (line for line in lines(Path(path)) if line.get("order", 0) == order)
+    found = sorted(known, key=lambda line: int(line["architecture"]))
     return [_outcome(one) for line in found for one in line["outcomes"]]
 
 

@@ -40,7 +40,7 @@ class VerdictStudy:
     Attributes
     ----------
     half
-        ``"training"``, ``"held out"``, ``"fresh"`` or ``"all"``.
+        ``"training"``, ``"held out"``, ``"fresh"``, ``"new kinds"`` or ``"all"``.
     counts
         For each optimiser: starts that count, and starts that failed.
     left_out
@@ -206,7 +206,7 @@ def _curve_rows(
 ) -> Iterator[list[str]]:
     yield ["score before training", "area under ROC", "95 % interval", "starts with a score"]
     mine = [curve for curve in (study.curves if found is None else found) if curve.optimiser == optimiser]
-    for c in [*mine[:3], *sorted(mine[3:], key=lambda c: -c.auc)]:
+    for c in [*mine[:4], *sorted(mine[4:], key=lambda c: -c.auc)]:
         yield [c.name, _share(c.auc), f"{_share(c.low)} – {_share(c.high)}", f"{c.scored:.0%}"]
 
 

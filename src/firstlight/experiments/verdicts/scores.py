@@ -64,9 +64,22 @@ class Score:
 
         Within a verdict the starts are ordered by what tells samples apart there, which a readout learns from.
         """
+        return self.verdict(optimiser) + 0.1 * self._decades_lost
+
+    def conditioned(self, optimiser: str) -> float:
+        """The verdict plus a twentieth for every decade of 1 − c that is lost and of the tangent kernel's condition.
+
+        Gradient descent moves the slowest direction of the kernel by as many times less than the fastest one as the
+        condition says (Jacot et al., NeurIPS 2018; Xiao et al., ICML 2020). Each counts at most six decades.
+        """
+        condition = self.rivals.get("NTK condition", math.nan)
+        decades = 0.0 if math.isnan(condition) else min(max(condition / math.log(10.0), 0.0), 6.0)
+        return self.verdict(optimiser) + 0.05 * (self._decades_lost + decades)
+
+    @property
+    def _decades_lost(self) -> float:
         c = self.measures.get("correlation at the end", math.nan)
-        lost = 0.0 if math.isnan(c) else -math.log10(min(max(1.0 - c, 1e-6), 1.0))
-        return self.verdict(optimiser) + 0.1 * lost
+        return 0.0 if math.isnan(c) else -math.log10(min(max(1.0 - c, 1e-6), 1.0))
 
 
 def audited(start: Start, tasks: Tasks, *, seed: int = 0) -> Score:

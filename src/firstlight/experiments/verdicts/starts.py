@@ -22,14 +22,25 @@ STARTS = ("recipe", "default", "drawn", "drawn again")
 # the first architectures are halved into those that lines were chosen on and those that were held out; the fresh ones,
 # from the number below on, were drawn and trained afterwards, and audited once their lines were final
 FIRST, FRESH = 150, 160
+# a second fresh part, drawn when the lines of the third round were final: other kinds, activations, widths and data
+COUNT_FRESH, KINDS = 58, 400
 # a round of sixteen architectures has every family in the same shares
 _ROUND: tuple[Family, ...] = (
     *("dense", "residual", "dense", "transformer", "dense", "convolutional", "dense", "recurrent"),
     *("dense", "residual", "dense", "transformer", "residual", "convolutional", "residual", "recurrent"),
 )  # fmt: skip
 _DEEPEST: dict[str, int] = {"dense": 200, "residual": 100, "convolutional": 24, "transformer": 16}
+_ROUND_KINDS: tuple[Family, ...] = (
+    *("dense", "gated", "residual convolutional", "transformer", "dense", "residual", "gated", "recurrent"),
+    *("dense", "gated", "convolutional", "transformer", "residual", "dense", "residual convolutional"),
+    "recurrent",
+)  # fmt: skip
+_DEEPEST_KINDS: dict[str, int] = {
+    "dense": 120, "residual": 60, "gated": 60, "convolutional": 12, "residual convolutional": 6, "transformer": 12,
+}  # fmt: skip
 # σ_w at which the slope χ₁ is 1 (q → 0 for tanh and sigmoid, q = 1 for the rest), by Gaussian integrals
 _CRITICAL = {"relu": 1.4142, "tanh": 1.0, "gelu": 1.4810, "silu": 1.6233, "elu": 1.2234, "sigmoid": 4.0}
+_CRITICAL |= {"leaky relu": 1.4141, "mish": 1.4448, "softplus": 1.8462}
 FAULTS = ("layer × 30", "layer × 0.01", "zero layer", "constant layer", "biases − 3")
 
 
@@ -42,8 +53,8 @@ class Architecture:
     number
         From 0; the draw of a number does not depend on how many are drawn.
     family, data, depth, width, activation, norm
-        What it is: ``data`` is digits, mnist or tokens; ``depth`` counts layers, blocks, or steps of time; ``norm``
-        is the kind of the normaliser or, for recurrent ones, of the cell.
+        What it is: ``data`` is digits, mnist, fashion-mnist or tokens; ``depth`` counts layers, blocks, or steps of
+        time; ``norm`` is the kind of the normaliser or, for recurrent ones, of the cell.
     """
 
     number: int
@@ -53,6 +64,11 @@ class Architecture:
     width: int
     activation: str
     norm: str
+
+    @property
+    def images(self) -> bool:
+        """Whether it reads images as images."""
+        return self.family in ("convolutional", "residual convolutional")
 
 
 @dataclass(frozen=True)
@@ -89,10 +105,19 @@ class Start:
 
 
 def part(number: int) -> str:
-    """Where an architecture belongs: ``"training"``, ``"held out"`` or ``"fresh"``."""
+    """Where an architecture belongs: ``"training"``, ``"held out"``, ``"fresh"`` or ``"new kinds"``."""
+    if number >= KINDS:
+        return "new kinds"
     if number >= FRESH:
         return "fresh"
     return "held out" if (number // 16 + number) % 2 else "training"
+
+
+def number_at(place: int) -> int:
+    """The number of the architecture at a place in the study: the halves, the fresh part, then the new kinds."""
+    if place < FIRST:
+        return place
+    return place - FIRST + FRESH if place < FIRST + COUNT_FRESH else place - FIRST - COUNT_FRESH + KINDS
 
 
 def architecture(number: int, *, seed: int = 0) -> Architecture:
@@ -105,6 +130,8 @@ def architecture(number: int, *, seed: int = 0) -> Architecture:
     >>> one.family, 2 <= one.depth <= 200
     ('dense', True)
     """
+    if number >= KINDS:
+        return _of_new_kinds(number, seed)
     g = _generator(seed, number, 0)
     family = _ROUND[number % len(_ROUND)]
     data = _pick(g, ("digits", "digits", "mnist", "tokens"))
@@ -128,6 +155,24 @@ def architecture(number: int, *, seed: int = 0) -> Architecture:
     return Architecture(number, family, data, depth, width, activation, norm)
 
 
+def _of_new_kinds(number: int, seed: int) -> Architecture:
+    g = _generator(seed, number, 0)
+    family = _ROUND_KINDS[number % len(_ROUND_KINDS)]
+    images = family in ("convolutional", "residual convolutional")
+    data = _pick(g, ("digits", "fashion-mnist") if images else ("digits", "fashion-mnist", "tokens"))
+    width = 8 if images else int(_pick(g, ("16", "32", "64")))
+    activation = _pick(g, ("relu", "leaky relu", "mish", "softplus", "tanh", "gelu"))
+    norm = _pick(g, ("none", "none", "batch", "layer", "none" if images else "rms"))
+    if family == "transformer":
+        norm = _pick(g, ("pre", "pre", "post", "none"))
+    if family == "recurrent":
+        norm, activation = _pick(g, ("rnn", "gru", "lstm")), "tanh"
+        depth = {"digits": 8, "fashion-mnist": 14}.get(data, _log_uniform(g, 8, 60))
+    else:
+        depth = _log_uniform(g, 2, _DEEPEST_KINDS[family])
+    return Architecture(number, family, data, depth, width, activation, norm)
+
+
 def starts(one: Architecture, *, seed: int = 0) -> tuple[Start, ...]:
     """The four starts of an architecture; a third of the drawn ones has a fault beside its scale."""
     branch = 1.0 / math.sqrt(one.depth)
@@ -145,7 +190,6 @@ def starts(one: Architecture, *, seed: int = 0) -> tuple[Start, ...]:
 def build(start: Start, inputs: int, length: int, classes: int = 10, *, seed: int = 0) -> nn.Module:
     """The module of a start: ``inputs`` features (of a row, or of a sample), or 0 for tokens."""
     one = start.architecture
-    images = one.family == "convolutional"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1_000_003 * seed + 10 * one.number + start.number)
         shape = {"depth": one.depth, "width": one.width, "activation": one.activation, "norm": one.norm}
@@ -154,10 +198,10 @@ def build(start: Start, inputs: int, length: int, classes: int = 10, *, seed: in
             model = Transformer(inputs, classes, length=length, **shape)  # type: ignore[arg-type]
         elif one.family == "recurrent":
             model = Recurrent(inputs, classes, width=one.width, kind=one.norm)
-        elif one.family == "residual":
-            model = residual(inputs, classes, **shape)  # type: ignore[arg-type]
+        elif one.family in ("residual", "gated", "residual convolutional"):
+            model = residual(inputs, classes, kind=one.family, **shape)  # type: ignore[arg-type]
         else:
-            model = chain(inputs, classes, images=images, **shape)  # type: ignore[arg-type]
+            model = chain(inputs, classes, images=one.images, **shape)  # type: ignore[arg-type]
     if start.name != "default":
         with torch.no_grad():
             _write(model, start, _generator(seed, one.number, 100 + start.number))

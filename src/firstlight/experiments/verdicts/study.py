@@ -12,7 +12,7 @@ from firstlight.errors import DomainError, LoadError
 from firstlight.experiments.verdicts.outcomes import STEPS, Outcome, read, run
 from firstlight.experiments.verdicts.report import VerdictStudy, verdict_study
 from firstlight.experiments.verdicts.scores import Score, read_scores, run_audits, run_rivals
-from firstlight.experiments.verdicts.starts import FIRST, FRESH, STARTS, architecture
+from firstlight.experiments.verdicts.starts import STARTS, architecture, number_at
 from firstlight.experiments.verdicts.tasks import Tasks
 
 STORED = Path(__file__).parent / "stored"
@@ -35,10 +35,10 @@ class Reproduced:
     left_out: tuple[int, ...]
 
     def half(self, which: str) -> VerdictStudy:
-        """The study of ``"training"``, ``"held out"``, ``"fresh"`` or ``"all"`` architectures."""
-        if which not in ("training", "held out", "fresh", "all"):
+        """The study of ``"training"``, ``"held out"``, ``"fresh"``, ``"new kinds"`` or ``"all"`` architectures."""
+        if which not in ("training", "held out", "fresh", "new kinds", "all"):
             raise DomainError(
-                f"while reading the study: expected training, held out, fresh or all, got {which!r}"
+                f"while reading the study: expected training, held out, fresh, new kinds or all, got {which!r}"
             )
         return verdict_study(self.outcomes, self.scores, which)  # type: ignore[arg-type]
 
@@ -67,7 +67,8 @@ def reproduce(
     out
         Folder for what is made; a temporary one by default.
     directory
-        Where MNIST lies; the variable ``FIRSTLIGHT_DATA`` by default. Without it, its architectures are left out.
+        Where MNIST and Fashion-MNIST lie; the variable ``FIRSTLIGHT_DATA`` by default. Without it, their
+        architectures are left out.
     steps, seed
         Steps of each training, and the draw of the study, for a new training.
     tell
@@ -94,8 +95,7 @@ def reproduce(
     tasks = Tasks(directory)
     stored = read(STORED / "outcomes.jsonl")
     count = -(-(starts or len(stored) or 600) // len(STARTS))
-    numbers = [number if number < FIRST else number - FIRST + FRESH for number in range(count)]
-    wanted, missing = _with_data(numbers, tasks, seed)
+    wanted, missing = _with_data([number_at(place) for place in range(count)], tasks, seed)
     with ExitStack() as stack:
         folder = Path(out) if out is not None else Path(stack.enter_context(tempfile.TemporaryDirectory()))
         folder.mkdir(parents=True, exist_ok=True)

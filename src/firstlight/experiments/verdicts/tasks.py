@@ -1,4 +1,4 @@
-"""The data of the study: digits, MNIST, and sequences of tokens whose class is told at their beginning."""
+"""The data of the study: digits, MNIST, Fashion-MNIST, and sequences of tokens that name their class at first."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Tasks:
     Parameters
     ----------
     directory
-        Where MNIST lies; the variable ``FIRSTLIGHT_DATA`` by default.
+        Where MNIST and Fashion-MNIST lie; the variable ``FIRSTLIGHT_DATA`` by default.
     """
 
     def __init__(self, directory: str | None = None) -> None:
@@ -39,21 +39,21 @@ class Tasks:
             return (flat - flat.mean()) / flat.std(), targets, flat.shape[1], 1
         images, targets = self._set(one.data)
         side = images.shape[-1]
-        if one.family == "convolutional":
+        if one.images:
             return images.unsqueeze(1), targets, 1, 1
         if one.family in ("transformer", "recurrent"):
             return images, targets, side, side
         return images.flatten(1), targets, side * side, 1
 
     def _set(self, name: str) -> tuple[Tensor, Tensor]:
-        """Standardised square images and classes; MNIST at half its resolution."""
+        """Standardised square images and classes; those of 28×28 at half their resolution."""
         if name not in self._images:
             data = load(name, directory=self.directory, count=COUNT, seed=0, normalise="unit")
             assert data.targets is not None
             x = data.inputs.float()
             side = round((x[0].numel()) ** 0.5)
             x = x.reshape(len(x), 1, side, side)
-            x = functional.avg_pool2d(x, 2) if name == "mnist" else x
+            x = functional.avg_pool2d(x, 2) if side == 28 else x
             self._images[name] = ((x - x.mean()) / x.std()).squeeze(1), data.targets
         return self._images[name]
 

@@ -1,0 +1,184 @@
+"""Repeats: how far the outcome of a start is chance, from trainings of the same starts on other batches."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from firstlight.errors import DomainError
+from firstlight.experiments.verdicts.analysis import FAILED, area, ends
+from firstlight.experiments.verdicts.outcomes import OPTIMISERS, Outcome
+
+_DRAWS = 400
+
+
+@dataclass(frozen=True)
+class Share:
+    """A share with its 95 % interval over architectures drawn with replacement."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Ceiling:
+    """What the best predictor could reach, since one start trains well on some batches and fails on others.
+
+    A predictor that sees the start alone knows at most its chance p to fail. One more training of the same start is a
+    draw with that chance: the predictor can do better than ``one_*``, which is a fair test. The majority of all
+    trainings holds the judged one: no predictor does better than ``all_*`` but by chance.
+
+    Attributes
+    ----------
+    optimiser
+        Who trained.
+    starts, architectures, trainings
+        Starts that count in every training, of how many architectures, and how often each was trained.
+    wavering
+        Architectures that some trainings count as one that no start trains, and others do not; they are left out.
+    failed
+        The share of all trainings that failed.
+    disagree
+        The chance 2 E[p(1 − p)] that two trainings of one start end apart; half of it is the least that any predictor
+        errs, E[min(p, 1 − p)] ≥ E[p(1 − p)].
+    one_false, one_misses, one_auc
+        False alarms and misses of one training as the verdict on another one; area under the ROC curve of the mean
+        progress of the others.
+    all_false, all_misses, all_auc
+        The same of the majority, and of the mean progress, of all trainings.
+    """
+
+    optimiser: str
+    starts: int
+    architectures: int
+    trainings: int
+    wavering: int
+    failed: Share
+    disagree: Share
+    one_false: Share
+    one_misses: Share
+    one_auc: Share
+    all_false: Share
+    all_misses: Share
+    all_auc: Share
+
+
+def ceiling(trainings: Sequence[Sequence[Outcome]], optimiser: str, *, seed: int = 0) -> Ceiling:
+    """The ceiling of every predictor, from the outcomes of the same starts, trained two times or more.
+
+    Parameters
+    ----------
+    trainings
+        For each order of the batches, the outcomes of all starts; starts that one of them lacks are left out.
+    optimiser
+        ``"sgd"`` or ``"adam"``.
+    seed
+        Of the draws of architectures.
+
+    Raises
+    ------
+    DomainError
+        If there are fewer than two trainings.
+
+    Examples
+    --------
+    >>> from firstlight.experiments.verdicts import Outcome, ceiling
+    >>> good, bad = Outcome("0.0", 2.3, 2.3, (0.1,), (0.1,)), Outcome("0.1", 2.3, 2.3, (2.2,), (2.2,))
+    >>> ceiling([[good, bad], [good, bad]], "sgd").one_auc.value
+    1.0
+    """
+    if len(trainings) < 2:
+        raise DomainError(
+            f"while reading repeated trainings: expected two or more of each start, got {len(trainings)}"
+        )
+    common = set.intersection(*({o.start for o in one} for one in trainings))
+    known = [
+        {end.start: end.share for end in ends([o for o in one if o.start in common], optimiser)}
+        for one in trainings
+    ]
+    counted = [{start.split(".")[0] for start in one} for one in known]
+    sure = set.intersection(*counted)
+    by: dict[str, list[int]] = defaultdict(list)
+    names = sorted(start for start in known[0] if start.split(".")[0] in sure)
+    for row, start in enumerate(names):
+        by[start.split(".")[0]].append(row)
+    share = np.array([[one[start] for one in known] for start in names]).reshape(len(names), len(known))
+    found = _numbers(share)
+    generator = np.random.default_rng(seed)
+    groups = [np.array(rows) for rows in by.values()]
+    draws = [
+        _numbers(
+            share[np.concatenate([groups[i] for i in generator.integers(len(groups), size=len(groups))])]
+        )
+        for _ in range(_DRAWS if groups else 0)
+    ]
+    shares = {
+        name: Share(value, *(float(np.nanquantile([d[name] for d in draws], q)) for q in (0.025, 0.975)))
+        for name, value in found.items()
+    }
+    return Ceiling(optimiser, len(names), len(sure), len(known), len(set.union(*counted) - sure), **shares)
+
+
+def _numbers(share: Float[np.ndarray, "starts trainings"]) -> dict[str, float]:
+    """Every share of `Ceiling`, from the progress of each start in each training."""
+    failed: Bool[np.ndarray, "starts trainings"] = share < FAILED
+    progress = np.clip(share, 0.0, 1.0)
+    count = failed.shape[1]
+    times: Int[np.ndarray, " starts"] = failed.sum(1)
+    pairs = count * (count - 1)
+    others = (progress.sum(1, keepdims=True) - progress) / (count - 1)
+    often = np.repeat(2 * times[:, None] > count, count, axis=1)
+    mean = np.repeat(progress.mean(1, keepdims=True), count, axis=1)
+    good, bad = (~failed).sum(), failed.sum()
+    # ordered pairs of two trainings of one start of which the first is sound and the second failed
+    apart = (times * (count - times)).sum()
+    return {
+        "failed": float(failed.mean()),
+        "disagree": float(2 * apart / (pairs * len(failed))),
+        "one_false": float(apart / max(good * (count - 1), 1)),
+        "one_misses": float(apart / max(bad * (count - 1), 1)),
+        "one_auc": area(-others.ravel(), failed.ravel()),
+        "all_false": float((often & ~failed).sum() / max(good, 1)),
+        "all_misses": float((~often & failed).sum() / max(bad, 1)),
+        "all_auc": area(-mean.ravel(), failed.ravel()),
+    }
+
+
+def ceiling_markdown(trainings: Sequence[Sequence[Outcome]]) -> str:
+    """The ceilings of both optimisers as a table for the documentation."""
+    found = [ceiling(trainings, optimiser) for optimiser in OPTIMISERS]
+    rows = [
+        f"| starts, architectures, trainings of each | {' | '.join(_counts(one) for one in found)} |",
+        *(
+            f"| {words} | {' | '.join(_said(getattr(one, name), name) for one in found)} |"
+            for name, words in _WORDS.items()
+        ),
+    ]
+    return "\n".join(["| | SGD | Adam |", "|---|---|---|", *rows, ""])
+
+
+_WORDS = {
+    "failed": "trainings that failed",
+    "disagree": "two trainings of one start end apart",
+    "one_auc": "area of the other trainings' mean progress",
+    "one_false": "false alarms of one other training",
+    "one_misses": "misses of one other training",
+    "all_auc": "area of the mean progress of all trainings",
+    "all_false": "false alarms of the majority of all trainings",
+    "all_misses": "misses of the majority of all trainings",
+}
+
+
+def _counts(one: Ceiling) -> str:
+    return f"{one.starts}, {one.architectures}, {one.trainings}"
+
+
+def _said(share: Share, name: str) -> str:
+    if name.endswith("auc"):
+        return f"{share.value:.3f} ({share.low:.3f} – {share.high:.3f})"
+    return f"{100 * share.value:.1f} % ({100 * share.low:.1f} – {100 * share.high:.1f})"
