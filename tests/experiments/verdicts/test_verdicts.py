@@ -211,6 +211,9 @@ def test_a_ceiling_is_how_trainings_of_one_start_agree():
     assert (found.all_false.value, found.all_misses.value) == (pytest.approx(1 / 7), 0.0)
     assert (found.starts, found.architectures, found.trainings, found.wavering) == (4, 2, 3, 0)
     assert 0.5 < found.one_auc.value < found.all_auc.value <= 1.0
+    # a share s leaves 1 − 2 s/2.3 of a guess: above nine tenths where s is below .115, twice for 1.1
+    stuck = verdicts.ceiling(trainings, "sgd", stuck=True)
+    assert stuck.failed.value == pytest.approx(2 / 12)
     with pytest.raises(DomainError, match="two or more of each start"):
         verdicts.ceiling(trainings[:1], "sgd")
 

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from firstlight.errors import DomainError
-from firstlight.experiments.verdicts.analysis import FAILED, area, ends
+from firstlight.experiments.verdicts.analysis import FAILED, STUCK, area, ends
 from firstlight.experiments.verdicts.outcomes import OPTIMISERS, Outcome
 
 _DRAWS = 400
@@ -68,7 +68,9 @@ class Ceiling:
     all_auc: Share
 
 
-def ceiling(trainings: Sequence[Sequence[Outcome]], optimiser: str, *, seed: int = 0) -> Ceiling:
+def ceiling(
+    trainings: Sequence[Sequence[Outcome]], optimiser: str, *, stuck: bool = False, seed: int = 0
+) -> Ceiling:
     """The ceiling of every predictor, from the outcomes of the same starts, trained two times or more.
 
     Parameters
@@ -77,6 +79,8 @@ def ceiling(trainings: Sequence[Sequence[Outcome]], optimiser: str, *, seed: int
         For each order of the batches, the outcomes of all starts; starts that one of them lacks are left out.
     optimiser
         ``"sgd"`` or ``"adam"``.
+    stuck
+        Whether the second outcome is read, last losses above nine tenths of a guess's, in place of the first.
     seed
         Of the draws of architectures.
 
@@ -98,7 +102,10 @@ def ceiling(trainings: Sequence[Sequence[Outcome]], optimiser: str, *, seed: int
         )
     common = set.intersection(*({o.start for o in one} for one in trainings))
     known = [
-        {end.start: end.share for end in ends([o for o in one if o.start in common], optimiser)}
+        {
+            end.start: 1.0 - end.last if stuck else end.share
+            for end in ends([o for o in one if o.start in common], optimiser)
+        }
         for one in trainings
     ]
     counted = [{start.split(".")[0] for start in one} for one in known]
@@ -108,15 +115,15 @@ def ceiling(trainings: Sequence[Sequence[Outcome]], optimiser: str, *, seed: int
     for row, start in enumerate(names):
         by[start.split(".")[0]].append(row)
     share = np.array([[one[start] for one in known] for start in names]).reshape(len(names), len(known))
-    found = _numbers(share)
+    line = 1.0 - STUCK if stuck else FAILED
+    found = _numbers(share, line)
     generator = np.random.default_rng(seed)
     groups = [np.array(rows) for rows in by.values()]
-    draws = [
-        _numbers(
-            share[np.concatenate([groups[i] for i in generator.integers(len(groups), size=len(groups))])]
-        )
+    drawn = (
+        np.concatenate([groups[i] for i in generator.integers(len(groups), size=len(groups))])
         for _ in range(_DRAWS if groups else 0)
-    ]
+    )
+    draws = [_numbers(share[rows], line) for rows in drawn]
     shares = {
         name: Share(value, *(float(np.nanquantile([d[name] for d in draws], q)) for q in (0.025, 0.975)))
         for name, value in found.items()
@@ -124,9 +131,9 @@ def ceiling(trainings: Sequence[Sequence[Outcome]], optimiser: str, *, seed: int
     return Ceiling(optimiser, len(names), len(sure), len(known), len(set.union(*counted) - sure), **shares)
 
 
-def _numbers(share: Float[np.ndarray, "starts trainings"]) -> dict[str, float]:
-    """Every share of `Ceiling`, from the progress of each start in each training."""
-    failed: Bool[np.ndarray, "starts trainings"] = share < FAILED
+def _numbers(share: Float[np.ndarray, "starts trainings"], line: float) -> dict[str, float]:
+    """Every share of `Ceiling`, from the progress of each start in each training, which failed below the line."""
+    failed: Bool[np.ndarray, "starts trainings"] = share < line
     progress = np.clip(share, 0.0, 1.0)
     count = failed.shape[1]
     times: Int[np.ndarray, " starts"] = failed.sum(1)
@@ -150,8 +157,8 @@ def _numbers(share: Float[np.ndarray, "starts trainings"]) -> dict[str, float]:
 
 
 def ceiling_markdown(trainings: Sequence[Sequence[Outcome]]) -> str:
-    """The ceilings of both optimisers as a table for the documentation."""
-    found = [ceiling(trainings, optimiser) for optimiser in OPTIMISERS]
+    """The ceilings of both outcomes and optimisers as a table for the documentation."""
+    found = [ceiling(trainings, name, stuck=stuck) for stuck in (False, True) for name in OPTIMISERS]
     rows = [
         f"| starts, architectures, trainings of each | {' | '.join(_counts(one) for one in found)} |",
         *(
@@ -159,11 +166,11 @@ def ceiling_markdown(trainings: Sequence[Sequence[Outcome]]) -> str:
             for name, words in _WORDS.items()
         ),
     ]
-    return "\n".join(["| | SGD | Adam |", "|---|---|---|", *rows, ""])
+    return "\n".join(["| | SGD | Adam | SGD, stuck | Adam, stuck |", "|---|---|---|---|---|", *rows, ""])
 
 
 _WORDS = {
-    "failed": "trainings that failed",
+    "failed": "trainings that failed (are stuck)",
     "disagree": "two trainings of one start end apart",
     "one_auc": "area of the other trainings' mean progress",
     "one_false": "false alarms of one other training",
