@@ -218,6 +218,31 @@ def test_a_ceiling_is_how_trainings_of_one_start_agree():
         verdicts.ceiling(trainings[:1], "sgd")
 
 
+@pytest.mark.slow
+def test_the_best_predictor_errs_as_often_as_drawn_means_do():
+    rng = np.random.default_rng(0)
+    spread, mean = 0.1, rng.uniform(0.2, 0.8, 300)
+    shares = {f"{n}.1": m + spread * rng.standard_normal(3) for n, m in enumerate(mean)}
+    trainings = [
+        [made(f"{n}.{which}", 2.3 - 2.0 * share, "")[0]
+         for n in range(300) for which, share in enumerate((1.0, shares[f"{n}.1"][order]))]
+        for order in range(3)
+    ]  # fmt: skip
+    found = verdicts.at_best(trainings, "sgd")
+    stored = np.array([mine[0] for mine in shares.values()])
+    wrong = (mean < 0.5) != (stored < 0.5)
+    # a pooled deviation of about 290 starts with two degrees of freedom each: three standard errors are 9 %
+    assert found.spread.value == pytest.approx(spread, rel=0.09)
+    # 300 coins: z scores below 3 against how often the true mean is on the other side
+    for share, sick in ((found.false_alarms.value, False), (found.misses.value, True)):
+        rows = (stored < 0.5) == sick
+        count = rows.sum() + (0 if sick else 300)  # the best start of each architecture is sound for certain
+        error = math.sqrt(share * (1 - share) / count)
+        assert abs(share - wrong[rows].sum() / count) < 3 * error
+    assert found.false_alarms.value < found.once_false.value
+    assert found.misses.value < found.once_misses.value
+
+
 def test_rivals_on_a_network_that_can_be_worked_out():
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Linear(4, 6), torch.nn.ReLU(), torch.nn.Linear(6, 3))

@@ -14,8 +14,10 @@ from firstlight.experiments.verdicts.outcomes import Outcome as Outcome
 from firstlight.experiments.verdicts.outcomes import read as read
 from firstlight.experiments.verdicts.outcomes import run as run
 from firstlight.experiments.verdicts.outcomes import train as train
+from firstlight.experiments.verdicts.repeats import AtBest as AtBest
 from firstlight.experiments.verdicts.repeats import Ceiling as Ceiling
 from firstlight.experiments.verdicts.repeats import Share as Share
+from firstlight.experiments.verdicts.repeats import at_best as at_best
 from firstlight.experiments.verdicts.repeats import ceiling as ceiling
 from firstlight.experiments.verdicts.repeats import ceiling_markdown as ceiling_markdown
 from firstlight.experiments.verdicts.report import ABOUT as ABOUT
@@ -37,5 +39,6 @@ from firstlight.experiments.verdicts.starts import build as build
 from firstlight.experiments.verdicts.starts import part as part
 from firstlight.experiments.verdicts.starts import starts as starts
 from firstlight.experiments.verdicts.study import Reproduced as Reproduced
+from firstlight.experiments.verdicts.study import repeated as repeated
 from firstlight.experiments.verdicts.study import reproduce as reproduce
 from firstlight.experiments.verdicts.tasks import Tasks as Tasks

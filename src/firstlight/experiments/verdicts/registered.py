@@ -8,8 +8,10 @@ from typing import Any
 from firstlight.experiments.claim import decided
 from firstlight.experiments.findings import Findings
 from firstlight.experiments.study import Settings, Study
+from firstlight.experiments.verdicts.outcomes import OPTIMISERS
+from firstlight.experiments.verdicts.repeats import ceiling
 from firstlight.experiments.verdicts.report import ABOUT, tidy
-from firstlight.experiments.verdicts.study import reproduce
+from firstlight.experiments.verdicts.study import repeated, reproduce
 from firstlight.files import write_whole
 from firstlight.render.markup import Markup
 from firstlight.render.page import paragraph, section
@@ -61,6 +63,13 @@ def measure(settings: Settings) -> Findings:
             for name, (count, failed) in found.counts.items()
             if count
         ]
+    for name in OPTIMISERS:
+        best = ceiling(repeated(), name)
+        notes.append(
+            f"{_SPOKEN[name]}, what can be told at all: of {best.starts} starts trained {best.trainings} times, one "
+            f"training as the verdict on another has false alarms of {best.one_false.value:.1%} and misses of "
+            f"{best.one_misses.value:.1%}"
+        )
     if made.left_out:
         notes.append(
             "left out for want of MNIST or Fashion-MNIST (--data-dir, FIRSTLIGHT_DATA): "

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from scipy.special import ndtr
 
 from firstlight.errors import DomainError
 from firstlight.experiments.verdicts.analysis import FAILED, STUCK, area, ends
@@ -100,6 +102,22 @@ def ceiling(
         raise DomainError(
             f"while reading repeated trainings: expected two or more of each start, got {len(trainings)}"
         )
+    share, groups, wavering = _repeated(trainings, optimiser, stuck=stuck)
+    line = 1.0 - STUCK if stuck else FAILED
+    found = _numbers(share, line)
+    generator = np.random.default_rng(seed)
+    draws = [_numbers(share[_drawn(groups, generator)], line) for _ in range(_DRAWS if groups else 0)]
+    shares = {
+        name: Share(value, *(float(np.nanquantile([d[name] for d in draws], q)) for q in (0.025, 0.975)))
+        for name, value in found.items()
+    }
+    return Ceiling(optimiser, len(share), len(groups), len(trainings), wavering, **shares)
+
+
+def _repeated(
+    trainings: Sequence[Sequence[Outcome]], optimiser: str, *, stuck: bool
+) -> tuple[Float[np.ndarray, "starts trainings"], list[Int[np.ndarray, " rows"]], int]:
+    """Progress of the starts that every training holds and counts, their rows by architecture, and who wavers."""
     common = set.intersection(*({o.start for o in one} for one in trainings))
     known = [
         {
@@ -110,25 +128,99 @@ def ceiling(
     ]
     counted = [{start.split(".")[0] for start in one} for one in known]
     sure = set.intersection(*counted)
-    by: dict[str, list[int]] = defaultdict(list)
     names = sorted(start for start in known[0] if start.split(".")[0] in sure)
+    share = np.array([[one[start] for one in known] for start in names]).reshape(len(names), len(known))
+    return share, _groups(names), len(set.union(*counted) - sure)
+
+
+@dataclass(frozen=True)
+class AtBest:
+    """What a predictor would reach that knows, for every start of the study, the mean progress over all trainings.
+
+    The stored progress s of a start is one training's; the mean is taken as normal around s with the spread of
+    repeated trainings, so a start changes sides with chance Φ(−|s − ½|/spread). Ranks are right with chance
+    Φ((s − s')/(√2 spread)).
+
+    Attributes
+    ----------
+    optimiser
+        Who trained.
+    starts, failed
+        Starts of the study that count, and how many of them failed in the stored training.
+    spread
+        Standard deviation of the progress over trainings of one start, pooled over starts whose mean progress is
+        between .15 and .85.
+    false_alarms, misses, auc
+        Of the predictor, against the stored outcomes.
+    once_false, once_misses
+        Of one more training as the verdict, which has the spread itself: Φ(−|s − ½|/(√2 spread)).
+    """
+
+    optimiser: str
+    starts: int
+    failed: int
+    spread: Share
+    false_alarms: Share
+    misses: Share
+    auc: Share
+    once_false: Share
+    once_misses: Share
+
+
+def at_best(trainings: Sequence[Sequence[Outcome]], optimiser: str, *, seed: int = 0) -> AtBest:
+    """The best predictor on all stored starts, from the spread of those that were trained again.
+
+    Parameters
+    ----------
+    trainings
+        As in `ceiling`; the first one may hold more starts than the others.
+    optimiser, seed
+        As in `ceiling`.
+
+    Examples
+    --------
+    >>> from firstlight.experiments import verdicts
+    >>> best = verdicts.at_best(verdicts.repeated(), "adam")
+    >>> best.failed < best.starts, best.misses.value < 0.2
+    (True, True)
+    """
+    again, rows, _ = _repeated(trainings, optimiser, stuck=False)
+    whole = {end.start: end.share for end in ends(trainings[0], optimiser)}
+    share = np.clip(list(whole.values()), -1.0, 1.0)
+    groups = _groups(list(whole))
+    generator = np.random.default_rng(seed)
+    draws = [_best(again[_drawn(rows, generator)], share[_drawn(groups, generator)]) for _ in range(_DRAWS)]
+    found = _best(again, share)
+    low, high = np.nanquantile(draws, (0.025, 0.975), axis=0).tolist()
+    columns = [Share(*three) for three in zip(found, low, high, strict=True)]
+    return AtBest(optimiser, len(share), int((share < FAILED).sum()), *columns)
+
+
+def _best(
+    again: Float[np.ndarray, "some trainings"], share: Float[np.ndarray, " starts"]
+) -> tuple[float, ...]:
+    """Spread, false alarms, misses, area, and rates of one more training, of `AtBest`."""
+    again = np.clip(again, -1.0, 1.0)
+    middle = np.abs(again.mean(1) - 0.5) < 0.35
+    spread = float(np.sqrt(again[middle].var(1, ddof=1).mean())) if middle.any() else math.nan
+    failed = share < FAILED
+    changes, once = (ndtr(-np.abs(share - FAILED) / s) for s in (spread, math.sqrt(2.0) * spread))
+    right = ndtr((share[~failed][:, None] - share[failed]) / (math.sqrt(2.0) * spread))
+    chances = (changes[~failed], changes[failed], right, once[~failed], once[failed])
+    return spread, *(float(chance.mean()) for chance in chances)
+
+
+def _groups(names: Sequence[str]) -> list[Int[np.ndarray, " rows"]]:
+    """Rows by architecture."""
+    by: dict[str, list[int]] = defaultdict(list)
     for row, start in enumerate(names):
         by[start.split(".")[0]].append(row)
-    share = np.array([[one[start] for one in known] for start in names]).reshape(len(names), len(known))
-    line = 1.0 - STUCK if stuck else FAILED
-    found = _numbers(share, line)
-    generator = np.random.default_rng(seed)
-    groups = [np.array(rows) for rows in by.values()]
-    drawn = (
-        np.concatenate([groups[i] for i in generator.integers(len(groups), size=len(groups))])
-        for _ in range(_DRAWS if groups else 0)
-    )
-    draws = [_numbers(share[rows], line) for rows in drawn]
-    shares = {
-        name: Share(value, *(float(np.nanquantile([d[name] for d in draws], q)) for q in (0.025, 0.975)))
-        for name, value in found.items()
-    }
-    return Ceiling(optimiser, len(names), len(sure), len(known), len(set.union(*counted) - sure), **shares)
+    return [np.array(rows) for rows in by.values()]
+
+
+def _drawn(groups: list[Int[np.ndarray, " rows"]], generator: np.random.Generator) -> Int[np.ndarray, " all"]:
+    """Rows of as many architectures, drawn with replacement."""
+    return np.concatenate([groups[i] for i in generator.integers(len(groups), size=len(groups))])
 
 
 def _numbers(share: Float[np.ndarray, "starts trainings"], line: float) -> dict[str, float]:
@@ -166,6 +258,11 @@ def ceiling_markdown(trainings: Sequence[Sequence[Outcome]]) -> str:
             for name, words in _WORDS.items()
         ),
     ]
+    known = [at_best(trainings, name) for name in OPTIMISERS]
+    rows += [
+        f"| {words} | {' | '.join(_said(getattr(one, name), name) for one in known)} | | |"
+        for name, words in _KNOWN.items()
+    ]
     return "\n".join(["| | SGD | Adam | SGD, stuck | Adam, stuck |", "|---|---|---|---|---|", *rows, ""])
 
 
@@ -180,12 +277,21 @@ _WORDS = {
     "all_misses": "misses of the majority of all trainings",
 }
 
+_KNOWN = {
+    "spread": "spread of the progress over trainings of one start",
+    "auc": "area of the mean progress, all stored starts",
+    "false_alarms": "false alarms of the mean progress, all stored starts",
+    "misses": "misses of the mean progress, all stored starts",
+    "once_false": "false alarms of one more training, all stored starts",
+    "once_misses": "misses of one more training, all stored starts",
+}
+
 
 def _counts(one: Ceiling) -> str:
     return f"{one.starts}, {one.architectures}, {one.trainings}"
 
 
 def _said(share: Share, name: str) -> str:
-    if name.endswith("auc"):
+    if name.endswith(("auc", "spread")):
         return f"{share.value:.3f} ({share.low:.3f} – {share.high:.3f})"
     return f"{100 * share.value:.1f} % ({100 * share.low:.1f} – {100 * share.high:.1f})"

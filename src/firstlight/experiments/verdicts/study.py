@@ -118,6 +118,19 @@ def reproduce(
     return Reproduced(tuple(outcomes), tuple(scores), tuple(missing))
 
 
+def repeated() -> tuple[list[Outcome], ...]:
+    """Stored outcomes for each order of the batches: of every start, then of those that were trained twice more.
+
+    Examples
+    --------
+    >>> from firstlight.experiments import verdicts
+    >>> len(verdicts.repeated())
+    3
+    """
+    again = (read(STORED / "repeats.jsonl", order=order) for order in (1, 2))
+    return (read(STORED / "outcomes.jsonl"), *again)
+
+
 def _with_data(numbers: Sequence[int], tasks: Tasks, seed: int) -> tuple[list[int], list[int]]:
     """Architectures whose data can be read, and the others."""
     readable: dict[str, bool] = {}
