@@ -6,35 +6,31 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol, Unpack, get_args, runtime_checkable
+from typing import TYPE_CHECKING, Any, Unpack, get_args
 
 from firstlight.clean_room import clean
 from firstlight.errors import DomainError
-from firstlight.network_fields import LayerFields, NetworkFields, Norm, Parametrisation
+from firstlight.network_fields import (
+    Chained,
+    LayerFields,
+    NetworkFields,
+    Norm,
+    Parametrisation,
+    check_activation,
+    check_alone,
+    check_counts,
+    fail,
+    law_as_object,
+    law_as_text,
+    spelled,
+)
+from firstlight.network_fields import Described as Described
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from firstlight.activations import Activation
-    from firstlight.profile import Profile
     from firstlight.weights import WeightLaw
 
 NORMS: tuple[str, ...] = get_args(Norm)
-
-
-@runtime_checkable
-class Described(Protocol):
-    """A description that speaks for itself, as ``builders.blocks.Chain`` does."""
-
-    def predict(self, *, q0: float = 1.0, c0: float = 0.5) -> Profile:
-        """What theory says."""
-
-    def simulate(self, inputs: Tensor | None = None, *, nets: int = 100, seed: int = 0) -> Profile:
-        """What drawn networks do."""
-
-
-def _fail(what: str, expected: str, got: object, hint: str) -> DomainError:
-    return DomainError(f"while describing a RandomNetwork: expected {what} {expected}, got {got!r}; {hint}")
 
 
 # the square of a scale, and the product of two squares, are still numbers
@@ -56,7 +52,7 @@ class RandomNetwork:
     Parameters
     ----------
     depth
-        Number of weight layers, at least 1; the profile has one row for each.
+        Number of weight layers, at least 1; the profile has one row for each. Blocks give the depth by themselves.
     width
         Units per layer: one number, or one for each of the ``depth`` layers.
     activation
@@ -87,6 +83,11 @@ class RandomNetwork:
     recipe
         The name of a start, or a ``firstlight.recipes.Recipe``, that gives ``sigma_w``, ``sigma_b``, ``weight_law`` and
         ``first_layer`` for this activation and depth; None where these fields speak for themselves.
+    blocks
+        None for equal layers, which the fields above describe. Else the blocks behind the first layer: objects of
+        ``builders.blocks``, or a text such as ``"6 * (gated('swiglu') + rms)"`` (`firstlight.builders.blocks.read`).
+        ``sigma_w``, ``sigma_b`` and ``first_layer`` are then those of the first layer, and the other fields keep their
+        defaults; ``chain`` is the same network as a `firstlight.builders.blocks.Chain`.
 
     Raises
     ------
@@ -101,10 +102,16 @@ class RandomNetwork:
     ((100, 100, 100), (100, 100))
     >>> RandomNetwork.from_dict(net.to_dict()) == net
     True
+
+    Blocks that differ:
+
+    >>> net = RandomNetwork(width=100, blocks="2 * (nf('relu') + rms)")
+    >>> net.depth, net.names
+    (5, ('first', '1 nf(relu)', '2 rms', '3 nf(relu)', '4 rms'))
     """
 
-    depth: int
-    width: int | Sequence[int]
+    depth: int = 0
+    width: int | Sequence[int] = 0
     activation: str | Activation | Callable[..., Any] = "tanh"
     sigma_w: float = 1.0
     sigma_b: float = 0.0
@@ -118,39 +125,40 @@ class RandomNetwork:
     parametrisation: Parametrisation = "standard"
     kernel_size: int | Sequence[int] | None = None
     recipe: Any = None
+    blocks: Any = None
 
     def __post_init__(self) -> None:
+        if self.blocks is not None:
+            self._read_blocks()
         self._check_shape()
         if self.recipe is not None:
             self._read_recipe()
         for name in ("sigma_w", "sigma_b", "skip", "branch", "dropout"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-                raise _fail(name, "to be a finite number", value, "give a float")
+                raise fail(name, "to be a finite number", value, "give a float")
             if abs(value) > _LARGEST:
-                raise _fail(name, f"at most {_LARGEST:g}", value, "its square must be a number too")
+                raise fail(name, f"at most {_LARGEST:g}", value, "its square must be a number too")
             if value < 0 and name.startswith("sigma"):
-                raise _fail(name, "≥ 0", value, "it is a standard deviation")
+                raise fail(name, "≥ 0", value, "it is a standard deviation")
             object.__setattr__(self, name, float(value))
         if not 0 <= self.dropout < 1:
-            raise _fail("dropout", "in [0, 1)", self.dropout, "it is the probability of dropping a unit")
+            raise fail("dropout", "in [0, 1)", self.dropout, "it is the probability of dropping a unit")
         if self.norm is not None and self.norm not in NORMS:
-            raise _fail("norm", f"None or one of {', '.join(NORMS)}", self.norm, "choose one of these")
+            raise fail("norm", f"None or one of {', '.join(NORMS)}", self.norm, "choose one of these")
         if self.kernel_size is not None and self.norm in ("layer", "rms"):
-            raise _fail(
-                "norm", "None or over the batch in a convolutional network", self.norm, "leave it out"
-            )
+            raise fail("norm", "None or over the batch in a convolutional network", self.norm, "leave it out")
         if self.parametrisation not in get_args(Parametrisation):
-            raise _fail("parametrisation", "'standard' or 'ntk'", self.parametrisation, "choose one of these")
-        _check_activation(self.activation)
+            raise fail("parametrisation", "'standard' or 'ntk'", self.parametrisation, "choose one of these")
+        check_activation(self.activation, pair=_is_pair(self.activation))
         for name in ("weight_law", "first_layer"):
-            object.__setattr__(self, name, _law_as_text(name, getattr(self, name)))
+            object.__setattr__(self, name, law_as_text(name, getattr(self, name)))
 
     def _read_recipe(self) -> None:
         """Let the recipe set the scales and laws. The room of recipes stands above; the front door knows the way."""
         import firstlight
 
-        _check_activation(self.activation)
+        check_activation(self.activation, pair=_is_pair(self.activation))
         taps = self.kernel_size or 1
         fields_ = firstlight.recipes.described(
             self.recipe,
@@ -165,28 +173,30 @@ class RandomNetwork:
         if not isinstance(self.recipe, str):
             object.__setattr__(self, "recipe", self.recipe.spelling)
 
+    def _read_blocks(self) -> None:
+        """Turn a text into blocks, and take the depth from them. The room of blocks stands above as well."""
+        import firstlight
+
+        blocks = firstlight.builders.blocks.read(self.blocks)
+        object.__setattr__(self, "blocks", blocks)
+        if self.depth not in (0, len(blocks) + 1):
+            raise fail("depth", f"{len(blocks) + 1} for {len(blocks)} blocks", self.depth, "leave depth out")
+        object.__setattr__(self, "depth", len(blocks) + 1)
+        check_alone(self)
+
     def _check_shape(self) -> None:
-        counts: list[tuple[str, Any]] = [("depth", self.depth)]
-        if isinstance(self.width, list | tuple):
-            object.__setattr__(self, "width", tuple(self.width))
-            counts += [("width", n) for n in self.width]
-        else:
-            counts += [("width", self.width)]
-        if self.in_features is not None:
-            counts += [("in_features", self.in_features)]
-        if isinstance(self.kernel_size, list | tuple):
-            object.__setattr__(self, "kernel_size", tuple(self.kernel_size))
-            counts += [("kernel_size", n) for n in self.kernel_size or (0,)]
-        elif self.kernel_size is not None:
-            counts += [("kernel_size", self.kernel_size)]
-        for name, value in counts:
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise _fail(name, "to be an integer ≥ 1", value, "a network needs at least one")
+        for name in ("depth", "width", "in_features", "kernel_size"):
+            value = getattr(self, name)
+            if isinstance(value, list | tuple) and name in ("width", "kernel_size"):
+                object.__setattr__(self, name, tuple(value))
+                check_counts(name, value or (0,))
+            elif value is not None:
+                check_counts(name, (value,))
         if isinstance(self.width, tuple) and len(self.width) != self.depth:
             hint = "give one width per layer or one number"
-            raise _fail("width", f"to have {self.depth} entries for depth {self.depth}", self.width, hint)
+            raise fail("width", f"to have {self.depth} entries for depth {self.depth}", self.width, hint)
         if self.skip != 0 and len(set(self.widths)) > 1:
-            raise _fail("width", "to be the same in every layer when skip ≠ 0", self.width, "set skip=0")
+            raise fail("width", "to be the same in every layer when skip ≠ 0", self.width, "set skip=0")
 
     @classmethod
     def siren(
@@ -232,9 +242,9 @@ class RandomNetwork:
         (2.44949, 'uniform')
         """  # noqa: DOC501
         if not (math.isfinite(frequency) and frequency > 0):
-            raise _fail("frequency", "> 0", frequency, "the paper takes 30")
+            raise fail("frequency", "> 0", frequency, "the paper takes 30")
         if isinstance(in_features, bool) or not isinstance(in_features, int) or in_features < 1:
-            raise _fail("in_features", "to be an integer ≥ 1", in_features, "the first layer's law needs it")
+            raise fail("in_features", "to be an integer ≥ 1", in_features, "the first layer's law needs it")
         fields_: LayerFields = {
             "activation": f"sin({float(frequency)!r})",
             "sigma_w": math.sqrt(6) / frequency,
@@ -247,6 +257,21 @@ class RandomNetwork:
     def widths(self) -> tuple[int, ...]:
         """The widths n₁ … n_L, one per layer."""
         return (self.width,) * self.depth if isinstance(self.width, int) else tuple(self.width)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the rows of a profile are called: ``"layer 1"`` and so on, or the names of the blocks."""
+        if self.blocks is not None:
+            return self.chain.names
+        return tuple(f"layer {index}" for index in range(1, self.depth + 1))
+
+    @property
+    def chain(self) -> Chained:
+        """The network as a chain of blocks; `firstlight.builders.blocks.Chain.of` says which networks have one."""
+        import firstlight
+
+        found: Chained = firstlight.builders.blocks.Chain.of(self)
+        return found
 
     def kernel(self, dimensions: int) -> tuple[int, ...]:
         """The kernel's size in each of the images' dimensions; () of a dense network.
@@ -261,7 +286,7 @@ class RandomNetwork:
             return ()
         sizes = (size,) * dimensions if isinstance(size, int) else tuple(size)
         if len(sizes) != dimensions or not sizes:
-            raise _fail(
+            raise fail(
                 "images", f"with dimensions for kernel_size={size}", dimensions, "shape (inputs, channels, …)"
             )
         return sizes
@@ -269,21 +294,30 @@ class RandomNetwork:
     @property
     def law(self) -> WeightLaw:
         """The law of the weights of layers 2, 3, … as an object."""
-        return _law_as_object(self.weight_law)
+        return law_as_object(self.weight_law)
 
     @property
     def first_law(self) -> WeightLaw:
         """The law of the weights of layer 1 as an object."""
-        return _law_as_object(self.first_layer)
+        return law_as_object(self.first_layer)
 
     @cached_property
     @clean
     def phi(self) -> Activation:
-        """The activation as an object, made once."""
+        """The activation as an object, made once.
+
+        Raises
+        ------
+        DomainError
+            A network of blocks, which has no single activation.
+        """  # noqa: DOC501
         from firstlight import activations, pairs
 
-        if isinstance(self.activation, str) and pairs.is_pair_name(self.activation):
-            return activations.get(pairs.by_name(self.activation).activation)
+        if self.blocks is not None:
+            hint = "predict(network) and simulate(network) take blocks, and network.chain.build makes a torch module"
+            raise fail("equal layers", "where their one activation is asked for", list(self.names[1:4]), hint)
+        if _is_pair(self.activation):
+            return activations.get(pairs.by_name(str(self.activation)).activation)
         return activations.get(self.activation)
 
     def with_(self, **changes: Unpack[NetworkFields]) -> RandomNetwork:
@@ -291,9 +325,11 @@ class RandomNetwork:
         known = [f.name for f in fields(self)]
         unknown = sorted(set(changes) - set(known))
         if unknown:
-            raise _fail("field names", f"among {', '.join(known)}", unknown, "check the spelling")
+            raise fail("field names", f"among {', '.join(known)}", unknown, "check the spelling")
         if self.recipe is not None and {"sigma_w", "sigma_b", "weight_law", "first_layer"} & set(changes):
             changes = {"recipe": None, **changes}  # the scales are no longer the recipe's
+        if "blocks" in changes and changes["blocks"] is not None:
+            changes = {"depth": 0, **changes}  # the new blocks say the depth
         return replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:
@@ -307,10 +343,14 @@ class RandomNetwork:
         result: dict[str, Any] = {}
         for f in fields(self):
             value = getattr(self, f.name)
-            if value is None:
-                continue
+            if value is None or (self.blocks is not None and value == f.default):
+                continue  # beside blocks, what a chain does not say stays out
             if f.name in ("activation", "weight_law", "first_layer"):
-                value = _spelled(f.name, value)
+                value = spelled(f.name, value)
+            elif f.name == "blocks":
+                import firstlight
+
+                value = firstlight.builders.blocks.spelled(value)
             result[f.name] = list(value) if isinstance(value, tuple) else value
         return result
 
@@ -320,25 +360,19 @@ class RandomNetwork:
         known = [f.name for f in fields(cls)]
         unknown = sorted(set(data) - set(known))
         if unknown:
-            raise _fail("field names", f"among {', '.join(known)}", unknown, "check the spelling")
-        missing = sorted({"depth", "width"} - set(data))
+            raise fail("field names", f"among {', '.join(known)}", unknown, "check the spelling")
+        missing = sorted({"width"} - set(data) if "blocks" in data else {"depth", "width"} - set(data))
         if missing:
-            raise _fail(
+            raise fail(
                 "the fields depth and width", "to be given", f"no {' and no '.join(missing)}", "add them"
             )
         return cls(**data)
 
 
-def _law_as_text(field: str, law: object) -> Any:
-    """The text of a law, checked to name one; a law made of functions stays the object it is."""
-    if isinstance(law, str):
-        from firstlight import weights
+def _is_pair(activation: object) -> bool:
+    from firstlight import pairs
 
-        weights.get(law)
-        return law
-    if not hasattr(law, "sample"):
-        raise _fail(field, "a name or a law with a `sample` method", law, "try 'normal'")
-    return getattr(law, "spelling", None) or law
+    return isinstance(activation, str) and pairs.is_pair_name(activation)
 
 
 def expected_network(value: object, doing: str) -> RandomNetwork:
@@ -355,46 +389,3 @@ def expected_network(value: object, doing: str) -> RandomNetwork:
     if callable(getattr(value, "state_dict", None)):
         hint = "this verb draws networks from a description; firstlight.audit(model, batch) measures a module"
     raise DomainError(f"while {doing}: expected a RandomNetwork, got {type(value).__name__}; {hint}")
-
-
-def _law_as_object(law: Any) -> WeightLaw:
-    from firstlight import weights
-
-    found: WeightLaw = weights.get(law) if isinstance(law, str) else law
-    return found
-
-
-def _check_activation(activation: object) -> None:
-    if isinstance(activation, type):
-        name = activation.__name__
-        raise _fail("activation", "a function of one tensor", activation, f"make one of the class: {name}()")
-    if not isinstance(activation, str):
-        if not callable(activation):
-            raise _fail("activation", "a name or a callable of one tensor", activation, "try 'tanh'")
-        return
-    from firstlight import activations, pairs
-
-    if activation in activations.gates.GATES:
-        hint = f"describe it as a chain: builders.blocks.Chain([Gated({activation!r})] * depth, width=…)"
-        raise _fail("activation", "a function of one number", activation, hint)
-    if not pairs.is_pair_name(activation):
-        activations.get(activation)
-
-
-def _spelled(field: str, value: object) -> str:
-    """The text that names an activation or a law, checked to be enough to make it again."""
-    if isinstance(value, str):
-        return value
-    spelling = getattr(value, "spelling", None)
-    if isinstance(spelling, str):
-        return spelling
-    name = getattr(value, "name", None)
-    if field == "activation" and isinstance(name, str):
-        from firstlight import activations
-
-        try:
-            if activations.get(name) == value:
-                return name
-        except (DomainError, KeyError, ValueError):
-            name = None
-    raise _fail(field, "something that a name gives back, to write it down", value, "use a registered name")

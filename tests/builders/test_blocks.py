@@ -1,6 +1,8 @@
 """Named blocks: theory against modules that are drawn, and the catalogue's figures."""
 
+import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -248,5 +250,67 @@ def test_what_a_chain_does_not_have_is_refused():
         firstlight.simulate(chain, gradients=True)
     with pytest.raises(DomainError, match="one width"):
         Chain.of(RandomNetwork(depth=2, width=(4, 8)))
-    with pytest.raises(DomainError, match="describe it as a chain"):
+    with pytest.raises(DomainError, match="give the network blocks"):
         RandomNetwork(depth=2, width=8, activation="swiglu")
+
+
+TEXT = (
+    "2 * (gated(gate='geglu', sigma_out=2.0) + rms) + top(share=0.25) + layer(activation='relu', sigma_w=1.2, skip=1.0)"
+    " + nf(activation='gelu', alpha=0.3) + fractal(columns=2, layer=dense(activation='tanh'))"
+)
+
+
+def test_a_network_of_blocks_is_written_down_and_read_again():
+    net = RandomNetwork(width=60, blocks=TEXT, sigma_w=1.2)
+    assert (net.depth, len(net.blocks)) == (9, 8)
+    assert net.to_dict()["blocks"] == TEXT
+    assert RandomNetwork.from_dict(json.loads(json.dumps(net.to_dict()))) == net
+    assert RandomNetwork(width=60, blocks=[Gated("geglu", sigma_out=2.0), "rms"]).blocks == net.blocks[:2]
+    assert net.with_(blocks="rms").depth == 2
+    # the same numbers as the chain, by the one verb
+    assert firstlight.predict(net, q0=0.7) == net.chain.predict(q0=0.7)
+    equal = RandomNetwork(depth=4, width=60, activation="relu", sigma_w=2**0.5)
+    assert equal.chain.predict()["q"] == pytest.approx(firstlight.predict(equal)["q"], rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"blocks": "dens"}, "did you mean 'dense'"),
+        ({"blocks": "dense(foo=1)"}, "fields among activation, sigma_w, sigma_b"),
+        ({"blocks": "dense", "norm": "batch"}, "norm to be left out beside blocks"),
+        ({"blocks": "dense", "depth": 7}, "depth 2 for 1 blocks"),
+        ({"blocks": "dense", "kernel_size": 3}, "kernel_size to be left out"),
+        ({"blocks": "rms ** 2"}, "a word with its fields"),
+        ({"blocks": [3]}, "a text, a block or a sequence"),
+        ({"blocks": "100000 * rms"}, "0 to 10000 blocks"),
+    ],
+)
+def test_blocks_that_are_none_are_refused(fields, message):
+    with pytest.raises(DomainError, match=re.escape(message)):
+        RandomNetwork(width=8, **fields)
+
+
+def test_what_equal_layers_alone_have_is_refused_of_blocks():
+    net = RandomNetwork(width=8, blocks="gated('swiglu')")
+    with pytest.raises(DomainError, match="expected equal layers"):
+        _ = net.phi
+    with pytest.raises(DomainError, match="a RandomNetwork of equal layers takes them"):
+        firstlight.predict(net, bits=8)
+
+
+def test_blocks_are_simulated_as_equal_layers_are():
+    """Second moments of 60 networks beside theory, gradients, and one result on any number of workers."""
+    net = RandomNetwork(width=96, blocks="gated('swiglu', sigma_out=2.0) + rms + top(0.25)")
+    x, state = normal(4, 50, seed=3), torch.get_rng_state()
+    profile = firstlight.simulate(net, x, nets=60, gradients=True, seed=1)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert profile["name"].tolist() == list(net.names)
+    z = np.abs(profile["q"] - profile["q_theory"]) / (profile["q_se"] + 0.02 * profile["q_theory"])
+    assert z.max() < 5  # finite width adds shares of the order of 1/96
+    growth = firstlight.predict(net, q0=float(x.square().mean()))["log_grad"]
+    found = profile["log_grad"] - profile["log_grad"][-1]
+    assert found == pytest.approx(growth - growth[-1], abs=0.25)
+    assert np.isnan(profile["log_weight_grad"]).tolist() == [False, False, False, False]
+    fewer = firstlight.simulate(net, x, nets=60, gradients=True, seed=1, layers=[4])
+    assert fewer["q"][0] == profile["q"][3]

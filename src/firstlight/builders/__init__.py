@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from firstlight.builders import blocks as blocks
 from firstlight.builders.batch_norm import BatchNorm as BatchNorm
 from firstlight.builders.dense import Pointwise as Pointwise
 from firstlight.builders.dense import activation_module as activation_module

@@ -48,10 +48,10 @@ class Ensemble:
     @property
     def profile(self) -> Profile:
         """One row per reported layer, every number with its standard error in a column ``…_se``."""
-        rows = []
+        rows, names = [], self.plan.net.names
         for layer in self.plan.layers:
             width = self.plan.net.widths[layer - 1]
-            head: dict[str, Any] = {"name": f"layer {layer}", "kind": "weight", "depth": layer}
+            head: dict[str, Any] = {"name": names[layer - 1], "kind": "weight", "depth": layer}
             shape = str((self.inputs[-1], width, *self.inputs[1:-1]))
             rows.append(head | {"shape": shape} | self._state(layer).row())
         _add_growth(rows)

@@ -27,6 +27,8 @@ def prediction_heading(profile: Profile) -> str:
     meta: dict[str, Any] = dict(profile.meta)
     if meta.get("level") == "transformer":
         return _tokens(profile)
+    if meta.get("level") == "blocks":
+        return _blocks(profile)
     norm = _normaliser(meta)
     if "q_ratio" in meta:
         word = "keeps" if abs(meta["q_ratio"] - 1) < 1e-9 else "multiplies"
@@ -44,6 +46,17 @@ def prediction_heading(profile: Profile) -> str:
         phase = "gradients explode" if chi > 1 else "gradients vanish"
     star = f"q* = {number(meta['q_star'], digits=6)} (ξ_q = {number(scale)} layers)"
     return f"{norm}{star}, χ₁ = {number(chi, digits=6)}: {phase}"
+
+
+def _blocks(profile: Profile) -> str:
+    """Where the signals and gradients of a chain of blocks end."""
+    first, last = (float(v) for v in profile["q"][[0, -1]])
+    growth = float(profile["log_grad"][0])
+    return (
+        f"{len(profile) - 1} blocks behind a first layer: the second moment goes from {number(first)} to "
+        f"{number(last)}, and the rms gradient behind the first layer is {number(math.exp(growth))} times "
+        "that behind the last block"
+    )
 
 
 def _tokens(profile: Profile) -> str:
@@ -85,7 +98,8 @@ def prediction_page(
         and (chart := _chart(profile, name, title, label, scale, (drawn or {}).get(name, ()))) is not None
     ]
     assumptions = [f"{name}: {text}" for name, text in profile.meta["assumptions"].items()]
-    facts: dict[str, Any] = {"activation": profile.meta["activation"]}
+    blocks = profile.meta.get("level") == "blocks"
+    facts: dict[str, Any] = {} if blocks else {"activation": profile.meta["activation"]}
     if network is None:
         facts |= {name: profile.meta[name] for name in ("blocks", "tokens", "loss")}
     else:

@@ -66,7 +66,7 @@ def predict(
     Parameters
     ----------
     network
-        The network, or a chain of blocks (``builders.blocks.Chain``), of which q0 and c0 alone are asked.
+        The network, or a chain of blocks (``builders.blocks.Chain``). Of blocks q0 and c0 alone are asked.
     q0
         Mean square ‖x‖²/n₀ of the inputs' entries, > 0.
     c0
@@ -102,11 +102,13 @@ def predict(
     >>> profile["q"].round(6).tolist(), profile["chi"].round(6).tolist()
     ([2.0, 2.0, 2.0], [1.0, 1.0, 1.0])
     """
+    if isinstance(network, RandomNetwork) and network.blocks is not None:
+        network = network.chain
     if isinstance(network, Described):
         if level != "mean-field" or batch is not None or bits is not None:
             raise DomainError(
                 f"while predicting a chain of blocks: expected level 'mean-field' without batch and bits, got "
-                f"{level!r}, {batch} and {bits}; a RandomNetwork takes them"
+                f"{level!r}, {batch} and {bits}; a RandomNetwork of equal layers takes them"
             )
         return network.predict(q0=q0, c0=c0)
     layer = LayerMap.of(expected_network(network, "predicting"))

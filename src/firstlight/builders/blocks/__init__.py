@@ -16,3 +16,6 @@ from firstlight.builders.blocks.norms import GDN as GDN
 from firstlight.builders.blocks.norms import Divisive as Divisive
 from firstlight.builders.blocks.norms import SingleScale as SingleScale
 from firstlight.builders.blocks.norms import SingleScaleRMSNorm as SingleScaleRMSNorm
+from firstlight.builders.blocks.spelling import WORDS as WORDS
+from firstlight.builders.blocks.spelling import read as read
+from firstlight.builders.blocks.spelling import spelled as spelled

@@ -21,13 +21,19 @@ from firstlight.network import RandomNetwork
 from firstlight.profile import Profile
 from firstlight.weights import get as law_of
 
+ASSUMPTIONS = {
+    "q": "normal entries of mean 0 between blocks, and independent weights: exact as width grows",
+    "correlation": "two inputs that are normal together; NaN behind a block that does not know its own",
+    "chi": "weights of the backward pass independent of the forward pass",
+}
+
 
 @dataclass(frozen=True)
 class Chain:
     """A first linear layer, then blocks of one width, one after the other.
 
-    ``firstlight.predict`` and ``firstlight.simulate`` take a chain as they take a `RandomNetwork`, whose fields are the
-    shorthand for a chain of equal layers (`Chain.of`).
+    ``firstlight.predict`` and ``firstlight.simulate`` take a chain as they take a `RandomNetwork`, which is the same
+    with checks: its ``blocks`` are a chain's, and its other fields the shorthand for equal layers (`Chain.of`).
 
     Attributes
     ----------
@@ -71,7 +77,7 @@ class Chain:
 
     @classmethod
     def of(cls, network: RandomNetwork) -> Chain:
-        """The chain of equal layers that the fields of a `RandomNetwork` describe.
+        """The chain of the blocks of a `RandomNetwork`, or of the equal layers that its fields describe.
 
         Raises
         ------
@@ -88,6 +94,10 @@ class Chain:
         >>> bool((abs(Chain.of(net).predict()["q"] - firstlight.predict(net)["q"]) < 1e-9).all())
         True
         """
+        if network.blocks is not None:
+            return cls(
+                network.blocks, network.widths[0], network.sigma_w, network.sigma_b, network.first_layer
+            )
         if (
             network.kernel_size is not None
             or len(set(network.widths)) > 1
@@ -140,18 +150,22 @@ class Chain:
             growth = np.log(np.array(chi, dtype=np.float64))
         sums = np.concatenate([np.cumsum(growth[::-1])[::-1], [0.0]])
         columns = {
-            "name": self._names(),
+            "name": list(self.names),
             "kind": ["weight", *["block" for _ in chi]],
+            "depth": np.arange(1, len(q) + 1),
             "q": q,
             "correlation": c,
             "chi": [*chi, math.nan],
             "growth": [*growth, math.nan],
             "log_grad": 0.5 * sums,
         }
-        return Profile(columns, "predict", {"q0": q0, "c0": c0, "width": self.width})
+        meta = {"q0": q0, "c0": c0, "width": self.width, "level": "blocks", "assumptions": dict(ASSUMPTIONS)}
+        return Profile(columns, "predict", meta)
 
-    def _names(self) -> list[str]:
-        return ["first", *(f"{i + 1} {block.name}" for i, block in enumerate(self.blocks))]
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the rows of a profile are called."""
+        return ("first", *(f"{i + 1} {block.name}" for i, block in enumerate(self.blocks)))
 
     @clean
     def simulate(self, inputs: Tensor | None = None, *, nets: int = 100, seed: int = 0) -> Profile:
@@ -193,8 +207,9 @@ class Chain:
         theory = self.predict(q0=q0, c0=max(-1.0, min(1.0, c0)))
         grad = np.log(mean[2]) / 2
         columns = {
-            "name": self._names(),
+            "name": list(self.names),
             "kind": theory["kind"],
+            "depth": theory["depth"],
             "q": mean[0],
             "q_se": error[0],
             "q_spread": spread[0] / mean[0],
@@ -234,6 +249,14 @@ class Chain:
         self, in_features: int, *, q0: float = 1.0, generator: torch.Generator | None = None
     ) -> nn.Sequential:
         """The chain as a torch module with fresh weights; q0 is the mean square of the inputs it is made for."""
+        if generator is None:
+            return self._built(in_features, q0, None)
+        with torch.random.fork_rng(
+            devices=[]
+        ):  # modules draw a first start of their own, which is written over
+            return self._built(in_features, q0, generator)
+
+    def _built(self, in_features: int, q0: float, generator: torch.Generator | None) -> nn.Sequential:
         first = nn.Linear(in_features, self.width, bias=self.sigma_b > 0)
         draw(
             first, sigma_w=self.sigma_w, sigma_b=self.sigma_b, weight_law=self.first_law, generator=generator

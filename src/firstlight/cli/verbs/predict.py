@@ -24,7 +24,7 @@ _PLACES = ("pre", "post", "none")
 _ONLY: dict[str, dict[str, object]] = {
     "mlp": {
         "width": 256, "sigma_b": 0.0, "weight_law": "normal", "first_layer": "normal", "in_features": None,
-        "dropout": 0.0, "batch": None, "bits": None, "level": "mean-field", "against": None,
+        "dropout": 0.0, "blocks": None, "batch": None, "bits": None, "level": "mean-field", "against": None,
     },
     "transformer": {
         "tokens": 64, "causal": False, "gated": False, "head_dim": None, "rotary": None, "loss": "tokens",
@@ -38,7 +38,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     net.add_argument(
         "model", nargs="?", default="mlp", choices=["mlp", "transformer"], help="the kind of network"
     )
-    net.add_argument("--depth", type=int, default=50, help="weight layers, or blocks (default: 50)")
+    net.add_argument("--depth", type=int, help="weight layers, or blocks of a transformer (default: 50)")
+    net.add_argument(
+        "--blocks",
+        metavar="TEXT",
+        help="blocks behind the first layer, such as \"6 * (gated('swiglu') + rms)\", in place of equal layers",
+    )
     net.add_argument("--width", type=int, default=256, help="units per layer (default: 256)")
     net.add_argument(
         "--activation",
@@ -118,23 +123,13 @@ def run(args: argparse.Namespace) -> int:
     _check(args)
     if args.model == "transformer":
         return _transformer(args)
-    defaults = {"activation": "tanh", "skip": 0.0}
+    defaults = {"activation": "tanh", "skip": 0.0} | ({"depth": 50} if args.blocks is None else {"depth": 0})
     for name, value in defaults.items():
         setattr(args, name, value if getattr(args, name) is None else getattr(args, name))
     names = (
-        "depth",
-        "width",
-        "activation",
-        "sigma_w",
-        "sigma_b",
-        "weight_law",
-        "first_layer",
-        "in_features",
-        "norm",
-        "skip",
-        "branch",
-        "dropout",
-    )
+        "depth", "width", "blocks", "activation", "sigma_w", "sigma_b", "weight_law", "first_layer", "in_features",
+        "norm", "skip", "branch", "dropout",
+    )  # fmt: skip
     network = RandomNetwork(**{name: getattr(args, name) for name in names})
     if args.against is not None and args.level != "density":
         raise DomainError(
@@ -182,7 +177,7 @@ def _transformer(args: argparse.Namespace) -> int:
         )
     scale = args.sigma_w**2
     blocks = Transformer(
-        depth=args.depth,
+        depth=50 if args.depth is None else args.depth,
         **dict.fromkeys(("query", "key", "value", "output", "mlp_in", "mlp_out"), scale),
         activation=args.activation or "gelu",
         gated=args.gated,
@@ -218,7 +213,8 @@ def _drawn(rows: Sequence[UnitsBeside]) -> dict[str, list[float]]:
 
 
 def _shown(profile: Profile) -> list[str]:
-    return [name for name in (*_COLUMNS, *_ROUNDED) if name in profile.columns]
+    named = ("name",) if profile.meta.get("level") == "blocks" else ()
+    return [name for name in (*named, *_COLUMNS, *_ROUNDED) if name in profile.columns]
 
 
 def _thinned(count: int) -> list[int]:
@@ -230,5 +226,9 @@ def _table(profile: Profile) -> str:
     count, names = len(profile), _shown(profile)
     rows = _thinned(count)
     lines = ["  ".join(f"{name[:11]:>11}" for name in names)]
-    lines += ["  ".join(f"{profile[name][i]:>11.5g}" for name in names) for i in rows]
+    lines += ["  ".join(_cell(profile[name][i]) for name in names) for i in rows]
     return "\n".join(lines)
+
+
+def _cell(value: float | str) -> str:
+    return f"{value[:11]:>11}" if isinstance(value, str) else f"{value:>11.5g}"

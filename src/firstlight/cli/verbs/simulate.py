@@ -20,6 +20,7 @@ SUMMARY = "sample thousands of random networks exactly and report their layers"
 
 # arguments that are fields of RandomNetwork: flag, field, type, default, help
 _NET: tuple[tuple[str, str, Any, Any, str], ...] = (
+    ("--blocks", "blocks", str, None, "blocks behind the first layer, \"6 * (gated('swiglu') + rms)\""),
     ("--depth", "depth", int, 100, "weight layers"),
     ("--width", "width", int, 100, "units of each layer"),
     ("--activation", "activation", str, "tanh", "activation, by name; 'weibull-odd(3)' for a pair's"),
@@ -141,7 +142,10 @@ def _plan(args: argparse.Namespace) -> tuple[Any, Any]:
         if args.kernel_size is not None:
             raise LoadError("while reading the arguments: expected --kernel-size with `cnn` only, got `mlp`")
         del fields["kernel_size"]
-    net = RandomNetwork(**{k: defaults[k] if v is None else v for k, v in fields.items()})
+    given = {k: v for k, v in fields.items() if v is not None}
+    # blocks say their own depth, and their fields are in the blocks
+    own = ("width", "kernel_size") if args.blocks is not None else tuple(fields)
+    net = RandomNetwork(**{**{k: v for k, v in defaults.items() if k in own and k in fields}, **given})
     plan = Plan(
         net=net,
         nets=10_000 if args.nets is None else args.nets,

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from firstlight.ensemble._built import Built, engine_of
 from firstlight.ensemble._propagate import Gradient, Layer, Passed, Propagator
 from firstlight.ensemble.plan import Plan
 from firstlight.ensemble.runs._seeds import shard_generator
@@ -32,7 +33,7 @@ def compute_shard(
     """
     with _one_thread(), torch.no_grad():
         generator = shard_generator(plan.seed, index, x.device)
-        engine = Propagator.of(plan.net, x)
+        engine = engine_of(plan.net, x)
         result: dict[int, LayerState] = {}
         for layer, state in _states(plan, engine, x.shape, plan.shard_size(index), generator):
             old = result.get(layer)
@@ -41,7 +42,7 @@ def compute_shard(
 
 
 def _states(
-    plan: Plan, engine: Propagator, shape: Sequence[int], nets: int, generator: torch.Generator
+    plan: Plan, engine: Propagator | Built, shape: Sequence[int], nets: int, generator: torch.Generator
 ) -> Iterator[tuple[int, LayerState]]:
     """States of the layers of ``nets`` networks, piece by piece; ``shape`` is that of the inputs."""
     inputs, chunk = shape[-1], plan.chunk(shape)
@@ -69,7 +70,7 @@ def _states(
 
 def _compute_chunk(
     plan: Plan,
-    engine: Propagator,
+    engine: Propagator | Built,
     inputs: int,
     nets: int,
     generator: torch.Generator,
