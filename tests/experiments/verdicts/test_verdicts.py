@@ -11,8 +11,10 @@ from torch.nn import functional
 from firstlight.cli import main
 from firstlight.errors import DomainError
 from firstlight.experiments import verdicts
+from firstlight.experiments.verdicts.analysis import Curve, Rates
 from firstlight.experiments.verdicts.networks import Block, GatedBlock, Recurrent
 from firstlight.experiments.verdicts.outcomes import BATCH, JUDGED, RATES
+from firstlight.experiments.verdicts.registered import _goals
 from firstlight.experiments.verdicts.rivals import (
     gradient_ratio,
     gradient_span,
@@ -155,6 +157,21 @@ def test_the_second_outcome_counts_starts_that_are_no_better_than_a_guess():
     # the verdict flags a second start, one of three that are not stuck
     assert study.stuck_rates[0].false_alarms == pytest.approx(1 / 3)
     assert "No better than a guess" in verdicts.study_markdown(study)
+
+
+def test_the_goals_are_claims_that_an_interval_may_leave_open():
+    curves = (
+        Curve("severity", "sgd", 0.93, 0.90, 0.97, 1.0),
+        Curve("severity", "adam", 0.96, 0.94, 0.98, 1.0),
+    )
+    rates_ = (Rates("unhealthy", "sgd", 9, 5, 0.02, 0.0, 0.05, 0.3, 0.1, 0.5),)
+    study = verdicts.VerdictStudy("fresh", {}, {}, curves, rates_, {}, {}, (), ())
+    assert [(c.quantity, c.verdict) for c in _goals(study)] == [
+        ("fresh, SGD: area under ROC of the severity", "not judged"),
+        ("fresh, Adam: area under ROC of the severity", "reproduced"),
+        ("fresh, SGD: false alarms of unhealthy", "reproduced"),
+        ("fresh, SGD: misses of unhealthy", "contradicted"),
+    ]
 
 
 def test_a_severity_is_the_verdict_and_the_decades_that_samples_lose():

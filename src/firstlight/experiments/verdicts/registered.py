@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from firstlight.experiments.claim import decided
+from firstlight.experiments.claim import Claim, decided
 from firstlight.experiments.findings import Findings
 from firstlight.experiments.study import Settings, Study
+from firstlight.experiments.verdicts.analysis import Rates
 from firstlight.experiments.verdicts.outcomes import OPTIMISERS
-from firstlight.experiments.verdicts.repeats import ceiling
-from firstlight.experiments.verdicts.report import ABOUT, tidy
+from firstlight.experiments.verdicts.repeats import at_best
+from firstlight.experiments.verdicts.report import ABOUT, VerdictStudy, tidy
 from firstlight.experiments.verdicts.study import repeated, reproduce
 from firstlight.files import write_whole
 from firstlight.render.markup import Markup
@@ -18,6 +19,8 @@ from firstlight.render.page import paragraph, section
 from firstlight.render.table import Head, table
 
 _HALVES = ("new kinds", "fresh", "held out", "training")
+# goals: area under the ROC curve, false alarms, misses
+_AREA, _FALSE, _MISSES = 0.95, 0.02, 0.05
 _SPOKEN = {"sgd": "SGD", "adam": "Adam"}
 
 
@@ -30,45 +33,34 @@ def measure(settings: Settings) -> Findings:
     )  # fmt: skip
     if settings.out is not None:
         write_whole(Path(settings.out) / "verdicts.csv", tidy(made.outcomes, made.scores))
+    halves = [made.half(half) for half in _HALVES]
     rows: list[dict[str, Any]] = []
-    claims = []
-    for half in _HALVES:
-        found = made.half(half)
+    for found in halves:
         for curve in found.curves:
             rows.append(
-                {"half": half, "optimiser": curve.optimiser, "score": curve.name, "kind": "area under ROC",
+                {"half": found.half, "optimiser": curve.optimiser, "score": curve.name, "kind": "area under ROC",
                  "value": curve.auc, "low": curve.low, "high": curve.high}
             )  # fmt: skip
-            if curve.name == "verdict":
-                claims.append(
-                    decided(
-                        f"{half}, {curve.optimiser}: area under ROC of the verdict", holds=curve.low > 0.5,
-                        ours=curve.auc, error=(curve.high - curve.low) / 3.92, reference=0.5,
-                        why="95 % interval against 0.5, which says nothing; this claim is our own",
-                    )
-                )  # fmt: skip
         for rate in found.rates:
-            for kind in ("false_alarms", "misses"):
-                short = kind.removesuffix("_alarms").removesuffix("es")
+            for kind, value, low, high in _wrong(rate):
                 rows.append(
-                    {"half": half, "optimiser": rate.optimiser, "score": rate.name, "kind": kind.replace("_", " "),
-                     "value": getattr(rate, kind), "low": getattr(rate, f"{short}_low"),
-                     "high": getattr(rate, f"{short}_high")}
+                    {"half": found.half, "optimiser": rate.optimiser, "score": rate.name, "kind": kind,
+                     "value": value, "low": low, "high": high}
                 )  # fmt: skip
+    claims = [claim for found in halves for claim in _goals(found)]
     notes = [ABOUT]
-    for half in _HALVES:
-        found = made.half(half)
+    for found in halves:
         notes += [
-            f"{_SPOKEN[name]}: {count} starts of {half} architectures, of which {failed} failed"
+            f"{_SPOKEN[name]}: {count} starts of {found.half} architectures, of which {failed} failed"
             for name, (count, failed) in found.counts.items()
             if count
         ]
     for name in OPTIMISERS:
-        best = ceiling(repeated(), name)
+        best = at_best(repeated(), name)
         notes.append(
-            f"{_SPOKEN[name]}, what can be told at all: of {best.starts} starts trained {best.trainings} times, one "
-            f"training as the verdict on another has false alarms of {best.one_false.value:.1%} and misses of "
-            f"{best.one_misses.value:.1%}"
+            f"{_SPOKEN[name]}, what can be told at all: one more training of the same start as its verdict would have "
+            f"false alarms of {best.once_false.value:.1%} and misses of {best.once_misses.value:.1%}, all trainings "
+            f"{best.false_alarms.value:.1%} and {best.misses.value:.1%}"
         )
     if made.left_out:
         notes.append(
@@ -76,6 +68,39 @@ def measure(settings: Settings) -> Findings:
             f"{len(made.left_out)} architectures"
         )
     return Findings(tuple(rows), tuple(claims), tuple(notes))
+
+
+def _wrong(rate: Rates) -> list[tuple[str, float, float, float]]:
+    """False alarms and misses of a verdict, each with its interval."""
+    return [
+        ("false alarms", rate.false_alarms, rate.false_low, rate.false_high),
+        ("misses", rate.misses, rate.miss_low, rate.miss_high),
+    ]
+
+
+def _goals(found: VerdictStudy) -> list[Claim]:
+    """What was asked of the verdicts, for one part: not judged where only the interval reaches the goal."""
+    claims = []
+    measured = [
+        (curve.optimiser, "area under ROC of the severity", curve.auc, curve.low, curve.high, _AREA)
+        for curve in found.curves
+        if curve.name == "severity"
+    ]
+    for rate in found.rates:
+        if rate.name == "unhealthy":
+            for (kind, *three), goal in zip(_wrong(rate), (_FALSE, _MISSES), strict=True):
+                measured.append((rate.optimiser, f"{kind} of unhealthy", *three, goal))  # type: ignore[arg-type]
+    for optimiser, what, value, low, high, goal in measured:
+        least = goal == _AREA
+        reached, could = (value >= goal, high >= goal) if least else (value <= goal, low <= goal)
+        claims.append(
+            decided(
+                f"{found.half}, {_SPOKEN[optimiser]}: {what}", holds=reached or (None if could else False),
+                ours=value, error=(high - low) / 3.92, reference=goal,
+                why=f"our own goal, at {'least' if least else 'most'} {goal:g}; 95 % interval {low:.3f} to {high:.3f}",
+            )
+        )  # fmt: skip
+    return claims
 
 
 def draw(findings: Findings) -> Markup:
