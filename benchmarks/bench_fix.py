@@ -81,14 +81,13 @@ def pairs(start: str, seed: int, data: tuple[Tensor, Tensor]) -> list[Pair]:
     model = STARTS[start]()
     result = fix(model, data[0][:AUDITED], targets=data[1][:AUDITED], seed=seed)
     kept = tuple(a.remedy for a in result.kept)
-    return [
-        Pair(
-            start, seed, name, trained(model, data, name, seed),
-            trained(result.model, data, name, seed) if kept else math.inf,
-            kept, result.before.healthy, result.healthy,
-        )
-        for name in RATES
-    ]  # fmt: skip
+    found = []
+    for name in RATES:
+        before = trained(model, data, name, seed)
+        # a copy that equals the model as it came trains as that model does
+        after = trained(result.model, data, name, seed) if kept else before
+        found.append(Pair(start, seed, name, before, after, kept, result.before.healthy, result.healthy))
+    return found
 
 
 def measured(file: Path = FILE, *, only: int | None = None) -> list[Pair]:
@@ -114,14 +113,11 @@ def measured(file: Path = FILE, *, only: int | None = None) -> list[Pair]:
 
 
 def read(file: Path = FILE) -> list[Pair]:
-    """The pairs in a file; a copy that equals the model as it came has that model's loss."""
+    """The pairs in a file; none if there is no file."""
     if not file.exists():
         return []
     rows = [from_json(line) for line in file.read_text(encoding="utf-8").splitlines() if line]
-    return [
-        Pair(**(row | {"kept": tuple(row["kept"]), "after": row["after"] if row["kept"] else row["before"]}))
-        for row in rows
-    ]
+    return [Pair(**(row | {"kept": tuple(row["kept"])})) for row in rows]
 
 
 def said(pair: Pair) -> str:
