@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from firstlight.cli import main
-from firstlight.cli.progress import progress_lines
+from firstlight.cli.progress import _Paced, progress_lines
 
 
 def test_lines_come_after_a_second_and_then_every_three(
@@ -41,6 +41,29 @@ def test_a_step_that_takes_long_is_told_again(
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) >= 2
     assert all(line.startswith("firstlight: a long step (") for line in lines)
+
+
+def test_the_pause_before_the_same_line_doubles_and_what_is_new_ends_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    handler = _Paced()
+    now = [handler._start]
+    monkeypatch.setattr("firstlight.cli.progress.time", SimpleNamespace(monotonic=lambda: now[0]))
+
+    def tell(message: str) -> None:
+        handler.emit(logging.makeLogRecord({"msg": message}))
+
+    tell("a")
+    for _ in range(200):
+        now[0] += 1
+        handler.beat()
+    tell("b")
+    for _ in range(4):
+        now[0] += 1
+        handler.beat()
+    told = [line.split("(")[1] for line in capsys.readouterr().err.splitlines()]
+    # after 1 s, then after 3, 6, 12, 24, 48 and 60 seconds; the new one at most 3 seconds after it came
+    assert told == ["1 s)", "4 s)", "10 s)", "22 s)", "46 s)", "94 s)", "154 s)", "203 s)"]
 
 
 def test_a_simulation_in_a_pipe_says_its_cost_and_how_far_it_is(

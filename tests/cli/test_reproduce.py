@@ -70,7 +70,14 @@ def test_correlations_of_digits(tmp_path: Path) -> None:
     [
         (["--networks", "sigmoid"], "expected tanh, relu, odd"),
         (["--networks", "3"], "expected tanh, relu, odd"),
-        (["--widths", "ten"], "expected numbers"),
+        (["--networks", "odd(1)"], "expected a shape θ"),
+        (["--widths", "ten"], "expected widths to be different whole numbers of at least 1"),
+        (["--widths", "0"], "expected widths to be different whole numbers of at least 1"),
+        (["--set", "layers=5,5"], "expected layers to be different whole numbers"),
+        (["--set", "nets=3"], "expected each size once, got 'nets' twice"),
+        (["--seed", "-1"], "expected a seed of at least 0"),
+        (["--resume"], "expected a folder of runs with resume"),
+        (["--data", "digits"], "expected no image set"),
         (["--per-class", "3"], "expected sizes among networks, widths, nets, layers, got 'per_class'"),
         (["--set", "nets"], "expected NAME=VALUE"),
         (["--all"], "expected a study or --all"),
@@ -80,7 +87,7 @@ def test_refusals(arguments: list[str], message: str, capsys: pytest.CaptureFixt
     assert main(["reproduce", "E2", "--nets", "10", *arguments]) == 2
     shown = capsys.readouterr().err
     assert message in shown
-    assert "--per-class" not in arguments or "costs" not in shown  # sizes are checked before the cost is told
+    assert "costs" not in shown  # all is checked before the cost is told
 
 
 def test_an_unknown_study_is_named_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
@@ -94,6 +101,27 @@ def test_missing_data_say_what_to_fetch(
     monkeypatch.delenv("FIRSTLIGHT_DATA", raising=False)
     assert main(["reproduce", "E1", "--nets", "3"]) == 2
     assert "FIRSTLIGHT_DATA" in capsys.readouterr().err
+
+
+def test_a_download_fetches_the_image_sets_that_a_run_needs_and_no_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("firstlight.data.images.fetch", lambda file, folder: asked.append(file.path))
+    arguments = ["--nets", "2", "--data-dir", str(tmp_path), "--download"]
+    assert main(["reproduce", "E1", *arguments, "--data", "mnist"]) == 2
+    assert "fetch them with --download" in capsys.readouterr().err
+    assert asked
+    assert all(path.startswith("MNIST/raw/") for path in asked)
+    asked.clear()
+    assert main(["reproduce", "E1", *arguments]) == 2
+    assert {path.split("/")[0] for path in asked} == {"MNIST", "cifar-10-batches-py"}
+
+
+def test_a_short_study_says_that_it_keeps_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["reproduce", "catalogue/51", "--out", str(tmp_path / "runs")]) == 0
+    assert "keeps nothing in" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
 
 
 def test_data_without_classes_are_refused(capsys: pytest.CaptureFixture[str]) -> None:

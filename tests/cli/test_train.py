@@ -33,6 +33,8 @@ def test_text_json_page_and_resume(tmp_path, capsys):
     [
         ([*SMALL, "--pair", "weibull:10:odd", "--activation", "tanh"], "--pair alone"),
         ([*SMALL, "--pair", "weibull:1:odd"], "θ"),
+        ([*SMALL, "--recipe", "he", "--sigma-w", "2"], "--recipe alone, got --sigma-w"),
+        ([*SMALL, "--recipe", "he", "--weights", "uniform"], "--recipe alone, got --weights"),
         ([*SMALL, "--seeds", "0"], "--seeds"),
         ([*SMALL, "--resume"], "--out"),
         ([*SMALL, "--activation", "tahn"], "tanh"),
@@ -48,3 +50,11 @@ def test_refusals_are_one_line(arguments, message, capsys):
     err = capsys.readouterr().err
     assert message in err
     assert len(err.strip().splitlines()) == 1
+
+
+def test_a_training_whose_only_seed_diverges_says_so(capsys):
+    assert main([*SMALL, "--activation", "gelu", "--sigma-w", "1e30"]) == 0
+    first, seed, last = capsys.readouterr().out.splitlines()
+    assert first.endswith("on digits, 1 seed")
+    assert seed == "  seed 0: 1 epoch; diverged in epoch 1 at step 1"
+    assert last == "  every seed diverged: the loss or a weight was not finite any more"

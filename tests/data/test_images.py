@@ -162,7 +162,7 @@ def test_download_fetches_only_what_is_missing(tmp_path, monkeypatch):
         for file in original.remote
     )
     monkeypatch.setitem(image_module.IMAGE_SETS, "mnist", replace(original, remote=local))
-    with pytest.raises(LoadError, match="ask for a download"):
+    with pytest.raises(LoadError, match="fetch them with --download"):
         data.load("mnist", directory=here)
     assert not here.exists(), "nothing is fetched unasked"
     assert len(data.load("mnist", directory=here, download=True)) == 20

@@ -13,6 +13,7 @@ from firstlight.experiments import (
     Claim,
     Findings,
     Settings,
+    Size,
     Study,
     StudyResult,
     compared,
@@ -29,7 +30,7 @@ from firstlight.render import line_chart
 
 
 def made(settings: Settings) -> Findings:
-    nets = settings.size("nets", quick=3, paper=30)
+    nets = settings.sizes["nets"]
     rows = [
         {"network": name, "layer": layer, "q": 0.5, "q_se": math.nan} for name in "ab" for layer in (1, 2)
     ]
@@ -40,7 +41,7 @@ def made(settings: Settings) -> Findings:
 STUDY = Study(
     name="nobody2025/small", shows="nothing", source="a test", data="none", cost={"quick": "1 s", "paper": "2 s"},
     measure=made, draw=lambda found: line_chart(lines(found.rows, "layer", "q", by="network"), title="q"),
-    sizes=("nets",),
+    sizes={"nets": Size(3, 30)},
 )  # fmt: skip
 
 
@@ -108,7 +109,7 @@ def test_a_result_goes_to_arrow():
 
 
 def test_rows_are_selected():
-    found = made(Settings())
+    found = run(STUDY).findings
     assert found.values("network") == ["a", "b"]
     assert [row["layer"] for row in found.select(network="b")] == [1.0, 2.0]
 
@@ -116,12 +117,57 @@ def test_rows_are_selected():
 def test_settings_are_checked():
     with pytest.raises(DomainError, match="did you mean 'nets'"):
         run(STUDY, Settings(sizes={"nts": 3}))
-    with pytest.raises(DomainError, match="expected nets of the kind of 3"):
+    with pytest.raises(DomainError, match="expected nets to be a whole number of at least 1"):
         run(STUDY, Settings(sizes={"nets": "many"}))
     with pytest.raises((DomainError, TypeCheckError), match=r"expected a scale of quick or paper|scale"):
         Settings(scale="large")  # type: ignore[arg-type]
-    assert Settings(sizes={"widths": 3}).size("widths", quick=(1, 2), paper=(1,)) == (3,)
-    assert Settings(scale="paper").size("nets", quick=3, paper=30) == 30
+    with pytest.raises(DomainError, match="expected no image set"):
+        run(STUDY, Settings(data="digits"))
+    with pytest.raises(DomainError, match="expected a seed of at least 0"):
+        Settings(seed=-1)
+    with pytest.raises(DomainError, match="expected a folder of runs with resume"):
+        Settings(resume=True)
+    assert run(STUDY, Settings(scale="paper")).claims[0].why == "30 networks"
+
+
+@pytest.mark.parametrize(
+    ("size", "value", "read"),
+    [
+        (Size(3, 30), 1e3, 1000),
+        (Size(1.0, 1.0), 1, 1.0),
+        (Size((1, 2), (1,)), 3, (3,)),
+        (Size(("a", "b"), ("a",)), "b", ("b",)),
+        (Size(quick=False, paper=True), True, True),
+    ],
+)
+def test_a_size_is_read(size, value, read):
+    found = size.read("it", value)
+    assert found == read
+    assert type(found) is type(read)
+
+
+@pytest.mark.parametrize(
+    ("size", "values"),
+    [
+        (Size(3, 30, low=2), (1, 0, -3, 2.5, math.nan, math.inf, "many", "", True, (2, 3), None)),
+        (Size(1.0, 1.0, low=0, high=1, positive=True), (0, -1, 1.5, "x", math.nan, False)),
+        (Size((1, 2), (1,)), (0, (), (1, 1), (1, "two"), "", "one", (1, 2.5))),
+        (Size(("a", "b"), ("a",)), (3, "", ("a", "a"), ("a", 1))),
+        (Size(quick=False, paper=True), (1, 0, "true", 0.0)),
+    ],
+)
+def test_another_kind_or_a_value_out_of_bounds_is_refused(size, values):
+    for value in values:
+        with pytest.raises(DomainError, match="while setting up a study: expected it to be"):
+            size.read("it", value)
+
+
+def test_sizes_of_every_study_are_among_what_may_be_set():
+    for study in studies():
+        for name, size in study.sizes.items():
+            for scale in ("quick", "paper"):
+                value = getattr(size, scale)
+                assert size.read(name, value) == value, (study.name, name)
 
 
 def test_what_was_not_written_here_is_refused(tmp_path: Path, monkeypatch):

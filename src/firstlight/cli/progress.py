@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from firstlight.cli.streams import say
 
 _FIRST, _EVERY, _BEAT = 1.0, 3.0, 1.0  # seconds
+_SELDOM = 60.0  # seconds, at most, between two lines that say the same
 
 
 class _Paced(logging.Handler):
@@ -19,11 +20,16 @@ class _Paced(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.INFO)
         self._start = time.monotonic()
-        self._next, self._message = self._start + _FIRST, ""
+        self._next, self._message, self._said, self._wait = self._start + _FIRST, "", "", _EVERY
         self._turn = threading.Lock()
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._message = record.getMessage()
+        message = record.getMessage()
+        with self._turn:
+            if message != self._said and self._wait > _EVERY:
+                # what is new does not wait as long as what was told before
+                self._next, self._wait = min(self._next, time.monotonic() + _EVERY), _EVERY
+            self._message = message
         self.beat()
 
     def beat(self) -> None:
@@ -31,7 +37,8 @@ class _Paced(logging.Handler):
         with self._turn:
             now = time.monotonic()
             if self._message and now >= self._next:
-                self._next = now + _EVERY
+                self._wait = min(2 * self._wait, _SELDOM) if self._message == self._said else _EVERY
+                self._next, self._said = now + self._wait, self._message
                 say(f"firstlight: {self._message} ({now - self._start:.0f} s)")
 
 
@@ -39,7 +46,8 @@ class _Paced(logging.Handler):
 def progress_lines() -> Iterator[None]:
     """Write what the library logs about its progress to the error stream: after a second, then every three seconds.
 
-    A step that takes long is told again, so that nobody wonders whether the work goes on.
+    A step that takes long is told again, each time after twice the pause, so that nobody wonders whether the work goes
+    on.
 
     Examples
     --------

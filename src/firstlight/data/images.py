@@ -108,14 +108,29 @@ def read_images(
     images = IMAGE_SETS[name]
     directory = expanded(directory)
     if download:
-        for file in images.remote:
-            if not _present(Path(directory) / file.path):
-                fetch(file, directory)
+        fetch_images(name, directory)
     folder = Path(directory) / images.folder
     pixels, classes = _cifar(folder, train) if name == "cifar10" else _idx(folder, train)
     pixels = pixels.reshape(len(pixels), *images.shape)
     _check(folder, images, pixels, classes)
     return pixels, classes.astype(np.int64)
+
+
+def fetch_images(name: str, directory: str | Path) -> None:
+    """Fetch the files of an image set that a folder lacks from the official server.
+
+    Raises
+    ------
+    LoadError
+        No such image set, or a download that fails.
+    """
+    if name not in IMAGE_SETS:
+        raise LoadError(
+            f"while fetching images: expected {', '.join(IMAGE_SETS)}, got {name!r}{did_you_mean(name, IMAGE_SETS)}"
+        )
+    for file in IMAGE_SETS[name].remote:
+        if not _present(expanded(directory) / file.path):
+            fetch(file, directory)
 
 
 def _present(path: Path) -> bool:
@@ -129,7 +144,7 @@ def _find(path: Path) -> Path:
             return candidate
     raise LoadError(
         f"while looking for {path.name}: expected {path} (or .gz), got no such file; "
-        "give the folder that holds torchvision's data sets, or ask for a download"
+        "give the folder that holds torchvision's data sets, or fetch them with --download (download=True)"
     )
 
 
@@ -155,7 +170,7 @@ def _cifar(folder: Path, train: bool) -> tuple[np.ndarray, np.ndarray]:
         if not path.is_file():
             raise LoadError(
                 f"while looking for {name}: expected {path}, got no such file; "
-                "give the folder that holds torchvision's data sets, or ask for a download"
+                "give the folder that holds torchvision's data sets, or fetch them with --download (download=True)"
             )
         batch = read_pickle(path)
         rows = batch.get(b"data") if isinstance(batch, dict) else None

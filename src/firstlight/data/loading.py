@@ -138,7 +138,8 @@ def data_directory(directory: str | Path | None, name: str) -> Path:
     if not chosen:
         raise LoadError(
             f"while loading {name}: expected the folder that holds torchvision's data sets, got none; "
-            "give it (--data-dir DIR, or directory=…) or set FIRSTLIGHT_DATA"
+            "give it (--data-dir DIR, or directory=…) or set FIRSTLIGHT_DATA; --download (download=True) fetches what "
+            "the folder lacks"
         )
     return expanded(chosen)
 

@@ -5,7 +5,7 @@ needs and costs at each scale, a function ``measure(settings) -> Findings`` and 
 To add one, write both functions in a module of the paper's room and list the ``Study`` in that room's ``STUDIES``::
 
     def measure(settings: Settings) -> Findings:
-        nets = settings.size("nets", quick=200, paper=10_000)
+        nets = settings.sizes["nets"]
         rows = [{"width": width, "q": ..., "q_se": ...} for width in (10, 100)]
         claim = compared("q at width 100", ours=..., error=..., reference=1.0, paper="1 (Figure 2)", why="...")
         return Findings(tuple(rows), (claim,))
@@ -13,7 +13,8 @@ To add one, write both functions in a module of the paper's room and list the ``
     def draw(findings: Findings) -> Markup:
         return grid(line_chart(lines(findings.rows, "width", "q", error="q_se"), title="Second moment"))
 
-    STUDY = Study(name="author2025/moments", ..., measure=measure, draw=draw, sizes=("nets",))
+    sizes = {"nets": Size(200, 10_000)}
+    STUDY = Study(name="author2025/moments", ..., measure=measure, draw=draw, sizes=sizes)
 """
 
 from firstlight.experiments.claim import VERDICTS as VERDICTS
@@ -34,4 +35,5 @@ from firstlight.experiments.storage import stored as stored
 from firstlight.experiments.storage import stored_names as stored_names
 from firstlight.experiments.study import SCALES as SCALES
 from firstlight.experiments.study import Settings as Settings
+from firstlight.experiments.study import Size as Size
 from firstlight.experiments.study import Study as Study

@@ -19,7 +19,7 @@ from firstlight.errors import DomainError
 from firstlight.experiments.claim import Claim, decided
 from firstlight.experiments.findings import Findings
 from firstlight.experiments.gain import paired_gain
-from firstlight.experiments.study import Settings, Study
+from firstlight.experiments.study import Settings, Size, Study
 from firstlight.recipes import (
     HOLDS,
     cauchy_schwarz,
@@ -56,9 +56,9 @@ def measure(settings: Settings) -> Findings:
     DomainError
         Data without classes.
     """
-    seeds = settings.size("seeds", quick=3, paper=10)
-    steps = settings.size("steps", quick=150, paper=1000)
-    depth = settings.size("depth", quick=8, paper=20)
+    seeds = settings.sizes["seeds"]
+    steps = settings.sizes["steps"]
+    depth = settings.sizes["depth"]
     data = load("digits", directory=settings.directory)
     if data.targets is None:
         raise DomainError("while studying held terms: expected data with classes, got none; use digits")
@@ -176,6 +176,6 @@ STUDIES: tuple[Study, ...] = (
         },
         measure=measure,
         draw=draw,
-        sizes=("seeds", "steps", "depth"),
+        sizes={"seeds": Size(3, 10), "steps": Size(150, 1000), "depth": Size(8, 20)},
     ),
 )

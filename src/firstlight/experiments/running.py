@@ -6,9 +6,11 @@ import datetime
 import platform
 import shlex
 import time
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
+from firstlight.data.images import IMAGE_SETS, fetch_images
+from firstlight.data.loading import data_directory
 from firstlight.errors import DomainError, did_you_mean
 from firstlight.experiments.result import StudyResult
 from firstlight.experiments.study import Settings, Study
@@ -34,9 +36,9 @@ def run(study: Study, settings: Settings | None = None) -> StudyResult:
     'firstlight reproduce wolinski2025/correlations --scale quick --data digits'
     """
     settings = settings or Settings()
-    check_sizes(study, settings)
+    ready = filled(study, settings)
     start = time.perf_counter()
-    findings = study.measure(settings)
+    findings = study.measure(ready)
     hours = round((time.perf_counter() - start) / 3600, 5)
     facts: dict[str, Any] = {"command": command(study, settings), "hours": hours, "seed": settings.seed}
     facts |= {"date": datetime.datetime.now(datetime.UTC).date().isoformat()}
@@ -45,19 +47,20 @@ def run(study: Study, settings: Settings | None = None) -> StudyResult:
     )
 
 
-def check_sizes(study: Study, settings: Settings) -> None:
-    """Refuse a size that the study does not take.
+def filled(study: Study, settings: Settings) -> Settings:
+    """The settings with every size of the study: those that were set, checked, and those of the scale.
 
     Raises
     ------
     DomainError
-        There is one.
+        A size that the study does not take or of another kind, or an image set where the study takes none.
 
     Examples
     --------
     >>> from firstlight.experiments import Settings, find
-    >>> from firstlight.experiments.running import check_sizes
-    >>> check_sizes(find("E1"), Settings(sizes={"nets": 20}))
+    >>> from firstlight.experiments.running import filled
+    >>> filled(find("E2"), Settings(sizes={"widths": 30})).sizes["widths"], find("E2").sizes["nets"].quick
+    ((30,), 1000)
     """
     for name in settings.sizes:
         if name not in study.sizes:
@@ -65,6 +68,39 @@ def check_sizes(study: Study, settings: Settings) -> None:
                 f"while setting up {study.name}: expected sizes among {', '.join(study.sizes) or 'none'}, got "
                 f"{name!r}{did_you_mean(name, study.sizes)}"
             )
+    if settings.data is not None and not study.takes_images:
+        raise DomainError(
+            f"while setting up {study.name}: expected no image set, which this study does not take, got "
+            f"{settings.data!r}; leave it away"
+        )
+    given = {name: study.sizes[name].read(name, value) for name, value in settings.sizes.items()}
+    own = {name: getattr(size, settings.scale) for name, size in study.sizes.items()}
+    return replace(settings, sizes=own | given)
+
+
+def fetch_data(study: Study, settings: Settings) -> None:
+    """Fetch the image sets that a study needs and its folder lacks, from their official servers.
+
+    Parameters
+    ----------
+    study, settings
+        As ``filled`` gives the settings.
+
+    Raises
+    ------
+    LoadError
+        No folder is named, or a download fails.
+
+    Examples
+    --------
+    >>> from firstlight.experiments import Settings, find
+    >>> from firstlight.experiments.running import fetch_data
+    >>> fetch_data(find("E2"), Settings())  # needs no images
+    """
+    wanted = (settings.data,) if settings.data is not None else settings.sizes.get("sets", study.images)
+    for name in wanted:
+        if name in IMAGE_SETS:
+            fetch_images(name, data_directory(settings.directory, name))
 
 
 def command(study: Study, settings: Settings) -> str:

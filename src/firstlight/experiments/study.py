@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, NoReturn, get_args
 
 from firstlight.ensemble.runs.engines import Engine
 from firstlight.errors import DomainError
@@ -14,7 +15,100 @@ from firstlight.render.markup import Markup
 
 Scale = Literal["quick", "paper"]
 SCALES: tuple[Scale, ...] = get_args(Scale)
-T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Size:
+    """A size of a study: whole numbers, numbers, words, or true and false, one or a tuple of several.
+
+    Attributes
+    ----------
+    quick, paper
+        The values at the two scales; their kind is the kind that may be set.
+    low, high
+        Between which each number must lie, both included.
+    positive
+        Whether zero is excluded.
+    check
+        Called with each word that is set; raises where there is no such thing.
+
+    Examples
+    --------
+    >>> from firstlight.experiments.study import Size
+    >>> Size((3, 10), (3, 10, 100)).read("widths", 30)
+    (30,)
+    >>> Size(200, 10_000).read("nets", 1e3)
+    1000
+    """
+
+    quick: Any
+    paper: Any
+    low: float = 1
+    high: float = math.inf
+    positive: bool = False
+    check: Callable[[str], object] | None = None
+
+    def read(self, name: str, value: object) -> Any:
+        """The value as one of this size's kind; of a list, one value is enough.
+
+        Raises
+        ------
+        DomainError
+            A value of another kind, out of bounds, given twice, or none at all.
+        """
+        if not isinstance(self.paper, tuple):
+            return self._one(name, value)
+        single = isinstance(value, str) or not isinstance(value, Sequence)
+        values = tuple(self._one(name, one) for one in ([value] if single else value))  # type: ignore[union-attr]
+        if not values or len(set(values)) < len(values):
+            self._refuse(name, value)
+        return values
+
+    def _one(self, name: str, value: object) -> Any:
+        kind, pattern = type(value), self._pattern
+        if isinstance(pattern, bool | str):
+            if kind is not type(pattern) or value == "":
+                self._refuse(name, value)
+            if self.check is not None and isinstance(value, str):
+                self.check(value)
+            return value
+        if kind is bool or not isinstance(value, int | float) or not math.isfinite(value):
+            self._refuse(name, value)
+        whole = isinstance(pattern, int)
+        if (
+            (whole and value != int(value))
+            or not self.low <= value <= self.high
+            or (self.positive and value <= 0)
+        ):
+            self._refuse(name, value)
+        return int(value) if whole else float(value)
+
+    @property
+    def _pattern(self) -> object:
+        return self.paper[0] if isinstance(self.paper, tuple) else self.paper
+
+    def _refuse(self, name: str, value: object) -> NoReturn:
+        raise DomainError(f"while setting up a study: expected {name} to be {self.words}, got {value!r}")
+
+    @property
+    def words(self) -> str:
+        """What may be set, in words.
+
+        Examples
+        --------
+        >>> from firstlight.experiments.study import Size
+        >>> Size(1.0, 1.0, low=0, high=1, positive=True).words
+        'a number above 0 and at most 1, such as 1.0'
+        """
+        pattern, several = self._pattern, isinstance(self.paper, tuple)
+        if isinstance(pattern, bool):
+            return "true or false"
+        kind = {str: "word", int: "whole number", float: "number"}[type(pattern)]
+        bounds = [] if kind == "word" else ["above 0"] if self.positive else [f"of at least {self.low:g}"]
+        bounds += [] if math.isinf(self.high) else [f"at most {self.high:g}"]
+        said = " ".join([f"different {kind}s" if several else f"a {kind}", " and ".join(bounds)]).rstrip()
+        example = ";".join(map(str, self.quick[:2])) if several else str(self.quick)
+        return f"{said}, such as {example}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +128,8 @@ class Settings:
     engine
         Who computes: ``firstlight.ensemble.Local(workers)`` and the like; this process by default.
     sizes
-        Sizes that replace those of the scale, by name, such as ``{"nets": 200}``; each study names those it takes.
+        Sizes that replace those of the scale, by name, such as ``{"nets": 200}``; each study names those it takes. A
+        study's ``measure`` is given all of them.
     tell
         Called with a line each time something is done.
     """
@@ -54,21 +149,12 @@ class Settings:
             raise DomainError(
                 f"while setting up a study: expected a scale of quick or paper, got {self.scale!r}"
             )
-
-    def size(self, name: str, *, quick: T, paper: T) -> T:
-        """A size of this run: the one that was set, else the scale's. A list may be set by one value."""
-        if name not in self.sizes:
-            return quick if self.scale == "quick" else paper
-        value, pattern = self.sizes[name], quick if quick is not None else paper
-        if isinstance(pattern, tuple):
-            one = isinstance(value, str) or not isinstance(value, Sequence)
-            value = (value,) if one else tuple(value)
-        kinds = (float, int) if isinstance(pattern, float) else type(pattern)
-        if isinstance(value, bool) != isinstance(pattern, bool) or not isinstance(value, kinds):
+        if self.seed < 0:
+            raise DomainError(f"while setting up a study: expected a seed of at least 0, got {self.seed}")
+        if self.resume and self.out is None:
             raise DomainError(
-                f"while setting up a study: expected {name} of the kind of {pattern!r}, got {value!r}"
+                "while setting up a study: expected a folder of runs with resume, got none; name it (out, --out)"
             )
-        return value  # type: ignore[return-value]
 
     def say(self, line: str) -> None:
         """Tell that something is done."""
@@ -97,7 +183,13 @@ class Study:
     draw
         ``draw(findings) -> Markup``: the figure in the paper's manner, made from the rows and claims alone.
     sizes
-        Names of the sizes that may be set.
+        The sizes that may be set, by name.
+    images
+        The image sets that must be there; where there is a size ``sets``, its value instead.
+    takes_images
+        Whether another image set may take their place.
+    keeps_runs
+        Whether what is finished is kept in the folder ``out``.
     aliases
         Other names.
 
@@ -115,5 +207,8 @@ class Study:
     cost: Mapping[Scale, str]
     measure: Callable[[Settings], Findings]
     draw: Callable[[Findings], Markup]
-    sizes: tuple[str, ...] = ()
+    sizes: Mapping[str, Size] = field(default_factory=dict)
+    images: tuple[str, ...] = ()
+    takes_images: bool = False
+    keeps_runs: bool = False
     aliases: tuple[str, ...] = ()

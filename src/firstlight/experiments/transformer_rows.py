@@ -15,7 +15,7 @@ from firstlight.auditing import audit
 from firstlight.errors import DomainError
 from firstlight.experiments.claim import decided
 from firstlight.experiments.findings import Findings
-from firstlight.experiments.study import Settings, Study
+from firstlight.experiments.study import Settings, Size, Study
 from firstlight.profile import Profile
 from firstlight.render.markup import Markup
 from firstlight.render.page import paragraph, section
@@ -29,6 +29,20 @@ _WIDTH, _SIGMA = 768, 0.02
 _COLUMNS = ("q", "token_correlation", "log_grad")
 # The same two from the audit's own theory, of networks of this width.
 _HERE = {"q at this width": "q", "token_correlation at this width": "token_correlation"}
+
+
+def known(shape: str) -> None:
+    """Refuse a shape that is none of ``SHAPES``.
+
+    Raises
+    ------
+    DomainError
+        It is none.
+    """
+    if shape not in SHAPES:
+        raise DomainError(
+            f"while building a transformer: expected a shape of {', '.join(SHAPES)}, got {shape!r}"
+        )
 
 
 def model_of(shape: str, *, width: int, depth: int) -> tuple[nn.Module, Tensor]:
@@ -46,10 +60,7 @@ def model_of(shape: str, *, width: int, depth: int) -> tuple[nn.Module, Tensor]:
             "while building a transformer: expected the library `transformers`, got none; "
             "pip install 'firstlight[compat]'"
         ) from error
-    if shape not in SHAPES:
-        raise DomainError(
-            f"while building a transformer: expected a shape of {', '.join(SHAPES)}, got {shape!r}"
-        )
+    known(shape)
     heads, sigma = width // _HEAD, _SIGMA * math.sqrt(_WIDTH / width)
     generator = torch.Generator().manual_seed(99)
     words = torch.randint(0, _VOCABULARY, (1, _TOKENS), generator=generator)
@@ -106,11 +117,11 @@ def beside(model: Any, sample: Tensor, *, draws: int, seed: int) -> tuple[Profil
 
 def measure(settings: Settings) -> Findings:
     """Predicted and measured q, cosine of tokens and gradient of every row, over networks drawn anew."""
-    nets = settings.size("nets", quick=8, paper=16)
-    depth = settings.size("depth", quick=3, paper=6)
+    nets = settings.sizes["nets"]
+    depth = settings.sizes["depth"]
     rows: list[dict[str, Any]] = []
-    for shape in settings.size("shapes", quick=SHAPES, paper=SHAPES):
-        for width in settings.size("widths", quick=(256,), paper=(256, 512, 1024)):
+    for shape in settings.sizes["shapes"]:
+        for width in settings.sizes["widths"]:
             rows += _of_one(shape, width, depth=depth, nets=nets, seed=settings.seed)
             settings.say(f"{shape}, width {width}")
     claims = []
@@ -208,6 +219,11 @@ STUDIES: tuple[Study, ...] = (
         cost={"quick": "1 min", "paper": "20 min: widths 256, 512 and 1024"},
         measure=measure,
         draw=draw,
-        sizes=("nets", "depth", "shapes", "widths"),
+        sizes={
+            "nets": Size(8, 16, low=2),
+            "depth": Size(3, 6),
+            "shapes": Size(SHAPES, SHAPES, check=known),
+            "widths": Size((256,), (256, 512, 1024), low=2 * _HEAD),
+        },
     ),
 )

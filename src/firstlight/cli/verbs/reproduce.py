@@ -37,6 +37,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scale", choices=("quick", "paper"), default="quick", help="sizes (default: quick)")
     parser.add_argument("--data", help="an image set in place of the study's own, such as digits")
     parser.add_argument("--data-dir", metavar="DIR", help="torchvision's data folder")
+    parser.add_argument("--download", action="store_true", help="fetch missing image sets first")
     parser.add_argument("--seed", type=int, default=0, help="seed of everything that is drawn (default: 0)")
     sizes = parser.add_argument_group("sizes in place of the scale's")
     for name, text in _SHORT.items():
@@ -97,11 +98,17 @@ def _results(chosen: Sequence[Any], args: argparse.Namespace) -> tuple[list[Any]
 def _run(study: Any, args: argparse.Namespace) -> Any:
     """Check what was asked for, say what it costs, and run it."""
     from firstlight import experiments
-    from firstlight.experiments.running import check_sizes
+    from firstlight.experiments.running import fetch_data, filled
 
     settings = _settings(study, args)
-    check_sizes(study, settings)
+    ready = filled(study, settings)
     _tell(f"{study.name}, {args.scale} scale, costs {study.cost[args.scale]}; needs data: {study.data}")
+    if settings.sizes:
+        _tell(f"this run sets {', '.join(settings.sizes)}, so its cost is another")
+    if settings.out is not None and not study.keeps_runs:
+        _tell(f"{study.name} is short and keeps nothing in {settings.out}; its result goes to --json")
+    if args.download:
+        fetch_data(study, ready)
     return experiments.run(study, settings)
 
 
@@ -109,17 +116,23 @@ def _settings(study: Any, args: argparse.Namespace) -> Any:
     from firstlight.cli.verbs.simulate import engine_of
     from firstlight.experiments import Settings
 
-    sizes = {name: _value(name, getattr(args, name)) for name in _SHORT if getattr(args, name) is not None}
+    given = [(name, getattr(args, name)) for name in _SHORT if getattr(args, name) is not None]
     for pair in args.set:
         name, equals, text = pair.partition("=")
         if not equals:
             raise LoadError(f"while reading --set: expected NAME=VALUE such as nets=200, got {pair!r}")
-        sizes[name] = _value(name, text)
+        given.append((name, text))
+    sizes = {name: _value(name, text) for name, text in given}
+    if len(sizes) < len(given):
+        twice = next(name for i, (name, _) in enumerate(given) if name in dict(given[:i]))
+        raise LoadError(f"while reading --set: expected each size once, got {twice!r} twice; leave one away")
+    data = args.data
     if args.all:
         sizes = {name: value for name, value in sizes.items() if name in study.sizes}
+        data = data if study.takes_images else None
     out = None if args.out is None else Path(args.out, *(study.name.split("/") if args.all else ()))
     return Settings(
-        scale=args.scale, data=args.data, directory=args.data_dir, seed=args.seed, out=out, resume=args.resume,
+        scale=args.scale, data=data, directory=args.data_dir, seed=args.seed, out=out, resume=args.resume,
         engine=engine_of(args), sizes=sizes, tell=_tell,
     )  # fmt: skip
 
@@ -130,12 +143,7 @@ def _value(name: str, text: str) -> Any:
     # a network is named, whatever its name looks like
     read = str if name == "networks" else _word
     parts = [read(part.strip()) for part in text.split(separator)]
-    value = parts[0] if len(parts) == 1 else tuple(parts)
-    if name in ("widths", "nets", "per_class") and any(isinstance(part, str | float) for part in parts):
-        raise LoadError(
-            f"while reading --{name.replace('_', '-')}: expected numbers such as 10,100, got {text!r}"
-        )
-    return value
+    return parts[0] if len(parts) == 1 else tuple(parts)
 
 
 def _word(text: str) -> Any:

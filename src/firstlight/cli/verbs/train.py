@@ -98,6 +98,13 @@ def _plan(args: argparse.Namespace) -> Any:
             "while reading the arguments: expected no --depth and no --width with lenet, whose sizes are fixed, got "
             "one; leave it away"
         )
+    scales = {"weights", "first_layer", "sigma_w", "sigma_b"} & set(given)
+    if args.recipe is not None and scales:
+        flag = sorted(scales)[0].replace("_", "-")
+        raise LoadError(
+            f"while reading the arguments: expected --recipe alone, got --{flag} too; a recipe has its own laws and "
+            "scales, leave one away"
+        )
     if args.seeds < 1:
         raise LoadError(f"while reading the arguments: expected --seeds of at least 1, got {args.seeds}")
     fields = {

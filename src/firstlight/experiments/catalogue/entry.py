@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 from firstlight.experiments.drawing import lines
 from firstlight.experiments.findings import Findings
-from firstlight.experiments.study import Settings, Study
+from firstlight.experiments.study import Settings, Size, Study
 from firstlight.render.axis import Axis
 from firstlight.render.chart import line_chart
 from firstlight.render.markup import Markup
@@ -57,6 +57,8 @@ class Entry:
         ``check(settings) -> Findings``: the quoted figures beside ours.
     curve
         What is drawn; nothing where a table says all.
+    sizes
+        The sizes that may be set, by name.
 
     Examples
     --------
@@ -71,7 +73,7 @@ class Entry:
     made_of: tuple[str, ...]
     check: Callable[[Settings], Findings]
     curve: Curve | None = None
-    sizes: tuple[str, ...] = ()
+    sizes: Mapping[str, Size] = field(default_factory=dict)
 
     def study(self) -> Study:
         """The entry as a study, which ``firstlight reproduce`` runs."""

@@ -12,7 +12,7 @@ from firstlight import activations, theory
 from firstlight.experiments.catalogue.entry import Curve, Entry, generator
 from firstlight.experiments.claim import Claim, compared, decided
 from firstlight.experiments.findings import Findings
-from firstlight.experiments.study import Settings
+from firstlight.experiments.study import Settings, Size
 from firstlight.render.axis import Axis
 
 
@@ -84,7 +84,7 @@ def _polynomial(taylor: tuple[float, ...]) -> str:
 
 def attention(settings: Settings) -> Findings:
     """[89]: second moment and token correlation behind one layer of attention, beside 16 drawn layers."""
-    draws = settings.size("draws", quick=16, paper=400)
+    draws = settings.sizes["draws"]
     draw, channels = generator(settings), 512
     rows: list[dict[str, Any]] = []
     claims: list[Claim] = []
@@ -133,7 +133,8 @@ ENTRIES = (
     Entry(
         number=89, title="second moments behind attention at the start",
         source="transformers at initialisation: variances C/fan-in",
-        made_of=("theory.AttentionMap", "recipes.TransformerConstants"), check=attention, sizes=("draws",),
+        made_of=("theory.AttentionMap", "recipes.TransformerConstants"), check=attention,
+        sizes={"draws": Size(16, 400, low=2)},
         curve=Curve(x=("tokens", Axis("tokens", scale="log")), y=("q", Axis("q", scale="log")), by="ρ", error="q_se"),
     ),
 )  # fmt: skip

@@ -15,7 +15,7 @@ from firstlight.experiments.catalogue.entry import Curve, entry, generator
 from firstlight.experiments.catalogue.units import only
 from firstlight.experiments.claim import Claim, compared, decided
 from firstlight.experiments.findings import Findings
-from firstlight.experiments.study import Settings
+from firstlight.experiments.study import Settings, Size
 from firstlight.render.axis import Axis
 
 
@@ -166,7 +166,7 @@ def divisive(settings: Settings) -> Findings:
 
 def signatures(settings: Settings) -> Findings:
     """[63]: residual networks that a path controls have signature kernels."""
-    nets = settings.size("nets", quick=40, paper=2000)
+    nets = settings.sizes["nets"]
     steps, width = 24, 200
     ends = torch.tensor([[1.0, 0.5], [0.5, 1.0]], dtype=torch.float64)
     paths = torch.linspace(0, 1, steps + 1, dtype=torch.float64)[None, :, None] * ends[:, None, :]
@@ -223,7 +223,7 @@ ENTRIES = (
     _entry(31, "the part of the signal that all inputs share", "measure.dc_share", dc_share),
     _entry(55, "entropy of directions", "measure.von_neumann_entropy", entropy),
     _entry(63, "networks that a path controls have signature kernels", "builders.blocks.ControlledResidual", signatures,
-           sizes=("nets",)),
+           sizes={"nets": Size(40, 2000, low=20)}),
     _entry(93, "how massive activations grow", "measure.fit_massive, measure.top_over_median", massive,
            curve=Curve(x=("step", Axis("step")), y=("ratio", Axis("largest over median")), by="curve")),
     _entry(97, "a mean of fractal paths loses the signal", "builders.blocks.Fractal", joins,

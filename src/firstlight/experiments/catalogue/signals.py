@@ -12,7 +12,7 @@ from firstlight.experiments.catalogue._chains import chain, relative_spread
 from firstlight.experiments.catalogue.entry import Curve, Entry, generator
 from firstlight.experiments.claim import Claim, compared, decided
 from firstlight.experiments.findings import Findings
-from firstlight.experiments.study import Settings
+from firstlight.experiments.study import Settings, Size
 from firstlight.network import RandomNetwork
 from firstlight.render.axis import Axis
 
@@ -21,7 +21,7 @@ _ROUNDED = "the quoted figure has {} digits; the tolerance is half of the last"
 
 def sparse(settings: Settings) -> Findings:
     """[5]: a start with a wanted share of zeros is stable only where the activation is clipped."""
-    nets = settings.size("nets", quick=20, paper=1000)
+    nets = settings.sizes["nets"]
     rows: list[dict[str, Any]] = []
     claims: list[Claim] = []
     quoted = {None: (6.667, 0.5368, math.inf), 0.5: (8.507, 0.6605, 0.8095), 0.7: (7.335, 0.5953, 1.1704)}
@@ -75,7 +75,7 @@ def _tuned_layer(sparsity: float, slope: float) -> theory.LayerMap:
 
 def edgeworth(settings: Settings) -> Findings:
     """[20]: the leading correction to the Gaussian law, and weights that remove it."""
-    nets = settings.size("nets", quick=100_000, paper=2_000_000)
+    nets = settings.sizes["nets"]
     claims = [
         compared(f"{name}: He₄ coefficient × width", ours=theory.edgeworth_kurtosis(name) / 24, error=0.0,
                  reference=known, tolerance=6e-5 if known < 0.1 else 6e-4, why=_ROUNDED.format("three"))
@@ -111,7 +111,7 @@ def edgeworth(settings: Settings) -> Findings:
 
 def criticality(settings: Settings) -> Findings:
     """[25]: criticality of GELU and SWISH, and the growth of the spread between networks."""
-    nets = settings.size("nets", quick=4000, paper=100_000)
+    nets = settings.sizes["nets"]
     claims = []
     for name, (b2, w2, q), digits in (
         ("gelu", (0.172922, 1.983058, (3 + math.sqrt(17)) / 2), 6), ("silu", (0.555143, 1.988005, 14.3201), 6),
@@ -148,7 +148,7 @@ def criticality(settings: Settings) -> Findings:
 
 def orthogonal(settings: Settings) -> Findings:
     """[30]: orthogonal weights stop the growth of the spread of tanh networks, not that of ReLU networks."""
-    nets = settings.size("nets", quick=300, paper=20_000)
+    nets = settings.sizes["nets"]
     rows: list[dict[str, Any]] = []
     for name, sigma_w in (("tanh", 1.0), ("relu", math.sqrt(2))):
         for kind in ("Gaussian", "orthogonal"):
@@ -182,7 +182,7 @@ def orthogonal(settings: Settings) -> Findings:
 
 def infinite_depth(settings: Settings) -> Findings:
     """[70]: log‖φ(Y)‖ of a residual ReLU network of depth L and branches 1/√L drifts by ¼ − 1/n."""
-    nets = settings.size("nets", quick=8000, paper=400_000)
+    nets = settings.sizes["nets"]
     draw = generator(settings)
     steps, time = 64, 0.125
     rows: list[dict[str, Any]] = []
@@ -222,7 +222,7 @@ def _log_norm(y: torch.Tensor) -> torch.Tensor:
 
 def correlators(settings: Settings) -> Findings:
     """[84]: widths decide the order of a correlator: the NTK has a mean of order 1 and a variance of order 1/n."""
-    nets = settings.size("nets", quick=40_000, paper=1_000_000)
+    nets = settings.sizes["nets"]
     draw = generator(settings)
     tanh = activations.get("tanh")
     exact = theory.predict(RandomNetwork(depth=2, width=10, activation="tanh"))
@@ -257,7 +257,7 @@ def correlators(settings: Settings) -> Findings:
 
 def dimension(settings: Settings) -> Findings:
     """[36]: the rank of ReLU representations falls with depth under every definition we tried."""
-    draws = settings.size("draws", quick=20, paper=400)
+    draws = settings.sizes["draws"]
     draw = generator(settings)
     kept = (1, 2, 3, 5, 10, 20)
     found: dict[tuple[str, int], list[float]] = {}
@@ -297,43 +297,45 @@ ENTRIES = (
     Entry(
         number=5, title="sparse activations stay stable where they are clipped",
         source="Price et al. (2024), sparsity-inducing activations", made_of=("theory.sparse_tuning",),
-        check=sparse, curve=Curve(x=_LAYER, y=("q", Axis("median q", scale="log")), by="start"), sizes=("nets",),
+        check=sparse, curve=Curve(x=_LAYER, y=("q", Axis("median q", scale="log")), by="start"),
+        sizes={"nets": Size(20, 1000, low=20)},
     ),
     Entry(
         number=20, title="the leading correction to a Gaussian pre-activation, and weights that remove it",
         source="Edgeworth expansion in 1/width",
         made_of=("theory.edgeworth_kurtosis", "theory.matching_weight_kurtosis"),
-        check=edgeworth, sizes=("nets",),
+        check=edgeworth, sizes={"nets": Size(100_000, 2_000_000, low=100)},
     ),
     Entry(
         number=25, title="criticality of smooth activations, and how networks spread",
         source="Roberts, Yaida and Hanin, The Principles of Deep Learning Theory (2022)",
-        made_of=("theory.criticality", "theory.finite_width"), check=criticality, sizes=("nets",),
+        made_of=("theory.criticality", "theory.finite_width"), check=criticality,
+        sizes={"nets": Size(4000, 100_000, low=1000)},
         curve=Curve(x=("layer", Axis("layer")), y=("V", Axis("V/K²")), by="network", error="V_se"),
     ),
     Entry(
         number=30, title="orthogonal weights stop the spread of tanh networks, not that of ReLU networks",
         source="finite-width orthogonal networks", made_of=("weights.haar", "theory.finite_width"), check=orthogonal,
         curve=Curve(x=_LAYER, y=("spread", Axis("n·Var(K̂)/K²", scale="log")), by="network", error="spread_se"),
-        sizes=("nets",),
+        sizes={"nets": Size(300, 20_000, low=40)},
     ),
     Entry(
         number=36, title="the rank of ReLU representations falls with depth",
         source="layerwise effective dimension of ReLU networks",
         made_of=("measure.epsilon_rank", "measure.effective_rank"),
-        check=dimension, sizes=("draws",),
+        check=dimension, sizes={"draws": Size(20, 400, low=2)},
         curve=Curve(x=_LAYER, y=("value", Axis("rank of 50 samples")), by="rank", error="value_se"),
     ),
     Entry(
         number=70, title="the log-norm of an infinitely deep residual ReLU network drifts by ¼ − 1/n",
         source="infinite-depth limit of residual networks", made_of=("theory.log_norm_drift",), check=infinite_depth,
         curve=Curve(x=("width", Axis("width", scale="log")), y=("drift", Axis("drift of log‖Y‖")), error="drift_se"),
-        sizes=("nets",),
+        sizes={"nets": Size(8000, 400_000, low=100)},
     ),
     Entry(
         number=84, title="the neural tangent kernel has a mean of order 1 and a variance of order 1/width",
         source="width exponents of correlators", made_of=("theory.correlator_exponent",), check=correlators,
         curve=Curve(x=("width", Axis("width", scale="log")), y=("scaled", Axis("n·Var Θ")), error="scaled_se"),
-        sizes=("nets",),
+        sizes={"nets": Size(40_000, 1_000_000, low=100)},
     ),
 )  # fmt: skip

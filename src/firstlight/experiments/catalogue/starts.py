@@ -12,7 +12,7 @@ from firstlight import activations, builders, initialise_, recipes, theory
 from firstlight.experiments.catalogue.entry import Curve, Entry, generator
 from firstlight.experiments.claim import Claim, compared, decided
 from firstlight.experiments.findings import Findings
-from firstlight.experiments.study import Settings
+from firstlight.experiments.study import Settings, Size
 from firstlight.network import RandomNetwork
 from firstlight.render.axis import Axis
 
@@ -109,7 +109,7 @@ def winner(settings: Settings) -> Findings:
 
 def spectral(settings: Settings) -> Findings:
     """[43]: with the spectral condition one step moves features alike at every width."""
-    draws = settings.size("draws", quick=3, paper=30)
+    draws = settings.sizes["draws"]
     rows: list[dict[str, Any]] = []
     for start in ("spectral", "he"):
         for width in (64, 256, 1024):
@@ -259,7 +259,8 @@ ENTRIES = (
     ),
     Entry(
         number=43, title="with the spectral condition a step moves features alike at every width",
-        source="Yang, Simon and Bernstein (2023)", made_of=("recipes.Spectral",), check=spectral, sizes=("draws",),
+        source="Yang, Simon and Bernstein (2023)", made_of=("recipes.Spectral",), check=spectral,
+        sizes={"draws": Size(3, 30, low=3)},
         curve=Curve(x=_WIDTH, y=("moved", Axis("relative change of features in one step")), by="start",
                     error="moved_se"),
     ),

@@ -8,6 +8,7 @@ from typing import Literal
 
 from firstlight.experiments.catalogue.entry import Entry
 from firstlight.experiments.claim import Claim
+from firstlight.experiments.running import run
 from firstlight.experiments.study import Settings
 from firstlight.render.numbers import measured, number
 
@@ -57,7 +58,7 @@ def catalogue_table(entries: Iterable[Entry], *, seed: int = 0) -> list[Catalogu
     """
     rows = []
     for entry in entries:
-        claims = entry.check(Settings(seed=seed)).claims
+        claims = run(entry.study(), Settings(seed=seed)).claims
         bad = any(claim.verdict in ("differs", "not judged") for claim in claims)
         rows.append(
             CatalogueRow(entry.number, entry.title, entry.made_of, "departs" if bad else "works", claims)

@@ -7,7 +7,7 @@ from typing import Any
 
 from firstlight.experiments.claim import Claim, decided
 from firstlight.experiments.findings import Findings
-from firstlight.experiments.study import Settings, Study
+from firstlight.experiments.study import Settings, Size, Study
 from firstlight.experiments.verdicts.analysis import Rates
 from firstlight.experiments.verdicts.outcomes import OPTIMISERS
 from firstlight.experiments.verdicts.repeats import at_best
@@ -26,9 +26,9 @@ _SPOKEN = {"sgd": "SGD", "adam": "Adam"}
 
 def measure(settings: Settings) -> Findings:
     """Scores and verdicts of starts, beside how the starts trained; ``verdicts.csv`` in the run's folder."""
-    starts = settings.size("nets", quick=40, paper=832)
+    starts = settings.sizes["nets"]
     made = reproduce(
-        starts=starts, train=settings.size("train", quick=False, paper=False), out=settings.out,
+        starts=starts, train=settings.sizes["train"], out=settings.out,
         directory=settings.directory, seed=settings.seed, tell=settings.say,
     )  # fmt: skip
     if settings.out is not None:
@@ -136,6 +136,8 @@ STUDY = Study(
     },
     measure=measure,
     draw=draw,
-    sizes=("nets", "train"),
+    sizes={"nets": Size(40, 832), "train": Size(quick=False, paper=False)},
+    images=("mnist", "fashion-mnist"),
+    keeps_runs=True,
 )
 STUDIES: tuple[Study, ...] = (STUDY,)

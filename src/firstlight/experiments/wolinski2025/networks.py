@@ -13,6 +13,22 @@ PERIODIC = {2: 0.911539, 3: 0.928317, 6: 0.973663}
 THETAS = (2.05, 2.5, 3.0, 4.0, 5.0, 7.0, 10.0)
 
 
+def known(name: str) -> None:
+    """Refuse a name of no network, before anything is computed.
+
+    Raises
+    ------
+    FirstlightError
+        There is none, or no such pair.
+
+    Examples
+    --------
+    >>> from firstlight.experiments.wolinski2025.networks import known
+    >>> known("odd(3)")
+    """
+    _ = network(name, width=2, depth=1).phi
+
+
 def network(name: str, *, width: int, depth: int) -> RandomNetwork:
     """``"tanh"``, ``"relu"``, or a pair as ``"odd(θ)"``, ``"positive(θ)"`` (both of the paper) or ``"critical(θ)"``.
 

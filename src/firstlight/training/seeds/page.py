@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from firstlight.render.axis import Axis
 from firstlight.render.chart import Rule, Series, line_chart
 from firstlight.render.markup import Markup
@@ -26,13 +28,17 @@ def training_text(result: TrainingResult) -> str:
     >>> print(training_text(train_seeds(plan)).splitlines()[0])
     mlp 1×5 tanh on digits, 2 seeds
     """
-    lines = [f"{result.plan.label}, {len(result.runs)} seeds"]
+    lines = [f"{result.plan.label}, {_count(len(result.runs), 'seed')}"]
     for run in result.runs:
-        lines.append(
-            f"  seed {run.seed}: {len(run.epochs)} epochs, training loss {number(run.loss, digits=4)}, test loss "
-            f"{number(run.test_loss, digits=4)}, test accuracy {number(run.test_accuracy)} "
-            f"(weights of epoch {run.best_epoch}); {_end(run)}"
-        )
+        told = f"  seed {run.seed}: {_count(len(run.epochs), 'epoch')}"
+        if math.isfinite(run.test_loss):
+            told += (
+                f", training loss {number(run.loss, digits=4)}, test loss {number(run.test_loss, digits=4)}, test "
+                f"accuracy {number(run.test_accuracy)} (weights of epoch {run.best_epoch})"
+            )
+        lines.append(f"{told}; {_end(run)}")
+    if len(result.diverged) == len(result.runs):
+        return "\n".join([*lines, "  every seed diverged: the loss or a weight was not finite any more"])
     loss, accuracy = (measured(*result.mean(name)) for name in ("loss", "test_accuracy"))
     lines.append(f"  mean over seeds that did not diverge: training loss {loss}, test accuracy {accuracy}")
     return "\n".join(lines)
@@ -94,12 +100,18 @@ def _chart(result: TrainingResult, name: str, title: str, axis: str) -> Markup:
 def _summary(result: TrainingResult) -> Markup:
     accuracy = measured(*result.mean("test_accuracy"))
     gone = len(result.diverged)
-    said = f"Test accuracy {accuracy} (mean and standard error over {len(result.runs) - gone} seeds)."
+    said = (
+        f"Test accuracy {accuracy} (mean and standard error over {_count(len(result.runs) - gone, 'seed')})."
+    )
     if gone:
         said += f" {gone} of {len(result.runs)} seeds diverged."
     return card(
         "Trained", paragraph(said), tone="unhealthy" if gone else "neutral", label="diverged" if gone else ""
     )
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def _end(run: SeedRun) -> str:

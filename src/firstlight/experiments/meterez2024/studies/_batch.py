@@ -52,10 +52,16 @@ def beside_paper(row: Mapping[str, Any]) -> float:
 
 
 def slope(depths: list[float], values: list[float]) -> tuple[float, float]:
-    """Least-squares slope of values against depth, with its standard error from the residuals."""
+    """Least-squares slope of values against depth, with its standard error from the residuals.
+
+    Both are NaN for one depth; the error is NaN for two values, which leave no residual.
+    """
+    if len(set(depths)) < 2:
+        return math.nan, math.nan
     x, y = np.array(depths), np.array(values)
     centred = x - x.mean()
     spread = float((centred**2).sum())
     found = float((centred * y).sum() / spread)
     left = y - y.mean() - found * centred
-    return found, float(np.sqrt((left**2).sum() / max(len(x) - 2, 1) / spread))
+    error = math.sqrt(float((left**2).sum()) / (len(x) - 2) / spread) if len(x) > 2 else math.nan
+    return found, error

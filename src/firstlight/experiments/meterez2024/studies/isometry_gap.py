@@ -13,7 +13,7 @@ from firstlight.experiments.claim import Claim, compared, decided
 from firstlight.experiments.drawing import lines
 from firstlight.experiments.findings import Findings
 from firstlight.experiments.meterez2024.gradients import gaussian_batch
-from firstlight.experiments.study import Settings, Study
+from firstlight.experiments.study import Settings, Size, Study
 from firstlight.render.axis import Axis
 from firstlight.render.chart import line_chart
 from firstlight.render.markup import Markup
@@ -27,15 +27,16 @@ EARLIER: Mapping[int, Mapping[int, float]] = {
     32: {0: 1.13, 100: 0.172, 200: 0.033},
     100: {0: 1.03, 100: 0.455, 200: 0.206, 500: 0.0174},
 }
+_NORMAL_DEPTH = 60  # features of normal weights are rank deficient by then
 _BY_EYE = 0.25  # a value read off a logarithmic axis
 
 
 def measure(settings: Settings) -> Findings:
     """The paper's nearly isometric start, and Gaussian inputs with both kinds of weights."""
-    runs = settings.size("runs", quick=5, paper=10)
-    widths = settings.size("widths", quick=(50,), paper=(50, 100))
-    gaussian = settings.size("gaussian", quick=(32,), paper=(32, 100))
-    depth = settings.size("depth", quick=200, paper=1000)
+    runs = settings.sizes["runs"]
+    widths = settings.sizes["widths"]
+    gaussian = settings.sizes["gaussian"]
+    depth = settings.sizes["depth"]
     rows: list[dict[str, Any]] = []
     for width in widths:
         g = torch.Generator().manual_seed(settings.seed)
@@ -46,7 +47,7 @@ def measure(settings: Settings) -> Findings:
     for width in gaussian:
         g = torch.Generator().manual_seed(settings.seed)
         for weights in ("orthogonal", "normal"):
-            layers = depth if weights == "orthogonal" else min(depth, 60)  # rank deficient by then
+            layers = depth if weights == "orthogonal" else _NORMAL_DEPTH
             for run in range(runs):
                 x = gaussian_batch(width, width, seed=settings.seed + run).T
                 rows += _rows("Gaussian", weights, width, run, _chain(x, layers, weights, g), depth)
@@ -203,5 +204,10 @@ STUDY = Study(
     cost={"quick": "5 s: widths 50 and 32", "paper": "1 min: 10 runs of width 50 and 100, depth 1000"},
     measure=measure,
     draw=draw,
-    sizes=("runs", "widths", "gaussian", "depth"),
+    sizes={
+        "runs": Size(5, 10),
+        "widths": Size((50,), (50, 100), low=10),
+        "gaussian": Size((32,), (32, 100), low=10),
+        "depth": Size(200, 1000, low=_NORMAL_DEPTH),
+    },
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from firstlight.errors import DomainError
 from firstlight.experiments.claim import Claim, compared, decided
 from firstlight.experiments.drawing import lines
 from firstlight.experiments.findings import Findings
@@ -16,7 +17,7 @@ from firstlight.experiments.meterez2024.studies._batch import (
     slope,
 )
 from firstlight.experiments.meterez2024.studies.gradients import mean_at
-from firstlight.experiments.study import Settings, Study
+from firstlight.experiments.study import Settings, Size, Study
 from firstlight.render.axis import Axis
 from firstlight.render.chart import line_chart
 from firstlight.render.markup import Markup
@@ -28,10 +29,15 @@ EARLIER = {5: 0.16, 10: 0.65, 25: 1.98, 50: 5.49}
 
 def measure(settings: Settings) -> Findings:
     """log ‖∇W₁‖ against depth for batches in which the last k samples repeat the first k."""
-    width = settings.size("width", quick=100, paper=100)
-    repeated = settings.size("repeated", quick=(0, 10, 50, 90), paper=(0, 5, 10, 25, 50, 75, 90))
-    depths = settings.size("depths", quick=(50, 100, 200), paper=(50, 100, 200, 500, 1000))
-    runs = settings.size("runs", quick=1, paper=3)
+    width = settings.sizes["width"]
+    repeated = settings.sizes["repeated"]
+    depths = settings.sizes["depths"]
+    runs = settings.sizes["runs"]
+    if max(repeated) > width - 2:
+        raise DomainError(
+            f"while repeating samples of a batch of {width}: expected at most {width - 2} repeated ones, so that two "
+            f"differ, got {max(repeated):g}; lower repeated or raise width"
+        )
     name, x = image_batch(settings, width, width=width)
     rows: list[dict[str, Any]] = []
     for count in repeated:
@@ -137,5 +143,12 @@ STUDY = Study(
     cost={"quick": "5 s: depths up to 200", "paper": "1 min: depths up to 1000"},
     measure=measure,
     draw=draw,
-    sizes=("width", "repeated", "depths", "runs"),
+    sizes={
+        "width": Size(100, 100, low=3),
+        "repeated": Size((0, 10, 50, 90), (0, 5, 10, 25, 50, 75, 90), low=0),
+        "depths": Size((50, 100, 200), (50, 100, 200, 500, 1000)),
+        "runs": Size(1, 3),
+    },
+    images=("cifar10",),
+    takes_images=True,
 )

@@ -13,7 +13,7 @@ from firstlight.experiments.findings import Findings
 from firstlight.experiments.meterez2024.gradients import gradients_at_start
 from firstlight.experiments.meterez2024.studies._batch import beside_paper, image_batch, input_level
 from firstlight.experiments.meterez2024.studies.gradients import mean_at
-from firstlight.experiments.study import Settings, Study
+from firstlight.experiments.study import Settings, Size, Study
 from firstlight.render.axis import Axis
 from firstlight.render.chart import line_chart
 from firstlight.render.markup import Markup
@@ -34,10 +34,10 @@ PAPER: Mapping[str, tuple[int, float]] = {"sin": (200, 26.0), "tanh": (500, 43.0
 
 def measure(settings: Settings) -> Findings:
     """log ‖∇W₁‖ against depth with gains ℓ^−γ before the activation, standard batch norm, orthogonal weights."""
-    width = settings.size("width", quick=100, paper=100)
-    exponents = settings.size("exponents", quick=(0.0, 0.25, 0.4), paper=(0.0, 0.25, 0.4))
-    depths = settings.size("depths", quick=(10, 50, 100), paper=(10, 20, 50, 100, 200, 500, 1000))
-    runs = settings.size("runs", quick=1, paper=3)
+    width = settings.sizes["width"]
+    exponents = settings.sizes["exponents"]
+    depths = settings.sizes["depths"]
+    runs = settings.sizes["runs"]
     name, x = image_batch(settings, width, width=width)
     rows: list[dict[str, Any]] = []
     for activation in ("linear", "sin", "tanh"):
@@ -173,5 +173,12 @@ STUDY = Study(
     cost={"quick": "5 s: depths up to 100", "paper": "2 min: depths up to 1000, 3 runs"},
     measure=measure,
     draw=draw,
-    sizes=("width", "exponents", "depths", "runs"),
+    sizes={
+        "width": Size(100, 100, low=3),
+        "exponents": Size((0.0, 0.25, 0.4), (0.0, 0.25, 0.4), low=0),
+        "depths": Size((10, 50, 100), (10, 20, 50, 100, 200, 500, 1000)),
+        "runs": Size(1, 3),
+    },
+    images=("cifar10",),
+    takes_images=True,
 )

@@ -8,11 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from typing import Any
 
+from firstlight import activations
+from firstlight.errors import DomainError
 from firstlight.experiments.claim import Claim, decided
 from firstlight.experiments.drawing import lines
 from firstlight.experiments.findings import Findings
+from firstlight.experiments.meterez2024.depth import KINDS
 from firstlight.experiments.meterez2024.training import Setting, splits, train_setting
-from firstlight.experiments.study import Settings, Study
+from firstlight.experiments.study import Settings, Size, Study
 from firstlight.render.axis import Axis
 from firstlight.render.chart import line_chart
 from firstlight.render.markup import Markup
@@ -37,11 +40,6 @@ _LOST = 0.779
 # growth of log ‖∇W‖ that a batch of low rank predicts, beyond which its errors are not small any more: a factor of ten
 _GROWN = math.log(10)
 _LOSES = 0.1
-_QUICK: Mapping[str, Any] = {"depths": (100,), "width": 50, "epochs": 4, "rate": 0.01, "batches": (100,)}
-# a batch of 16 has a rank far below the width, one of 100 has not
-_QUICK_TRAP: Mapping[str, Any] = {
-    "depths": (300,), "width": 32, "epochs": 2, "rate": 0.002, "batches": (16, 100),
-}  # fmt: skip
 _MEASURED = (
     "loss", "train_accuracy", "test_accuracy", "test_accuracy_batch", "test_accuracy_running", "weight_gap_middle",
     "weight_gap_max", "log_grad_first", "log_grad_last",
@@ -50,45 +48,37 @@ _MEASURED = (
 
 def accuracies(settings: Settings) -> Findings:
     """Accuracy by epoch, orthogonal and Gaussian weights, with and without activation."""
-    rows = _trained(
-        settings, quick=("linear-orthogonal", "sin-orthogonal", "linear-normal", "sin-normal"), paper=_ALL
-    )
+    rows = _trained(settings)
     return Findings(tuple(rows), tuple(_each(rows, _trains)), _NOTES)
 
 
 def orthogonality(settings: Settings) -> Findings:
     """Isometry gap of the middle weights and gradients of the two ends, epoch by epoch."""
-    rows = _trained(settings, quick=("tanh-orthogonal",), paper=("tanh-orthogonal",))
+    rows = _trained(settings)
     return Findings(tuple(rows), tuple(_each(rows, _stays_orthogonal)), _NOTES)
 
 
 def statistics(settings: Settings) -> Findings:
     """Test accuracy on recalibrated statistics, on those of the test batch, and on running averages."""
-    rows = _trained(settings, quick=("linear-orthogonal",), paper=("linear-orthogonal",), sizes=_QUICK_TRAP)
+    rows = _trained(settings)
     return Findings(tuple(rows), tuple(_each(rows, _trap)), _NOTES)
 
 
-def _trained(
-    settings: Settings, *, quick: tuple[str, ...], paper: tuple[str, ...], sizes: Mapping[str, Any] = _QUICK
-) -> list[Row]:
-    names = settings.size("networks", quick=quick, paper=paper)
-    depths = settings.size("depths", quick=sizes["depths"], paper=(100, 500, 1000))
-    width = settings.size("width", quick=sizes["width"], paper=100)
-    batches = settings.size("batches", quick=sizes["batches"], paper=(100,))
-    epochs = settings.size("epochs", quick=sizes["epochs"], paper=1000)
-    rate = settings.size("rate", quick=sizes["rate"], paper=0.001)
-    sets = (
-        (settings.data,)
-        if settings.data
-        else settings.size("sets", quick=("digits",), paper=("mnist", "cifar10"))
-    )
-    share = settings.size("fraction", quick=1.0, paper=1.0)
-    tested = settings.size("tested", quick=0, paper=0)
+def _trained(settings: Settings) -> list[Row]:
+    names = settings.sizes["networks"]
+    depths = settings.sizes["depths"]
+    width = settings.sizes["width"]
+    batches = settings.sizes["batches"]
+    epochs = settings.sizes["epochs"]
+    rate = settings.sizes["rate"]
+    sets = (settings.data,) if settings.data else settings.sizes["sets"]
+    share = settings.sizes["fraction"]
+    tested = settings.sizes["tested"]
     rows: list[Row] = []
     for data in sets:
         known, test = splits(data, directory=None if settings.directory is None else str(settings.directory))
         test = test.take(tested or None, seed=settings.seed)
-        for seed in range(settings.seed, settings.seed + settings.size("seeds", quick=1, paper=3)):
+        for seed in range(settings.seed, settings.seed + settings.sizes["seeds"]):
             some = known.take(round(share * len(known)), seed=seed) if share < 1 else known
             for batch, depth, name in product(batches, depths, names):
                 activation, _, weights = name.partition("-")
@@ -117,12 +107,17 @@ def _trained(
 
 
 def _told(label: str, epochs: int) -> Callable[[Any], None]:
-    """Log each epoch, with the time that is left at its pace."""
+    """Log each epoch, with the time that is left to this network at its pace."""
 
     def tell(epoch: Any) -> None:
-        left = 0.0 if math.isnan(epoch.seconds) else epoch.seconds * (epochs - epoch.epoch) / 60
+        if not epoch.epoch or math.isnan(epoch.seconds):
+            _log.info(
+                "%s: first of %d epochs, test accuracy %.3f before it", label, epochs, epoch.test_accuracy
+            )
+            return
+        left = epoch.seconds * (epochs - epoch.epoch) / 60
         _log.info(
-            "%s: epoch %d of %d, loss %.4f, test accuracy %.3f, about %.0f min of training left",
+            "%s: %d of %d epochs done, loss %.4f, test accuracy %.3f, about %.0f min of training left",
             label, epoch.epoch, epochs, epoch.loss, epoch.test_accuracy, left,
         )  # fmt: skip
 
@@ -162,10 +157,10 @@ def _mean(rows: Sequence[Row], name: str) -> tuple[float, float]:
 
 
 def _facts(rows: Sequence[Row]) -> str:
-    last = rows[-1]
+    last, seeds, epochs = rows[-1], len(_last(rows)), int(rows[-1]["epoch"])
     return (
-        f"{int(last['epoch'])} epochs of {int(last['images'])} images at the rate {last['rate']:g}, "
-        f"{len(_last(rows))} seeds"
+        f"{epochs} epoch{'s' * (epochs != 1)} of {int(last['images'])} images at the rate {last['rate']:g}, "
+        f"{seeds} seed{'s' * (seeds != 1)}"
     )
 
 
@@ -179,7 +174,7 @@ def _trains(label: str, rows: list[Row]) -> list[Claim]:
             decided(
                 f"{label}: training accuracy, 0 where it diverged", holds=(held < _LEARNT) == (growth > _GROWN),
                 ours=held, otherwise="differs", paper="gradients of Gaussian weights explode (Figure 3)",
-                why=f"{gone} of {len(ends)} seeds diverged; {_facts(rows)}. Below {_LEARNT:g} a network has learnt "
+                why=f"{gone} of {len(ends)} diverged; {_facts(rows)}. Below {_LEARNT:g} a network has learnt "
                 f"next to nothing, which is expected where log ‖∇W‖ grows by more than log 10; theory for linear "
                 f"networks gives {growth:.2g}",
             )
@@ -308,7 +303,38 @@ def _drawn(findings: Findings, columns: Mapping[str, str]) -> Markup:
 
 _SOURCE = "Meterez et al., ICLR 2024"
 _DATA = "digits at quick scale; mnist and cifar10 at paper scale"
-_SIZES = ("networks", "depths", "width", "batches", "epochs", "rate", "sets", "fraction", "seeds", "tested")
+
+
+def _known(name: str) -> None:
+    """Refuse a name that is not an activation and a kind of weights."""
+    activation, _, weights = name.partition("-")
+    if weights not in KINDS:
+        raise DomainError(
+            "while building a batch-normalised network: expected an activation and its weights, such as "
+            f"{' or '.join(f'sin-{kind}' for kind in KINDS)}, got {name!r}"
+        )
+    activations.get(activation)
+
+
+def _sizes(
+    *names: str, depth: int = 100, width: int = 50, epochs: int = 4, rate: float = 0.01,
+    batches: tuple[int, ...] = (100,), paper: tuple[str, ...] | None = None,
+) -> dict[str, Size]:  # fmt: skip
+    """The sizes of a study of these networks, from those of its quick scale."""
+    return {
+        "networks": Size(names, names if paper is None else paper, check=_known),
+        "depths": Size((depth,), (100, 500, 1000)),
+        "width": Size(width, 100, low=2),
+        "batches": Size(batches, (100,), low=2),
+        "epochs": Size(epochs, 1000),
+        "rate": Size(rate, 0.001, low=0, positive=True),
+        "sets": Size(("digits",), ("mnist", "cifar10")),
+        "fraction": Size(1.0, 1.0, low=0, high=1, positive=True),
+        "seeds": Size(1, 3),
+        "tested": Size(0, 0, low=0),
+    }
+
+
 STUDIES: tuple[Study, ...] = (
     Study(
         name="meterez2024/training",
@@ -321,7 +347,9 @@ STUDIES: tuple[Study, ...] = (
         },
         measure=accuracies,
         draw=draw_accuracies,
-        sizes=_SIZES,
+        sizes=_sizes("linear-orthogonal", "sin-orthogonal", "linear-normal", "sin-normal", paper=_ALL),
+        takes_images=True,
+        keeps_runs=True,
     ),
     Study(
         name="meterez2024/implicit-orthogonality",
@@ -334,7 +362,9 @@ STUDIES: tuple[Study, ...] = (
         },
         measure=orthogonality,
         draw=draw_orthogonality,
-        sizes=_SIZES,
+        sizes=_sizes("tanh-orthogonal"),
+        takes_images=True,
+        keeps_runs=True,
     ),
     Study(
         name="meterez2024/running-averages",
@@ -347,6 +377,9 @@ STUDIES: tuple[Study, ...] = (
         },
         measure=statistics,
         draw=draw_statistics,
-        sizes=_SIZES,
+        # a batch of 16 has a rank far below the width, one of 100 has not
+        sizes=_sizes("linear-orthogonal", depth=300, width=32, epochs=2, rate=0.002, batches=(16, 100)),
+        takes_images=True,
+        keeps_runs=True,
     ),
 )

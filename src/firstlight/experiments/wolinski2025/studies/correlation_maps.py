@@ -11,14 +11,14 @@ from torch import Tensor
 
 from firstlight.experiments.claim import Claim, compared, decided
 from firstlight.experiments.findings import Findings
-from firstlight.experiments.study import Settings, Study
+from firstlight.experiments.study import Settings, Size, Study
 from firstlight.experiments.wolinski2025.image_correlations import (
     E1_LAYERS,
     Correlations,
     correlations,
     images,
 )
-from firstlight.experiments.wolinski2025.networks import network
+from firstlight.experiments.wolinski2025.networks import known, network
 from firstlight.render.axis import Axis
 from firstlight.render.chart import Style, line_chart
 from firstlight.render.heatmap import heat_map
@@ -33,16 +33,17 @@ EARLIER: Mapping[tuple[str, int], tuple[float, ...]] = {
     ("relu", 100): (0.830, 0.915, 0.921),
 }
 _DRAWS = 6
+_SETS = ("cifar10", "mnist")
 
 
 def measure(settings: Settings) -> Findings:
     """Both estimators and the kernel of infinite width, for every image set, network and width."""
-    names = settings.size("networks", quick=("tanh", "relu"), paper=("tanh", "relu"))
-    widths = settings.size("widths", quick=(10, 100), paper=(10, 100))
-    nets = settings.size("nets", quick=100, paper=1000)
-    per_class = settings.size("per_class", quick=10, paper=10)
-    layers = settings.size("layers", quick=E1_LAYERS, paper=E1_LAYERS)
-    sets = (settings.data,) if settings.data is not None else ("cifar10", "mnist")
+    names = settings.sizes["networks"]
+    widths = settings.sizes["widths"]
+    nets = settings.sizes["nets"]
+    per_class = settings.sizes["per_class"]
+    layers = settings.sizes["layers"]
+    sets = (settings.data,) if settings.data is not None else _SETS
     rows: list[dict[str, Any]] = []
     claims: list[Claim] = []
     for data in sets:
@@ -214,6 +215,14 @@ STUDY = Study(
     cost={"quick": "15 s: 100 networks", "paper": "1 min: 1000 networks of depth 50"},
     measure=measure,
     draw=draw,
-    sizes=("networks", "widths", "nets", "per_class", "layers"),
+    sizes={
+        "networks": Size(("tanh", "relu"), ("tanh", "relu"), check=known),
+        "widths": Size((10, 100), (10, 100)),
+        "nets": Size(100, 1000, low=2),
+        "per_class": Size(10, 10),
+        "layers": Size(E1_LAYERS, E1_LAYERS),
+    },
+    images=_SETS,
+    takes_images=True,
     aliases=("E1",),
 )

@@ -8,8 +8,9 @@ from typing import Any
 from firstlight.experiments.claim import Claim, compared, decided
 from firstlight.experiments.drawing import lines
 from firstlight.experiments.findings import Findings
-from firstlight.experiments.study import Settings, Study
+from firstlight.experiments.study import Settings, Size, Study
 from firstlight.experiments.wolinski2025.deep_distances import E2_NETS, deep_ks, deep_ks_networks
+from firstlight.experiments.wolinski2025.networks import known
 from firstlight.files import named_inside
 from firstlight.render.axis import Axis
 from firstlight.render.chart import Rule, line_chart
@@ -31,10 +32,10 @@ _QUICK = ("tanh", "relu", "odd(2.05)", "odd(3)", "odd(10)", "positive(2.05)", "p
 
 def measure(settings: Settings) -> Findings:
     """Every network at every width, layers 1 to 100."""
-    names = settings.size("networks", quick=_QUICK, paper=tuple(deep_ks_networks()))
-    widths = settings.size("widths", quick=(3, 10), paper=(3, 10, 30, 100))
-    nets = settings.size("nets", quick=1000, paper=E2_NETS)
-    layers = settings.size("layers", quick=(1, 3, 10, 30, 100), paper=LAYERS)
+    names = settings.sizes["networks"]
+    widths = settings.sizes["widths"]
+    nets = settings.sizes["nets"]
+    layers = settings.sizes["layers"]
     rows: list[dict[str, Any]] = []
     for width in widths:
         for name in names:
@@ -171,6 +172,12 @@ STUDY = Study(
     },
     measure=measure,
     draw=draw,
-    sizes=("networks", "widths", "nets", "layers"),
+    sizes={
+        "networks": Size(_QUICK, tuple(deep_ks_networks()), check=known),
+        "widths": Size((3, 10), (3, 10, 30, 100)),
+        "nets": Size(1000, E2_NETS, low=2),
+        "layers": Size((1, 3, 10, 30, 100), LAYERS),
+    },
+    keeps_runs=True,
     aliases=("E2",),
 )

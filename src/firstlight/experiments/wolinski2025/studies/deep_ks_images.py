@@ -9,9 +9,10 @@ import torch
 from firstlight.experiments.claim import Claim, decided
 from firstlight.experiments.drawing import lines
 from firstlight.experiments.findings import Findings
-from firstlight.experiments.study import Settings, Study
+from firstlight.experiments.study import Settings, Size, Study
 from firstlight.experiments.wolinski2025.deep_distances import E2_NETS, deep_ks
 from firstlight.experiments.wolinski2025.image_correlations import images
+from firstlight.experiments.wolinski2025.networks import known
 from firstlight.render.axis import Axis
 from firstlight.render.chart import Rule, line_chart
 from firstlight.render.markup import Markup
@@ -22,10 +23,10 @@ _NAMES = ("tanh", "relu", "odd(3)", "positive(3)")
 
 def measure(settings: Settings) -> Findings:
     """One image of each of three classes, as it is and scaled, beside the synthetic input."""
-    names = settings.size("networks", quick=_NAMES, paper=_NAMES)
-    width = settings.size("width", quick=10, paper=10)
-    nets = settings.size("nets", quick=500, paper=E2_NETS)
-    layers = settings.size("layers", quick=(1, 10, 30), paper=(1, 3, 10, 30, 100))
+    names = settings.sizes["networks"]
+    width = settings.sizes["width"]
+    nets = settings.sizes["nets"]
+    layers = settings.sizes["layers"]
     data = settings.data or "cifar10"
     batch, _ = images(data, per_class=1, directory=settings.directory, seed=settings.seed)
     chosen = batch[torch.linspace(0, len(batch) - 1, 3).long()].double()
@@ -117,5 +118,12 @@ STUDY = Study(
     cost={"quick": "10 s: 500 networks", "paper": "3 min: 10 000 networks"},
     measure=measure,
     draw=draw,
-    sizes=("networks", "width", "nets", "layers"),
+    sizes={
+        "networks": Size(_NAMES, _NAMES, check=known),
+        "width": Size(10, 10),
+        "nets": Size(500, E2_NETS, low=2),
+        "layers": Size((1, 10, 30), (1, 3, 10, 30, 100)),
+    },
+    images=("cifar10",),
+    takes_images=True,
 )

@@ -10,7 +10,7 @@ import numpy as np
 from firstlight.experiments.claim import Claim, compared
 from firstlight.experiments.drawing import lines
 from firstlight.experiments.findings import Findings
-from firstlight.experiments.study import Settings, Study
+from firstlight.experiments.study import Settings, Size, Study
 from firstlight.experiments.wolinski2025.networks import SCALES, network
 from firstlight.render.axis import Axis
 from firstlight.render.chart import Series, line_chart
@@ -25,7 +25,7 @@ _SQUARES = (1.2, 1.46, 1.8)
 
 def measure(settings: Settings) -> Findings:
     """The curve, correlations on both sides of it, and the second moment by three ways at width 10."""
-    nets = settings.size("nets", quick=2000, paper=20_000)
+    nets = settings.sizes["nets"]
     rows = [*_curve(), *_correlations(), *_moments(nets, settings.seed)]
     return Findings(rows, tuple(_claims(Findings(rows))), _NOTES)
 
@@ -223,5 +223,5 @@ STUDY = Study(
     cost={"quick": "10 s: 2000 networks", "paper": "20 s: 20 000 networks"},
     measure=measure,
     draw=draw,
-    sizes=("nets",),
+    sizes={"nets": Size(2000, 20_000, low=500)},
 )

@@ -11,7 +11,7 @@ import numpy as np
 from firstlight.experiments.claim import Claim, compared, decided
 from firstlight.experiments.drawing import lines
 from firstlight.experiments.findings import Findings
-from firstlight.experiments.study import Settings, Study
+from firstlight.experiments.study import Settings, Size, Study
 from firstlight.experiments.wolinski2025.closed_form import best_of_family, product_distance
 from firstlight.experiments.wolinski2025.networks import THETAS
 from firstlight.render.axis import Axis
@@ -35,7 +35,7 @@ def measure(settings: Settings) -> Findings:
     """Functions on [−4, 4], the nearest closed form, and the distance of W φ(X) to N(0, 1) for both."""
     from firstlight.pairs import weibull
 
-    thetas = settings.size("thetas", quick=(2.05, 3.0, 10.0), paper=THETAS)
+    thetas = settings.sizes["thetas"]
     rows: list[dict[str, Any]] = []
     for kind in ("odd", "positive"):
         for theta in thetas:
@@ -207,5 +207,5 @@ STUDY = Study(
     cost={"quick": "10 s: three θ", "paper": "30 s: seven θ"},
     measure=measure,
     draw=draw,
-    sizes=("thetas",),
+    sizes={"thetas": Size((2.05, 3.0, 10.0), THETAS, low=2)},
 )

@@ -11,8 +11,8 @@ from firstlight.experiments.claim import Claim, decided
 from firstlight.experiments.drawing import lines
 from firstlight.experiments.findings import Findings
 from firstlight.experiments.gain import paired_gain
-from firstlight.experiments.study import Settings, Study
-from firstlight.experiments.wolinski2025.networks import THETAS, network
+from firstlight.experiments.study import Settings, Size, Study
+from firstlight.experiments.wolinski2025.networks import THETAS, known, network
 from firstlight.files import named_inside
 from firstlight.render.axis import Axis
 from firstlight.render.chart import Rule, line_chart
@@ -46,8 +46,8 @@ class _Cell:
 
 def tables(settings: Settings) -> Findings:
     """Training loss and test accuracy of MLPs of every depth and width."""
-    depths = settings.size("depths", quick=(3, 30), paper=(3, 10, 30))
-    widths = settings.size("widths", quick=(30,), paper=(10, 100))
+    depths = settings.sizes["depths"]
+    widths = settings.sizes["widths"]
     return _measured("mlp", settings, [(depth, width) for width in widths for depth in depths])
 
 
@@ -57,12 +57,8 @@ def lenets(settings: Settings) -> Findings:
 
 
 def _measured(model: Model, settings: Settings, sizes: Sequence[tuple[int, int]]) -> Findings:
-    names = settings.size("networks", quick=_QUICK, paper=_PAPER)
-    sets = (
-        (settings.data,)
-        if settings.data
-        else settings.size("sets", quick=("digits",), paper=("mnist", "cifar10"))
-    )
+    names = settings.sizes["networks"]
+    sets = (settings.data,) if settings.data else settings.sizes["sets"]
     rows: list[Row] = []
     for data in sets:
         images = None
@@ -91,10 +87,10 @@ def _plan(model: Model, cell: _Cell, settings: Settings) -> TrainingPlan:
     return TrainingPlan(
         model=model, depth=max(cell.depth, 1), width=max(cell.width, 1), activation=str(described.activation),
         weights=str(described.weight_law), sigma_w=described.sigma_w, sigma_b=described.sigma_b, data=cell.data,
-        fraction=settings.size("fraction", quick=1.0, paper=1.0),
-        seeds=tuple(range(settings.seed, settings.seed + settings.size("seeds", quick=3, paper=3))),
-        epochs=settings.size("epochs", quick=10 if model == "mlp" else 5, paper=1000), rules=rules,
-        native=settings.size("native", quick=False, paper=True),
+        fraction=settings.sizes["fraction"],
+        seeds=tuple(range(settings.seed, settings.seed + settings.sizes["seeds"])),
+        epochs=settings.sizes["epochs"], rules=rules,
+        native=settings.sizes["native"],
     )  # fmt: skip
 
 
@@ -202,7 +198,14 @@ def draw(findings: Findings) -> Markup:
     return Markup("".join(parts))
 
 
-_SIZES = ("networks", "sets", "seeds", "epochs", "fraction", "native")
+_SIZES = {
+    "networks": Size(_QUICK, _PAPER, check=known),
+    "sets": Size(("digits",), ("mnist", "cifar10")),
+    "seeds": Size(3, 3),
+    "epochs": Size(10, 1000),
+    "fraction": Size(1.0, 1.0, low=0, high=1, positive=True),
+    "native": Size(quick=False, paper=True),
+}
 STUDY = Study(
     name="wolinski2025/training",
     shows="whether deep and narrow MLPs that start with Gaussian pre-activations train better than tanh and ReLU",
@@ -214,7 +217,9 @@ STUDY = Study(
     },
     measure=tables,
     draw=draw,
-    sizes=("depths", "widths", *_SIZES),
+    sizes={"depths": Size((3, 30), (3, 10, 30)), "widths": Size((30,), (10, 100)), **_SIZES},
+    takes_images=True,
+    keeps_runs=True,
     aliases=("E4",),
 )
 LENET = Study(
@@ -228,5 +233,7 @@ LENET = Study(
     },
     measure=lenets,
     draw=draw,
-    sizes=_SIZES,
+    sizes={**_SIZES, "epochs": Size(5, 1000)},
+    takes_images=True,
+    keeps_runs=True,
 )

@@ -13,9 +13,9 @@ from torch import Tensor
 from firstlight.experiments.claim import Claim, compared, decided
 from firstlight.experiments.drawing import lines
 from firstlight.experiments.findings import Findings
-from firstlight.experiments.study import Settings, Study
+from firstlight.experiments.study import Settings, Size, Study
 from firstlight.experiments.wolinski2025.dependence import unit_dependence
-from firstlight.experiments.wolinski2025.networks import SCALES, THETAS
+from firstlight.experiments.wolinski2025.networks import SCALES, THETAS, known
 from firstlight.experiments.wolinski2025.two_layers import two_layer_ks
 from firstlight.render.axis import Axis
 from firstlight.render.chart import Rule, line_chart
@@ -33,14 +33,14 @@ AUTHORS: Mapping[str, tuple[float, ...]] = {
 _AT = (1, 2, 3, 5, 10)
 _AUTHORS_DRAWS = 200_000
 _QUICK = ("tanh", "relu", "odd(3)", "positive(3)")
+_EVERY = (*SCALES, *(f"{kind}({theta:g})" for kind in ("odd", "positive") for theta in THETAS))
 
 
 def measure(settings: Settings) -> Findings:
     """The three panels, and the dependence of two units that share n inputs."""
-    every = (*SCALES, *(f"{kind}({theta:g})" for kind in ("odd", "positive") for theta in THETAS))
-    names = settings.size("networks", quick=_QUICK, paper=every)
-    widths = settings.size("widths", quick=_AT, paper=tuple(range(1, 11)))
-    draws = settings.size("draws", quick=20_000, paper=_AUTHORS_DRAWS)
+    names = settings.sizes["networks"]
+    widths = settings.sizes["widths"]
+    draws = settings.sizes["draws"]
     rows: list[dict[str, Any]] = []
     for name in names:
         activation, law, sigma_w, sigma_b = setting(name)
@@ -209,5 +209,9 @@ STUDY = Study(
     cost={"quick": "5 s: 20 000 draws", "paper": "1 min: 200 000 draws of 16 networks, n = 1 to 10"},
     measure=measure,
     draw=draw,
-    sizes=("networks", "widths", "draws"),
+    sizes={
+        "networks": Size(_QUICK, _EVERY, check=known),
+        "widths": Size(_AT, tuple(range(1, 11))),
+        "draws": Size(20_000, _AUTHORS_DRAWS, low=100),
+    },
 )

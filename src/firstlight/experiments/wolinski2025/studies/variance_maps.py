@@ -12,7 +12,7 @@ import numpy as np
 from firstlight.experiments.claim import Claim, compared, decided
 from firstlight.experiments.drawing import lines
 from firstlight.experiments.findings import Findings
-from firstlight.experiments.study import Settings, Study
+from firstlight.experiments.study import Settings, Size, Study
 from firstlight.experiments.wolinski2025.networks import PERIODIC
 from firstlight.render.axis import Axis
 from firstlight.render.chart import Rule, Series, line_chart
@@ -35,8 +35,8 @@ def measure(settings: Settings) -> Findings:
     from firstlight import activations
     from firstlight.theory import LayerMap, variance_fixed_points
 
-    nets = settings.size("nets", quick=60, paper=2000)
-    width = settings.size("width", quick=100, paper=1000)
+    nets = settings.sizes["nets"]
+    width = settings.sizes["width"]
     rows: list[dict[str, Any]] = []
     claims: list[Claim] = []
     for omega, (square, window, stable, unstable, factor) in KNOWN.items():
@@ -194,5 +194,5 @@ STUDY = Study(
     cost={"quick": "20 s: 60 networks of width 100", "paper": "5 min: 2000 networks of width 1000"},
     measure=measure,
     draw=draw,
-    sizes=("nets", "width"),
+    sizes={"nets": Size(60, 2000, low=2), "width": Size(100, 1000)},
 )
