@@ -339,6 +339,18 @@ def test_adapters_keep_their_zero_factor():
         def forward(self, x):
             return self.base(x) + self.up(self.down(x))
 
+    class Headed(Adapted):
+        """With a head of as few units as the adapter has."""
+
+        def __init__(self):
+            super().__init__()
+            self.head = nn.Linear(64, 4)
+
+        def forward(self, x):
+            return self.head(torch.relu(super().forward(x)))
+
+    done = firstlight.initialise_(Headed(), "he", torch.randn(8, 64), generator=seeded())
+    assert sorted(line.name for line in done.lines) == ["head.bias", "head.weight"]
     net = nn.Sequential(Adapted(), nn.Tanh(), nn.Linear(64, 10))
     before = bits(net)
     done = firstlight.initialise_(net, "critical", torch.randn(8, 64), generator=seeded())

@@ -38,12 +38,16 @@ class Structure:
         φ of every activation row that theory can replay, as a function of one tensor.
     scales
         The constant inside φ, for rows that have one: 1/β where the model computes φ(z/β).
+    factors
+        For rows that read another row times a constant, as a sum α·stream + branch does, the constant by the number of
+        the row that is read.
     """
 
     profile: Profile
     links: tuple[tuple[int, ...], ...]
     functions: Mapping[int, Callable[[Tensor], Tensor]]
     scales: Mapping[int, float] = field(default_factory=dict)
+    factors: Mapping[int, Mapping[int, float]] = field(default_factory=dict)
 
 
 @clean
@@ -99,4 +103,9 @@ def _seen(guard: Guard, net: nn.Module, batch: object, protocol: Protocol) -> St
         for site in ledger.sites
         if site.index in functions and site.inputs[0].expression.scale not in (0.0, 1.0)
     }
-    return Structure(profile, links(ledger.sites), functions, scales)
+    factors: dict[int, dict[int, float]] = {}
+    for site in ledger.sites:
+        for link in site.inputs:
+            if link.expression.scaled and link.expression.steps and not link.expression.learned:
+                factors.setdefault(site.index, {})[link.source.index] = link.expression.factor
+    return Structure(profile, links(ledger.sites), functions, scales, factors)

@@ -65,11 +65,13 @@ from firstlight.recipes.linear.leaky import leaky_correlation as leaky_correlati
 from firstlight.recipes.linear.leaky import tat_leak as tat_leak
 from firstlight.recipes.linear.shaped import DKS as DKS
 from firstlight.recipes.linear.shaped import TAT as TAT
-from firstlight.recipes.linear.shaped import Shape as Shape
-from firstlight.recipes.linear.shaped import dks_shape as dks_shape
-from firstlight.recipes.linear.shaped import tat_shape as tat_shape
+from firstlight.recipes.linear.shapes import Shape as Shape
+from firstlight.recipes.linear.shapes import dks_shape as dks_shape
+from firstlight.recipes.linear.shapes import tat_shape as tat_shape
 from firstlight.recipes.linear.slope import local_slope as local_slope
+from firstlight.recipes.linear.slope import maximal_bends as maximal_bends
 from firstlight.recipes.linear.slope import maximal_slope as maximal_slope
+from firstlight.recipes.linear.slope import subnet_maximum as subnet_maximum
 from firstlight.recipes.plan import Choice as Choice
 from firstlight.recipes.plan import Plan as Plan
 from firstlight.recipes.plan import plan as plan

@@ -19,7 +19,7 @@ def _step(x: Tensor) -> Tensor:
 def helu(alpha: float = 0.05) -> Activation:
     """max(0, z), with the backward 1[z > −alpha]: hysteresis lets gradients of units just below zero pass.
 
-    Its gradients grow by 2Φ(alpha/√q) a layer with He's weights, written from memory of the paper.
+    Its gradients grow by 2Φ(alpha/√q) a layer with He's weights. The same as in the code of Kimhi et al. (2024).
     """
     name, parameters = named("helu", alpha=alpha)
     return Activation(

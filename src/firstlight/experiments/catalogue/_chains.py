@@ -1,4 +1,4 @@
-"""Random chains of Gaussian layers, drawn exactly: given a layer, the next one is N(0, q) with that layer's q."""
+"""Random chains of layers on one input, drawn by the exact samplers of ensembles: mean squares network by network."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from firstlight import weights
+from firstlight.ensemble.samplers import sampler_for
 
 
 def chain(
@@ -27,22 +27,15 @@ def chain(
     The first layer has N(0, 1) units; with orthogonal weights their norm is exactly √width, as an orthogonal first
     layer leaves that of its input. Biases are independent of everything else.
     """
-    z = torch.randn(nets, width, dtype=torch.float64, generator=generator)
+    z = torch.randn(nets, width, 1, dtype=torch.float64, generator=generator)
     if orthogonal:
         z = z / z.square().mean(1, keepdim=True).sqrt()
+    sampler = sampler_for("orthogonal" if orthogonal else "normal", sigma_w=sigma_w, sigma_b=sigma_b)
     means = [z.square().mean(1)]
     for _ in range(depth - 1):
-        x = phi(z)
-        if orthogonal:
-            matrix = weights.haar(width, count=nets, generator=generator, dtype=torch.float64)
-            z = sigma_w * (matrix @ x[..., None])[..., 0]
-        else:
-            noise = torch.randn(nets, width, dtype=torch.float64, generator=generator)
-            z = sigma_w * x.square().mean(1, keepdim=True).sqrt() * noise
-        if sigma_b:
-            z = z + sigma_b * torch.randn(nets, width, dtype=torch.float64, generator=generator)
+        z, _ = sampler.forward(phi(z), width, generator)
         means.append(z.square().mean(1))
-    return torch.stack(means, 1)
+    return torch.cat(means, 1)
 
 
 def relative_spread(means: Tensor) -> tuple[Tensor, Tensor]:

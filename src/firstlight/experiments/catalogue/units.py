@@ -119,7 +119,7 @@ def drelu(settings: Settings) -> Findings:
 
 
 def rectified_cubic(settings: Settings) -> Findings:
-    """[68]: CRReLU; the formula is quoted from memory of the paper."""
+    """[68]: CRReLU, with the formula of a public implementation of the paper."""
     return only(
         same(
             "crrelu(0.02)",

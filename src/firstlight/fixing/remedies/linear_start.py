@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import torch
 from torch import nn
@@ -13,7 +11,7 @@ from firstlight.fixing.remedies._writing import write_bias, write_orthogonal
 from firstlight.fixing.remedies.scales import input_moment
 from firstlight.fixing.remedies.sites import WeightSite, sites
 from firstlight.profile import Profile
-from firstlight.recipes.linear.chains import mirror_slope, small_moment, tangent
+from firstlight.recipes.linear.chains import mirror_scales, small_scales
 
 # kinds of rows of a chain in which nothing but weights sets the size of a signal
 PLAIN = frozenset({"input", "weight", "activation"})
@@ -41,13 +39,13 @@ def looks_linear(model: nn.Module, profile: Profile, generator: torch.Generator)
     """
     chain = sites(model, profile).found
     plain = _mirrors(model, profile) and not any(site.bare for site in chain)
-    slopes = [mirror_slope(site.phi) for site in chain[1:]]
-    known = [slope for slope in slopes if slope is not None]
-    if len(chain) < 3 or not plain or len(known) < len(slopes) or not _fits(chain):
+    if len(chain) < 3 or not plain or not _fits(chain):
+        return []
+    scales = mirror_scales([site.phi for site in chain[1:]], input_moment(chain[0]))
+    if scales is None:
         return []
     changes = []
     last = len(chain) - 1
-    scales = [1.0 / math.sqrt(input_moment(chain[0])), *(1.0 / abs(slope) for slope in known)]
     for index, (site, wanted) in enumerate(zip(chain, scales, strict=True)):
         # a flattened image keeps its mirrored channels in its two halves
         write_orthogonal(site, wanted, generator, mirror_rows=index < last, mirror_columns=index > 0)
@@ -83,18 +81,14 @@ def small_signals(model: nn.Module, profile: Profile, generator: torch.Generator
     chain = sites(model, profile).found
     if len(chain) < 3 or not set(profile["kind"].astype(str)) <= PLAIN or any(site.bare for site in chain):
         return []
-    lines = [tangent(site.phi) for site in chain[1:]]
-    known = [line for line in lines if line is not None]
-    offset = any(line[1] != 0 and site.bias is None for line, site in zip(known, chain[1:], strict=False))
-    if len(known) < len(lines) or offset:
+    plan = small_scales([site.phi for site in chain[1:]], input_moment(chain[0]))
+    if plan is None or any(at and site.bias is None for (_, at), site in zip(plan[1], chain, strict=True)):
         return []
-    phis = [site.phi for site in chain[1:] if site.phi is not None]
-    small = math.sqrt(small_moment(phis, known, len(chain)))
-    write_orthogonal(chain[0], small / math.sqrt(input_moment(chain[0])), generator)
-    changes = [f"{chain[0].name}: orthogonal, inputs brought to q = {small**2:.3g}"]
+    q, scales = plan
+    write_orthogonal(chain[0], scales[0][0], generator)
+    changes = [f"{chain[0].name}: orthogonal, inputs brought to q = {q:.3g}"]
     changes += write_bias(chain[0], 0.0, generator)
-    for site, (slope, value) in zip(chain[1:], known, strict=True):
-        scale = 1.0 / abs(slope) / (small if site is chain[-1] else 1.0)
+    for site, (scale, value) in zip(chain[1:], scales[1:], strict=True):
         write_orthogonal(site, scale, generator)
         if site.bias is not None:
             site.bias.copy_(-value * site.weight.flatten(1).sum(1))

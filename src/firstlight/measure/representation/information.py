@@ -78,7 +78,8 @@ def mutual_information(
     Notes
     -----
     Chelombiev, Houghton and O'Donnell (2019), *Adaptive estimators show information compression in deep neural
-    networks*, written from memory of the paper; the bound is Kolchinsky and Tracey's (2017).
+    networks*: bins of equal count and a noise that follows the layer's largest entry are the two ideas of the paper, of
+    whose text the abstract and accounts of others were seen here; the bound is Kolchinsky and Tracey's (2017).
 
     Examples
     --------

@@ -61,8 +61,8 @@ def fit_massive(steps: Sequence[float], ratios: Sequence[float]) -> MassiveFit:
 
     Notes
     -----
-    Gallego-Feliciano et al. (2025), *Hidden dynamics of massive activations in transformer training*, use an
-    exponentially modulated logarithm with five parameters; its form is written here from memory of the paper.
+    Gallego-Feliciano et al. (2025), *Hidden dynamics of massive activations in transformer training*, equation
+    9: A e^{−λx} log x + K with x = γt + t₀.
 
     Examples
     --------

@@ -69,7 +69,12 @@ class Expression:
     @property
     def scale(self) -> float:
         """The constant that multiplies z before the function is called: 1/β of φ(z/β); 1 where it is not known."""
-        return 1.0 if self.inner is None else float(self.inner.apply(torch.ones(1, dtype=torch.float64))[0])
+        return 1.0 if self.inner is None else self.inner.factor
+
+    @property
+    def factor(self) -> float:
+        """The constant that a scaled function multiplies by."""
+        return float(self.apply(torch.ones(1, dtype=torch.float64))[0])
 
     def times(self, gain: float = 1.0, noise: float = 1.0, learned: tuple[str, ...] = ()) -> Expression:
         """The same function with one more independent factor."""

@@ -51,9 +51,10 @@ def measure_representations(
 def _fill(site: Site, rows: Tensor, m: RepresentationMeasure, labels: Tensor | None) -> None:
     if m.name == "router" and ROUTES not in site.values:
         return
-    found = measure.representation(rows, m.name, top=site.values.get(ROUTES, 1))
-    if labels is not None and bool((known := labels >= 0).any()):
-        # a negative class, as that of padding, is none
+    known = labels >= 0 if labels is not None else None  # a negative class, as that of padding, is none
+    every = labels if known is not None and bool(known.all()) else None
+    found = measure.representation(rows, m.name, top=site.values.get(ROUTES, 1), labels=every)
+    if labels is not None and known is not None and every is None and bool(known.any()):
         told = measure.representation(rows[known.to(rows.device)], m.name, labels=labels[known])
         found["information_labels"] = told["information_labels"]
     if m.name == "massive":

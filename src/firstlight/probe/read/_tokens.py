@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from firstlight.gauss.stream import token_moments
 from firstlight.probe.graph._site import Site
-from firstlight.probe.read._statistics import alike, effective_ranks
+from firstlight.probe.read._statistics import alike
 from firstlight.probe.read._whole import whole
 
 # Samples, tokens and units that are read of each tensor.
@@ -46,18 +46,14 @@ def take_tokens(site: Site, t: Tensor, axis: int) -> TakenTokens | None:
 def measure_tokens(taken: list[TakenTokens]) -> None:
     """Fill in the mean cosine between the tokens of one sample, and their effective rank, of every site.
 
-    The mean cosine of T unit vectors is (‖Σ x‖² − T) / (T (T − 1)).
+    Both as `firstlight.gauss.stream.token_moments` takes them.
     """
     for group in alike(taken, lambda t: (t.rows.shape, t.rows.device)):
-        rows = torch.stack([t.rows for t in group])
-        count = rows.shape[2]
-        size = rows.norm(dim=3, keepdim=True)
-        unit = rows / size.clamp_min(1e-30)
-        total = unit.sum(dim=2).square().sum(dim=2)
-        cosine = ((total - count) / (count * (count - 1))).mean(dim=1).tolist()
-        flat = rows.flatten(0, 1).cpu().numpy().astype(np.float64)
-        ranks = np.array(effective_ranks(flat)).reshape(len(group), -1).mean(axis=1)
-        for t, c, rank, full in zip(group, cosine, ranks.tolist(), (size > 0).flatten(1).all(dim=1).tolist()):
+        rows = torch.stack([t.rows for t in group]).cpu()
+        size = rows.norm(dim=3)
+        known = ((size > 0) & size.isfinite()).flatten(1).all(dim=1).tolist()
+        found = token_moments(rows.where(rows.isfinite(), 0.0)).tolist()
+        for t, (_, c, rank), full in zip(group, found, known, strict=True):
             if full and math.isfinite(c):
                 t.site.values |= {"token_correlation": c, "token_rank": rank}
 

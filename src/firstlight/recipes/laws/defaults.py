@@ -78,7 +78,9 @@ class FlaxDefault(Recipe):
     word: ClassVar[str] = "flax-default"
     purpose: ClassVar[str] = "a start as in JAX, to compare with or to port a model"
     changes: ClassVar[tuple[str, ...]] = ("weights", "biases", "gains")
-    source: ClassVar[str] = "flax.linen, from memory: lecun_normal kernels, orthogonal recurrent kernels"
+    source: ClassVar[str] = (
+        "documentation of flax.linen 0.6: lecun_normal kernels, orthogonal recurrent kernels"
+    )
 
     def draft(self, draft: Draft) -> None:
         """Every weight, bias and normaliser."""
@@ -100,7 +102,9 @@ class KerasDefault(Recipe):
     word: ClassVar[str] = "keras-default"
     purpose: ClassVar[str] = "a start as in Keras, to compare with or to port a model"
     changes: ClassVar[tuple[str, ...]] = ("weights", "biases", "gains")
-    source: ClassVar[str] = "keras.layers, from memory: glorot_uniform kernels, orthogonal recurrent kernels"
+    source: ClassVar[str] = (
+        "documentation of keras.layers: glorot_uniform kernels, orthogonal recurrent kernels"
+    )
 
     def draft(self, draft: Draft) -> None:
         """Every weight, bias and normaliser."""

@@ -360,15 +360,17 @@ def _adapters(model: nn.Module) -> dict[str, str]:
         }
         held = [w for w in (*factors.values(), module._parameters.get("weight")) if w is not None]
         frozen = {tuple(w.shape) for w in held if not w.requires_grad and w.ndim == 2}
-        for one, down in factors.items():
-            for two, up in factors.items():
-                if frozen and down is not None and up is not None and _is_adapter(down, up, frozen):
-                    found |= {_join(path, one): reason, _join(path, two): reason}
+        names = list(factors)
+        for two, up in factors.items():
+            fits = [one for one in names if frozen and _is_adapter(factors[one], up, frozen)]
+            # of layers that fit, such as a head of as few units, the one that is declared next to the zero factor
+            for one in sorted(fits, key=lambda name: abs(names.index(two) - names.index(name) - 0.5))[:1]:
+                found |= {_join(path, one): reason, _join(path, two): reason}
     return found
 
 
-def _is_adapter(down: Tensor, up: Tensor, frozen: Container[tuple[int, ...]]) -> bool:
-    if not (down.requires_grad and up.requires_grad) or up.is_meta:
+def _is_adapter(down: Tensor | None, up: Tensor | None, frozen: Container[tuple[int, ...]]) -> bool:
+    if down is None or up is None or not (down.requires_grad and up.requires_grad) or up.is_meta:
         return False
     rank, inputs = down.shape
     fits = rank == up.shape[1] < min(inputs, up.shape[0]) and (up.shape[0], inputs) in frozen

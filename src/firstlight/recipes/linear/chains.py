@@ -61,23 +61,36 @@ class LooksLinear(Recipe):
         """Every weight; biases are zero."""
         chain = chain_of(draft)
         widths = [slot.weight.shape for slot in chain]
-        slopes = [mirror_slope(slot.phi) for slot in chain[1:]]
+        scales = mirror_scales([slot.phi for slot in chain[1:]], usual_moment(chain[0].q_in))
         even = all(w[0] % 2 == 0 for w in widths[:-1])
         fits = all(new[1] % old[0] == 0 for old, new in pairwise(widths))
-        known = [slope for slope in slopes if slope is not None]
-        if not (len(known) == len(slopes) and even and fits):
+        if scales is None or not (even and fits):
             draft.refuse(
                 "activations with φ(u) − φ(−u) = a u, such as ReLU and SiLU, in layers of even width",
                 "other activations or widths",
                 "use critical or small-signals",
             )
         last = len(chain) - 1
-        scales = [1.0 / math.sqrt(usual_moment(chain[0].q_in)), *(1.0 / abs(slope) for slope in known)]
         for index, (slot, sigma_w) in enumerate(zip(chain, scales, strict=True)):
             # a flattened image keeps its mirrored channels in its two halves
             value = mirrored(slot.weight, sigma_w, draft.generator, rows=index < last, columns=index > 0)
             draft.put(slot, value, f"{'mirrored, ' if index < last else ''}orthogonal")
             draft.shift(slot, 0.0)
+
+
+def mirror_scales(phis: Sequence[Activation | None], q: float) -> list[float] | None:
+    """Factors on A in the weights of a mirrored chain, for inputs of second moment q; None where a slope is missing.
+
+    Examples
+    --------
+    >>> from firstlight import activations
+    >>> from firstlight.recipes.linear.chains import mirror_scales
+    >>> mirror_scales([activations.get("relu")] * 2, 4.0)
+    [0.5, 1.0, 1.0]
+    """
+    slopes = [mirror_slope(phi) for phi in phis]
+    known = [slope for slope in slopes if slope is not None]
+    return [1.0 / math.sqrt(q), *(1.0 / abs(slope) for slope in known)] if len(known) == len(slopes) else None
 
 
 def mirror_slope(phi: Activation | None) -> float | None:
@@ -137,25 +150,35 @@ class SmallSignals(Recipe):
     def draft(self, draft: Draft) -> None:
         """Every weight and bias."""
         chain = chain_of(draft)
-        lines = [tangent(slot.phi) for slot in chain[1:]]
-        if any(
-            line is None or (line[1] != 0 and not s.bias) for line, s in zip(lines, chain[1:], strict=True)
-        ):
+        plan = small_scales([slot.phi for slot in chain[1:]], usual_moment(chain[0].q_in))
+        if plan is None or any(at and not s.bias for (_, at), s in zip(plan[1], chain, strict=True)):
             draft.refuse(
                 "activations that are smooth at 0", "a kink or no slope there", "use critical or looks-linear"
             )
-        known = [line for line in lines if line is not None]
-        phis = [slot.phi for slot in chain[1:] if slot.phi is not None]
-        small = math.sqrt(small_moment(phis, known, len(chain)))
-        first = chain[0]
-        draft.draw(
-            first, small / math.sqrt(usual_moment(first.q_in)), f"to q = {small**2:.3g}", law="orthogonal"
-        )
-        for slot, (slope, value) in zip(chain[1:], known, strict=True):
-            scale = 1.0 / abs(slope) / (small if slot is chain[-1] else 1.0)
+        q, scales = plan
+        draft.draw(chain[0], scales[0][0], f"to q = {q:.3g}", law="orthogonal")
+        for slot, (scale, value) in zip(chain[1:], scales[1:], strict=True):
             weight = mirrored(slot.weight, scale, draft.generator)
             if draft.put(slot, weight, f"orthogonal, σ_w = {scale:.4g}"):
                 draft.shift(slot, -value * weight.flatten(1).sum(1) if value else 0.0)
+
+
+def small_scales(
+    phis: Sequence[Activation | None], q: float
+) -> tuple[float, list[tuple[float, float]]] | None:
+    """Second moment of the small signals, and for every weight its scale and the offset φ(0) that it reads.
+
+    None where an activation has no tangent at 0; q is the second moment of the inputs.
+    """
+    lines = [(phi, line) for phi in phis if phi is not None and (line := tangent(phi)) is not None]
+    if len(lines) < len(phis):
+        return None
+    moment = small_moment([phi for phi, _ in lines], [line for _, line in lines], len(phis) + 1)
+    small = math.sqrt(moment)
+    found = [(small / math.sqrt(q), 0.0)]
+    for index, (_, (slope, value)) in enumerate(lines, start=1):
+        found.append((1.0 / abs(slope) / (small if index == len(lines) else 1.0), value))
+    return moment, found
 
 
 def tangent(phi: Activation | None) -> tuple[float, float] | None:

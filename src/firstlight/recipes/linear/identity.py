@@ -18,13 +18,14 @@ from firstlight.recipes.recipe import Draft, Need, Recipe
 def zero_matrix(rows: int, columns: int) -> Tensor:
     r"""ZerO's matrix: an identity, cut where the layer narrows, and c I H I with a Hadamard matrix H where it widens.
 
-    H has 2^m rows, m = ⌈log₂ rows⌉, and c = 2^{−(m−1)/2}; the columns of the result are orthogonal.
+    H has 2^m rows, m = ⌈log₂ rows⌉, and c = 2^{−m/2}, as in the authors' code; where 2^m rows stay, the columns of the
+    result are orthonormal.
 
     Examples
     --------
     >>> from firstlight.recipes import zero_matrix
     >>> [round(float(x), 9) for x in (zero_matrix(4, 2).T @ zero_matrix(4, 2)).flatten()]
-    [2.0, 0.0, 0.0, 2.0]
+    [1.0, 0.0, 0.0, 1.0]
     """
     if rows <= columns:
         return torch.eye(rows, columns, dtype=torch.float64)
@@ -32,7 +33,7 @@ def zero_matrix(rows: int, columns: int) -> Tensor:
     hadamard = torch.ones(1, 1, dtype=torch.float64)
     for _ in range(power):
         hadamard = torch.cat([torch.cat([hadamard, hadamard], 1), torch.cat([hadamard, -hadamard], 1)])
-    return hadamard[:rows, :columns] * 2.0 ** (-(power - 1) / 2)
+    return hadamard[:rows, :columns] * 2.0 ** (-power / 2)
 
 
 def padded_identity(rows: int, columns: int) -> Tensor:
@@ -84,7 +85,9 @@ class ZerO(Recipe):
     word: ClassVar[str] = "zero"
     purpose: ClassVar[str] = "residual networks that shall start the same on every run"
     needs: ClassVar[tuple[Need, ...]] = ("graph",)
-    source: ClassVar[str] = "Zhao, Schäfer & Anandkumar, ZerO Initialization, TMLR 2022, from memory"
+    source: ClassVar[str] = (
+        "Zhao, Schäfer & Anandkumar, ZerO Initialization, TMLR 2022, and the authors' code"
+    )
 
     def draft(self, draft: Draft) -> None:
         """Every weight; biases are zero."""
@@ -117,7 +120,7 @@ class IDInit(Recipe):
     word: ClassVar[str] = "idinit"
     purpose: ClassVar[str] = "residual networks and transformers: stable and fast from the identity"
     needs: ClassVar[tuple[Need, ...]] = ("graph",)
-    source: ClassVar[str] = "Pan et al., IDInit, ICLR 2025, from memory"
+    source: ClassVar[str] = "Pan et al., IDInit, ICLR 2025: τ = 1 and ε = 1e-6; the signs of ε are our own"
 
     def draft(self, draft: Draft) -> None:
         """Every weight; biases are zero."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from firstlight.errors import DomainError
 
@@ -23,13 +24,14 @@ def leaky_correlation(c: float, leak: float) -> float:
     return c + bend * (math.sqrt(max(1 - c * c, 0.0)) - c * math.acos(c))
 
 
-def tat_leak(layers: int, eta: float = 0.9) -> float:
-    """The slope a on the negative side with C_f(0) = η over a chain of so many leaky ReLUs, in [0, 1).
+def tat_leak(layers: int | Callable[[Callable[[float], float]], float], eta: float = 0.9) -> float:
+    """The slope a on the negative side with C_f(0) = η, in [0, 1).
 
     Parameters
     ----------
     layers
-        Activations on the way.
+        Leaky ReLUs on the way of a chain; or a function that gives the largest C(0) over all parts of a network for
+        the map of one of them, as `subnet_maximum` does.
     eta
         η in (0, 1), .9 in the paper.
 
@@ -54,14 +56,20 @@ def tat_leak(layers: int, eta: float = 0.9) -> float:
     from scipy.optimize import brentq
 
     def over(leak: float) -> float:
+        def one(c: float) -> float:
+            return leaky_correlation(c, leak)
+
+        if callable(layers):
+            return layers(one) - eta
         c = 0.0
         for _ in range(layers):
-            c = leaky_correlation(c, leak)
+            c = one(c)
         return c - eta
 
-    if layers < 1 or not 0 < eta < 1 or over(0.0) < 0:
+    if not (callable(layers) or layers >= 1) or not 0 < eta < 1 or over(0.0) < 0:
+        got = "a network" if callable(layers) else f"{layers} layers"
         raise DomainError(
             f"while looking for the slope of leaky ReLUs: expected layers that reach η with ReLU, and η in (0, 1), got "
-            f"{layers} layers and η = {eta}; a shorter chain needs no tailoring"
+            f"{got} and η = {eta}; a shorter network needs no tailoring"
         )
     return float(brentq(over, 0.0, 1.0, xtol=1e-14))

@@ -64,9 +64,9 @@ class DepthScaled(Recipe):
 class TFixup(Recipe):
     r"""Transformers without warm-up: Glorot's weights, with tables, values, outputs and MLPs times .67 N^{−1/4}.
 
-    N is the number of blocks. Queries and keys keep Glorot's scale; tables begin as N(0, 1/width). A decoder-only model
-    takes 9^{−1/4} N^{−1/4} in place of .67 N^{−1/4}. The paper takes the normalisers out; the recipe writes weights
-    alone.
+    N is the number of blocks. Queries and keys keep Glorot's scale; tables begin as N(0, 1/width) times (9N)^{−1/4}. A
+    decoder-only model takes (9N)^{−1/4} in place of .67 N^{−1/4} too. The paper takes the normalisers out; the recipe
+    writes weights alone.
 
     Attributes
     ----------
@@ -78,16 +78,17 @@ class TFixup(Recipe):
     word: ClassVar[str] = "t-fixup"
     purpose: ClassVar[str] = "transformers without warm-up and without normalisers"
     needs: ClassVar[tuple[Need, ...]] = ("graph", "batch")
-    source: ClassVar[str] = "Huang et al., ICML 2020, from memory"
+    source: ClassVar[str] = "Huang et al., ICML 2020, and the factors of its published code"
 
     def draft(self, draft: Draft) -> None:
         """Every weight and table."""
         blocks = max(len(require_branches(draft)) / 2, 1.0)
-        factor = (9 * blocks) ** -0.25 if self.decoder else 0.67 * blocks**-0.25
+        table = (9 * blocks) ** -0.25
+        factor = table if self.decoder else 0.67 * blocks**-0.25
         for slot in draft.blueprint.slots:
             if slot.kind == "embedding":
-                value = normal(slot.weight.shape, draft.generator) * (factor / math.sqrt(slot.fan_out))
-                draft.put(slot, value, f"N(0, 1/width) times {factor:.4g}")
+                value = normal(slot.weight.shape, draft.generator) * (table / math.sqrt(slot.fan_out))
+                draft.put(slot, value, f"N(0, 1/width) times {table:.4g}")
                 continue
             put_by_part(draft, slot, {"q": 1.0, "k": 1.0}, factor if slot.branch >= 0 else 1.0, "Glorot")
 
@@ -117,7 +118,7 @@ class DeepNorm(Recipe):
     purpose: ClassVar[str] = "very deep transformers with normalisers behind the sums"
     needs: ClassVar[tuple[Need, ...]] = ("graph", "batch")
     source: ClassVar[str] = (
-        "Wang et al., DeepNet, 2022, table of encoder-only and decoder-only models, from memory"
+        "Wang et al., DeepNet, 2022, encoder-only and decoder-only models, as in torchscale"
     )
 
     def draft(self, draft: Draft) -> None:
