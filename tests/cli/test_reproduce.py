@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from firstlight.cli import main
-from firstlight.experiments import studies
+from firstlight.experiments import stored_names, studies
 
 
 def _rows(path: Path) -> list[dict[str, object]]:
@@ -88,6 +88,27 @@ def test_refusals(arguments: list[str], message: str, capsys: pytest.CaptureFixt
     shown = capsys.readouterr().err
     assert message in shown
     assert "costs" not in shown  # all is checked before the cost is told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--json", "x.json"], "expected a study or --all with --json, got neither"),
+        (["--nets", "3"], "expected a study or --all with --nets"),
+        (["E2", "--stored", "--nets", "3"], "expected --stored without settings of a run, got --nets too"),
+    ],
+)
+def test_what_does_not_go_together(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["reproduce", *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_with_stored_alone_those_with_a_stored_result_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["reproduce", "--stored"]) == 0
+    names = [line.split()[0] for line in capsys.readouterr().out.splitlines() if not line.startswith(" ")]
+    assert names == list(stored_names())
 
 
 def test_an_unknown_study_is_named_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from firstlight.errors import LoadError
 from firstlight.experiments import Settings, find, read_result, reproduce, run
 
 TINY = {"depths": (4,), "width": 16, "epochs": 1, "rate": 0.05, "batches": 100}
@@ -18,6 +19,8 @@ def test_a_tiny_study_is_tidy_and_comes_back(name, tmp_path):
     assert result.claims
     assert read_result(result.to_json()).to_json() == result.to_json()
     assert "<svg" in result.to_html()
+    with pytest.raises(LoadError, match="pass --resume"):
+        run(find(name), Settings(sizes={**TINY, "networks": ("linear-orthogonal",)}, out=tmp_path / "runs"))
     again = run(
         find(name),
         Settings(sizes={**TINY, "networks": ("linear-orthogonal",)}, out=tmp_path / "runs", resume=True),

@@ -60,11 +60,15 @@ def run(args: argparse.Namespace) -> int:
     """Compute, print and write, or list the studies; 0."""
     from firstlight import experiments
 
+    _check(args)
     if args.study is None and not args.all:
-        print(experiments.study_table())
+        known = experiments.stored_names()
+        print(
+            experiments.study_table(
+                [one for one in experiments.studies() if not args.stored or one.name in known]
+            )
+        )
         return 0
-    if args.study is not None and args.all:
-        raise LoadError(f"while reading the arguments: expected a study or --all, got {args.study} and --all")
     chosen = experiments.studies() if args.all else (experiments.find(args.study),)
     if args.stored and args.all:
         known = experiments.stored_names()
@@ -72,6 +76,30 @@ def run(args: argparse.Namespace) -> int:
     results, left_out = _results(chosen, args)
     _write(results, left_out, args)
     return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Refuse what does not go together.
+
+    Raises
+    ------
+    LoadError
+        A study and ``--all``, outputs without either, or settings of a run beside a stored result.
+    """
+    if args.study is not None and args.all:
+        raise LoadError(f"while reading the arguments: expected a study or --all, got {args.study} and --all")
+    ran = [flag for flag in ("data", "out", "resume", "download", "set", *_SHORT) if getattr(args, flag)]
+    asked = ran + [flag for flag in ("html", "json") if getattr(args, flag)]
+    if args.study is None and not args.all and asked:
+        raise LoadError(
+            f"while reading the arguments: expected a study or --all with --{asked[0].replace('_', '-')}, got neither; "
+            "`firstlight reproduce` alone lists the studies"
+        )
+    if args.stored and ran:
+        raise LoadError(
+            f"while reading the arguments: expected --stored without settings of a run, got --"
+            f"{ran[0].replace('_', '-')} too; a stored result is shown as it is"
+        )
 
 
 def _results(chosen: Sequence[Any], args: argparse.Namespace) -> tuple[list[Any], dict[str, str]]:

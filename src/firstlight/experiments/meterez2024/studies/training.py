@@ -6,10 +6,11 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 from firstlight import activations
-from firstlight.errors import DomainError
+from firstlight.errors import DomainError, LoadError
 from firstlight.experiments.claim import Claim, decided
 from firstlight.experiments.drawing import lines
 from firstlight.experiments.findings import Findings
@@ -72,6 +73,11 @@ def _trained(settings: Settings) -> list[Row]:
     epochs = settings.sizes["epochs"]
     rate = settings.sizes["rate"]
     sets = (settings.data,) if settings.data else settings.sizes["sets"]
+    if settings.out is not None and not settings.resume and any(Path(settings.out).glob("*.pt")):
+        raise LoadError(
+            f"while training in {settings.out}: expected a folder without checkpoints, got those of an earlier run; "
+            "pass --resume (resume=True) to go on with them, or choose another folder"
+        )
     share = settings.sizes["fraction"]
     tested = settings.sizes["tested"]
     rows: list[Row] = []
