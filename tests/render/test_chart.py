@@ -196,3 +196,10 @@ def test_an_error_that_reaches_below_zero_ends_at_the_bottom_of_a_logarithmic_ax
     assert "nan" not in str(chart)
     below = line_chart([Series("q", [1, 2], [0.01, 0.1], style, error=[0.0099, 0.01])], title="q", y=y)
     assert chart.count("<path") == below.count("<path")
+
+
+def test_a_seventh_series_does_not_look_like_the_first():
+    chart = line_chart([Series(str(i), [1, 2], [i, i + 1.0], "both") for i in range(8)], title="eight")
+    looks = re.findall(r'<g class="(c\d both(?: second)?)"', chart)
+    assert len(set(looks)) == 8  # in the legend and in the chart
+    assert len(looks) == 16

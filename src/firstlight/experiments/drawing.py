@@ -50,7 +50,7 @@ def lines(
         known = any(math.isfinite(e) and e > 0 for e in errors)
         made.append(
             Series(label, xs, ys, style, error=[e if math.isfinite(e) else 0.0 for e in errors] if known else None,
-                   colour=(first + number) % 6)
+                   colour=first + number)
         )  # fmt: skip
     return made
 

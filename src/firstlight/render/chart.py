@@ -17,6 +17,7 @@ LEFT, RIGHT, TOP, BOTTOM = 52, 12, 12, 40
 # Width of a digit of a tick label.
 _DIGIT = 6.9
 COLOURS = 6
+_LOOKS = 2 * COLOURS  # each colour with full marks, then with hollow ones on a dotted line
 
 Style = Literal["marks", "hollow", "squares", "line", "dashed", "steps", "both"]
 _THEORY = ("line", "dashed", "steps")
@@ -40,7 +41,8 @@ class Series:
     error
         Standard error of each y, drawn as a bar of ±1; a band around a line.
     colour
-        Which of the six colours of the palette, 0 to 5; by default the series' place in the chart.
+        Which look of a series: 0 to 5 are the six colours of the palette, 6 to 11 the same with hollow marks and dotted
+        lines; by default the series' place in the chart.
     rows
         A number per point that scripts can use to tell which row of a table it belongs to.
     names
@@ -119,7 +121,7 @@ def line_chart(
     across = fit(x, [v for s in series for v in s.x], start=beside(up), end=WIDTH - RIGHT, pad=0.02)
     body = [frame(across, up)]
     body += [_rule(rule, across, up) for rule in rules if up.inside(float(rule.y))]
-    colours = [s.colour if s.colour is not None else i % COLOURS for i, s in enumerate(series)]
+    colours = [s.colour if s.colour is not None else i % _LOOKS for i, s in enumerate(series)]
     body += [draw_series(s, c, across, up, marks) for s, c in zip(series, colours, strict=True)]
     empty = not any(math.isfinite(inner(float(v), y.scale)) for s in series for v in s.y)
     if empty:
@@ -204,7 +206,7 @@ def _heights(series: Sequence[Series], axis: Axis) -> list[float]:
 
 
 def _group(style: Style, colour: int) -> str:
-    return f"c{colour} {style}"
+    return f"c{colour % COLOURS} {style}{' second' if colour % _LOOKS >= COLOURS else ''}"
 
 
 def _mark(x: Real, y: Real, style: Style, row: int | None, name: str | None) -> Markup:

@@ -130,11 +130,9 @@ def _lines(rows: list[dict[str, object]], args: argparse.Namespace) -> Any:
         theory = _theory(args.value)
         if theory in rows[0]:
             series.append(
-                Series(
-                    f"{label}, infinite width", x, [_number(r[theory]) for r in group], "dashed", colour=i % 6
-                )
+                Series(f"{label}, infinite width", x, [_number(r[theory]) for r in group], "dashed", colour=i)
             )
-        series.append(Series(label, x, y, "both", error=error, colour=i % 6))
+        series.append(Series(label, x, y, "both", error=error, colour=i))
     y_axis = Axis(args.value, scale="log" if args.log else "linear")
     return line_chart(series, title=f"{args.value} against depth", x=Axis("layer"), y=y_axis)
 

@@ -143,7 +143,7 @@ def draw(findings: Findings) -> Markup:
         families: dict[str, list[str]] = {}
         for name in findings.values("network", width=width):
             kind, pair, _ = name.partition("(")
-            known = "φ_{.99,ω}" if kind == "periodic" else f"{kind} pairs" if pair else "tanh and ReLU"
+            known = "φ of δ = .99" if kind == "periodic" else f"{kind} pairs" if pair else "tanh and ReLU"
             families.setdefault(known, []).append(name)
         charts = []
         for family, members in families.items():

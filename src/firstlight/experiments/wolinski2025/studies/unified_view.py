@@ -165,7 +165,7 @@ def draw(findings: Findings) -> Markup:
         kinds.setdefault(row["initialisation"], []).append(row)
     series = [
         Series(kind, [r["ks_standardised"] for r in some], [r["chi"] for r in some],
-               names=[f"{r['activation']}: χ₁ {number(r['chi'])}" for r in some], colour=i % 6,
+               names=[f"{r['activation']}: χ₁ {number(r['chi'])}" for r in some], colour=i,
                style="squares" if i > 5 else "marks")
         for i, (kind, some) in enumerate(kinds.items())
     ]  # fmt: skip
