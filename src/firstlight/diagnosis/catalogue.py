@@ -1,4 +1,4 @@
-"""Catalogue: what every verdict means, where its line comes from, and the way out; rules add the numbers."""
+"""Catalogue: what every verdict means, where its line comes from, and the remedy; rules add the numbers."""
 
 from __future__ import annotations
 

@@ -34,8 +34,8 @@ def diagnose(measurement: Measurement, *, optimiser: str | None = None) -> tuple
     measurement
         What ``firstlight.probe.probe`` gave.
     optimiser
-        Whom the verdicts are for: ``"sgd"`` (plain gradient descent), ``"adam"`` (adaptive optimisers), or None for
-        both; then the graver one counts, and the evidence says for whom.
+        The optimiser that the verdicts are for: ``"sgd"`` (plain gradient descent), ``"adam"`` (adaptive optimisers),
+        or None for both. With None the graver verdict counts, and the evidence names the optimiser.
 
     Returns
     -------
@@ -82,7 +82,7 @@ def diagnose(measurement: Measurement, *, optimiser: str | None = None) -> tuple
 
 def _healthy(f: Findings) -> Verdict:
     parts = []
-    # a change beyond the line that chance may have made is no finding, and no figure for a healthy network either
+    # a change beyond the line may come from chance: then it is no finding, and no figure for a healthy network either
     if f.gradient is not None and abs(f.gradient.total) <= WARNING:
         parts.append(f"the gradient norm changes by a factor {factor(abs(f.gradient.total))} over the depth")
     q = f.weights["q"]

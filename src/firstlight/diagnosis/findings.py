@@ -13,11 +13,11 @@ from firstlight.diagnosis.trend import Trend, fit
 from firstlight.probe.measurement import Measurement
 from firstlight.profile import Profile
 
-# The σ_w of torch's own start, which a small readout is measured by.
+# The σ_w of torch's own start; a readout is small in comparison with this number.
 USUAL = 1.0 / math.sqrt(3.0)
 # Weight layers from which a chain counts as deep.
 DEEP = 20
-# Kinds of rows that mix units, tokens or time: what stands between two of them is one layer's affair.
+# Kinds of rows that mix units, tokens or time: rows between two of them belong to one layer.
 MIXES = ("weight", "recurrent", "attention")
 # Layers that give distances to what they have learnt.
 DISTANCES = ("cdist", "pairwise_distance")
@@ -113,9 +113,9 @@ class Findings:
     def log_gradient_norms(self) -> np.ndarray:
         """Ln ‖∂L/∂z‖ of the weight rows: the norm, not the rms, is what an isometric layer keeps.
 
-        A readout that starts small beside the other layers, as one that starts at zero, scales all that is below and
-        grows by itself: it counts as one of the usual scale, or of theirs where that is smaller. Routers of experts are
-        left out, since a softmax stands behind them.
+        A readout that starts small beside the other layers, or at zero, scales all gradients below it, and training
+        makes the readout grow. Such a readout counts as one of the usual scale, or of the other layers' scale if that
+        scale is smaller. Routers of experts are left out, since a softmax stands behind them.
         """
         index = self.at("weight")
         logs, sigma = self.log_norms[index].copy(), self.profile["sigma_w"][index]
@@ -129,7 +129,7 @@ class Findings:
 
     @cached_property
     def rescaled(self) -> np.ndarray:
-        """Whether nothing but normalisers reads a row, and they use its own moments: its scale changes nothing."""
+        """Whether only normalisers read a row, and they use the row's own moments: the row's scale changes nothing."""
         own = np.isfinite(self.extra(self.profile, "norm_gain"))
         weights = [self.kinds[row] == "weight" and self.into_norm(row) for row in range(len(self.profile))]
         return np.array(
@@ -141,8 +141,8 @@ class Findings:
     def log_norms(self) -> np.ndarray:
         """Ln ‖∂L/∂z‖ of every row; behind a layer that a normaliser rescales, times the root mean square of z.
 
-        The normaliser divides by the size of z, and the gradient with it: only their product says what a relative
-        change of the layer does.
+        The normaliser divides z and the gradient by the size of z: only their product says what a relative change of
+        the layer does.
         """
         logs = self.profile["log_grad"] + 0.5 * np.log(entries(self.profile))
         # a batch norm divides by the deviation of each channel
@@ -227,7 +227,7 @@ class Findings:
         return q, mean
 
     def stops(self, row: int) -> bool:
-        """Whether nothing but this row carries the signal on: the next layers then give one output for all samples."""
+        """Whether only this row carries the signal on: if it stops, the next layers give one output for all samples."""
         flags = self.profile["weight_flags"]
         below = [i for i in self.next_rows(row, *MIXES) if "zero" not in str(flags[i])]
         q, c = self.profile["q"], self.profile["correlation"]

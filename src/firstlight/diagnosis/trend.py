@@ -13,7 +13,7 @@ from firstlight.doors import checked
 # Memory of a deviation from the line over one step: 0 forgets at once; 1 is a random walk.
 _MEMORY = (0.0, 0.2, 0.4, 0.55, 0.7, 1.0)
 _LONGER = (0.0, 0.2, 0.4, 0.55, 0.7, 0.8, 0.9, 1.0)
-# A walk is given up where another memory is e² times as likely, and e³ times where the memory also explains the start.
+# Another memory replaces the walk if it is e² times as likely, or e³ times if the memory also explains the start.
 _GIVEN_UP, _GIVEN_UP_FREE = 2.0, 3.0
 # Steps this many robust deviations from the later ones belong to the transient.
 _FAR = 2.5
@@ -23,9 +23,9 @@ _FAR = 2.5
 class Trend:
     """A straight line through log values against depth.
 
-    The error belongs to the *start*, not to the measurement. What happened in this network on this batch is known
-    without it: read the ends of the rows for that. The error says how far the slope moves when the weights are
-    drawn again, so it decides whether a trend is a property of the way the network is initialised.
+    The error belongs to the *start*, not to the measurement. The ends of the rows already say what happened in this
+    network on this batch. The error says how far the slope moves when the weights are drawn again. So the error
+    decides whether a trend comes from the way the network is initialised.
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ class Trend:
 
     @property
     def total(self) -> float:
-        """Fitted change over the whole span, and no more than the values do change."""
+        """Fitted change over the whole span, at most the change of the values themselves."""
         return math.copysign(min(abs(self.slope) * self.span, self.reach), self.slope)
 
     @property
@@ -82,8 +82,8 @@ def fit(
     With ``settles`` the deviation of the first point is free and nothing is left out: a variance goes to its fixed
     point at the rate ρ by which it forgets. The walk is then taken unless another ρ is e³ times as likely.
 
-    One network cannot show how far starts part that end in different states: at an unstable variance, as GELU with
-    σ_w = 1.5, the error is a third of the spread.
+    Starts may end in different states, and one network cannot show how far these states are apart: at an unstable
+    variance, such as GELU with σ_w = 1.5, the error is a third of the spread.
 
     Parameters
     ----------

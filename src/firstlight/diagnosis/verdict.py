@@ -1,4 +1,4 @@
-"""Verdict: one finding about a model, with the evidence, the threshold and the way out."""
+"""Verdict: one finding about a model, with the evidence, the threshold and the remedy."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class FixResult(Document):
     structural
         Whether a remedy that was kept replaced modules.
     structural_help
-        Names of remedies for what remains that may replace modules, and were not tried for want of leave.
+        Names of remedies that may help with what remains, and were not tried because they replace modules.
     courses
         How the model trained as it came, where copies were trained.
     """

@@ -137,11 +137,7 @@ def predict(
         "variance_slope": path.slope,
     }
     if level == "density":
-        from firstlight.theory.finite.density import propagate_density
-
-        laws = propagate_density(network, q1=q1)
-        columns |= {"q": laws.q, "var": laws.q, "kurtosis": laws.kurtosis}
-        columns |= {"ks": laws.ks, "ks_standardised": laws.ks_standardised, "lost": laws.lost}
+        columns |= _density(network, q1)
     if bits is not None:
         columns["quantisation_noise"], columns["gradient_noise"] = rounding_noise(layer, path, bits)
     meta = _meta(network, layer, path.q, level, float(q0), float(c0)) | missing
@@ -150,13 +146,33 @@ def predict(
     if layer.norm is not None:
         meta["norm"] = layer.norm
     if layer.norm in ("batch", "batch-uncentred"):
-        meta |= {"batch": batch, "assumptions": meta["assumptions"] | {"growth": BATCH_ASSUMPTION}}
-        if _over_the_batch(layer, batch) and "q_star" in meta:
-            # the map of one sample does not know what the batch shares
-            chi = stationary_chi(layer, math.inf if batch is None else batch)
-            meta["chi_star"] = chi
-            meta["fixed_points"] = [point | {"chi": chi} for point in meta["fixed_points"]]
+        meta |= _batch_meta(layer, batch, meta)
     return Profile(columns, "predict", meta)
+
+
+def _density(network: RandomNetwork, q1: float) -> dict[str, np.ndarray]:
+    """The columns that the whole law of z gives, in place of the same columns by its moments."""
+    from firstlight.theory.finite.density import propagate_density
+
+    laws = propagate_density(network, q1=q1)
+    return {
+        "q": laws.q,
+        "var": laws.q,
+        "kurtosis": laws.kurtosis,
+        "ks": laws.ks,
+        "ks_standardised": laws.ks_standardised,
+        "lost": laws.lost,
+    }
+
+
+def _batch_meta(layer: LayerMap, batch: int | None, meta: dict[str, Any]) -> dict[str, Any]:
+    """What changes in the meta where a normaliser reads the batch."""
+    new = {"batch": batch, "assumptions": meta["assumptions"] | {"growth": BATCH_ASSUMPTION}}
+    if _over_the_batch(layer, batch) and "q_star" in meta:
+        # the map of one sample does not know what the batch shares
+        chi = stationary_chi(layer, math.inf if batch is None else batch)
+        new |= {"chi_star": chi, "fixed_points": [point | {"chi": chi} for point in meta["fixed_points"]]}
+    return new
 
 
 def _gradients(network: RandomNetwork, path: Path) -> tuple[np.ndarray, np.ndarray]:

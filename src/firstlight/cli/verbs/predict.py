@@ -34,6 +34,20 @@ _ONLY: dict[str, dict[str, object]] = {
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``firstlight predict``."""
+    _network_arguments(parser)
+    _transformer_arguments(parser)
+    _input_arguments(parser)
+    out = parser.add_argument_group("reports")
+    out.add_argument("--html", type=output_file, metavar="PATH", help="write a self-contained HTML report")
+    out.add_argument(
+        "--json",
+        type=output_json,
+        metavar="PATH",
+        help="write the profile as JSON; `-` for standard output, alone",
+    )
+
+
+def _network_arguments(parser: argparse.ArgumentParser) -> None:
     net = parser.add_argument_group("network")
     net.add_argument(
         "model", nargs="?", default="mlp", choices=["mlp", "transformer"], help="the kind of network"
@@ -66,6 +80,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     net.add_argument("--skip", type=float, help="scale of the identity path (default: 0, of a transformer 1)")
     net.add_argument("--branch", type=float, default=1.0, help="scale of the weight path (default: 1)")
     net.add_argument("--dropout", type=float, default=0.0, help="probability of dropping a unit (default: 0)")
+
+
+def _transformer_arguments(parser: argparse.ArgumentParser) -> None:
     blocks = parser.add_argument_group("transformer")
     blocks.add_argument("--tokens", type=int, default=64, help="tokens of cosine c0 (default: 64)")
     blocks.add_argument("--causal", action="store_true", help="tokens see themselves and those before")
@@ -80,6 +97,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="tokens",
         help="tokens that the loss reads",
     )
+
+
+def _input_arguments(parser: argparse.ArgumentParser) -> None:
     inputs = parser.add_argument_group("inputs")
     inputs.add_argument("--q0", type=float, default=1.0, help="mean square of their entries (default: 1)")
     inputs.add_argument(
@@ -104,14 +124,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=int,
         metavar="NETS",
         help="with --level density: draw this many networks and say where units stop being independent",
-    )
-    out = parser.add_argument_group("reports")
-    out.add_argument("--html", type=output_file, metavar="PATH", help="write a self-contained HTML report")
-    out.add_argument(
-        "--json",
-        type=output_json,
-        metavar="PATH",
-        help="write the profile as JSON; `-` for standard output, alone",
     )
 
 

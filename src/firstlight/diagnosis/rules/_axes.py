@@ -16,16 +16,16 @@ from firstlight.diagnosis.verdict import Severity, Verdict
 DECADE = math.log(10.0)
 # Backwards in time: below float32's rounding of the sum over steps, an early step has no part in ∂L/∂W.
 FORGOTTEN, FADING = math.log(2.0**23), math.log(1e3)
-# An adaptive optimiser makes up for a small part: measured, five starts that forget by 7 to 25 decades all train.
+# An adaptive optimiser compensates for a small part: measured, five starts that forget by 7 to 25 decades all train.
 FORGIVEN = 3.0 * FORGOTTEN
 GROWN, GROWING = math.log(100.0), math.log(10.0)
-# What is left of a step after one more: below, the layer applies its recurrent weight to next to nothing.
+# The share of a step that is left after one more step: below this line, the layer hardly uses its recurrent weight.
 HARDLY = 0.05
 # Calls of one layer in a row that make a path through time.
 CALLS = 5
 # 1 − c between the tokens of one sample.
 COLLAPSED, COLLAPSING = 100.0, 10.0
-# 1 − c from which tokens are told apart at all: copies of one stream begin below.
+# 1 − c from which tokens can be distinguished at all: copies of one stream begin below this line.
 APART = 1e-2
 # Units from which a cosine says something of tokens.
 WIDE = 8
@@ -70,7 +70,7 @@ def _measured(f: Findings) -> list[Course]:
     times: dict[str, Any] = dict(f.meta.get("time", {}))
     for name, each in times.items():
         logs = np.array([float(v) for v in each["logs"]])
-        # far back the gradient leaves the range of float32: the rate is read where it does not
+        # far back the gradient leaves the range of float32: the rate is read only where the gradient is in the range
         kept = np.isfinite(logs) & (logs > logs[np.isfinite(logs)].max(initial=-math.inf) - 60.0)
         trend = fit(np.flatnonzero(kept).astype(float), logs[kept])
         if trend is not None:
@@ -131,13 +131,14 @@ def _through_time(course: Course, adam: bool) -> Verdict | None:
 # ------------------------------------------------------------------------------------------------------ tokens
 def _tokens(f: Findings) -> list[Verdict]:
     """Tokens of one sample that become alike on the way."""
-    # what has few units has tokens of one direction, or of two
+    # tokens with few units can only have one direction, or two
     c = np.where(f.extra(f.profile, "units") >= WIDE, f.profile["token_correlation"], math.nan)
     begin = np.flatnonzero(
         np.isfinite(c) & np.isin(f.profile["kind"].astype(str), ("input", "embedding", *MIXES))
     )
     index = f.at("weight", "norm", "residual", "recurrent")
-    # the end of a branch is alike where attention averages, and the stream that takes it is not
+    # where attention averages, tokens are alike at the end of a branch, but not in the stream that the branch is
+    # added to
     kept = [math.isfinite(c[i]) and (f.kinds[i] == "residual" or not f.joins(i)) for i in index.tolist()]
     index = index[np.array(kept, bool)]
     if len(index) < 4 or not len(begin):
@@ -151,7 +152,7 @@ def _tokens(f: Findings) -> list[Verdict]:
     shrink = before / left
     if shrink < COLLAPSING or end < 0.95:
         return []
-    # a readout of all tokens together, behind a stream that passes every attention by, asks no token for itself
+    # a readout of all tokens together, behind a stream that goes around every attention, needs no single token
     readout = [row for row in f.at("weight").tolist() if f.readout[row]]
     together = f.residual and not np.isfinite(c[readout]).any()
     severity: Severity = "unhealthy" if shrink > COLLAPSED and left < 0.01 and not together else "warning"

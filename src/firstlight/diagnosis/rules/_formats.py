@@ -23,7 +23,7 @@ class Format:
 
 HALF = Format("float16", 65504.0, 2.0**-24)
 EIGHT = Format("float8 (E4M3)", 448.0, 2.0**-9)
-# Share of the entries beyond a range from which a format without scales is no choice.
+# Share of the entries beyond a range; from this share on, a format without scales cannot be used.
 LOST = 0.1
 # Formats in whose range a model may run, by torch's name.
 RANGES = {"float16": HALF, "float8_e4m3fn": EIGHT, "float8_e5m2": Format("float8 (E5M2)", 57344.0, 2.0**-16)}

@@ -14,10 +14,10 @@ from firstlight.diagnosis.trend import Trend
 from firstlight.diagnosis.verdict import Severity, Verdict
 
 # On the change over the depth. Growth of ∂L/∂z towards the input is a matter of stability for every optimiser. An
-# adaptive one divides each gradient by its own size, so it forgives what has only become small, until information
-# is lost too; plain gradient descent forgives neither. Behind a normaliser the scale of a weight changes nothing, and
-# a large gradient makes the weight grow and so its steps smaller: one decade is forgiven (published networks of 30
-# batch-normed layers show two).
+# adaptive optimiser divides each gradient by its own size. A gradient that has only become small does no harm then,
+# until information is lost too. Plain gradient descent compensates for neither. Behind a normaliser the scale of a
+# weight changes nothing: a large gradient makes the weight grow, and a larger weight makes smaller steps. One decade
+# is therefore allowed (published networks of 30 batch-normed layers show two).
 UNHEALTHY, WARNING = math.log(100.0), math.log(10.0)
 # measured: plain networks of torch's default start on digits, 250 steps of Adam, reach a loss of .1 with 4.3 decades
 # (8 layers of SiLU or GELU) and stay above .5 with 4.6 (12 layers of ReLU); none of them moves by gradient descent
@@ -39,7 +39,7 @@ def gradient_verdicts(f: Findings) -> list[Verdict]:
         if new is None:
             continue
         old = found.get(new.code)
-        # the whole depth is told rather than a part of it, where both are as grave
+        # where both are equally grave, the evidence is about the whole depth and not about a part of it
         whole = old is not None and old is candidates[0]
         if old is None or (_gravity(new) > _gravity(old) if whole else _rank(new) > _rank(old)):
             found[new.code] = new
@@ -113,9 +113,8 @@ def _overall(f: Findings) -> Verdict | None:
 
 
 def _ends_agree(f: Findings, trend: Trend) -> bool:
-    """Whether the first and the last third of the rows lie as far apart as half of what a line would give.
-
-    Along several paths of different gradients a line may rise where every path falls.
+    """Whether the first and the last third of the rows differ by at least half of what the line says. If several
+    paths have different gradients, a line may rise although every path falls.
     """
     known = np.isfinite(f.log_gradient_norms)
     order = np.argsort(f.weights["depth"][known], kind="stable")
@@ -135,9 +134,10 @@ def _along(f: Findings, path: Path) -> Verdict | None:
         return None
     start, end = path.stretch if change != fitted else (0, len(path.names) - 1)
     if change > 0 and path.quantity == "∂L/∂z" and f.residual:
-        return None  # the stream carries the gradient past the branches: what they get is a matter of ∂L/∂W
+        return None  # the stream carries the gradient past the branches: for the branches only ∂L/∂W counts
     if change < 0 and path.quantity == "∂L/∂z" and math.isfinite(path.sensitivity[start]):
-        # rows in the middle may feel less than both ends: stability is about what they do to the outputs
+        # rows in the middle may have smaller gradients than both ends: stability is about what the rows do to the
+        # outputs
         change = -min(-change, path.sensitivity[start])
     # what stands beside a trunk of batch norms, as the gates of squeeze-and-excitation, gets the trunk's gradients
     severity, line, whom = judged(

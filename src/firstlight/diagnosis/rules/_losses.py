@@ -13,8 +13,9 @@ from firstlight.diagnosis.verdict import Severity, Verdict
 
 # Lowest reachable loss over that of a guess.
 FLOOR = (0.1, 0.5)
-# Classes from which plain gradient descent does not get through two softmaxes. Measured (600 steps, rates up to .5, as
-# many Gaussian clusters as classes): all is told apart up to 30 classes, .67 of 50 and .08 of 100; by Adam all of 100.
+# Classes from which plain gradient descent does not get through two softmaxes. Measured (600 steps, rates up to .5,
+# as many Gaussian clusters as classes): the network distinguishes all of 30 classes, .67 of 50 and .08 of 100; with
+# Adam all of 100.
 MANY = 50.0
 # Root mean square of the largest gradient under which an adaptive optimiser's epsilon stops every step.
 SMALLEST = 1e-9
@@ -25,7 +26,7 @@ OUTPUTS = (10.0, 100.0)
 
 
 def loss_verdicts(f: Findings) -> list[Verdict]:
-    """What can be said of the loss itself."""
+    """The verdicts about the loss itself."""
     return [*_misfit(f), *_half(f), *_scale(f), *_outputs(f)]
 
 
@@ -72,7 +73,7 @@ def _floor(f: Findings, what: str, kind: str, last: tuple[str, ...]) -> list[Ver
 
 
 def _squashed(f: Findings, what: str, share: float, evidence: str, last: tuple[str, ...]) -> Verdict:
-    """Two squashing functions in a row: classes can still be told apart, at a rate that falls with their number."""
+    """Two squashing functions in a row: classes can still be distinguished, at a rate that falls with their number."""
     classes = float(f.meta.get("classes", 0))
     if what != "softmax" or classes < MANY or f.optimiser == "adam":
         return verdict(

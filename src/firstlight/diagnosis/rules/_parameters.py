@@ -146,7 +146,7 @@ def _all_zero(f: Findings) -> list[Verdict]:
 
 
 def _without_gradient(f: Findings) -> list[Verdict]:
-    """Exact zeros, and what is nothing but rounding; the gravest speaks for its code."""
+    """Exact zeros, and gradients that are only rounding; of one code the gravest finding is kept."""
     zero = _zero(f)
     rounded = [] if any(v.severity != "note" for v in zero) else _rounded(f)
     return [*rounded, *(v for v in zero if not rounded or v.code != rounded[0].code)]
@@ -180,14 +180,14 @@ def _zero(f: Findings) -> list[Verdict]:
             layers=tuple(members[:12]),
         )
         old = found.get(code)
-        # the gravest speaks for its code
+        # of one code the gravest finding is kept
         if old is None or _GRAVITY[new.severity] < _GRAVITY[old.severity]:
             found[code] = new
     return list(found.values())
 
 
 def _rounded(f: Findings) -> list[Verdict]:
-    """Weights whose gradient is the rounding of sums that cancel, as behind a share of one expert in itself."""
+    """Weights whose gradient is the rounding of sums that cancel, as where one expert gets a share of 1 of itself."""
     if str(f.meta.get("dtype", "")) != "float32":
         return []
     rows = f.weights
@@ -198,7 +198,8 @@ def _rounded(f: Findings) -> list[Verdict]:
         return []
     middle = float(np.median(relative[known]))
     lost = known & (relative < middle + math.log(ROUNDING))
-    # where many are, or where the others come near them, gradients vanish by and by, which is told elsewhere
+    # where many are so small, or where the others come near them, gradients vanish gradually; another rule reports
+    # that
     near = relative[lost].max(initial=-math.inf) + APART > relative[known & ~lost].min(initial=math.inf)
     if not lost.any() or lost.sum() * 4 > known.sum() or near:
         return []
@@ -256,7 +257,7 @@ _CHOSEN_BY = (
 def _one_entry(f: Findings) -> list[Verdict]:
     """Normalisers whose groups are so small that nothing of the input is left."""
     rows = f.norms
-    # what a module of an unknown kind takes out of its groups is not known
+    # it is not known what a module of an unknown kind takes out of its groups
     known = np.isin(rows["op"].astype(str), KNOWN)
     few = (f.extra(rows, "norm_left") <= 0) & known
     batch = rows["op"] == "batch_norm"
@@ -286,7 +287,7 @@ def _one_entry(f: Findings) -> list[Verdict]:
 def _zero_gains(f: Findings) -> list[Verdict]:
     """Gains of zero that are not at the end of a residual branch."""
     rows = f.norms
-    # a gain may be kept as its distance from 1: what counts is that nothing comes out
+    # a module may store a gain as its distance from 1: the criterion is that nothing comes out
     silent = (rows["q"] == 0.0) | (rows["channel_var"] == 0.0)
     zero = (f.extra(rows, "gamma_square") == 0.0) & silent
     bad = zero & np.array([not f.joins(i) for i in f.at("norm").tolist()], bool)

@@ -21,8 +21,8 @@ DECADE = math.log(10.0)
 # 1 − c of which float32 keeps about one digit. Measured (study of verdicts, training half, chains without normalisers
 # or of few layers): three of three starts below fail with Adam, none of seven from twice the line to 10⁻³.
 ROUNDED = 3e-6
-# 1 − c that plain gradient descent no longer tells apart. Measured (study of verdicts): below, 97 of 110 starts fail
-# with it, of 34 starts from here to 10⁻² half do.
+# 1 − c that plain gradient descent no longer tells apart. Measured (study of verdicts): below this line 97 of 110
+# starts fail with plain gradient descent; from here to 10⁻² half of 34 starts fail.
 LOST = 1e-3
 # 1 − c at the end of a deep chain with a normaliser of each sample and no skips. Measured (study of verdicts, training
 # half, chains of 21 to 68 layers): all eleven starts below fail with Adam, seven of thirteen above.
@@ -103,10 +103,11 @@ def _ordered(f: Findings) -> list[Verdict]:
         return []
     trend = fit(rows["depth"][known], log(np.maximum(1.0 - c[known], 1e-12)))
     exponential = trend is not None and trend.slope < -3.0 * trend.se
-    # what float32 still tells apart an adaptive optimiser can find again
+    # an adaptive optimiser can still find differences that float32 can hold
     lost = left < ROUNDED if f.optimiser == "adam" else left < LOST
     grave = shrink > 100.0 and lost and (exponential or trend is None) and not _opens(f)
-    # a normaliser of each sample scales up what the samples share, so no rate of an optimiser reaches what is left
+    # a normaliser of each sample scales up what the samples share, so no learning rate can reach the differences that
+    # are left
     measured, line = math.log10(shrink), 2.0 if grave else 1.0
     if f.deep_normed and left < NORMED:
         grave, measured, line = True, left, NORMED

@@ -11,8 +11,9 @@ from firstlight.diagnosis.rules._formats import range_verdicts
 from firstlight.diagnosis.verdict import Severity, Verdict
 
 # First loss over that of a guess. Logits of deviation s cost about s²/2 nats, a regression as many variances as its
-# outputs and targets lie apart. Measured (study of verdicts, training half): of nine classifiers that began at 10 to
-# 25 guesses and had nothing else wrong all came back in a hundred steps, of fourteen beyond 100 none did.
+# outputs and targets lie apart. Measured (study of verdicts, training half): nine classifiers began at 10 to 25
+# guesses and had no other fault: all of them came back in a hundred steps. Of fourteen beyond 100 guesses none came
+# back.
 CLASSES = (3.0, 30.0)
 REALS = (10.0, 1e3)
 # Deviation of the logits over classes from which a softmax is nearly one-hot.
@@ -23,7 +24,7 @@ EMBEDDING = (1e-3, 10.0)
 
 
 def size_verdicts(f: Findings) -> list[Verdict]:
-    """What can be said of sizes alone."""
+    """The verdicts about sizes alone."""
     loss = _first_loss(f)
     graver = [
         v for v in _targets(f) if not loss or (v.severity, loss[0].severity) == ("unhealthy", "warning")

@@ -19,7 +19,7 @@ _FLAGS: dict[str, tuple[str, Severity]] = {
 }
 # Root mean squares of the input outside [0.1, 10] are no longer of order one; past 30, tanh is saturated.
 SMALL, LARGE, GRAVE = 1e-2, 1e2, 1e3
-# Steps without a row that bend nothing.
+# Linear steps without a row.
 STRAIGHT = frozenset(
     "cat concat stack mean sum avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d "
     "adaptive_avg_pool2d adaptive_avg_pool3d pad cumsum add sub interpolate pixel_shuffle unfold fold".split()
@@ -29,7 +29,7 @@ COLUMNS, COLUMNS_GRAVE = 1e2, 1e3
 
 
 def structure_verdicts(f: Findings) -> list[Verdict]:
-    """What can be said of parameters and inputs without a theory."""
+    """The verdicts about parameters and inputs that need no theory."""
     return [
         *_flags(f),
         *_copies(f),
@@ -130,7 +130,7 @@ def _mixed(f: Findings) -> list[Verdict]:
 
 
 def _linear(f: Findings) -> list[Verdict]:
-    """Layers in a row with nothing between them that bends: together they are one linear map."""
+    """Layers in a row with no nonlinear step between them: together they are one linear map."""
     kinds = set(f.kinds)
     bends = kinds - {"input", "weight", "residual", "affine", "norm", "embedding"}
     bends |= {op for op in f.norms["op"] if op != "batch_norm"} | set(f.meta.get("steps", ())) - STRAIGHT
@@ -203,7 +203,7 @@ def _absorbed(f: Findings, rows: np.ndarray, q: np.ndarray, mean: np.ndarray) ->
 
 
 def _same_inputs(f: Findings) -> list[Verdict]:
-    """Only where no input differs from sample to sample: masks, positions and adjacency may be the same."""
+    """A verdict only if no input differs between samples: masks, positions and adjacency may be the same."""
     rows = f.rows(f.data)
     same = rows["correlation"] > 1.0 - 1e-6
     if not same.any() or not f.one_sample:

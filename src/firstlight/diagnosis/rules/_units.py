@@ -17,7 +17,7 @@ FEW = 16
 OPEN = 1e-3
 # Mean largest share of a softmax from which its slope, p (1 − p), is below a hundredth.
 CHOSEN = 0.99
-# Weights of a unit from which its pre-activations are told from a normal law.
+# The smallest number of weights of a unit for a test of its pre-activations against a normal law.
 FAN_IN = 32
 
 
@@ -123,7 +123,7 @@ def _not_gaussian(f: Findings) -> list[Verdict]:
     excess = np.where(bad, ks - line, -np.inf)
     worst = int(np.argmax(excess))
     kurtosis = float(np.nanmedian(rows["kurtosis"][bad]))
-    # a heavy-tailed law is a choice that can be changed; what training or the data made is only told
+    # a heavy-tailed law is a choice that can be changed; what training or the data made is only a note
     heavy = bool(np.nanmax(rows["weight_kurtosis"][bad], initial=-math.inf) > 1.0)
     shape = "heavy-tailed" if kurtosis > 0 else "lighter-tailed than a Gaussian"
     evidence = (

@@ -32,8 +32,8 @@ AXES: dict[str, Explanation] = {
         "see one token. A network with a residual stream whose readout takes all tokens together, by a mean or a first "
         "token, is only warned: three of three such starts train with Adam, two of three by gradient descent "
         "(measured)",
-        "attention averages, and nothing brings the differences back: no skip around the attention, or a skip that is "
-        "too weak",
+        "attention averages, and nothing restores the differences: there is no skip around the attention, or the "
+        "skip is too weak",
         "keep the skip around every attention, scale it up or the branch down, or start attention at the identity",
         "Dong, Cordonnier & Loukas, ICML 2021; Noci et al., NeurIPS 2022",
         "decades of 1 − c lost between tokens",
@@ -67,8 +67,9 @@ AXES: dict[str, Explanation] = {
     ),
     "first-loss": Explanation(
         "The first loss is far above that of a guess",
-        "a sound start knows nothing and says so: its loss is near ln C for C classes, near the targets' variance for "
-        "a regression; a loss of ten guesses is confidence without knowledge, and the first steps go into undoing it",
+        "a sound start has learnt nothing yet, so its loss is near ln C for C classes and near the targets' variance "
+        "for a regression; a loss ten times as large means that the outputs are confident without a reason, and the "
+        "first steps only undo that",
         "a last layer on too large a scale",
         "scale the last layer down, or start it at zero",
         "Karpathy, A Recipe for Training Neural Networks, 2019",
@@ -93,7 +94,7 @@ AXES: dict[str, Explanation] = {
     ),
     "embedding-scale": Explanation(
         "Embeddings on an unusual scale",
-        "a layer that reads embeddings assumes inputs of order one, as of any input",
+        "a layer that reads embeddings assumes inputs of order one, as every layer does",
         "an embedding drawn with a very small or large deviation, or multiplied by √d on top of a deviation of 1",
         "draw with deviation 1 (or 1/√d with a factor √d), or normalise behind the embedding",
         "Vaswani et al., NeurIPS 2017",
@@ -102,7 +103,8 @@ AXES: dict[str, Explanation] = {
     "number-range": Explanation(
         "Beyond the range of float16",
         "float16 ends at 65504 and begins at 2⁻²⁴, float8 (E4M3) at 448 and 2⁻⁹; bfloat16 has the range of float32 and "
-        "three digits less; a model in such a format loses what lies beyond, and a tenth of the gradients is too much",
+        "three digits less; a model in such a format loses what lies beyond its range, and a tenth of the gradients "
+        "is too much to lose",
         "signals or gradients whose size leaves the range",
         "train in bfloat16, scale the loss, or bring the signals to order one",
         "Micikevicius et al., Mixed Precision Training, ICLR 2018",

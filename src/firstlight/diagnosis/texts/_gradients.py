@@ -38,8 +38,9 @@ GRADIENTS: dict[str, Explanation] = {
         "Too deep for its width: chance stretches directions unequally",
         "a product of L independent random matrices of width n stretches some directions and shrinks others, and ln of "
         "the gradient norm walks by a variance of order L/n; the line is a factor of two (one standard deviation). "
-        "With a normaliser of each sample, which hides this from every mean, chains of twenty layers or more beyond "
-        "the line fail (measured: all by Adam, ten of twelve by gradient descent); without one it is a warning",
+        "A normaliser of each sample hides the walk from every mean: chains of twenty layers or more with such a "
+        "normaliser fail beyond the line (measured: all by Adam, ten of twelve by gradient descent); without a "
+        "normaliser the verdict is a warning",
         "independent weights in a chain that is deep for its width, with no skips",
         "draw orthogonal weights, which stretch no direction; add residual branches; or take fewer or wider layers",
         "Hanin & Nica, Products of Many Large Random Matrices and Gradients in Deep Neural Networks, CMP 2020; "

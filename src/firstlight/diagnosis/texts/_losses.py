@@ -11,10 +11,9 @@ _FLOOR = (
 LOSSES: dict[str, Explanation] = {
     "squashed-logits": Explanation(
         "The loss squashes outputs that are squashed already",
-        "the loss stops far above zero, which says nothing of the classes: they are told apart all the same, but the "
-        "gradient is that of a function between 0 and 1 inside a second one and falls with the number of classes, so "
-        "plain gradient descent needs a rate ten times as large for ten classes, and from 50 classes on no rate does "
-        "(measured)",
+        "the loss stops far above zero, although the network can still distinguish the classes; the gradient passes "
+        "two functions with values between 0 and 1 and falls with the number of classes, so plain gradient descent "
+        "needs a rate ten times as large for ten classes, and from 50 classes on no rate is large enough (measured)",
         "the model ends in a softmax or a sigmoid, and the loss applies its own: cross-entropy and binary "
         "cross-entropy with logits take plain scores",
         "end the model in its last linear layer, or use the loss that takes probabilities (log_softmax with "
@@ -24,7 +23,7 @@ LOSSES: dict[str, Explanation] = {
     "unbounded-loss": Explanation(
         "A loss without a lower end",
         "the negative log-likelihood and the divergence take logarithms of probabilities; of plain scores they are "
-        "sums of scores, and fall for ever as the scores grow",
+        "sums of scores, and fall without end as the scores grow",
         "log_softmax is missing between the last layer and the loss",
         "end the model in log_softmax, or use cross-entropy on the scores",
         unit="loss",
@@ -54,7 +53,7 @@ LOSSES: dict[str, Explanation] = {
     ),
     "loss-scale": Explanation(
         "Gradients far from the range of optimisers",
-        "Adam adds 10⁻⁸ to the size of a gradient before it divides, so smaller gradients no longer move anything; a "
+        "Adam adds 10⁻⁸ to the size of a gradient before it divides, so a smaller gradient moves nothing; a "
         "gradient a million times as large as the weight it belongs to overwrites the weight at any usual rate of "
         "plain gradient descent",
         "a loss that was multiplied by a very small or a very large number, or summed over very many entries",

@@ -18,16 +18,16 @@ PARAMETERS: dict[str, Explanation] = {
     ),
     "cut-gradients": Explanation(
         "Parameters that are cut off from the loss",
-        "these parameters take part in the forward and what they make reaches the loss, but the backward never "
-        "comes to them: no optimiser can move them",
+        "these parameters take part in the forward pass and their result reaches the loss, but the backward pass "
+        "never reaches them: no optimiser can move them",
         "detach(), .data, torch.no_grad(), a conversion to numbers or integers, or a tensor that is built anew",
-        "take the cut out; if the layers are meant to be frozen, say so with requires_grad_(False)",
+        "remove the cut; if the layers are meant to be frozen, mark them with requires_grad_(False)",
         unit="parameters",
     ),
     "unregistered-parameters": Explanation(
         "Weights that the model does not register",
-        "an optimiser moves what model.parameters() lists; what is not listed there stays at its first values, is not "
-        "saved by state_dict() and is not moved by to(device)",
+        "an optimiser moves what model.parameters() lists; a weight that is not listed there keeps its first values, "
+        "is not saved by state_dict() and is not moved by to(device)",
         "layers in a plain list or dict, a weight that is a plain tensor, or a layer that is built in every forward",
         "keep layers in nn.ModuleList or nn.ModuleDict, weights in nn.Parameter or nn.ParameterList, and build them in "
         "__init__",
@@ -36,7 +36,7 @@ PARAMETERS: dict[str, Explanation] = {
     "step-function": Explanation(
         "A step function lets no gradient through",
         _NEVER,
-        "sign, round, floor, a drawn zero or one (bernoulli) or their kin have a slope of zero everywhere",
+        "sign, round, floor, a drawn zero or one (bernoulli) and similar steps have a slope of zero everywhere",
         "use a straight-through estimator (x + (sign(x) - x).detach()) or a smooth function with the same shape",
         "Bengio, Léonard & Courville, Estimating or Propagating Gradients Through Stochastic Neurons, 2013",
         unit="parameters",
@@ -44,7 +44,7 @@ PARAMETERS: dict[str, Explanation] = {
     "one-unit-softmax": Explanation(
         "A softmax over one unit is constant",
         _NEVER,
-        "softmax over an axis of length 1 gives 1 whatever it is given (cross-entropy with one class: 0)",
+        "softmax over an axis of length 1 gives 1 for every input (cross-entropy with one class gives 0)",
         "for one output use a sigmoid with binary cross-entropy, or two outputs; check the axis of the softmax",
         unit="parameters",
     ),
@@ -58,8 +58,8 @@ PARAMETERS: dict[str, Explanation] = {
     ),
     "two-zeros": Explanation(
         "Two zero factors in a row",
-        "the gradient of each factor of a product is a multiple of the other: where both are zero, both gradients "
-        "are, and neither moves for ever",
+        "the gradient of each factor of a product is a multiple of the other factor: where both factors are zero, "
+        "both gradients are zero, and neither factor ever moves",
         "both matrices of a low-rank pair, two layers in a row, or a gate and its branch start at zero",
         "start one of the two at random (LoRA: A random, B zero; zero-initialised branches: the last layer alone)",
         "Hu et al., LoRA, ICLR 2022",
@@ -76,7 +76,7 @@ PARAMETERS: dict[str, Explanation] = {
     ),
     "frozen-model": Explanation(
         "No parameter can be trained",
-        "an optimiser moves what takes a gradient, and nothing does",
+        "an optimiser moves parameters that take a gradient, and no parameter takes one",
         "requires_grad_(False) was called on the whole model",
         "let the layers that are to be trained take gradients: model.head.requires_grad_(True)",
         unit="parameters",

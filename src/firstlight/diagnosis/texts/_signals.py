@@ -16,15 +16,16 @@ SIGNALS: dict[str, Explanation] = {
     ),
     "ordered": Explanation(
         "Ordered: inputs collapse onto one direction",
-        "what is left of the differences must stay above the noise of training; a tenfold loss is worth a "
-        "warning, a hundredfold loss at an exponential rate, down to 1 − c < .001, means that the last layers see one "
-        "input (measured: below, nine of ten starts fail with plain gradient descent, up to .01 half do); an adaptive "
-        "optimiser still finds what float32 tells apart, so for it alone the line is 1 − c < 3·10⁻⁶ (measured); in a "
-        "chain of twenty layers or more with a normaliser of each sample and no skips none does, and the line is "
-        "1 − c < .007 for everybody (measured); a layer of zeros is opened by an adaptive optimiser's first step, and "
-        "in front of a batch norm, which divides the gradient by √ε, by anybody's",
-        "below χ₁ = 1, or with an activation whose mean is not zero (ReLU and its kin, where 1 − c falls as a "
-        "power of depth even at χ₁ = 1), each layer pulls inputs together",
+        "the differences that are left must stay above the noise of training; a tenfold loss is worth a warning, and "
+        "a hundredfold loss at an exponential rate, down to 1 − c < .001, means that the last layers see one input "
+        "(measured: below that line nine of ten starts fail with plain gradient descent, and half of the starts up "
+        "to .01 fail). An adaptive optimiser still finds differences that float32 can hold, so its own line is 1 − c "
+        "< 3·10⁻⁶ (measured). A chain of twenty layers or more with a normaliser of each sample and no skips fails "
+        "with every optimiser, and its line is 1 − c < .007 (measured). The first step of an adaptive optimiser "
+        "opens a layer of zeros; in front of a batch norm, which divides the gradient by √ε, the first step of every "
+        "optimiser does",
+        "below χ₁ = 1, or with an activation whose mean is not zero (ReLU and similar functions, where 1 − c falls "
+        "as a power of depth even at χ₁ = 1), each layer pulls inputs together",
         "move to the edge of chaos, use an odd or centred activation, add residual branches, or normalise; "
         "very deep plain ReLU networks collapse whatever the weights' scale",
         SCHOENHOLZ,
@@ -32,8 +33,8 @@ SIGNALS: dict[str, Explanation] = {
     ),
     "rank-collapse": Explanation(
         "Rank collapse: the features of the samples lie near one direction",
-        "below an effective rank of 1.5 a second direction holds less than a tenth of the energy, so a linear "
-        "layer on top can hardly tell samples apart",
+        "below an effective rank of 1.5 a second direction holds less than a tenth of the energy, so a linear layer "
+        "on top can hardly distinguish the samples",
         "correlations that rise to 1, attention that averages tokens, or a bottleneck",
         "see the correlation column for where it starts; residual branches and normalisation keep the rank",
         "Daneshmand et al., Batch Normalization Provably Avoids Rank Collapse, NeurIPS 2020",

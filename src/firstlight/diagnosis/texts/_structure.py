@@ -21,14 +21,14 @@ STRUCTURE: dict[str, Explanation] = {
     ),
     "cloned-units": Explanation(
         "Units with identical weights",
-        "units with the same weights get the same gradient and stay the same for ever",
+        "units with the same weights get the same gradient and always stay the same",
         "weights copied between units on both sides, or drawn with one random number per layer",
         "break the symmetry with random weights",
         unit="rows",
     ),
     "constant-weights": Explanation(
         "Constant weights",
-        "units with the same weights get the same gradient and stay the same for ever",
+        "units with the same weights get the same gradient and always stay the same",
         "all entries of a weight are equal",
         "break the symmetry with random weights",
         unit="rows",
@@ -42,8 +42,8 @@ STRUCTURE: dict[str, Explanation] = {
     ),
     "copied-layers": Explanation(
         "Layers that start as copies of one another",
-        "copies get different inputs and gradients, so they part, but until then the depth applies one map again "
-        "and again: what that map stretches, every layer stretches, and the draws do not average out",
+        "copies get different inputs and gradients, so training makes them different; until then the depth applies "
+        "one map again and again, every layer stretches the same directions, and the draws do not average out",
         "one layer that was copied to make a stack, as nn.TransformerEncoder does with the layer it is given",
         "draw every layer's weights again after the stack is built; ignore this for target networks, which are "
         "copies by design",
@@ -51,16 +51,16 @@ STRUCTURE: dict[str, Explanation] = {
     ),
     "shared-layers": Explanation(
         "One layer in several places",
-        "a layer that reads its own output applies one map again and again: it has the parameters of one layer, gets "
-        "the sum of the gradients of all its places, and what it stretches it stretches at every call",
+        "a layer that reads its own output applies one map again and again: the layer has the parameters of one "
+        "layer, gets the sum of the gradients of all its places, and stretches the same directions at every call",
         "a list that was multiplied ([layer] * n), or a layer that is meant to be shared over the depth",
         "build each layer anew: [make_layer() for _ in range(n)]; ignore this where layers share weights by design",
         unit="layers",
     ),
     "mixed-samples": Explanation(
         "A new shape mixes the samples",
-        "view and reshape keep the order of the numbers: to write axes in another order puts numbers of other samples "
-        "into each sample, so what is predicted for one depends on its neighbours in the batch",
+        "view and reshape keep the order of the numbers: a shape with the axes in another order puts numbers of "
+        "other samples into each sample, so the prediction for one sample depends on its neighbours in the batch",
         "view or reshape where axes were meant to be exchanged, or axes that were exchanged and not put back",
         "exchange axes with transpose or permute, and bring the samples to the front before reshape(len(x), -1)",
         unit="places",
@@ -98,8 +98,8 @@ STRUCTURE: dict[str, Explanation] = {
     ),
     "not-judged": Explanation(
         "Not judged",
-        "what was not seen may be sick: a verdict is about the measured rows, and below nine tenths of the used "
-        "parameters, or without any gradient, the rows do not stand for the model",
+        "a part that was not seen may have a fault: a verdict is about the measured rows, and below nine tenths of "
+        "the used parameters, or without any gradient, the rows do not represent the model",
         "steps of the forward pass that the audit cannot follow, or an output without a gradient",
         "see the list of what was called without a row; audit the inner model alone, without no_grad and with "
         "an output that is not detached, or accept a share: assert_healthy(min_coverage=…)",

@@ -7,8 +7,8 @@ from firstlight.diagnosis.texts.explanation import LECUN, WOLINSKI, Explanation
 UNITS: dict[str, Explanation] = {
     "dead-units": Explanation(
         "Dead units",
-        "with symmetric weights a ReLU unit is silent on half of the inputs, and rarely on all of them: over "
-        "half silent on every sample means that the samples look alike, or that pre-activations sit below the "
+        "with symmetric weights a ReLU unit is silent on half of the inputs, and rarely on all of them: if more than "
+        "half of the units are silent on every sample, the samples look alike or the pre-activations lie below the "
         "kink",
         "inputs that collapse onto one direction, a negative mean of the pre-activations, or zero weights",
         "check the correlation column first; otherwise centre the pre-activations (zero biases, centred "
@@ -18,8 +18,8 @@ UNITS: dict[str, Explanation] = {
     ),
     "saturation": Explanation(
         "Saturated activations",
-        "a saturated unit passes less than 1/400 of the squared gradient; with more than half of them "
-        "saturated the rest must carry it",
+        "a saturated unit passes less than 1/400 of the squared gradient; if more than half of the units are "
+        "saturated, the others must carry the gradient",
         "pre-activations too large for the activation: weights or inputs on too large a scale",
         "scale the inputs to unit variance and the weights to the edge of chaos of this activation, or "
         "normalise before it",
@@ -40,9 +40,10 @@ UNITS: dict[str, Explanation] = {
         "the line allows for the samples' correlation and for the estimated scale: truly Gaussian layers "
         "cross it at 5 %, so 1.5 times the line in a tenth of the layers is not chance",
         "heavy-tailed or trained weights, or a few inputs that dominate the fan-in; given its inputs, a layer of "
-        "Gaussian weights is exactly Gaussian at any width, and what depth over width does shows only across networks",
-        "theory that assumes Gaussian pre-activations is off by about this much here; widen the layers, or "
-        "use a weight law and activation that keep them Gaussian",
+        "Gaussian weights is exactly Gaussian at any width, and the effect of depth over width is visible only "
+        "across networks",
+        "theory that assumes Gaussian pre-activations is wrong by about this much here; widen the layers, or use a "
+        "weight law and an activation that keep the pre-activations Gaussian",
         WOLINSKI,
         "KS distance after standardising each sample",
     ),

@@ -12,11 +12,11 @@ WOLINSKI = "Wolinski & Arbel, Gaussian Pre-Activations in Neural Networks: Myth 
 LECUN = "LeCun et al., Efficient BackProp, 1998"
 MEASURED = "measured directly"
 GRADIENT_WHY = (
-    "one learning rate serves all layers, so a factor of 10 in ∂L/∂W relative to the weight is worth a warning and a "
-    "factor of 100 is not made up for by plain gradient descent; a growth of ∂L/∂z by as much says that small changes "
-    "of the first layers move the output by that factor, whatever the optimiser; adaptive optimisers forgive a ∂L/∂z "
-    "that falls, up to a factor of 10^4.5 (measured); the line is on the total over this depth, so a rate that is "
-    "harmless at 10 layers counts at 500"
+    "one learning rate serves all layers, so a factor of 10 in ∂L/∂W relative to the weight is worth a warning, and "
+    "plain gradient descent cannot compensate for a factor of 100. If ∂L/∂z grows by such a factor, small changes of "
+    "the first layers move the output by that factor with every optimiser. Adaptive optimisers compensate for a "
+    "∂L/∂z that falls, up to a factor of 10^4.5 (measured). The line is on the total over this depth, so a rate that "
+    "is harmless at 10 layers counts at 500"
 )
 SIGNAL_WHY = (
     "three decades of q put layers of one network in different regimes of the activation; six leave the range "

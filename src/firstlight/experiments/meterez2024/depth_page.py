@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 from firstlight import render
 from firstlight.experiments.meterez2024.depth import DepthStudy
@@ -10,57 +10,15 @@ from firstlight.experiments.meterez2024.depth import DepthStudy
 
 def depth_page(study: DepthStudy, *, data: str = "") -> str:
     """The study as one self-contained HTML page; ``data`` names the batch."""
-
-    def layers(values: Any) -> list[int]:
-        return list(range(1, len(values) + 1))
-
-    gap = render.line_chart(
-        [render.Series(f.weights, layers(f.gaps), list(f.gaps), "marks") for f in study.findings],
-        title="Isometry gap of the features", x=render.Axis("layer"), y=render.Axis("φ", scale="log"),
-        caption="Output of every batch norm; a triangle at the edge is a rank-deficient layer.",
-    )  # fmt: skip
-    series = []
-    for index, f in enumerate(study.findings):
-        series.append(
-            render.Series(f"{f.weights}, theory", layers(f.theory), list(f.theory), "line", colour=index)
-        )
-        measured = list(f.log_gradients)
-        series.append(
-            render.Series(f.weights, list(range(2, len(measured) + 2)), measured, "marks", colour=index)
-        )
-    gradient = render.line_chart(
-        series, title="Gradient of the weights", x=render.Axis("layer"), y=render.Axis("log ‖∇W‖"),
-        caption="Relative to the last layer, in nats.",
-    )  # fmt: skip
-    rows = [
-        [f.weights, f.slope, f.slope_se, f.predicted_slope, f.log_growth, f.predicted_log_growth,
-         f.word]
-        for f in study.findings
-    ]  # fmt: skip
-    heads: list[render.Head | str] = [
-        render.Head("weights", text=True), "slope", "standard error", "predicted slope", "log first/last",
-        "predicted", render.Head("gradient", text=True),
-    ]  # fmt: skip
     problems = sorted({problem for check in study.checks for problem in check.problems}) or ["no problems"]
     blocks = [
         render.section("Batch", render.items(*(str(check).splitlines()[0] for check in study.checks)),
                        render.items(*problems)),
-        render.section("Layer by layer", render.grid(gap, gradient)),
-        render.section("Slopes", render.table(heads, rows)),
+        render.section("Layer by layer", render.grid(_gap_chart(study), _gradient_chart(study))),
+        render.section("Slopes", _slopes(study)),
     ]  # fmt: skip
     if study.runs:
-        curves = [
-            render.Series(
-                f"{kind}, {part}", [e.epoch for e in run.history], run.column(f"{part}_accuracy"), "both"
-            )
-            for kind, run in study.runs.items()
-            for part in ("train", "test")
-        ]
-        chart = render.line_chart(
-            curves, title="Accuracy", x=render.Axis("epoch"), y=render.Axis("accuracy"),
-            caption="On statistics recalibrated on training data.",
-        )  # fmt: skip
-        blocks.append(render.section("Training", render.grid(chart)))
+        blocks.append(render.section("Training", render.grid(_accuracy_chart(study))))
     network = study.network
     facts = {"depth": network.depth, "width": network.width, "batch": study.batch, "activation": network.activation,
              "data": data, "gain exponent": study.findings[0].gain_exponent}  # fmt: skip
@@ -74,6 +32,59 @@ def depth_page(study: DepthStudy, *, data: str = "") -> str:
         for f in study.findings
     ]
     return render.page("Batch normalisation at depth", render.cards(*cards), *blocks, facts=facts)
+
+
+def _layers(values: Sequence[float], first: int = 1) -> list[int]:
+    return list(range(first, first + len(values)))
+
+
+def _gap_chart(study: DepthStudy) -> render.Markup:
+    return render.line_chart(
+        [render.Series(f.weights, _layers(f.gaps), list(f.gaps), "marks") for f in study.findings],
+        title="Isometry gap of the features", x=render.Axis("layer"), y=render.Axis("φ", scale="log"),
+        caption="Output of every batch norm; a triangle at the edge is a rank-deficient layer.",
+    )  # fmt: skip
+
+
+def _gradient_chart(study: DepthStudy) -> render.Markup:
+    series = []
+    for index, f in enumerate(study.findings):
+        series.append(
+            render.Series(f"{f.weights}, theory", _layers(f.theory), list(f.theory), "line", colour=index)
+        )
+        measured = list(f.log_gradients)
+        series.append(render.Series(f.weights, _layers(measured, 2), measured, "marks", colour=index))
+    return render.line_chart(
+        series, title="Gradient of the weights", x=render.Axis("layer"), y=render.Axis("log ‖∇W‖"),
+        caption="Relative to the last layer, in nats.",
+    )  # fmt: skip
+
+
+def _slopes(study: DepthStudy) -> render.Markup:
+    rows = [
+        [f.weights, f.slope, f.slope_se, f.predicted_slope, f.log_growth, f.predicted_log_growth,
+         f.word]
+        for f in study.findings
+    ]  # fmt: skip
+    heads: list[render.Head | str] = [
+        render.Head("weights", text=True), "slope", "standard error", "predicted slope", "log first/last",
+        "predicted", render.Head("gradient", text=True),
+    ]  # fmt: skip
+    return render.table(heads, rows)
+
+
+def _accuracy_chart(study: DepthStudy) -> render.Markup:
+    curves = [
+        render.Series(
+            f"{kind}, {part}", [e.epoch for e in run.history], run.column(f"{part}_accuracy"), "both"
+        )
+        for kind, run in study.runs.items()
+        for part in ("train", "test")
+    ]
+    return render.line_chart(
+        curves, title="Accuracy", x=render.Axis("epoch"), y=render.Axis("accuracy"),
+        caption="On statistics recalibrated on training data.",
+    )  # fmt: skip
 
 
 def depth_text(study: DepthStudy) -> str:

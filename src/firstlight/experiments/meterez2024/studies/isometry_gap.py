@@ -86,6 +86,11 @@ def _mean(rows: list[Any]) -> tuple[float, float]:
 
 
 def _claims(findings: Findings) -> list[Claim]:
+    return [*_isometric_claims(findings), *_gaussian_claims(findings)]
+
+
+def _isometric_claims(findings: Findings) -> list[Claim]:
+    """Nearly isometric inputs: the gap by layer, and how fast the gap decays."""
     claims: list[Claim] = []
     for width in findings.values("width", start="nearly isometric"):
         for layer, value in zip((0, _PAPER_DEPTH), PAPER.get(int(width), ()), strict=False):
@@ -117,6 +122,12 @@ def _claims(findings: Findings) -> list[Claim]:
                 why="the reference is log(1 − 2/(d + 2)), exact near isometry; a tenth for the runs",
             )
         )
+    return claims
+
+
+def _gaussian_claims(findings: Findings) -> list[Claim]:
+    """Gaussian inputs: the mean gap with orthogonal weights, and lost rank with Gaussian ones."""
+    claims: list[Claim] = []
     for width in findings.values("width", start="Gaussian"):
         for layer, value in EARLIER.get(int(width), {}).items():
             gaps = [

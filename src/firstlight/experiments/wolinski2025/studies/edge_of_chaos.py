@@ -79,6 +79,14 @@ def _moments(nets: int, seed: int) -> list[dict[str, Any]]:
 
 
 def _claims(findings: Findings) -> list[Claim]:
+    claims = _tanh_claims(findings)
+    for name in findings.values("network", what="q"):
+        claims += _recursion_claims(findings, str(name))
+    return claims
+
+
+def _tanh_claims(findings: Findings) -> list[Claim]:
+    """The authors' point for tanh, and the exact curve beside it."""
     from firstlight.theory import LayerMap, variance_fixed_points
 
     layer = LayerMap.of(network("tanh", width=10, depth=2))
@@ -90,7 +98,7 @@ def _claims(findings: Findings) -> list[Claim]:
         float(np.interp(1.46, at, [edge[i][name] for i in order])) for name in ("sigma_b2", "q")
     )
     known = "derived and checked for this project"
-    claims = [
+    return [
         compared(
             "tanh at (1.46, .013): stationary variance",
             ours=point.q,
@@ -125,36 +133,36 @@ def _claims(findings: Findings) -> list[Claim]:
             why=f"{known}; the curve is interpolated between its points",
         ),
     ]
-    for name in findings.values("network", what="q"):
-        drawn, wide, dense = (
-            findings.select(network=name, way=way, layer=_JUDGED)[0]
-            for way in ("drawn", "infinite width", "units independent")
-        )
-        quantity = f"{name}, width {_WIDTH}, layer {_JUDGED}: second moment"
-        claims.append(
-            compared(
-                f"{quantity}, by the recursion over the law of independent units",
-                ours=drawn["q"],
-                error=drawn["q_se"],
-                reference=dense["q"],
-                tolerance=0.01 * dense["q"],
-                paper="the recursion of second moments holds at any width",
-                why="the reference is density propagation at this width, a hundredth the tolerance; what is left is "
-                "dependence: units share their inputs, and the recursion itself is exact for the true law",
-            )
-        )
-        claims.append(
-            compared(
-                f"{quantity}, by the recursion over Gaussian laws",
-                ours=drawn["q"],
-                error=drawn["q_se"],
-                reference=wide["q"],
-                tolerance=0.01 * wide["q"],
-                paper="closing the recursion needs Gaussian pre-activations",
-                why="the reference is the map of infinite width, of which a hundredth is the tolerance",
-            )
-        )
-    return claims
+
+
+def _recursion_claims(findings: Findings, name: str) -> list[Claim]:
+    """The second moment of the drawn networks, by the recursion over two laws of pre-activations."""
+    drawn, wide, dense = (
+        findings.select(network=name, way=way, layer=_JUDGED)[0]
+        for way in ("drawn", "infinite width", "units independent")
+    )
+    quantity = f"{name}, width {_WIDTH}, layer {_JUDGED}: second moment"
+    return [
+        compared(
+            f"{quantity}, by the recursion over the law of independent units",
+            ours=drawn["q"],
+            error=drawn["q_se"],
+            reference=dense["q"],
+            tolerance=0.01 * dense["q"],
+            paper="the recursion of second moments holds at any width",
+            why="the reference is density propagation at this width, a hundredth the tolerance; what is left is "
+            "dependence: units share their inputs, and the recursion itself is exact for the true law",
+        ),
+        compared(
+            f"{quantity}, by the recursion over Gaussian laws",
+            ours=drawn["q"],
+            error=drawn["q_se"],
+            reference=wide["q"],
+            tolerance=0.01 * wide["q"],
+            paper="closing the recursion needs Gaussian pre-activations",
+            why="the reference is the map of infinite width, of which a hundredth is the tolerance",
+        ),
+    ]
 
 
 _NOTES = (
