@@ -89,8 +89,8 @@ def room(*, grad: bool = True) -> Iterator[None]:
     """Inference mode and autocast off, gradients on where asked, default device and dtype as torch starts with.
 
     Torch function modes and dispatch modes of the caller are put aside, and put back in the same order at the
-    end: what is computed inside is ours, so nothing of it shall be traced, faked or moved by them. A model of the
-    caller's runs under `outside`.
+    end: the computation inside belongs to firstlight, so the caller's modes must not trace, fake or move it. A model
+    of the caller's runs under `outside`.
 
     Parameters
     ----------
@@ -126,7 +126,7 @@ def room(*, grad: bool = True) -> Iterator[None]:
 def outside() -> Iterator[None]:
     """Inside a room, for a call of the caller's own code: autocast, defaults and modes as the caller has them.
 
-    Gradients stay on and inference mode stays off, since gradients are what the call is for.
+    Gradients stay on and inference mode stays off, since the call is made for its gradients.
     """
     ambient, here = _outside.get(), Ambient.now()
     if ambient is None or ambient == CLEAN:

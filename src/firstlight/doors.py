@@ -24,9 +24,9 @@ _WORDS: dict[Any, str] = {
 def checked(function: _F) -> _F:
     """Compare every argument with its annotation before the function begins.
 
-    Numbers, texts, truth values, paths, tensors, modules, choices (``Literal``) and unions of them are compared; of
-    a sequence or a mapping only that it is one. NumPy's and Python's numbers are alike; True is no number. Of
-    a class, the arguments that make it are compared.
+    Numbers, texts, truth values, paths, tensors, modules, choices (``Literal``) and unions of them are compared; a
+    sequence or a mapping only has to be one. NumPy's and Python's numbers are alike; True is no number. For a class,
+    the arguments that make an object are compared.
 
     Examples
     --------
@@ -109,7 +109,7 @@ class _Door:
 
 
 def _has_choices(hint: object) -> bool:
-    """Whether the value decides, and not its type alone."""
+    """Whether the value itself decides, and not only its type."""
     return get_origin(hint) is typing.Literal or any(map(_has_choices, get_args(hint)))
 
 

@@ -82,7 +82,7 @@ class RandomNetwork:
         fan-in is then channels × entries of the kernel, and ``in_features`` counts the channels of the images.
     recipe
         The name of a start, or a ``firstlight.recipes.Recipe``, that gives ``sigma_w``, ``sigma_b``, ``weight_law`` and
-        ``first_layer`` for this activation and depth; None where these fields speak for themselves.
+        ``first_layer`` for this activation and depth; None where these fields are given directly.
     blocks
         None for equal layers, which the fields above describe. Else the blocks behind the first layer: objects of
         ``builders.blocks``, or a text such as ``"6 * (gated('swiglu') + rms)"`` (`firstlight.builders.blocks.read`).

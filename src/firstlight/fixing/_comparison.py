@@ -29,7 +29,7 @@ def good(result: AuditResult, *, warnings: bool) -> bool:
 
 
 def enough(result: AuditResult, *, local: bool) -> bool:
-    """Whether no less gentle remedy need be tried: nothing is unhealthy, and nothing warns of what was written."""
+    """Whether the search may stop here: nothing is unhealthy, and no warning is about what was written."""
     grave, warned = score(result)
     return grave == 0 and (local or warned == 0)
 
@@ -37,8 +37,8 @@ def enough(result: AuditResult, *, local: bool) -> bool:
 def unimproved(old: AuditResult, new: AuditResult, *, learns: bool = False) -> str:
     """Why a copy may not be kept; nothing where verdicts went away and none of the rest got worse.
 
-    With ``learns``, for a copy that is seen to learn better, a warning may get worse while it stays a warning and
-    fewer verdicts are unhealthy.
+    With ``learns``, for a copy that learns better, a warning may get worse as long as it stays a warning and fewer
+    verdicts are unhealthy.
     """
     before = {v.code: v for v in old.verdicts if v.severity in (*_GRAVE, "warning")}
     added = [v.code for v in new.verdicts if v.severity in _GRAVE and not _grave(before.get(v.code))]

@@ -29,7 +29,7 @@ _FEW = 6
 _FALLS = 0.25
 # a trial that ends lower by this share is clearly better
 _CLEARLY = 0.1
-# what two short trainings of equally good starts may differ by
+# two short trainings of equally good starts may differ by this share
 _ALIKE = 0.05
 _RISE = 3.0  # a loss that becomes four times larger over a few steps diverges; a smaller rise may be a first swing
 _FIRST = 2.0  # how much larger than before a first loss may be
@@ -124,7 +124,7 @@ def trial(model: nn.Module, batch: object, protocol: Protocol) -> tuple[Course, 
 
 
 def harm(before: Sequence[Course], after: Sequence[Course]) -> str:
-    """Why a copy would be harder to train by plain gradient descent than the model as it came; else nothing."""
+    """Why plain gradient descent trains a copy worse than the model as it came; empty without a reason."""
     for old, new in zip(before, after, strict=False):
         if math.isfinite(old.first) and old.first > 0 and not new.first <= _FIRST * old.first:
             return f"its first loss is {new.first:.3g}, and was {old.first:.3g}"

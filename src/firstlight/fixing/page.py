@@ -161,14 +161,14 @@ def _help(remedies: Sequence[str]) -> Markup:
 
 
 def _use(result: FixResult, saved: str | None) -> Markup | str:
-    """How the fixed model, or its parameters, get into the reader's own code."""
+    """How a reader uses the fixed model, or its parameters, in code."""
     if not result.changed:
         return ""
     if result.structural:
         kept = " and ".join(attempt.remedy for attempt in result.kept)
         said = (
-            f"Modules were replaced ({kept}), so parameters alone do not hold this fix: go on with result.model, or "
-            "build your model with the modules named above and load the state dict into it."
+            f"Modules were replaced ({kept}), so parameters alone do not hold this fix: use result.model, or build "
+            f"your model with the modules named above and load the state dict into it."
         )
         return section("Use the fixed model", paragraph(said), identifier="use")
     file = saved or "fixed.safetensors"

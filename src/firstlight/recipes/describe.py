@@ -52,8 +52,9 @@ def described(
 ) -> dict[str, Any]:
     """``sigma_w``, ``sigma_b``, ``weight_law`` and ``first_layer`` of a network that starts by a recipe.
 
-    The first layer's law takes up what the recipe gives the first weight; the first bias has σ_b as all others have,
-    and the weight is as much smaller, so that pre-activations have the second moment that the recipe aims at.
+    The first layer's law holds the scale that the recipe gives the first weight. The first bias has σ_b as all others
+    have, and the first weight is made smaller by that much, so that pre-activations have the second moment that the
+    recipe asks for.
 
     Parameters
     ----------
@@ -91,7 +92,7 @@ def described(
     if not {"batch", "loss"} & set(chosen.needs):
         try:
             chosen.draft(record)
-        except (AttributeError, KeyError):  # it asks for tensors, which a description has none of
+        except (AttributeError, KeyError):  # it asks for tensors, and a description has no tensors
             record.laws.clear()
     if set(record.laws) != {slot.name for slot in slots}:
         raise DomainError(

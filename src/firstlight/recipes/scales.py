@@ -13,7 +13,7 @@ from firstlight.clean_room import clean
 from firstlight.errors import DomainError
 from firstlight.theory import edge_of_chaos
 
-# inputs whose second moment is a hundred times off 1 want scaling; no weight makes up for them
+# inputs whose second moment differs from 1 by a factor of a hundred must be scaled; no weight can compensate for them
 _USUAL = 100.0
 
 
@@ -21,9 +21,9 @@ _USUAL = 100.0
 def critical_scales(phi: Activation | None, depth: int = 1) -> tuple[float, float, float]:
     """(σ_w, σ_b, q) on the edge of chaos of φ, at a stable q of about 3/depth where the edge is a curve.
 
-    On the edge 1 − c falls as κ/ℓ with the depth ℓ, and κ is larger the smaller q is: a deep network starts
-    closer to linear. Where no point is stable, σ_w = 1/√E φ'² at q = 1; where φ jumps and there is no edge,
-    the gain that keeps the second moment.
+    On the edge 1 − c falls as κ/ℓ with the depth ℓ, and κ grows as q falls: a deep network starts closer to linear.
+    Where no point is stable, σ_w = 1/√E φ'² at q = 1; where φ jumps and there is no edge, the gain that keeps the
+    second moment.
 
     Examples
     --------
@@ -36,10 +36,10 @@ def critical_scales(phi: Activation | None, depth: int = 1) -> tuple[float, floa
 
 
 def usual_moment(q: float) -> float:
-    """The second moment of the inputs that a first weight is written for: 1 where the inputs want scaling instead.
+    """The second moment of the inputs that a first weight is written for: 1 where the inputs themselves must be scaled.
 
     A small weight on large inputs gives the right pre-activations, but a gradient step then moves the pre-activations
-    by the inputs' squared size: plain gradient descent diverges at rates at which it learnt before.
+    by the inputs' squared size: plain gradient descent then diverges at rates at which it learnt before.
     """
     return q if math.isfinite(q) and 1.0 / _USUAL <= q <= _USUAL else 1.0
 

@@ -148,7 +148,7 @@ def commit(draft: Draft, recipe: str) -> Written:
         for name, tensor in value.tensors:
             parameter = model.get_parameter(name)
             _check(name, parameter, tensor)
-            # a tensor that a recipe keeps, or that is the model's own, must not change while others are written
+            # a tensor that a recipe keeps, or that belongs to the model, must not change while others are written
             held = tensor.detach() if value.owned else tensor.detach().clone()
             pairs.append((name, value.why, parameter, held))
     if not pairs:
@@ -177,11 +177,11 @@ def commit(draft: Draft, recipe: str) -> Written:
 
 
 def _kept(model: nn.Module, written: Container[str], left: Sequence[Left]) -> list[Left]:
-    """Every parameter that was neither written nor named: nothing is left in silence."""
+    """Every parameter that was neither written nor named, so that the report names all of them."""
     named = {line.name for line in left}
     found = []
     for name, parameter in model.named_parameters():
-        # a computed weight goes by its own name, and its module stands for all that it holds
+        # a computed weight has its own name, and that name covers all parameters of its module
         plain_name = name.replace("parametrizations.", "")
         known = any(plain_name == n or plain_name.startswith((f"{n}.", f"{n}_")) for n in named)
         if name in written or known:

@@ -47,7 +47,7 @@ class Attempt:
     remedy, summary, source
         As in the catalogue of remedies.
     changes
-        What was written, one line each; empty where the remedy had no business here.
+        What was written, one line each; empty where the remedy had nothing to change.
     unhealthy, warnings
         Codes of the verdicts that the audit then gave.
     kept

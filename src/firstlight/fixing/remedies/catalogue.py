@@ -67,8 +67,8 @@ class Remedy:
     codes
         Verdicts it may help against.
     apply
-        Changes a model in place, given its profile, a generator and a way to run it; says what it changed,
-        one line a change, and nothing where it has no business.
+        Changes a model in place, given its profile, a generator and a way to run it; says what it changed, one line a
+        change, and nothing where there is nothing to change.
     source
         The paper behind it.
     structural
@@ -76,7 +76,7 @@ class Remedy:
     suits
         The optimisers that the new start suits.
     local
-        Whether it writes nothing but what is out of line; such a remedy is enough where it leaves nothing unhealthy.
+        Whether it writes only what is out of line; such a remedy ends a round if it leaves nothing unhealthy.
     """
 
     name: str

@@ -13,7 +13,7 @@ from firstlight.fixing.remedies.sites import WeightSite, sites
 from firstlight.profile import Profile
 from firstlight.recipes.linear.chains import mirror_scales, small_scales
 
-# kinds of rows of a chain in which nothing but weights sets the size of a signal
+# kinds of rows of a chain in which only weights set the size of a signal
 PLAIN = frozenset({"input", "weight", "activation"})
 
 
@@ -23,8 +23,8 @@ def looks_linear(model: nn.Module, profile: Profile, generator: torch.Generator)
     r"""Weights [[A, −A], [−A, A]] with A Haar-orthogonal, in a chain of layers with even widths, as of ReLU.
 
     With mirrored units (u, −u) the ReLU keeps (u₊, u₋) and the next weight reads u₊ − u₋ = u: at the start the
-    network is an exact linear isometry of half its width, which neither gradients nor correlations leave. It
-    trains as the ReLU network that it is. The same holds for every activation with φ(u) − φ(−u) = a u, such as
+    network is an exact linear isometry of half its width, which keeps gradients and correlations. In training the
+    network is a ReLU network as before. The same holds for every activation with φ(u) − φ(−u) = a u, such as
     LeakyReLU, GELU, SiLU and softplus, with A over a, and where normalisers read the pre-activations: mirrored units
     have opposite means and the same scale. Nothing is changed in a model that is no such chain.
 
@@ -61,12 +61,12 @@ def small_signals(model: nn.Module, profile: Profile, generator: torch.Generator
     r"""Orthogonal weights over φ'(0), and signals so small that a chain of smooth activations is nearly linear.
 
     A network of L layers whose signals have q = O(1/L) is one with the shaped activation s φ(x/s), s = √(1/q),
-    in all layers: each departs from linear by O(1/L), and all of them together by O(1). The first weight takes
-    the signal down, the last one brings it back to 1, and biases −W 1 φ(0) take out the activation's own
-    offset. Of q = 3/L, 1/L, …, 0.01/L the largest is taken whose variance map stays within a factor 1.5 of it
-    over all L layers. The gradient of the first weight is 1/√q times that of the others, so a plain gradient
-    step wants a smaller rate than an adaptive one. Nothing is changed where normalisers or sums set the
-    signal's size, or φ'(0) is 0 or jumps.
+    in all layers: each layer differs from a linear one by O(1/L), and all of them together by O(1). The first weight
+    makes the signal small, the last weight brings it back to 1, and biases −W 1 φ(0) remove the activation's own
+    offset. The signal's q is the largest of 3/L, 1/L, …, 0.01/L that the variance map keeps within a factor 1.5 over
+    all L layers. The gradient of the first weight is 1/√q times that of the others, so plain gradient descent needs a
+    smaller rate than an adaptive optimiser. Nothing is changed where normalisers or sums set the signal's size, or
+    φ'(0) is 0 or jumps.
 
     Returns
     -------

@@ -16,7 +16,7 @@ from firstlight.weights import haar
 def remember(model: nn.Module, profile: Profile, generator: torch.Generator) -> list[str]:
     """Give torch's recurrent layers orthogonal recurrent weights, inputs of σ_w = 1, and LSTM a forget bias of 1.
 
-    An orthogonal step neither lets the state's gradient vanish nor explode by itself. Layers that look trained or are
+    An orthogonal step alone does not make the state's gradient vanish or explode. Layers that look trained or are
     frozen are left.
 
     References

@@ -119,7 +119,7 @@ def sites(model: nn.Module, profile: Profile) -> Sites:
     left: list[str] = []
     for row in range(len(profile)):
         name = str(profile["name"][row])
-        if "#" in name:  # a later call of a module that has had its turn
+        if "#" in name:  # a later call of a module that is listed already
             continue
         if kinds[row] == "affine" and str(profile["op"][row]) == "mul" and _entrywise(modules, name):
             left.append(

@@ -51,7 +51,7 @@ def spectral_decoupling(logits: Tensor) -> Tensor:
 
 
 def sensitivity(h: Tensor, other: Tensor) -> Tensor:
-    r"""Mean |h(x) − h(x')| over units and samples: how much units answer to a change of the input.
+    r"""Mean |h(x) − h(x')| over units and samples: how much units change with the input.
 
     A linear layer W has mean |W δ| for x' = x + δ. A sensitivity of units as in Zhang et al. (2019), who compare a
     benign and an adversarial input; of their text the abstract alone was seen here.

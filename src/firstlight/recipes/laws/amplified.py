@@ -21,7 +21,7 @@ _STARTS: dict[Start, type[Recipe]] = {
 
 
 def _times(draft: Draft, names: set[str], alpha: float, what: str) -> None:
-    """Multiply drafted values in place of drawing others."""
+    """Multiply drafted values, without drawing new ones."""
     for name, value in draft.values.items():
         if name in names:
             tensors = tuple((key, tensor * alpha) for key, tensor in value.tensors)

@@ -15,7 +15,7 @@ from firstlight.recipes.recipe import Draft, Need, Recipe
 
 
 def kumar_variance(phi: Activation) -> float | None:
-    """N · Var w of an activation; 2 for ReLU and its kin, which have a kink at 0, and None where φ'(0) = 0.
+    """N · Var w of an activation; 2 for ReLU and similar functions with a kink at 0, and None where φ'(0) = 0.
 
     Examples
     --------

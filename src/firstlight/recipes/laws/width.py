@@ -30,7 +30,7 @@ class Spectral(Recipe):
     optimiser: Literal["sgd", "adam"] = "sgd"
     base: int = 64
     word: ClassVar[str] = "spectral"
-    purpose: ClassVar[str] = "models of several widths that shall share one learning rate (µP)"
+    purpose: ClassVar[str] = "models of several widths that share one learning rate (µP)"
     needs: ClassVar[tuple[Need, ...]] = ("graph",)
     changes: ClassVar[tuple[str, ...]] = ("weights", "biases", "learning rates")
     source: ClassVar[str] = (

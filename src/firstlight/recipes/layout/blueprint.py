@@ -74,7 +74,7 @@ class Blueprint:
 
     @property
     def chain(self) -> bool:
-        """Whether nothing but weights and activations sets the size of a signal, one after another."""
+        """Whether only weights and activations, one after another, set the size of a signal."""
         plain = {"input", "activation", "weight"}
         return self.known and not self.branches and self.kinds <= plain
 
@@ -130,7 +130,7 @@ def _from_containers(model: nn.Module, slots: tuple[Slot, ...], left: tuple[Left
 
 
 def _leaves(model: nn.Module, weights: Container[int]) -> Iterator[nn.Module | None]:
-    """The modules of a chain in order; None for a container whose order is its own affair."""
+    """The modules of a chain in order; None for a container that chooses its own order."""
     if id(model) in weights or not any(True for _ in model.children()):
         yield model
     elif type(model) is not nn.Sequential:
@@ -309,7 +309,7 @@ def _branches(rows: _Rows, slots: Sequence[Slot]) -> tuple[Branch, ...]:
 
 
 def _borrowed(slots: list[Slot]) -> list[Slot]:
-    """Weights that took no part in this forward pass, such as idle experts, are placed as their like is."""
+    """Weights that took no part in this forward pass, such as idle experts, get the place of a weight like them."""
     patterns: dict[tuple[str, int], Slot] = {}
     for slot in slots:
         if slot.row >= 0:

@@ -48,7 +48,7 @@ def _remembered(kind: Any, function: Any, name: str = "") -> Activation | None:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             key = (kind, function(grid.clone()).numpy().tobytes())
     except Exception:
-        # somebody's module: it takes no float64, no vector, or not on the CPU
+        # a user's module may refuse float64, a vector, or the CPU
         return _known(function)
     if key not in _SEEN:
         found = _known(function)
@@ -67,5 +67,5 @@ def _known(function: object) -> Activation | None:
         with torch.random.fork_rng(devices=[]):
             return activations.get(function)
     except Exception:
-        # somebody's module, which is no function of one number
+        # a user's module that is no function of one number
         return None

@@ -23,8 +23,8 @@ def learnt_direction(weight: Tensor) -> float:
 
     A fresh draw has independent entries: their order says nothing, whatever their law is, and the largest singular
     value is that of shuffled entries within its fluctuation. Orthogonal and mirrored draws lie below. Training adds
-    outer products of errors and signals, which stand out above. Rows and columns are brought to one norm first, so
-    that layers scaled unit by unit count as fresh.
+    outer products of errors and signals, whose singular values are larger. Rows and columns are brought to one norm
+    first, so that layers scaled unit by unit count as fresh.
 
     Parameters
     ----------
@@ -34,8 +34,8 @@ def learnt_direction(weight: Tensor) -> float:
     Returns
     -------
     float
-        The ratio of the two where it is significant, else 1. It is 1 too for a weight that is too small to tell, holds
-        copies of entries (mirrored, sparse), or entries that are not finite.
+        The ratio of the two where it is significant, else 1. The result is also 1 for a weight that is too small,
+        that holds copies of entries (mirrored, sparse), or that holds entries that are not finite.
 
     References
     ----------

@@ -136,10 +136,10 @@ class SmallSignals(Recipe):
     r"""Orthogonal weights over φ'(0), and signals so small that a chain of smooth activations is nearly linear.
 
     A network of L layers whose signals have q = O(1/L) is one with the shaped activation s φ(x/s), s = √(1/q), in all
-    layers: each departs from linear by O(1/L), and all of them together by O(1). The first weight takes the signal
-    down, the last one brings it back to 1, and biases −W 1 φ(0) take out the activation's own offset. The gradient of
-    the first weight is 1/√q times that of the others, so that a plain gradient step wants a smaller rate than an
-    adaptive one.
+    layers: each layer differs from a linear one by O(1/L), and all of them together by O(1). The first weight makes
+    the signal small, the last weight brings it back to 1, and biases −W 1 φ(0) remove the activation's own offset.
+    The gradient of the first weight is 1/√q times that of the others, so plain gradient descent needs a smaller rate
+    than an adaptive optimiser.
     """
 
     word: ClassVar[str] = "small-signals"

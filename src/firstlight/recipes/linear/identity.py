@@ -83,7 +83,7 @@ class ZerO(Recipe):
     """
 
     word: ClassVar[str] = "zero"
-    purpose: ClassVar[str] = "residual networks that shall start the same on every run"
+    purpose: ClassVar[str] = "residual networks that must start the same on every run"
     needs: ClassVar[tuple[Need, ...]] = ("graph",)
     source: ClassVar[str] = (
         "Zhao, Schäfer & Anandkumar, ZerO Initialization, TMLR 2022, and the authors' code"

@@ -1,4 +1,4 @@
-"""TAT for leaky ReLUs: the slope below zero at which the whole network keeps angles apart by a given amount."""
+"""TAT for leaky ReLUs: the slope below zero at which the whole network keeps a given difference of angles."""
 
 from __future__ import annotations
 
@@ -70,6 +70,6 @@ def tat_leak(layers: int | Callable[[Callable[[float], float]], float], eta: flo
         got = "a network" if callable(layers) else f"{layers} layers"
         raise DomainError(
             f"while looking for the slope of leaky ReLUs: expected layers that reach η with ReLU, and η in (0, 1), got "
-            f"{got} and η = {eta}; a shorter network needs no tailoring"
+            f"{got} and η = {eta}; a shorter network needs no change of slope"
         )
     return float(brentq(over, 0.0, 1.0, xtol=1e-14))

@@ -22,9 +22,9 @@ class NormaliserFree(Recipe):
     .. math:: \hat W_{ij} = γ\,\frac{W_{ij} - μ_i}{σ_i \sqrt N}, \qquad γ = 1/\sqrt{\operatorname{Var} φ(G)}
 
     γ is 1.71286 for ReLU, 1.7872 for SiLU, 1.7009 for GELU, 1.5925 for tanh, 1.5920 for Mish. Weights without a mean
-    take out the activation's mean, so a branch keeps variance 1 where its input is divided by its deviation β. α is
-    written where a branch has a learned factor; else, and for β, the recipe names the line that the code needs, branch
-    by branch: β_k = √(1 + k α²) in front of branch k.
+    remove the activation's mean, so a branch keeps variance 1 where its input is divided by its deviation β. The
+    recipe writes α where a branch has a learned factor. Otherwise, and for β, the recipe names the line that the code
+    needs for each branch: β_k = √(1 + k α²) in front of branch k.
 
     Attributes
     ----------

@@ -99,10 +99,10 @@ class DeepNorm(Recipe):
 
     .. math:: β = (8N)^{-1/4}, \qquad \text{the stream times } α = (2N)^{1/4} \text{ in front of each sum}
 
-    N is the number of blocks. α is part of the model's code, and the recipe names the line for every sum. With ``fold``
-    the last weight of each branch is divided by α instead: a norm behind the sum does not see the size of the sum, so
-    that N(αx + f(x)) = N(x + f(x)/α), and the network is the same function; its last weights then get α times the
-    gradient.
+    N is the number of blocks. α is part of the model's code, and the recipe names the line for every sum. With
+    ``fold`` the recipe divides the last weight of each branch by α instead. A norm behind the sum does not depend on
+    the size of the sum: N(αx + f(x)) = N(x + f(x)/α). So the network is the same function, and its last weights get α
+    times the gradient.
 
     Attributes
     ----------
