@@ -24,7 +24,7 @@ from firstlight.moved import old_names
 
 Scalars = float | Tensor
 
-# A second moment that is known no better than to this share is refused.
+# A second moment whose relative error is larger than this share is refused.
 _TOO_ROUGH = 1e-6
 
 

@@ -16,7 +16,7 @@ from firstlight.render.markup import Markup
 _LN10 = math.log(10)
 # A mark is 5 pixels wide: more than these on 336 pixels would hide one another.
 _MARKS = 110
-# A line that travels this many times its own height up and down shows nothing but its zigzags.
+# A line that goes this many times its own height up and down shows only its zigzags.
 _ZIGZAG = 6
 
 
@@ -80,7 +80,7 @@ _PLOTS = (
         "correlation",
         "Correlation of samples",
         "mean cosine",
-        "At 1 all inputs look the same to the network; a fall to 0 tears neighbours apart.",
+        "At 1 all inputs look the same to the network; a fall to 0 drives similar inputs apart.",
         "correlation_theory",
         "correlation_se",
         high=None,
@@ -89,7 +89,7 @@ _PLOTS = (
         "ks_standardised",
         "Distance from a Gaussian",
         "Kolmogorov–Smirnov",
-        "Above the line, a Gaussian layer with these correlations would be found once in twenty.",
+        "One Gaussian layer in twenty with these correlations lies above the line.",
         "ks_critical",
         low=0.0,
         omit=NOT_GAUSSIAN,

@@ -33,8 +33,8 @@ def audit(
     model
         Any ``torch.nn.Module``.
     batch
-        A tensor, or the tuple or dict of tensors that the model takes. Of a DataLoader, a data set or an iterator
-        the first batch is taken, with its targets, and the result's notes say so.
+        A tensor, or the tuple or dict of tensors that the model takes. A DataLoader, a data set or an iterator gives
+        its first batch with its targets, and the result's notes say so.
     targets, loss
         What is differentiated: ``loss(output, targets)``; targets alone mean cross-entropy (integers) or
         squared error (reals); with neither, the output times a fixed Gaussian tensor. A loss may be named:
@@ -48,8 +48,8 @@ def audit(
     name
         What reports call the model; its class if not given.
     optimiser
-        Whom the verdicts are for: ``"sgd"`` (plain gradient descent), ``"adam"`` (any adaptive optimiser), or None
-        for both; then the graver one counts, and the evidence says for whom.
+        The optimiser that the verdicts are for: ``"sgd"`` (plain gradient descent), ``"adam"`` (any adaptive
+        optimiser), or None for both. With None the graver verdict counts, and the evidence names the optimiser.
     measures
         Measures of the representations to add as columns, by their names in ``measure.REPRESENTATION_MEASURES``:
         ``("vne", "epsilon-rank", "zeros", …)``. They read the samples and units that the budget allows.

@@ -160,7 +160,7 @@ def _figures(verdict: Verdict) -> Markup:
 def _layers(layers: Sequence[str], numbers: Mapping[str, int]) -> Markup:
     if not layers:
         return Markup("")
-    # the last row is no better known than the others, but a name that is no row cannot be gone to
+    # only names of rows become buttons: another name leads to no row
     names = [
         element("button", name, type="button", class_="layer mono", data_r=numbers[name])
         if name in numbers
@@ -282,7 +282,7 @@ def _table(profile: Profile) -> Markup:
 
 
 def _first(profile: Profile) -> int:
-    """How many of the columns are important ones; they stand first."""
+    """The number of important columns, which stand first."""
     return sum(name in FIRST for name in columns_of(profile))
 
 
@@ -306,9 +306,7 @@ def _left_out(measurement: Measurement) -> Markup:
             join((element("code", w.name), f" ({w.calls} call{'s' if w.calls > 1 else ''}): ", w.reason))
             for w in coverage.without_row
         ]
-        gaps = [
-            join((element("code", name), ": a parameter that no row stands for")) for name in coverage.gaps
-        ]
+        gaps = [join((element("code", name), ": a parameter without a row")) for name in coverage.gaps]
         parts.append(
             blocks.section("Called without a row", blocks.items(*calls, *gaps), identifier="coverage")
         )

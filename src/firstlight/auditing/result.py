@@ -78,7 +78,7 @@ class AuditResult(Document):
         Parameters
         ----------
         ignore
-            Codes of verdicts to let pass, such as ``"dead-units"``.
+            Codes of verdicts that may occur, such as ``"dead-units"``.
         warnings
             Whether warnings fail too.
         allow_unjudged

@@ -21,7 +21,7 @@ WORDS: dict[str, str] = {
     "healthy": "Healthy",
 }
 
-# The columns a reader wants first; the others follow on demand.
+# The columns that are shown first; the others follow on demand.
 FIRST = (
     "name",
     "kind",

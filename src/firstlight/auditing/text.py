@@ -197,7 +197,7 @@ def _title(measurement: Measurement) -> Any:
 
 
 def _table(profile: Profile, width: int) -> tuple[Table, list[str]]:
-    """The table, and the notes on what it shows and on the columns that gave way to a narrow terminal."""
+    """The table, and the notes on what it shows and on the columns that a narrow terminal leaves out."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -211,7 +211,7 @@ def _table(profile: Profile, width: int) -> tuple[Table, list[str]]:
     room, kind_room = width - 2, min(10, max(len(clean(profile["kind"][row])) for row in numbers))
     sizes = {name: max(len(head), *(len(c) for c in cells[name].values())) + _GAP for head, name in present}
     gone: list[str] = []
-    # on a narrow terminal the last columns give way, so that the names can still be told apart
+    # on a narrow terminal the last columns are left out, so that the names stay different from each other
     while present and room - kind_room - _GAP - sum(sizes[name] for _, name in present) < min(wanted, 16):
         gone.insert(0, present.pop()[0])
     name_room = max(8, min(wanted, room - kind_room - _GAP - sum(sizes[name] for _, name in present)))
@@ -261,8 +261,7 @@ def _cell(profile: Profile, column: str, row: int) -> Any:
 def shown_rows(profile: Profile) -> Iterator[int | str]:
     """Row numbers to print, and between them how many rows are hidden; everything up to sixty rows.
 
-    Of longer profiles the first and last stay, and the rows where a quantity is largest, smallest or not
-    finite.
+    A longer profile keeps the first and last rows, and the rows where a quantity is largest, smallest or not finite.
 
     Examples
     --------

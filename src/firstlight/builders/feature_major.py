@@ -22,7 +22,7 @@ class FeatureMajorSequential(nn.Sequential):
 
     Batch norm without affine parameters is layer norm of the transpose, so a stack of (linear, batch norm,
     activation) needs no transposition, no module call and, if it is linear, one node in the autograd graph.
-    Wherever the difference could be seen, the modules are called one by one as usual: hooks, tracing and
+    Where the difference could be seen, the modules are called one by one as usual: hooks, tracing and
     function transforms, recorded or used statistics, affine or unit-norm layers.
 
     Attributes
@@ -135,7 +135,7 @@ def _stack(layers: Sequence[nn.Module | None]) -> list[Layer]:
 
 
 def _plain(norm: BatchNorm) -> bool:
-    """Whether a norm does nothing but normalise the batch at hand, and perhaps keep running averages."""
+    """Whether a norm only normalises its batch, and perhaps keeps running averages."""
     idle = norm.weight is None and norm.scale == "sqrt_n" and not norm._recording
     return idle and (norm.training or norm.holds == "nothing")
 

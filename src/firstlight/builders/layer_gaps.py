@@ -35,7 +35,7 @@ def layer_gaps(trace: Trace, *, every: int = 1) -> list[float]:
     trace
         What a forward pass left behind.
     every
-        Leave out all but every so many layers.
+        The distance between the layers that are kept.
 
     Returns
     -------

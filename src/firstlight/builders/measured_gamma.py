@@ -42,8 +42,8 @@ def measure_gamma(
 ) -> float:
     """Smallest exponent γ of the gains ℓ^{−γ} that keeps the measured growth within a budget, to 0.01.
 
-    The measured counterpart of ``theory.batchnorm.choose_gamma``, for activations that theory cannot see
-    through (trained, stochastic, not elementwise); about ten networks are built.
+    The measured counterpart of ``theory.batchnorm.choose_gamma``, for activations without a theory (trained,
+    stochastic, not elementwise); about ten networks are built.
 
     Parameters
     ----------

@@ -55,7 +55,7 @@ def subject(args: argparse.Namespace) -> tuple[nn.Module, Any, dict[str, Any]]:
 def own_output_only() -> Iterator[Any]:
     """Give our own results standard output; what a user's code prints goes to standard error.
 
-    So ``--json -`` can be piped whatever a model prints while it is made or run.
+    The output of ``--json -`` is then clean for a pipe, also when a model prints while it is made or run.
     """
     out = sys.stdout
     with contextlib.redirect_stdout(sys.stderr):

@@ -27,7 +27,7 @@ class Verb:
     """Where a verb lives, and what it does in one line.
 
     The module has ``configure(parser)``, which adds the verb's arguments, and ``run(args) -> int``, which
-    does the work and returns the exit status. It is imported only when the verb is asked for, so that
+    does the work and returns the exit status. The module is imported only when the verb is asked for, so that
     ``--help`` and ``--version`` need not wait for torch.
     """
 
@@ -164,7 +164,7 @@ def _ended(verb: str, out: Kept, status: int) -> int:
     if out.failure is None:
         return status
     out.give_up()
-    # the reader of our output may leave when it has seen enough (`| head`), and knows so
+    # the reader of the output may stop early (`| head`), and then knows that
     if not isinstance(out.failure, BrokenPipeError):
         reason = getattr(out.failure, "strerror", None) or out.failure
         say(

@@ -51,7 +51,7 @@ def build_model(args: argparse.Namespace, data: Dataset) -> nn.Module:
     Raises
     ------
     LoadError
-        If it cannot be found or made, or the type or device cannot be had.
+        If it cannot be found or made, or the type or device does not exist here.
     """
     given = [flag for flag, *_ in _MLP if _value(args, flag) is not None]
     if args.model == "mlp":
@@ -139,7 +139,7 @@ def _own(spec: str) -> nn.Module:
 def _placed(model: nn.Module, args: argparse.Namespace) -> nn.Module:
     try:
         if args.device is not None:
-            torch.empty(0, device=args.device)  # refuses devices that are not there, in torch's words
+            torch.empty(0, device=args.device)  # refuses devices that do not exist, in torch's words
             model = model.to(args.device)
         return model if args.dtype is None else model.to(getattr(torch, args.dtype))
     except (RuntimeError, AssertionError, NotImplementedError) as error:

@@ -46,8 +46,7 @@ class _Paced(logging.Handler):
 def progress_lines() -> Iterator[None]:
     """Write what the library logs about its progress to the error stream: after a second, then every three seconds.
 
-    A step that takes long is told again, each time after twice the pause, so that nobody wonders whether the work goes
-    on.
+    A long step is written again, each time after twice the pause, so that a reader sees that the work goes on.
 
     Examples
     --------

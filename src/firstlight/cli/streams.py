@@ -70,7 +70,7 @@ class Kept:
         return "".join(part if i % 2 else clean(part).replace("\r", "\ufffd") for i, part in enumerate(parts))
 
     def give_up(self) -> None:
-        """Point the file behind it elsewhere, or Python would complain again when it flushes at exit."""
+        """Point the file behind it elsewhere, since Python would otherwise complain again when it flushes at exit."""
         with suppress(OSError, ValueError, AttributeError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
 

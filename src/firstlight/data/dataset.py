@@ -20,7 +20,7 @@ class Dataset:
     Attributes
     ----------
     inputs
-        A tensor ``(samples, ...)``; from a factory, also whatever its model takes: a tuple or a dict.
+        A tensor ``(samples, ...)``; from a function of the user, also what the model takes: a tuple or a dict.
     targets
         A tensor ``(samples, ...)``, class numbers for the image sets; None if there are none.
     name

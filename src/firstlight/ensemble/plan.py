@@ -1,4 +1,4 @@
-"""What a simulation computes, in full: two equal plans give equal numbers, wherever they are computed."""
+"""What a simulation computes, in full: two equal plans give equal numbers on every machine and engine."""
 
 from __future__ import annotations
 

@@ -143,7 +143,7 @@ def locked(path: Path, doing: str, *, wait: float = 0.0, keep: bool = False) -> 
         yield
     finally:
         if not keep:
-            # while it is held: whoever comes next makes a new one
+            # while it is held: the next process makes a new one
             with contextlib.suppress(OSError):
                 path.unlink()
         lock.release()

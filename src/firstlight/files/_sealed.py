@@ -80,7 +80,7 @@ def write_sealed(path: Path, kind: str, identity: Mapping[str, object], body: by
 def read_sealed(path: Path, kind: str, identity: Mapping[str, object] | None = None) -> bytes:
     """The body of a sealed file, of this kind and this identity; with None, of any identity.
 
-    Nothing is believed before the checksum is: neither the length nor the identity.
+    The checksum is verified first, before the length and the identity are used.
 
     Raises
     ------

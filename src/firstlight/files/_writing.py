@@ -115,7 +115,7 @@ def replace_whole(target: Path, content: str | bytes, *, mode: int | None) -> Pa
 def sweep_leftovers(folder: Path, name: str | None = None) -> None:
     """Delete what writers left that were killed: our own temporary files, of one target or of all.
 
-    Whoever calls holds the folder's lock, so that no living writer has such a file.
+    The caller holds the folder's lock, so no living writer has such a file.
     """
     for path in folder.glob(".*.part"):
         found = _TEMPORARY.fullmatch(path.name)

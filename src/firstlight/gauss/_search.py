@@ -122,7 +122,7 @@ class Search:
         spread = y.amax(-1) - y.amin(-1)
         # f is rounded, and so is its argument: the second shows where f is small but steep.
         moved = torch.maximum(low.abs(), high.abs()) * spread / (high - low)
-        # what is left of a difference far out, as of GELU on the left, is rounding of what it was taken from
+        # far out a small difference of large numbers, as in GELU on the left, is only rounding
         left = torch.where(torch.minimum(low.abs(), high.abs()) > 1, self.near, 0.0)
         return 100 * self.eps * (y.abs().amax(-1) + moved + left) + _UNDERFLOW, spread
 

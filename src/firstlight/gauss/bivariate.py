@@ -18,8 +18,8 @@ _DOING = "integrating over correlated Gaussians"
 
 # Pairs at once: each takes some 50 000 evaluations.
 _CHUNK = 128
-# Outer panels of a pair in one round: a function that is rounding noise would ask for ever more, and each node of
-# theirs is an integral.
+# Outer panels of a pair in one round: a function that is rounding noise would ask for more and more panels, and each
+# node of a panel is an integral.
 _MOST_OUTER = 1000
 
 

@@ -18,7 +18,7 @@ from firstlight.errors import DomainError
 Array = np.ndarray
 ActivationLike = str | Callable[[Tensor], Tensor]
 _REACH = 12.0
-_GRID = 8001  # zeros closer than 24/8001 to each other are not told apart
+_GRID = 8001  # zeros closer than 24/8001 to each other count as one
 _MOST = 64  # zeros, kinks and jumps that are looked after
 _NODES = 24
 # log |φ| may change this much on a panel: |φ|^{it} then turns by at most 2·20, which 24 nodes integrate to 1e-13

@@ -47,11 +47,11 @@ def recommend(depth: int, width: int) -> Recommendation:
     Three facts decide, each measured on ensembles of depth 100 (``firstlight pair weibull --experiment N``).
     A layer multiplies the mean squared gradient by χ₁ > 1 (odd pairs), but a typical network of width n loses a
     share of about δ/n a layer to the randomness of its products: the log of the typical squared gradient moves by
-    log χ₁ − δ/n. So the θ is taken whose χ₁ makes up for that loss: near 2 for narrow networks, larger for wide
-    ones. A large θ also lets a narrow network drift from N(0,1), as a nearly linear φ does not damp the second
-    moment: θ is bounded by (memory 1/(1 − V'²)) · 2/width ≤ ½. The critical split, χ₁ = 1, loses gradient like
-    every other network (e^−6.8 at θ = 3, width 10) and drives the correlation of any two inputs to 1, as its mean
-    is not 0; the positive kind loses more of both. So the kind is odd.
+    log χ₁ − δ/n. So the advice is the θ whose χ₁ compensates for that loss: near 2 for narrow networks, larger for
+    wide ones. A large θ also lets a narrow network drift from N(0,1), as a nearly linear φ does not damp the second
+    moment: θ is bounded by (memory 1/(1 − V'²)) · 2/width ≤ ½. The critical split, χ₁ = 1, loses gradient like every
+    other network (e^−6.8 at θ = 3, width 10) and drives the correlation of any two inputs to 1, as its mean is not 0;
+    the positive kind loses more of both. So the kind is odd.
 
     Raises
     ------

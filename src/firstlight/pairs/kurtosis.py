@@ -103,7 +103,7 @@ def _generalised_normal(ratio: float) -> WeightLaw:
         return log - math.log(ratio)
 
     high = math.log(500.0)
-    if excess(high) > 0:  # as good as uniform: 1.8 + 7e-6
+    if excess(high) > 0:  # nearly uniform: 1.8 + 7e-6
         return PowerUniform(1.0).standardised()
     beta = math.exp(brentq(excess, 0.0, high, xtol=1e-14))
     return GeneralisedGamma(1 / beta, beta).standardised()

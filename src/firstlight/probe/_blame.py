@@ -80,7 +80,7 @@ def _hint(error: Exception, model: nn.Module, batch: object) -> str:
 def is_ours(error: BaseException) -> bool:
     """Whether an error began in what the audit computes, and not in what it runs for the caller.
 
-    Deep calls end wherever the last frame happens to be: then the fault is with the code that called itself.
+    A recursion that is too deep can end in any frame: then the fault is with the code that called itself.
     """
     frames = [(f, line) for f, line in traceback.walk_tb(error.__traceback__)]
     if isinstance(error, RecursionError):

@@ -37,7 +37,7 @@ def first_batch(batch: object, protocol: Protocol) -> tuple[Any, Protocol]:
     Raises
     ------
     AuditError
-        If there is no batch to be had; the message says why.
+        If there is no batch; the message says why.
 
     Examples
     --------

@@ -252,7 +252,7 @@ def facts(model: nn.Module, name: str, batch: object, protocol: Protocol) -> dic
 def eager() -> AbstractContextManager[Any]:
     """Run compiled parts as the Python they were made from, so that their steps can be seen.
 
-    Whoever compiles has loaded the compiler; for everybody else it is not worth its seconds of import.
+    A program that compiles has loaded the compiler already; for other programs the import would cost seconds.
     """
     if "torch._dynamo" not in sys.modules:
         return nullcontext()

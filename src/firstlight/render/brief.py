@@ -12,7 +12,7 @@ _ROWS = 20
 
 
 def one_line(kind: str, /, **facts: object) -> str:
-    """A result in one line: its kind, and the few facts that tell it from another of its kind.
+    """A result in one line: its kind, and the few facts that distinguish it from other results of this kind.
 
     Examples
     --------

@@ -147,7 +147,7 @@ class MeasureTester:
         Raises
         ------
         DeclarationError
-            A number where there is none to be had.
+            A number where there can be none.
         """
         refused = {
             "a meta tensor": (torch.empty(4, 5, device="meta"), "meta tensor"),

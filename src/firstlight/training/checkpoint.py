@@ -91,7 +91,7 @@ def load_checkpoint(path: str | Path, *, identity: Mapping[str, object] | None =
     path
         The file.
     identity
-        What it has to belong to; None for whatever it belongs to. With an identity, the versions have to be those of
+        What it has to belong to; None accepts every owner. With an identity, the versions have to be those of
         this process too.
 
     Raises

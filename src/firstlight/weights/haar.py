@@ -28,13 +28,13 @@ def haar(
     generator: torch.Generator | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> Float[Tensor, "*count rows columns"]:
-    r"""Uniformly distributed orthogonal matrices, or their rectangular kin.
+    r"""Uniformly distributed orthogonal matrices, square or rectangular.
 
     For a Gaussian matrix A the factor Q of A = QR with :math:`R_{ii} > 0` is Haar distributed; a Householder
     QR without that sign is not. Here R is the Cholesky factor of AᵀA in float64, whose diagonal is positive
-    by construction, and which runs batched at the speed of matrix products. It is applied once more wherever
-    the condition of A would show in the result, and an ill-conditioned A goes to a Householder QR with its
-    signs corrected.
+    by construction, and which runs batched at the speed of matrix products. The step is applied once more where the
+    condition of A would change the result, and an ill-conditioned A goes to a Householder QR with its signs
+    corrected.
 
     Parameters
     ----------

@@ -62,7 +62,7 @@ class Orthogonal(WeightLaw):
 
     @property
     def strip(self) -> tuple[float, float]:
-        """As of a normal law."""
+        """The same value as for a normal law."""
         return _LIMIT.strip
 
     def log_mellin(self, s: object) -> Any:

@@ -73,7 +73,7 @@ def hermite_series(degree: float = 3, renormalise: float = 1) -> Activation:
 
     Σ c_k He_k/√k! up to ``degree`` with c₀ = √(6(π²/6 − ζ(3)))/π and c_k = (√6/π) k^{−3/2}. Cutting it short
     loses a part of both moments; ``renormalise=1`` divides by √(E φ²). ``renormalise=2`` makes both moments 1 at any
-    degree: all but the constant are divided by √(E φ'²), and the constant fills E φ² up.
+    degree: all coefficients except the constant are divided by √(E φ'²), and the constant makes E φ² equal to 1.
 
     Raises
     ------
@@ -100,7 +100,7 @@ def hermite_series(degree: float = 3, renormalise: float = 1) -> Activation:
 def fourier_series(degree: float = 3, renormalise: float = 1) -> Activation:
     r"""c₀ + √2 Σ c_k cos(kz − π/4) with the coefficients of ``hermite_series``.
 
-    Under a uniform phase, as of pre-activations much wider than 2π, E φ² = Σ c_k² and E φ'² = Σ k² c_k²;
+    Under a uniform phase, which pre-activations much wider than 2π have, E φ² = Σ c_k² and E φ'² = Σ k² c_k²;
     ``renormalise=1`` divides by √Σ c_k².
     """
     n = int(degree)

@@ -1,6 +1,6 @@
 """``firstlight plot``: the table of a sweep as heat maps over two fields, or as lines against depth.
 
-Theory of infinite width stands beside wherever the table has it.
+Theory of infinite width stands beside the measurement where the table has it.
 """
 
 from __future__ import annotations

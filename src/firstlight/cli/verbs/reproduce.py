@@ -168,7 +168,7 @@ def _settings(study: Any, args: argparse.Namespace) -> Any:
 def _value(name: str, text: str) -> Any:
     """A number, true or false, a text, or several of one kind: after ``;`` or, of numbers, after ``,``."""
     separator = ";" if ";" in text or "(" in text else ","
-    # a network is named, whatever its name looks like
+    # a network is named, and its name may have any form
     read = str if name == "networks" else _word
     parts = [read(part.strip()) for part in text.split(separator)]
     return parts[0] if len(parts) == 1 else tuple(parts)

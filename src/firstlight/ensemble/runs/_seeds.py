@@ -1,4 +1,4 @@
-"""Counter-based seeding: shard i of a run draws the same numbers wherever and whenever it is computed."""
+"""Counter-based seeding: shard i of a run always draws the same numbers, on every worker."""
 
 from __future__ import annotations
 

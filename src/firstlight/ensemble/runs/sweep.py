@@ -185,7 +185,7 @@ class Sweep:
         )
         if "shape" not in spec:
             return made_inputs
-        # turned at random, or all but a few pixels would be zero
+        # turned at random: otherwise nearly all pixels would be zero
         count = len(made_inputs)
         noise = torch.randn(
             math.prod(sizes), count, dtype=torch.float64, generator=torch.Generator().manual_seed(0)

@@ -24,8 +24,8 @@ class CircularConvolution:
     .. math:: Z_c(p) = \tfrac{\sigma_w}{\sqrt{n K}} \sum_{c', o} W_{c, c', o} H_{c'}(p + o) + \sigma_b B_c
 
     with n input channels and K offsets o centred on 0. The columns of the dense samplers are the pairs of a
-    position and an input, the rows of their H the pairs of a channel and an offset; so Gaussian weights need a
-    QR of the patches and no kernel wherever positions × inputs < n K, and one kernel otherwise.
+    position and an input, the rows of their H the pairs of a channel and an offset; so Gaussian weights need a QR of
+    the patches and no kernel if positions × inputs < n K, and one kernel otherwise.
 
     Parameters
     ----------

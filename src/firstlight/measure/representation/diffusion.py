@@ -38,7 +38,7 @@ def diffusion_spectral_entropy(
     Returns
     -------
     float
-        Between 0 (samples that the kernel does not tell apart) and log₂ samples (samples far apart); NaN where an
+        Between 0 (samples that the kernel does not distinguish) and log₂ samples (samples far apart); NaN where an
         entry is not finite or no eigenvalue is left.
 
     Raises

@@ -161,7 +161,7 @@ class ScaledMagnitude(Magnitude):
 
     @property
     def jump(self) -> bool:
-        """As of the base."""
+        """The same as for the base."""
         return self.base.jump
 
     def pdf(self, y: object) -> Array:

@@ -64,7 +64,7 @@ def chi(exact: ExactActivation, variance: float) -> float:
         with np.errstate(divide="ignore", invalid="ignore"):
             nearer, further = np.log(exact.derivative(near))
             tame = nearer - further < 0.49 * math.log(100)
-        if not tame:  # a jump, as of the sign, is not tame either
+        if not tame:  # functions with a jump, such as sign, are excluded too
             return math.inf
     return variance * expect(exact, lambda x, y, d: d * d)
 

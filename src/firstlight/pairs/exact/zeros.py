@@ -1,6 +1,6 @@
 """Zeros of E|W|^s: where one lies to the right of Re s = −1 there is no partner, however small its effect.
 
-E|Y|^s = E|G|^s/E|W|^s has to be analytic wherever it is finite on the real line, so for every Re s > −1, and a zero
+E|Y|^s = E|G|^s/E|W|^s has to be analytic where it is finite on the real line, so for every Re s > −1, and a zero
 of E|W|^s is a pole there. The search counts zeros by the argument principle: how often the transform turns around 0
 along the edge of a rectangle. A zero at σ + it puts waves of relative size e^{−πt/4} into the density of |Y|, which
 bounds how far a search has to reach.

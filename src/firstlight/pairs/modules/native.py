@@ -82,7 +82,7 @@ class NativeActivation(nn.Module):
         return "odd" if self.exact.split == 0.5 else None
 
     def as_activation(self) -> Activation:
-        """φ with what theory needs, as of the pure module."""
+        """φ with what theory needs, the same as for the pure module."""
         pure: Any = self.pure
         return replace(pure.as_activation(), function=self)
 

@@ -27,8 +27,8 @@ class Weight:
     """What theory needs of the weight behind a site.
 
     ``square`` is E w² and ``mean`` is E w over the entries; ``coverage`` is the share of taps that padding
-    leaves on the image (1 for a dense layer), and ``idle_taps`` tells whether some tap meets nothing but
-    padding; ``fan_in`` counts the weights that reach one output entry.
+    leaves on the image (1 for a dense layer), and ``idle_taps`` tells whether some tap meets only padding; ``fan_in``
+    counts the weights that reach one output entry.
     """
 
     names: tuple[str, ...]

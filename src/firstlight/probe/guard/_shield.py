@@ -18,7 +18,7 @@ _lock = threading.RLock()
 
 
 def _fresh_lock() -> None:
-    """A child that was forked while another thread held the lock would wait for ever."""
+    """A child process that was forked while another thread held the lock would never get the lock."""
     global _lock
     _lock = threading.RLock()
 

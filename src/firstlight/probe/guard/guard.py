@@ -54,8 +54,8 @@ class Guard:
     def watching(self, graph: Node | None = None) -> Iterator[None]:
         """See every write, while the caller's code runs.
 
-        Where everything is copied already there is nothing to see, and neither is there in a backward pass
-        through nodes of torch alone: those write into what they made themselves.
+        The mode is not needed where everything is copied already. A backward pass through nodes of torch alone does
+        not need it either: such nodes write only into tensors that they made themselves.
 
         Parameters
         ----------

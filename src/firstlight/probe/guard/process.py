@@ -84,7 +84,7 @@ def _of(owner: object, name: str, label: str) -> Setting:
 
 
 def settings() -> list[Setting]:
-    """Every setting that is watched, but for the generators."""
+    """Every setting that is watched, except the generators."""
     backends: Any = torch.backends
     return [
         _stack("function"),

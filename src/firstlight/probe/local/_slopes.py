@@ -118,7 +118,7 @@ def _saturated(
 def _steepest_if_bounded(phi: activations.Activation) -> float | None:
     """The largest slope of an activation that flattens on both sides, None for the others.
 
-    A unit on the flat side of ReLU is off, not saturated: the word is for tanh, sigmoid and their kin.
+    A unit on the flat side of ReLU is off, not saturated: the word is for tanh, sigmoid and similar functions.
     """
     near = phi.derivative(torch.linspace(-6.0, 6.0, 1201, dtype=torch.float64)).abs()
     far = phi.derivative(torch.tensor([-40.0, -33.3, -21.7, 21.7, 33.3, 40.0], dtype=torch.float64)).abs()

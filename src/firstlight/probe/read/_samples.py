@@ -18,8 +18,8 @@ def reshaped(before: Sequence[int], after: Sequence[int], axis: int, count: int)
     """The axis of samples in a new shape, None where there is none of its own, and whether samples were mixed.
 
     Entries keep their order, so an axis stays what it is where as many entries lie before it. Samples are mixed where
-    another axis takes the place of theirs: the first one of the new shape has as many entries as there are samples
-    though samples stood elsewhere, or the axes were exchanged by writing their sizes in another order.
+    another axis stands in the place of the samples' axis: the first one of the new shape has as many entries as there
+    are samples though samples stood elsewhere, or the axes were exchanged by writing their sizes in another order.
 
     Parameters
     ----------

@@ -130,7 +130,7 @@ def _fill_moments(taken: Taken, m: measure.Moments) -> None:
     if not math.isnan(taken.nonfinite):
         values |= {"nonfinite": taken.nonfinite, "absmax": taken.absmax}
         if m.var > 0 and math.isfinite(m.var):
-            # spread of z² over the entries read; strided entries are as good as drawn ones
+            # spread of z² over the entries read; strided entries serve as a random sample
             spread = m.var * (m.kurtosis + 2.0) + 4.0 * m.mean * (m.std * m.skewness + m.mean)
             values["q_se"] = math.sqrt(max(m.var * spread, 0.0) / m.count)
     if values["absmax"] > EIGHT:

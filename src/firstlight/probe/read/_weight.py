@@ -201,7 +201,7 @@ def coverage(
 ) -> tuple[float, bool]:
     """Share of a convolution's taps along one axis that read the signal and not its zero padding.
 
-    The second value tells whether some tap reads nothing but padding.
+    The second value tells whether some tap reads only padding.
 
     Examples
     --------

@@ -69,7 +69,7 @@ def tiny(gradients: Iterable[Tensor | None]) -> bool:
 
 
 def cuts_by_itself(node: Node) -> str:
-    """The cause of a zero that a step gives whatever it is given: a step function, or a softmax over one unit."""
+    """The cause of a zero that a step gives for every input: a step function, or a softmax over one unit."""
     kind = kind_of(node)
     if kind in _STEPS:
         return "step"
@@ -163,7 +163,7 @@ class Cuts:
         return "two-zeros" if len(zero) > 1 else "constant"
 
     def _only_shapes(self, top: Node, bottom: Node) -> bool:
-        """Whether nothing but a change of shape or a dropout stands between two steps."""
+        """Whether only changes of shape or dropout stand between two steps."""
         for _ in range(6):
             if top is bottom:
                 return True

@@ -18,7 +18,7 @@ from firstlight.theory.batchnorm.gradients import degenerate_slope, gaussian_slo
 
 # the deepest networks that the construction is meant for: slower growth than tenfold over them is no explosion
 _DEEPEST = 1000
-_RTOL = 1e-6  # float32 features are known no better
+_RTOL = 1e-6  # float32 features have no smaller error
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ def levels(law: Any) -> tuple[np.ndarray, np.ndarray] | None:
     Raises
     ------
     DomainError
-        A discrete law with more levels than can be told apart.
+        A discrete law with more levels than the grid can hold.
     """
     if law.has_density:
         return None

@@ -48,7 +48,7 @@ def stationary_chi(layer: LayerMap, batch: float) -> float:
 
     .. math:: χ = s^2 + (1 - s^2)\, λ_B \frac{E φ(y_1)^2 - E φ(y_1)φ(y_2)}{E φ(y_1)^2 - (1-p)\, E φ(y_1)φ(y_2)}
 
-    for a dropout of p, with centring; NaN if s ≥ 1, where they grow for ever. Without skip and dropout χ = λ_B.
+    for a dropout of p, with centring; NaN if s ≥ 1, where they grow without end. Without skip and dropout χ = λ_B.
 
     Raises
     ------

@@ -103,6 +103,6 @@ def _named(name: str) -> str:
 
 
 def _base(config: Any) -> float:
-    """The base of the rotary positions, wherever a configuration keeps it."""
+    """The base of the rotary positions, from any of the places where configurations keep it."""
     held = getattr(config, "rope_parameters", None) or {}
     return float(held.get("rope_theta") or getattr(config, "rope_theta", None) or 10_000.0)

@@ -72,7 +72,7 @@ class Crew:
 
     def __init__(self, groups: int) -> None:
         self.groups = groups
-        # set when the crew breaks off: whoever works looks at it between two steps
+        # set when the threads must stop: each thread reads it between two steps
         self.halt = Event()
         self._pool: ThreadPoolExecutor | None = None
         self._before = torch.get_num_threads()
