@@ -55,7 +55,7 @@ class Ambient:
         )
 
 
-def _stack(count: Callable[[], int], at: Callable[[int], Any]) -> Iterator[Any]:
+def _stack(count: Callable[[], int], at: Callable[[int], object]) -> Iterator[Any]:
     return map(at, range(count()))
 
 

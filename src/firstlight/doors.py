@@ -57,7 +57,7 @@ def checked(function: _F) -> _F:
 class _Door:
     """What one function takes, and the types of arguments that were seen to fit: those are not looked at again."""
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, function: Callable[..., object]) -> None:
         self.function = function
         self.signature = inspect.signature(function)
         self.name = function.__qualname__.removesuffix(".__init__").removesuffix(".__new__")

@@ -340,7 +340,7 @@ class RandomNetwork:
         DomainError
             A callable activation or a law object without a name that gives it back.
         """
-        result: dict[str, Any] = {}
+        result: dict[str, object] = {}
         for f in fields(self):
             value = getattr(self, f.name)
             if value is None or (self.blocks is not None and value == f.default):

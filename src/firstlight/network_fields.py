@@ -47,7 +47,7 @@ class NetworkFields(LayerFields, total=False):
 
 @runtime_checkable
 class Described(Protocol):
-    """A description that speaks for itself, as ``builders.blocks.Chain`` does."""
+    """A description that can predict its own profile, such as ``builders.blocks.Chain``."""
 
     def predict(self, *, q0: float = 1.0, c0: float = 0.5) -> Profile:
         """What theory says."""

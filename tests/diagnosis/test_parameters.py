@@ -6,15 +6,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 from tests.diagnosis.forward import Forward
+from tests.diagnosis.severities import severities
 from torch import nn
 
 import firstlight
 from firstlight.diagnosis import diagnose
 from firstlight.probe import probe
-
-
-def severities(model, batch, **how):
-    return {v.code: v.severity for v in firstlight.audit(model, batch, **how).verdicts}
 
 
 def zero(layer):

@@ -5,14 +5,11 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from tests.diagnosis.severities import severities
 from torch import nn
 
 import firstlight
 from firstlight.probe import probe
-
-
-def severities(model, batch, **how):
-    return {v.code: v.severity for v in firstlight.audit(model, batch, **how).verdicts}
 
 
 @pytest.fixture(autouse=True)

@@ -6,15 +6,12 @@ import math
 import numpy as np
 import pytest
 import torch
+from tests.diagnosis.severities import severities_of
 from torch import nn
 
 import firstlight
 from firstlight.diagnosis import EXPLANATIONS, fit
 from firstlight.errors import UnhealthyError
-
-
-def severities(result):
-    return {v.code: v.severity for v in result.verdicts}
 
 
 def test_torch_default_initialisation_of_a_deep_relu_net_vanishes(digits):
@@ -30,24 +27,24 @@ def test_torch_default_initialisation_of_a_deep_relu_net_vanishes(digits):
 def test_depth_decides_a_growth_of_two_percent(deep_mlp, digits):
     # linear layers: the gradient norm grows by σ_w a layer
     shallow = firstlight.audit(deep_mlp(10, 64, nn.Identity, 1.02), digits)
-    assert "exploding-gradients" not in severities(shallow)
+    assert "exploding-gradients" not in severities_of(shallow)
     chain = nn.Sequential(*[nn.Linear(64, 64, bias=False) for _ in range(400)])
     for layer in chain:
         nn.init.orthogonal_(layer.weight, gain=1.02)
     deep = firstlight.audit(chain, digits)
-    assert severities(deep)["exploding-gradients"] == "unhealthy"
+    assert severities_of(deep)["exploding-gradients"] == "unhealthy"
 
 
 def test_relu_collapses_slowly_and_is_a_warning(deep_mlp, digits):
     result = firstlight.audit(deep_mlp(50, 256, nn.ReLU, math.sqrt(2)), digits)
-    assert "exploding-gradients" not in severities(result)
-    assert severities(result)["rank-collapse"] == "warning"
+    assert "exploding-gradients" not in severities_of(result)
+    assert severities_of(result)["rank-collapse"] == "warning"
     assert result.healthy
 
 
 def test_an_ordered_network_is_unhealthy(deep_mlp, digits):
     result = firstlight.audit(deep_mlp(30, 256, nn.Tanh, 0.8, sigma_b=0.3), digits)
-    found = severities(result)
+    found = severities_of(result)
     assert found["ordered"] == "unhealthy"
     assert found["vanishing-gradients"] == "unhealthy"
     assert "chaotic" not in found
@@ -58,7 +55,7 @@ def test_an_ordered_network_is_unhealthy(deep_mlp, digits):
 )
 def test_activations_that_explode_or_vanish(deep_mlp, digits, sigma_w, code):
     result = firstlight.audit(deep_mlp(20, 128, nn.ReLU, sigma_w * math.sqrt(2)), digits)
-    assert severities(result)[code] == "unhealthy"
+    assert severities_of(result)[code] == "unhealthy"
 
 
 class Residual(nn.Module):
@@ -83,9 +80,9 @@ class Residual(nn.Module):
 
 def test_unscaled_residual_branches(digits):
     torch.manual_seed(0)
-    assert severities(firstlight.audit(Residual(1.0), digits))["residual-growth"] == "unhealthy"
-    assert "residual-growth" not in severities(firstlight.audit(Residual(0.25), digits))
-    assert "residual-growth" not in severities(firstlight.audit(Residual(1.0, nn.LayerNorm), digits))
+    assert severities_of(firstlight.audit(Residual(1.0), digits))["residual-growth"] == "unhealthy"
+    assert "residual-growth" not in severities_of(firstlight.audit(Residual(0.25), digits))
+    assert "residual-growth" not in severities_of(firstlight.audit(Residual(1.0, nn.LayerNorm), digits))
 
 
 def test_dead_units(deep_mlp, digits):
@@ -93,7 +90,7 @@ def test_dead_units(deep_mlp, digits):
     with torch.no_grad():
         net[2].bias.fill_(-50.0)
     result = firstlight.audit(net, digits)
-    assert severities(result)["dead-units"] == "unhealthy"
+    assert severities_of(result)["dead-units"] == "unhealthy"
     assert result.profile.select("activation")["dead"][1] == 1.0
 
 
@@ -123,14 +120,14 @@ def test_dead_units_behind_a_shift_and_any_step(digits, join):
     for shift in (0.0, 100.0):
         net = Dead(shift)
         net(digits[:2])
-        found = severities(firstlight.audit(net, digits[:64]))
+        found = severities_of(firstlight.audit(net, digits[:64]))
         assert (found.get("dead-units") == "unhealthy") is (shift > 0), (shift, found)
 
 
 def test_dead_units_are_not_judged_on_few_or_equal_samples(deep_mlp, digits):
     net = deep_mlp(2, 64, nn.ReLU, math.sqrt(2))
-    assert "dead-units" not in severities(firstlight.audit(net, digits[:4]))
-    repeated = severities(firstlight.audit(net, digits[:1].repeat(64, 1)))
+    assert "dead-units" not in severities_of(firstlight.audit(net, digits[:4]))
+    repeated = severities_of(firstlight.audit(net, digits[:1].repeat(64, 1)))
     assert repeated["same-inputs"] == "warning"
     assert "dead-units" not in repeated
 
@@ -139,13 +136,13 @@ def test_samples_of_one_large_column_are_no_copies():
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(6, 32), nn.ReLU(), nn.Linear(32, 2))
     stamps = torch.cat([torch.randn(32, 5), 1.7e9 + 1e5 * torch.randn(32, 1)], 1)
-    found = severities(firstlight.audit(net, stamps))
+    found = severities_of(firstlight.audit(net, stamps))
     assert found["input-scale"] == "unhealthy"
     assert "same-inputs" not in found
     prices = firstlight.audit(nn.Sequential(nn.Linear(1, 8), nn.Linear(8, 1)), 3000 + torch.randn(32, 20, 1))
-    assert "same-inputs" not in severities(prices)
+    assert "same-inputs" not in severities_of(prices)
     scaled = stamps[:1] * torch.rand(32, 1)
-    assert severities(firstlight.audit(net, scaled))["same-inputs"] == "warning"
+    assert severities_of(firstlight.audit(net, scaled))["same-inputs"] == "warning"
 
 
 class Centres(nn.Module):
@@ -177,7 +174,7 @@ NARROW = {
 @pytest.mark.parametrize("name", NARROW)
 def test_rank_and_means_are_not_read_where_they_are_what_the_layer_is(name):
     torch.manual_seed(0)
-    found = severities(firstlight.audit(NARROW[name](), torch.randn(64, 16)))
+    found = severities_of(firstlight.audit(NARROW[name](), torch.randn(64, 16)))
     assert not {"rank-collapse", "mean-shift", "ordered"} & set(found), found
 
 
@@ -187,14 +184,14 @@ def test_what_gradient_descent_still_tells_apart_is_a_warning():
     x = torch.randn(64, 16)
     layer = nn.Linear(32, 32)
     shared = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), *[layer, nn.ReLU()] * 4, nn.Linear(32, 4))
-    assert severities(firstlight.audit(shared, x))["ordered"] == "warning"
+    assert severities_of(firstlight.audit(shared, x))["ordered"] == "warning"
     deep = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), *[layer, nn.ReLU()] * 14, nn.Linear(32, 4))
-    assert severities(firstlight.audit(deep, x))["ordered"] == "unhealthy"
+    assert severities_of(firstlight.audit(deep, x))["ordered"] == "unhealthy"
 
 
 def test_saturation_and_unnormalised_inputs(deep_mlp, digits):
     result = firstlight.audit(deep_mlp(3, 64, nn.Tanh, 1.0), 100.0 * digits)
-    found = severities(result)
+    found = severities_of(result)
     assert found["saturation"] in ("warning", "unhealthy")
     assert found["input-scale"] == "unhealthy"
     assert result.profile.select("activation")["saturated"][0] > 0.9
@@ -207,17 +204,17 @@ def test_relu_is_never_called_saturated(deep_mlp, digits):
 
 def test_mean_shift(deep_mlp, digits):
     net = deep_mlp(4, 256, nn.ReLU, math.sqrt(2))
-    assert "mean-shift" not in severities(firstlight.audit(net, digits))
+    assert "mean-shift" not in severities_of(firstlight.audit(net, digits))
     with torch.no_grad():
         for layer in net[2::2]:
             layer.weight.add_(0.2 / math.sqrt(256))
-    assert severities(firstlight.audit(net, digits))["mean-shift"] == "warning"
+    assert severities_of(firstlight.audit(net, digits))["mean-shift"] == "warning"
 
 
 def test_narrow_deep_relu_is_not_gaussian(deep_mlp, digits):
     narrow = firstlight.audit(deep_mlp(40, 8, nn.ReLU, math.sqrt(2), inputs=64), digits)
     wide = firstlight.audit(deep_mlp(6, 256, nn.Tanh, 1.2), digits)
-    assert "not-gaussian" not in severities(wide)
+    assert "not-gaussian" not in severities_of(wide)
     assert np.isfinite(narrow.profile.select("weight")["ks_standardised"]).all()
 
 
@@ -228,181 +225,14 @@ def test_heavy_tailed_weights_are_not_gaussian(deep_mlp, digits):
     with torch.no_grad():
         for layer in net[::2]:
             layer.weight.copy_(student.sample(layer.weight.shape) / layer.weight.shape[1])
-    assert "not-gaussian" in severities(firstlight.audit(net, digits))
+    assert "not-gaussian" in severities_of(firstlight.audit(net, digits))
 
 
 def test_massive_activations(deep_mlp, digits):
     net = deep_mlp(3, 512, nn.Tanh, 1.2)
     with torch.no_grad():
         net[2].bias[7] = 2000.0
-    assert severities(firstlight.audit(net, digits))["massive-activations"] == "warning"
-
-
-@pytest.mark.parametrize(
-    ("spoil", "code", "severity"),
-    [
-        (lambda w: w.fill_(0.0), "zero-weights", "warning"),
-        # the layer above is random, so the units get different gradients and part on the first step
-        (lambda w: w.fill_(0.1), "constant-weights", "warning"),
-        (lambda w: w[0].fill_(math.nan), "non-finite-weights", "unhealthy"),
-    ],
-)
-@pytest.mark.parametrize("width", [32, 512])
-def test_faults_of_weights(deep_mlp, digits, spoil, code, severity, width):
-    net = deep_mlp(3, width, nn.Tanh, 1.2)
-    assert code not in severities(firstlight.audit(net, digits))
-    with torch.no_grad():
-        spoil(net[2].weight)
-    assert severities(firstlight.audit(net, digits))[code] == severity
-
-
-@pytest.mark.parametrize("value", ["one", "copies"])
-def test_units_that_are_equal_on_both_sides_stay_equal(deep_mlp, digits, value):
-    net = deep_mlp(3, 32, nn.Tanh, 1.2)
-    before, after = net[2], net[4]
-    with torch.no_grad():
-        before.bias.zero_()
-        before.weight.copy_(before.weight[:1].expand_as(before.weight).clone())
-        after.weight.copy_(after.weight[:, :1].expand_as(after.weight).clone())
-        if value == "one":
-            before.weight.fill_(0.1)
-    code = "constant-weights" if value == "one" else "cloned-units"
-    assert severities(firstlight.audit(net, digits))[code] == "unhealthy"
-
-
-def test_copies_whose_gradients_differ_are_no_clones(digits):
-    torch.manual_seed(0)
-    conv = nn.Conv2d(16, 16 * 4, 1)
-    with torch.no_grad():  # the start of sub-pixel convolutions: copies go to different places
-        conv.weight.copy_(conv.weight[:16].repeat_interleave(4, 0))
-        conv.bias.zero_()
-    net = nn.Sequential(
-        nn.Conv2d(1, 16, 3, padding=1), nn.SiLU(), conv, nn.PixelShuffle(2), nn.Conv2d(16, 3, 3, padding=1)
-    )
-    assert "cloned-units" not in severities(firstlight.audit(net, digits[:16].view(16, 1, 8, 8)))
-
-
-class LearnedQuery(nn.Module):
-    """A pooling head: a learned query that is repeated over the batch meets the keys in a product."""
-
-    def __init__(self):
-        super().__init__()
-        self.probe = nn.Parameter(torch.randn(1, 1, 32))
-        self.attention = nn.MultiheadAttention(32, 4, batch_first=True)
-        self.fc = nn.Linear(32, 10)
-
-    def forward(self, x):
-        return self.fc(self.attention(self.probe.repeat(len(x), 1, 1), x, x)[0][:, 0])
-
-
-def test_a_learned_query_is_no_clone():
-    torch.manual_seed(0)
-    assert firstlight.audit(LearnedQuery(), torch.randn(16, 12, 32)).healthy
-
-
-def test_a_stack_of_copies_is_a_warning():
-    torch.manual_seed(0)
-    layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True, dropout=0.0)
-    stack = nn.TransformerEncoder(layer, 3, enable_nested_tensor=False)
-    found = {v.code: v for v in firstlight.audit(stack, torch.randn(8, 6, 16)).verdicts}
-    assert found["copied-layers"].severity == "warning"
-    for inner in stack.layers:
-        for p in inner.parameters():
-            if p.dim() > 1:
-                nn.init.xavier_uniform_(p)
-    assert "copied-layers" not in severities(firstlight.audit(stack, torch.randn(8, 6, 16)))
-
-
-def test_one_layer_in_several_places_is_a_warning():
-    torch.manual_seed(0)
-    layer = nn.Linear(16, 16)
-    shared = nn.Sequential(nn.Linear(16, 16), nn.Tanh(), *[layer, nn.Tanh()] * 3, nn.Linear(16, 4))
-    found = {v.code: v for v in firstlight.audit(shared, torch.randn(32, 16)).verdicts}
-    assert found["shared-layers"].severity == "warning"
-    assert found["shared-layers"].layers == ("2", "4", "6")
-    anew = nn.Sequential(*[m for _ in range(4) for m in (nn.Linear(16, 16), nn.Tanh())], nn.Linear(16, 4))
-    assert "shared-layers" not in severities(firstlight.audit(anew, torch.randn(32, 16)))
-
-    class Heads(nn.Module):
-        """One head that reads every layer, as detectors have."""
-
-        def __init__(self):
-            super().__init__()
-            self.layers = nn.ModuleList(nn.Linear(16, 16) for _ in range(3))
-            self.heads = nn.ModuleList([nn.Linear(16, 4)] * 3)
-
-        def forward(self, x):
-            out = []
-            for layer, head in zip(self.layers, self.heads):
-                x = torch.tanh(layer(x))
-                out.append(head(x))
-            return torch.stack(out, 1)
-
-    heads = severities(firstlight.audit(Heads(), torch.randn(32, 16)))
-    assert heads.get("shared-layers") != "unhealthy"
-
-
-@pytest.mark.parametrize(
-    ("build", "linear"),
-    [
-        (lambda: nn.Sequential(nn.Linear(16, 64), nn.Linear(64, 64), nn.Linear(64, 4)), True),
-        (
-            lambda: nn.Sequential(nn.Linear(16, 64), nn.Dropout(0.1), nn.BatchNorm1d(64), nn.Linear(64, 4)),
-            True,
-        ),
-        (lambda: nn.Sequential(nn.Linear(16, 64), nn.Hardshrink(), nn.Linear(64, 4)), False),
-        (lambda: nn.Sequential(nn.Linear(16, 64), nn.MaxPool1d(2), nn.Linear(32, 4)), False),
-        (lambda: nn.Sequential(nn.Linear(16, 64), nn.LayerNorm(64), nn.Linear(64, 4)), False),
-        (lambda: nn.Sequential(nn.Linear(16, 2), nn.Linear(2, 16)), False),
-        (lambda: nn.Linear(16, 4), False),
-    ],
-)
-def test_layers_with_nothing_between_them_are_noted(build, linear):
-    torch.manual_seed(0)
-    result = firstlight.audit(build(), torch.randn(32, 16))
-    assert result.healthy
-    assert (severities(result).get("linear-network") == "note") is linear
-
-
-def test_a_small_readout_and_a_router_make_no_gradient_vanish():
-    """A detector's head of deviation .01 scales all that is below, as a head of zeros does, and grows by itself."""
-    torch.manual_seed(0)
-    net = nn.Sequential(nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 4))
-    for layer in net[::2]:
-        nn.init.kaiming_normal_(layer.weight)
-    nn.init.normal_(net[4].weight, std=1e-3)
-    assert "vanishing-gradients" not in severities(firstlight.audit(net, torch.randn(64, 16)))
-    # a small layer in the middle does
-    nn.init.kaiming_normal_(net[4].weight)
-    deep = nn.Sequential(*[m for _ in range(6) for m in (nn.Linear(16, 16), nn.Tanh())], nn.Linear(16, 4))
-    for layer in deep[::2]:
-        nn.init.normal_(layer.weight, std=0.03)
-    assert severities(firstlight.audit(deep, torch.randn(64, 16)))["vanishing-gradients"] == "unhealthy"
-
-
-@pytest.mark.parametrize("optimiser", ["sgd", "adam"])
-def test_a_first_and_a_last_layer_of_a_scale_of_their_own_are_no_part_of_a_role(digits, optimiser):
-    """The recipe that takes signals down, passes them through nearly linear layers and brings them back trains."""
-    net = nn.Sequential(*[m for _ in range(30) for m in (nn.Linear(64, 64), nn.Tanh())], nn.Linear(64, 10))
-    generator = torch.Generator().manual_seed(0)
-    firstlight.initialise_(net, "small-signals", digits[:64], generator=generator)
-    found = severities(firstlight.audit(net, digits[:64], optimiser=optimiser))
-    assert "exploding-gradients" not in found, found
-
-
-def test_unused_parameters_are_named(digits):
-    class Spare(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.used, self.spare = nn.Linear(64, 4), nn.Linear(4, 4)
-
-        def forward(self, x):
-            return self.used(x)
-
-    result = firstlight.audit(Spare(), digits)
-    note = next(v for v in result.verdicts if v.code == "unused-parameters")
-    assert note.layers == ("spare.weight", "spare.bias")
-    assert result.healthy
+    assert severities_of(firstlight.audit(net, digits))["massive-activations"] == "warning"
 
 
 def test_zero_initialised_residual_branches_are_healthy(digits):
@@ -412,7 +242,7 @@ def test_zero_initialised_residual_branches_are_healthy(digits):
         nn.init.zeros_(block[-1].weight)
     result = firstlight.audit(net, digits)
     assert result.healthy
-    assert severities(result)["zero-weights"] == "note"
+    assert severities_of(result)["zero-weights"] == "note"
 
 
 def test_assert_healthy_and_scalars(deep_mlp, digits):

@@ -9,7 +9,7 @@ _lookups: list[Callable[[str], Any]] = []
 _modules: list[Callable[[Any], Any]] = []
 
 
-def look_up_with(find: Callable[[str], Any], library: Callable[[str], Any]) -> None:
+def look_up_with(find: Callable[[str], object], library: Callable[[str], object]) -> None:
     """Let ``find`` answer for names, and ``library`` for those that no user has registered.
 
     Both raise ``DomainError`` for a name that they do not know.

@@ -266,7 +266,7 @@ def _mirrored(points: tuple[float, ...]) -> tuple[float, ...]:
     return tuple(sorted({*kept, *(0.0 - k for k in kept)}))
 
 
-def _name_of(f: Callable[..., Any]) -> str:
+def _name_of(f: Callable[..., object]) -> str:
     if isinstance(f, torch.nn.Module):
         return type(f).__name__
     return getattr(f, "__name__", type(f).__name__)

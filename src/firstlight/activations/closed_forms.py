@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 
@@ -20,6 +20,11 @@ from firstlight.clean_room import clean
 from firstlight.doors import checked
 
 _PI = math.pi
+
+
+# math, torch or mpmath; and a number of that library: a float, a tensor or an mpf
+Library: TypeAlias = Any
+Number: TypeAlias = Any
 
 
 @dataclass(frozen=True)
@@ -38,9 +43,9 @@ class ClosedForm:
         Where the formula is published or how it follows.
     """
 
-    mean: Callable[..., Any]
-    dual: Callable[..., Any]
-    slope: Callable[..., Any]
+    mean: Callable[..., Number]
+    dual: Callable[..., Number]
+    slope: Callable[..., Number]
     source: str
 
 
@@ -82,7 +87,7 @@ def closed_form_names() -> tuple[str, ...]:
     return tuple(sorted(_FORMS))
 
 
-def _angle(xp: Any, k: Any, rest: Any) -> Any:
+def _angle(xp: Library, k: Number, rest: Number) -> Number:
     """Arcsin of the correlation, by its tangent: exact at ±1."""
     return xp.atan2(k, xp.sqrt(rest))
 
@@ -152,10 +157,10 @@ def _step() -> ClosedForm:
 
 @_form("relu_squared")
 def _relu_squared() -> ClosedForm:
-    def dual(xp: Any, q1: Any, q2: Any, k: Any, rest: Any) -> Any:
+    def dual(xp: Library, q1: Number, q2: Number, k: Number, rest: Number) -> Number:
         return (3 * k * xp.sqrt(rest) + (_PI / 2 + _angle(xp, k, rest)) * (q1 * q2 + 2 * k * k)) / (2 * _PI)
 
-    def slope(xp: Any, q1: Any, q2: Any, k: Any, rest: Any) -> Any:
+    def slope(xp: Library, q1: Number, q2: Number, k: Number, rest: Number) -> Number:
         return (2 / _PI) * (xp.sqrt(rest) + k * (_PI / 2 + _angle(xp, k, rest)))
 
     return ClosedForm(lambda xp, q: q / 2, dual, slope, "Cho and Saul (2009), n = 2")
@@ -183,7 +188,7 @@ def _cube() -> ClosedForm:
 
 @_form("erf")
 def _erf() -> ClosedForm:
-    def inner(q1: Any, q2: Any, rest: Any) -> Any:
+    def inner(q1: Number, q2: Number, rest: Number) -> Number:
         return 1 + 2 * (q1 + q2) + 4 * rest
 
     return ClosedForm(
@@ -198,18 +203,18 @@ def _erf() -> ClosedForm:
 def _sin(frequency: float = 1.0) -> ClosedForm:
     w = frequency * frequency
 
-    def halves(xp: Any, q1: Any, q2: Any, k: Any) -> tuple[Any, Any]:
+    def halves(xp: Library, q1: Number, q2: Number, k: Number) -> tuple[Number, Number]:
         return xp.exp(w * (k - (q1 + q2) / 2)), xp.exp(-w * (k + (q1 + q2) / 2))
 
-    def dual(xp: Any, q1: Any, q2: Any, k: Any, rest: Any) -> Any:
+    def dual(xp: Library, q1: Number, q2: Number, k: Number, rest: Number) -> Number:
         # e^{−w(q₁+q₂)/2} sinh(wk), by expm1 so that small variances keep their digits
         return 0.5 * xp.exp(-w * (k + (q1 + q2) / 2)) * xp.expm1(2 * w * k)
 
-    def slope(xp: object, q1: object, q2: object, k: object, rest: object) -> Any:
+    def slope(xp: Library, q1: Number, q2: Number, k: Number, rest: Number) -> Number:
         plus, minus = halves(xp, q1, q2, k)
         return 0.5 * w * (plus + minus)
 
-    def safe(xp: Any, q1: Any, q2: Any, k: Any, rest: Any) -> Any:
+    def safe(xp: Library, q1: Number, q2: Number, k: Number, rest: Number) -> Number:
         if xp is math:
             plus, minus = halves(xp, q1, q2, k)
             return dual(xp, q1, q2, k, rest) if w * abs(k) < 1 else 0.5 * (plus - minus)
@@ -222,10 +227,10 @@ def _sin(frequency: float = 1.0) -> ClosedForm:
 
 @_form("cos")
 def _cos() -> ClosedForm:
-    def both(xp: Any, q1: Any, q2: Any, k: Any) -> tuple[Any, Any]:
+    def both(xp: Library, q1: Number, q2: Number, k: Number) -> tuple[Number, Number]:
         return xp.exp(k - (q1 + q2) / 2), xp.exp(-k - (q1 + q2) / 2)
 
-    def dual(xp: object, q1: object, q2: object, k: object, rest: object) -> Any:
+    def dual(xp: Library, q1: Number, q2: Number, k: Number, rest: Number) -> Number:
         plus, minus = both(xp, q1, q2, k)
         return 0.5 * (plus + minus)
 
@@ -234,7 +239,7 @@ def _cos() -> ClosedForm:
 
 @_form("exp")
 def _exp() -> ClosedForm:
-    def dual(xp: Any, q1: Any, q2: Any, k: Any, rest: Any) -> Any:
+    def dual(xp: Library, q1: Number, q2: Number, k: Number, rest: Number) -> Number:
         return xp.exp((q1 + q2) / 2 + k)
 
     return ClosedForm(lambda xp, q: xp.exp(q / 2), dual, dual, "moment generating function")
@@ -242,7 +247,7 @@ def _exp() -> ClosedForm:
 
 @_form("bump")
 def _bump(s: float = 1.0) -> ClosedForm:
-    def inner(q1: Any, q2: Any, rest: Any) -> Any:
+    def inner(q1: Number, q2: Number, rest: Number) -> Number:
         return s**4 + s * s * (q1 + q2) + rest
 
     return ClosedForm(
@@ -260,16 +265,16 @@ def _gaussian() -> ClosedForm:
 
 @_form("gelu")
 def _gelu() -> ClosedForm:
-    def parts(xp: Any, q1: Any, q2: Any, k: Any, rest: Any) -> tuple[Any, Any, Any]:
+    def parts(xp: Library, q1: Number, q2: Number, k: Number, rest: Number) -> tuple[Number, Number, Number]:
         d = 1 + q1 + q2 + rest
         # 1/(1 + q₁) + 1/(1 + q₂), and not that less 1, of which large variances leave rounding
         return d, 1 / (1 + q1) + 1 / (1 + q2), 0.25 + xp.atan2(k, xp.sqrt(d)) / (2 * _PI)
 
-    def dual(xp: Any, q1: Any, q2: Any, k: Any, rest: Any) -> Any:
+    def dual(xp: Library, q1: Number, q2: Number, k: Number, rest: Number) -> Number:
         d, share, both = parts(xp, q1, q2, k, rest)
         return k * both + (rest + k * (k * share)) / (2 * _PI * xp.sqrt(d))
 
-    def slope(xp: Any, q1: Any, q2: Any, k: Any, rest: Any) -> Any:
+    def slope(xp: Library, q1: Number, q2: Number, k: Number, rest: Number) -> Number:
         d, share, both = parts(xp, q1, q2, k, rest)
         # (rest + k² share)/d − 1 over the common denominator (1 + q₁)(1 + q₂) = d + k²
         apart = (k * (k / d) - (1 + q1 + q2)) / (1 + q1) / (1 + q2)
@@ -285,12 +290,12 @@ def _snake(a: float = 1.0) -> ClosedForm:
     """z + (1 − cos 2az)/2a: a line, a constant and a cosine; E u cos(2av) is zero by parity."""
     w = 4 * a * a
 
-    def dual(xp: Any, q1: Any, q2: Any, k: Any, rest: Any) -> Any:
+    def dual(xp: Library, q1: Number, q2: Number, k: Number, rest: Number) -> Number:
         size = abs(k)  # even in k; this form neither overflows nor cancels
         both = 0.5 * xp.exp(w * (size - (q1 + q2) / 2)) * xp.expm1(-w * size) ** 2
         return k + (xp.expm1(-w * q1 / 2) * xp.expm1(-w * q2 / 2) + both) / w
 
-    def slope(xp: Any, q1: Any, q2: Any, k: Any, rest: Any) -> Any:
+    def slope(xp: Library, q1: Number, q2: Number, k: Number, rest: Number) -> Number:
         plus, minus = xp.exp(w * (k - (q1 + q2) / 2)), xp.exp(-w * (k + (q1 + q2) / 2))
         return 1 + 0.5 * (plus - minus)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -65,7 +65,7 @@ def blocks_section(measurement: Measurement) -> Markup:
     heads = [Head("row", text=True)]
     for _, name in QUANTITIES:
         heads += [Head(name), Head("theory", "mean over drawn networks of this width"), Head("z")]
-    cells: list[list[Any]] = [[clean(profile["name"][row]), *_cells(profile, row)] for row in rows]
+    cells: list[list[object]] = [[clean(profile["name"][row]), *_cells(profile, row)] for row in rows]
     return blocks.section(
         "Whole blocks beside theory",
         blocks.paragraph(f"{largest(profile)}; {facts.get('networks', 0)} networks were drawn."),

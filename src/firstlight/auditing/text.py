@@ -296,7 +296,7 @@ def _verdicts(verdicts: Sequence[Verdict]) -> list[Any]:
     from rich.padding import Padding
     from rich.text import Text
 
-    parts: list[Any] = []
+    parts: list[object] = []
     for verdict in by_severity(verdicts):
         head = Text(f"{WORDS[verdict.severity]}  ", style=_STYLES[verdict.severity])
         head.append(clean(verdict.title), style="bold")
@@ -340,7 +340,7 @@ def _figures(verdict: Verdict) -> str:
 def _left_out(measurement: Measurement) -> list[Any]:
     from rich.text import Text
 
-    parts: list[Any] = []
+    parts: list[object] = []
     if measurement.skipped:
         parts += [Text(""), Text("Not measured", style="bold")]
         parts += [Text(f"  {clean(s.name)}: {clean(s.reason)}") for s in measurement.skipped[:12]]

@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TextIO
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +35,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     mode.add_argument("--eval", dest="training", action="store_false", help="evaluation mode")
 
 
-def subject(args: argparse.Namespace) -> tuple[nn.Module, Any, dict[str, Any]]:
+def subject(args: argparse.Namespace) -> tuple[nn.Module, object, dict[str, Any]]:
     """The model, the batch, and the keywords that ``audit`` and ``fix`` share, from the seed of the arguments."""
     torch.manual_seed(args.seed)
     data = load_data(args)
@@ -52,7 +52,7 @@ def subject(args: argparse.Namespace) -> tuple[nn.Module, Any, dict[str, Any]]:
 
 
 @contextlib.contextmanager
-def own_output_only() -> Iterator[Any]:
+def own_output_only() -> Iterator[TextIO]:
     """Give our own results standard output; what a user's code prints goes to standard error.
 
     The output of ``--json -`` is then clean for a pipe, also when a model prints while it is made or run.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -54,7 +53,7 @@ def load_data(args: argparse.Namespace) -> Dataset:
     return data
 
 
-def beside(model: nn.Module, value: object, *, device: bool = True) -> Any:
+def beside(model: nn.Module, value: object, *, device: bool = True) -> object:
     """A batch with its real numbers in the model's own type, on the model's device.
 
     A model without parameters takes the batch as it is.
@@ -62,13 +61,13 @@ def beside(model: nn.Module, value: object, *, device: bool = True) -> Any:
     parameter = next((p for p in model.parameters() if p.is_floating_point()), None)
     if parameter is None:
         return value
-    target: dict[str, Any] = {"device": parameter.device} if device and not parameter.is_meta else {}
+    target = parameter.device if device and not parameter.is_meta else None
 
-    def move(tensor: object) -> Any:
+    def move(tensor: object) -> object:
         if not isinstance(tensor, Tensor):
             return tensor
         # a complex input stays complex: only real numbers have a type to agree on
-        return tensor.to(dtype=parameter.dtype if tensor.is_floating_point() else tensor.dtype, **target)
+        return tensor.to(dtype=parameter.dtype if tensor.is_floating_point() else tensor.dtype, device=target)
 
     return mapped(value, move)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import math
-from typing import Any
 
 import torch
 from torch import nn
@@ -13,7 +12,7 @@ from firstlight.data import Dataset, first_tensor, locate
 from firstlight.errors import FirstlightError, LoadError
 
 # the builtin MLP's arguments: flag, type, default, help
-_MLP: tuple[tuple[str, type, Any, str], ...] = (
+_MLP: tuple[tuple[str, type, object, str], ...] = (
     ("--depth", int, 10, "hidden layers"),
     ("--width", int, 256, "units of each hidden layer"),
     ("--activation", str, "tanh", "activation, by name"),
@@ -78,7 +77,7 @@ def describe_model(args: argparse.Namespace) -> str:
     return f"mlp {chosen['--depth']}×{chosen['--width']} {chosen['--activation']}{norm}, σ_w = {chosen['--sigma-w']:g}"
 
 
-def _value(args: argparse.Namespace, flag: str) -> Any:
+def _value(args: argparse.Namespace, flag: str) -> object:
     return getattr(args, flag.removeprefix("--").replace("-", "_"))
 
 

@@ -9,12 +9,16 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Protocol, TypeAlias, runtime_checkable
 
 from firstlight.errors import LoadError
 from firstlight.files import WriteError, check_folder, expanded, write_whole
 
 STDOUT = "-"
+
+
+# a parser, or a group of one
+Arguments: TypeAlias = argparse._ActionsContainer
 
 
 def output_file(text: str) -> str:
@@ -32,6 +36,25 @@ def output_folder(text: str) -> str:
     return text
 
 
+def report_arguments(to: Arguments, what: str, *, page: str = "a self-contained HTML report") -> None:
+    """Add ``--html`` and ``--json``, which every verb has: a page, and ``what`` as JSON."""
+    to.add_argument("--html", type=output_file, metavar="PATH", help=f"write {page}")
+    to.add_argument(
+        "--json",
+        type=output_json,
+        metavar="PATH",
+        help=f"write {what} as JSON; `-` for standard output, alone",
+    )
+
+
+@runtime_checkable
+class Writable(Protocol):
+    """What a text can be printed to: standard output, or a stream of ours around it."""
+
+    def write(self, text: str, /) -> object:
+        """Take a text."""
+
+
 class Outputs:
     """The files that a verb was asked for; what cannot be written is said at the end, and the rest is written."""
 
@@ -47,7 +70,7 @@ class Outputs:
         except WriteError as error:
             self.failures.append(error)
 
-    def json(self, path: str | None, text: str, stream: Any = None) -> None:
+    def json(self, path: str | None, text: str, stream: Writable | None = None) -> None:
         """Write a JSON text to its file, or to standard output for ``-``."""
         if path == STDOUT:
             out = sys.stdout if stream is None else stream

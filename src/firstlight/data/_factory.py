@@ -57,7 +57,7 @@ def _wrapped(inputs: object, targets: Tensor | None, spec: str) -> Dataset:
     return Dataset(inputs, targets, name=spec)
 
 
-def _call(spec: str, factory: Callable[..., Any], offered: dict[str, object]) -> Any:
+def _call(spec: str, factory: Callable[..., object], offered: dict[str, object]) -> Any:
     try:
         taken = set(inspect.signature(factory).parameters)
     except (TypeError, ValueError):  # builtins need not have a signature

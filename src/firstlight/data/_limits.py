@@ -52,7 +52,7 @@ def leaves(value: object, name: str = "") -> Iterator[Any]:
         If they nest deeper than 64 levels, or hold themselves.
     """  # noqa: DOC501
     seen: set[int] = set()
-    stack: list[tuple[int, Any]] = [(0, value)]
+    stack: list[tuple[int, object]] = [(0, value)]
     while stack:
         depth, part = stack.pop()
         inside = list(part.values()) if isinstance(part, Mapping) else part
@@ -66,7 +66,7 @@ def leaves(value: object, name: str = "") -> Iterator[Any]:
             stack.extend((depth + 1, one) for one in reversed(inside))
 
 
-def mapped(value: object, function: Callable[[Any], Any], name: str = "") -> Any:
+def mapped(value: object, function: Callable[[object], object], name: str = "") -> Any:
     """The same nested tuples, lists and dicts with the function of every leaf; what stands twice is mapped once.
 
     Raises
@@ -74,7 +74,7 @@ def mapped(value: object, function: Callable[[Any], Any], name: str = "") -> Any
     LoadError
         As ``leaves``.
     """
-    done: dict[int, Any] = {}
+    done: dict[int, object] = {}
 
     def walk(part: object, depth: int) -> Any:
         if not isinstance(part, (Mapping, tuple, list)):

@@ -47,7 +47,7 @@ def locate(spec: str, *, what: str = "object") -> Any:
         )
     is_file = place.endswith(".py")
     module = _from_file(place, spec, what) if is_file else _from_path(place, spec, what)
-    found: Any = module
+    found: object = module
     for part in name.split("."):
         try:
             found = getattr(found, part)

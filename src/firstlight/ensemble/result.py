@@ -51,7 +51,7 @@ class Ensemble:
         rows, names = [], self.plan.net.names
         for layer in self.plan.layers:
             width = self.plan.net.widths[layer - 1]
-            head: dict[str, Any] = {"name": names[layer - 1], "kind": "weight", "depth": layer}
+            head: dict[str, object] = {"name": names[layer - 1], "kind": "weight", "depth": layer}
             shape = str((self.inputs[-1], width, *self.inputs[1:-1]))
             rows.append(head | {"shape": shape} | self._state(layer).row())
         _add_growth(rows)

@@ -63,7 +63,7 @@ def measure(settings: Settings) -> Findings:
     if data.targets is None:
         raise DomainError("while studying held terms: expected data with classes, got none; use digits")
     x, y = data.inputs.flatten(1), data.targets
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, object]] = []
     for name in _WEIGHTS:
         for seed in range(settings.seed, settings.seed + seeds):
             rows.append(

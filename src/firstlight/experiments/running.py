@@ -40,7 +40,7 @@ def run(study: Study, settings: Settings | None = None) -> StudyResult:
     start = time.perf_counter()
     findings = study.measure(ready)
     hours = round((time.perf_counter() - start) / 3600, 5)
-    facts: dict[str, Any] = {"command": command(study, settings), "hours": hours, "seed": settings.seed}
+    facts: dict[str, object] = {"command": command(study, settings), "hours": hours, "seed": settings.seed}
     facts |= {"date": datetime.datetime.now(datetime.UTC).date().isoformat()}
     return StudyResult(
         study, settings.scale, findings, facts | {"python": platform.python_version(), **versions()}

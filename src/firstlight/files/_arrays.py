@@ -27,7 +27,7 @@ def pack_arrays(value: object) -> bytes:
     DomainError
         If something else is inside, such as an array of objects or a tensor without memory of its own.
     """
-    entries: list[dict[str, Any]] = []
+    entries: list[dict[str, object]] = []
     parts: list[bytes] = []
     tree = _taken_out(value, entries, parts)
     raw = b"".join(parts)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import nn
 
@@ -77,7 +75,7 @@ def leaves_of(*roots: torch.Tensor) -> list[torch.Tensor]:
     return [leaf for leaf in found if leaf is not None]
 
 
-def unregistered(model: nn.Module, output: Any, strangers: list[torch.Tensor]) -> dict[str, bool]:
+def unregistered(model: nn.Module, output: object, strangers: list[torch.Tensor]) -> dict[str, bool]:
     """Leaves behind the output that are no parameters of the model, by name; whether each is a parameter of another.
 
     ``strangers`` are the leaves behind the loss that are neither parameters nor part of the batch. A loss may have

@@ -54,7 +54,7 @@ def _classes(o: Tensor, t: Tensor, loss: LossValue, op: str) -> dict[str, Any]:
         return {}
     labels = t.reshape(-1).long()
     kept = (labels >= 0) & (labels < logits.shape[1])
-    found: dict[str, Any] = {"logit_std": float(logits.std(dim=1, correction=0).mean())}
+    found: dict[str, object] = {"logit_std": float(logits.std(dim=1, correction=0).mean())}
     if kept.any():
         logits, labels = logits[kept], labels[kept]
         kind = loss.by_value({"cross-entropy": F.cross_entropy(logits, labels, reduction="none")})
@@ -77,7 +77,7 @@ def _reals(o: Tensor, t: Tensor, loss: LossValue, op: str) -> dict[str, Any]:
     o, t = o.reshape(flat.shape), flat
     rest, far = o - t, t - t.mean(dim=0)
     near = t - t.median(dim=0).values
-    found: dict[str, Any] = {
+    found: dict[str, object] = {
         "target_rms": float(t.square().mean().sqrt()),
         "output_rms": float(o.square().mean().sqrt()),
     }

@@ -59,7 +59,12 @@ def to_profile(ledger: Ledger, meta: dict[str, object], notes: list[str], skippe
 def _row(site: Site, backward: Backward) -> dict[str, Any]:
     log_squares = backward.log_squares
     values = {k: v for k, v in site.values.items() if k in COLUMNS or k in EXTRA}
-    row: dict[str, Any] = {"name": site.name, "kind": site.kind, "op": site.op, "depth": site.depth} | values
+    row: dict[str, object] = {
+        "name": site.name,
+        "kind": site.kind,
+        "op": site.op,
+        "depth": site.depth,
+    } | values
     row["units"] = site.shape[site.unit] if site.shape else 1
     row["log_grad"] = 0.5 * (site.log_square - math.log(max(site.entries, 1)))
     if site.weight is not None:

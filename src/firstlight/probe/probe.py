@@ -192,7 +192,7 @@ def _times(ledger: Ledger, seed: int) -> dict[str, dict[str, Any]]:
 
     A layer that cannot run again is left out.
     """
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, dict[str, object]] = {}
     for layer in ledger.recurrent:
         try:
             logs = measure_time(layer, seed)

@@ -126,7 +126,7 @@ def _fields(recipe: Recipe, laws: Sequence[tuple[float, float, str | WeightLaw]]
         sigma_w / unit
     )
     word = opening.spelling
-    scaled: Any = opening.scaled(share) if word is None else f"{share!r} * {word}"
+    scaled: object = opening.scaled(share) if word is None else f"{share!r} * {word}"
     return {
         "sigma_w": sigma_w / unit,
         "sigma_b": sigma_b,

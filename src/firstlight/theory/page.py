@@ -134,7 +134,7 @@ def _card(profile: Profile) -> render.Markup:
 
 
 def _chart(
-    profile: Profile, name: str, title: str, label: str, scale: Any, drawn: Sequence[float]
+    profile: Profile, name: str, title: str, label: str, scale: object, drawn: Sequence[float]
 ) -> render.Markup | None:
     depth, values = profile["depth"], profile[name]
     usable = [i for i, v in enumerate(values) if math.isfinite(v) and (scale != "log" or v > 0)]

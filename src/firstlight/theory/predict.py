@@ -118,7 +118,7 @@ def predict(
     c1 = (first * float(q0) * float(c0) + network.sigma_b**2) / q1 if q1 > 0 else 1.0
     path, c, missing = _path(layer, q1, c1, network.depth, batch)
     growth, log_grad = _gradients(network, path)
-    columns: dict[str, Any] = {
+    columns: dict[str, object] = {
         "name": [f"layer {i + 1}" for i in range(network.depth)],
         "kind": ["weight"] * network.depth,
         "op": ["linear"] * network.depth,
@@ -224,7 +224,7 @@ def _check(q0: float, c0: float, level: str, batch: int | None, layer: LayerMap)
 def _meta(
     network: RandomNetwork, layer: LayerMap, q: np.ndarray, level: str, q0: float, c0: float
 ) -> dict[str, Any]:
-    meta: dict[str, Any] = {
+    meta: dict[str, object] = {
         "level": level,
         "q0": q0,
         "c0": c0,

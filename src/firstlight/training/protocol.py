@@ -232,6 +232,6 @@ def _finite(model: nn.Module) -> bool:
     return all(bool(torch.isfinite(p).all()) for p in model.parameters())
 
 
-def _tell(on_epoch: Callable[[Epoch], Any] | None, row: Epoch) -> None:
+def _tell(on_epoch: Callable[[Epoch], object] | None, row: Epoch) -> None:
     if on_epoch is not None:
         on_epoch(row)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -210,7 +209,7 @@ def _slot(weight: Tensor, label: str, groups: int = 1, taps: tuple[int, ...] | N
 
 
 @torch.no_grad()
-def xavier_(modules: nn.Module | Iterable[Any], *, generator: torch.Generator | None = None) -> None:
+def xavier_(modules: nn.Module | Iterable[object], *, generator: torch.Generator | None = None) -> None:
     """Write Gaussian weights of variance 2/(fan-in + fan-out) into linear layers: what explodes, to compare.
 
     Examples

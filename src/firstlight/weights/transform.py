@@ -189,7 +189,7 @@ def _with_numpy(function: Callable[[Any], Any], value: Tensor) -> Tensor:
 @checked
 @clean
 def from_mellin(
-    log_mellin: Callable[[Any], Any],
+    log_mellin: Callable[[object], object],
     *,
     strip: tuple[float, float],
     edge: float = math.inf,

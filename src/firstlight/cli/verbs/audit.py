@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -16,9 +16,12 @@ from firstlight.cli.auditing import (
 from firstlight.cli.batches import add_data_arguments
 from firstlight.cli.command import HEALTHY, UNHEALTHY
 from firstlight.cli.models import add_model_arguments
-from firstlight.cli.outputs import STDOUT, output_file, output_json
+from firstlight.cli.outputs import STDOUT, report_arguments
 from firstlight.errors import DomainError
 from firstlight.measure import REPRESENTATION_MEASURES, chosen_measures
+
+if TYPE_CHECKING:
+    from firstlight.auditing import AuditResult
 
 SUMMARY = "measure how signals and gradients travel through a PyTorch model"
 
@@ -46,13 +49,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         f"{', '.join(REPRESENTATION_MEASURES)}",
     )
     out = parser.add_argument_group("reports")
-    out.add_argument("--html", type=output_file, metavar="PATH", help="write a self-contained HTML report")
-    out.add_argument(
-        "--json",
-        type=output_json,
-        metavar="PATH",
-        help="write the result as JSON; `-` for standard output, alone",
-    )
+    report_arguments(out, "the result")
     out.add_argument(
         "--check", action="store_true", help="leave with status 1 if the model is unhealthy, or not judged"
     )
@@ -93,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
     return _status(args, result)
 
 
-def _status(args: argparse.Namespace, result: Any) -> int:
+def _status(args: argparse.Namespace, result: AuditResult) -> int:
     from firstlight.diagnosis import COVERED, not_judged
 
     if not args.check:

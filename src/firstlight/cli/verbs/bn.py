@@ -5,12 +5,16 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 from firstlight.cli.batches import add_data_arguments, load_data
 from firstlight.cli.command import HEALTHY, UNHEALTHY
-from firstlight.cli.outputs import STDOUT, output_file, output_folder, output_json
+from firstlight.cli.outputs import STDOUT, output_folder, report_arguments
 from firstlight.files import to_json
+
+if TYPE_CHECKING:
+    from firstlight.experiments.meterez2024.depth import DeepNetwork
+    from firstlight.training import Epoch, TrainingRun
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -36,13 +40,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="folder to resume training from and to write to",
     )
     out = parser.add_argument_group("reports")
-    out.add_argument("--html", type=output_file, metavar="PATH", help="write a self-contained HTML report")
-    out.add_argument(
-        "--json",
-        type=output_json,
-        metavar="PATH",
-        help="write the numbers as JSON; `-` for standard output, alone",
-    )
+    report_arguments(out, "the numbers")
     out.add_argument(
         "--check", action="store_true", help="leave with status 1 if gradients explode or vanish"
     )
@@ -72,10 +70,10 @@ def run(args: argparse.Namespace) -> int:
     return UNHEALTHY if args.check and not result.healthy else HEALTHY
 
 
-def _train(args: argparse.Namespace, network: Any, kind: str) -> Any:
+def _train(args: argparse.Namespace, network: DeepNetwork, kind: str) -> TrainingRun:
     from firstlight.experiments.meterez2024.depth import train
 
-    def log(epoch: Any) -> None:
+    def log(epoch: Epoch) -> None:
         text = (
             f"{kind}: epoch {epoch.epoch}, loss {epoch.loss:.4f}, test {epoch.test_accuracy:.3f} recalibrated"
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from firstlight.cli.outputs import STDOUT, output_file, output_json
+from firstlight.cli.outputs import STDOUT, report_arguments
 
 if TYPE_CHECKING:
     from firstlight.theory import EdgeOfChaos
@@ -19,13 +19,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sigma-b", type=float, help="only the points with this bias scale")
     parser.add_argument("--sigma-w", type=float, help="only the points with this weight scale")
     out = parser.add_argument_group("reports")
-    out.add_argument("--html", type=output_file, metavar="PATH", help="write a self-contained HTML report")
-    out.add_argument(
-        "--json",
-        type=output_json,
-        metavar="PATH",
-        help="write the curve as JSON; `-` for standard output, alone",
-    )
+    report_arguments(out, "the curve")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -16,7 +16,7 @@ from firstlight.cli.auditing import (
 from firstlight.cli.batches import add_data_arguments
 from firstlight.cli.command import HEALTHY, UNHEALTHY
 from firstlight.cli.models import add_model_arguments
-from firstlight.cli.outputs import STDOUT, output_file, output_json
+from firstlight.cli.outputs import STDOUT, output_file, report_arguments
 from firstlight.cli.states import check_suffix, state_bytes
 
 SUMMARY = "fix how a PyTorch model starts, and show by the same audit that the fix helps"
@@ -56,15 +56,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="write the fixed state dict: .safetensors, .pt or .pth",
     )
-    out.add_argument(
-        "--html", type=output_file, metavar="PATH", help="write a self-contained page, before and after"
-    )
-    out.add_argument(
-        "--json",
-        type=output_json,
-        metavar="PATH",
-        help="write the result as JSON; `-` for standard output, alone",
-    )
+    report_arguments(out, "the result", page="a self-contained page, before and after")
     out.add_argument("--quiet", action="store_true", help="print nothing")
 
 

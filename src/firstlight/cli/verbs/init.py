@@ -10,7 +10,7 @@ import torch
 from firstlight.cli.auditing import add_run_arguments, own_output_only, subject
 from firstlight.cli.batches import add_data_arguments
 from firstlight.cli.models import add_model_arguments
-from firstlight.cli.outputs import STDOUT, output_file, output_json
+from firstlight.cli.outputs import STDOUT, output_file, report_arguments
 from firstlight.cli.states import check_suffix, state_bytes
 
 
@@ -31,10 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     out.add_argument(
         "--out", type=output_file, metavar="PATH", help="write the state dict: .safetensors, .pt or .pth"
     )
-    out.add_argument("--html", type=output_file, metavar="PATH", help="write what was written as a page")
-    out.add_argument(
-        "--json", type=output_json, metavar="PATH", help="write it as JSON; `-` for standard output, alone"
-    )
+    report_arguments(out, "it", page="what was written as a page")
 
 
 def run(args: argparse.Namespace) -> int:

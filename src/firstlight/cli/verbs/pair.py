@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING
 
-from firstlight.cli.outputs import output_file, output_json
+from firstlight.cli.outputs import report_arguments
 from firstlight.files import to_json
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from firstlight.experiments.wolinski2025.pairs_in_depth import InDepth
+    from firstlight.experiments.wolinski2025.pairs_training import Trial
+    from firstlight.experiments.wolinski2025.two_layers import TwoLayer
+    from firstlight.pairs import Pair
 
 SUMMARY = "an activation and a weight law that keep pre-activations N(0,1), with the proof by numbers"
 
@@ -61,12 +69,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--depths", metavar="N,N", help="depths of --train (default: 30,100)")
     parser.add_argument("--seed", type=int, default=0, help="seed of both (default: 0)")
-    parser.add_argument(
-        "--html", type=output_file, metavar="PATH", help="write a self-contained page with charts"
-    )
-    parser.add_argument(
-        "--json", type=output_json, metavar="PATH", help="write the numbers as JSON; `-` for standard output"
-    )
+    report_arguments(parser, "the numbers", page="a self-contained page with charts")
     parser.add_argument(
         "--check", action="store_true", help="exit with status 1 unless every constraint is met"
     )
@@ -76,12 +79,12 @@ def run(args: argparse.Namespace) -> int:
     """Build, check, print and write; 1 with --check when a constraint is not met."""
     pair = _pair(args)
     check = pair.check()
-    facts: dict[str, Any] = {"pair": pair.name, "E W²": pair.weights.variance, "split": pair.split}
+    facts: dict[str, str | float] = {"pair": pair.name, "E W²": pair.weights.variance, "split": pair.split}
     if args.samples:
         facts |= _sampled(pair, args.samples, args.seed)
-    panels: Any = _two_layer(pair, args) if args.two_layer else None
-    deep: Any = _in_depth(args) if args.experiment else ()
-    trials: Any = _trained(args) if args.train else ()
+    panels = _two_layer(pair, args) if args.two_layer else None
+    deep = _in_depth(args) if args.experiment else ()
+    trials = _trained(args) if args.train else ()
     if args.json != "-":
         print(pair.name)
         print(check)
@@ -105,7 +108,7 @@ def run(args: argparse.Namespace) -> int:
     return 1 if args.check and not check.passed else 0
 
 
-def _pair(args: argparse.Namespace) -> Any:
+def _pair(args: argparse.Namespace) -> Pair:
     from firstlight import pairs, weights
 
     if args.law == "weibull":
@@ -123,7 +126,7 @@ def _pair(args: argparse.Namespace) -> Any:
     return pairs.partner(weights.get(args.law), split=split)
 
 
-def _two_layer(pair: Any, args: argparse.Namespace) -> Any:
+def _two_layer(pair: Pair, args: argparse.Namespace) -> TwoLayer:
     """The paper's two-layer experiment for this pair."""
     from firstlight.experiments.wolinski2025 import two_layer_ks
 
@@ -131,13 +134,13 @@ def _two_layer(pair: Any, args: argparse.Namespace) -> Any:
     return two_layer_ks(pair.activation, pair.weights, widths=widths, draws=args.two_layer, seed=args.seed)
 
 
-def _in_depth(args: argparse.Namespace) -> Any:
+def _in_depth(args: argparse.Namespace) -> tuple[InDepth, ...]:
     """The ensembles of ``--experiment``, each printed as it is finished."""
     from firstlight.experiments.wolinski2025.pairs_in_depth import WIDTHS, table
 
     names = _beside(args, "--experiment")
 
-    def show(rows: Any) -> None:
+    def show(rows: Sequence[InDepth]) -> None:
         if args.json == "-":
             return
         first, last = rows[0], rows[-1]
@@ -153,7 +156,7 @@ def _in_depth(args: argparse.Namespace) -> Any:
     return table(names, widths, nets=args.experiment, seed=args.seed, on_rows=show)
 
 
-def _trained(args: argparse.Namespace) -> Any:
+def _trained(args: argparse.Namespace) -> tuple[Trial, ...]:
     """The runs of ``--train``, each network printed as its seeds and rates are finished."""
     from firstlight.experiments.wolinski2025.pairs_training import images, table
 
@@ -161,7 +164,7 @@ def _trained(args: argparse.Namespace) -> Any:
     widths, depths = _sizes(args.widths, "--widths", (30, 100)), _sizes(args.depths, "--depths", (30, 100))
     parts = images(args.data, directory=args.data_dir, count=args.images, seed=args.seed)
 
-    def show(trial: Any) -> None:
+    def show(trial: Trial) -> None:
         if args.json != "-":
             print(
                 f"depth {trial.depth}  width {trial.width}  {trial.name}  rate {trial.rate:g}  loss {trial.loss:.3f} ± "
@@ -201,7 +204,7 @@ def _beside(args: argparse.Namespace, flag: str) -> tuple[str, ...]:
     return f"{args.kind}({theta:g})", "tanh", "relu"
 
 
-def _sampled(pair: Any, samples: int, seed: int) -> dict[str, float]:
+def _sampled(pair: Pair, samples: int, seed: int) -> dict[str, float]:
     """KS distance of W·φ(X) from N(0,1), over independent samples of the module in float32."""
     from firstlight.ensemble.runs.progress import progress_bar
     from firstlight.experiments.wolinski2025 import product_ks

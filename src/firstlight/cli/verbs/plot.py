@@ -9,11 +9,19 @@ import argparse
 import math
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypeAlias
 
 from firstlight.cli.outputs import output_file
 from firstlight.errors import LoadError
 from firstlight.files import from_json
+
+# what a cell of a sweep's table holds
+Cell: TypeAlias = int | float | str | None
+
+if TYPE_CHECKING:
+    from firstlight.render.axis import Axis
+    from firstlight.render.chart import Series
+    from firstlight.render.markup import Markup
 
 SUMMARY = "draw the table of a sweep: a heat map, or lines against depth"
 
@@ -51,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _rows(path: Path) -> list[dict[str, Any]]:
+def _rows(path: Path) -> list[dict[str, Cell]]:
     try:
         rows = from_json(path.read_text(encoding="utf-8"), what=str(path))
     except (OSError, ValueError) as error:
@@ -90,7 +98,7 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _numeric(rows: list[dict[str, object]], *names: str) -> None:
+def _numeric(rows: list[dict[str, Cell]], *names: str) -> None:
     """Refuse a column of texts where numbers are drawn."""
     for name in names:
         texts = [row[name] for row in rows if isinstance(row[name], str)]
@@ -98,7 +106,7 @@ def _numeric(rows: list[dict[str, object]], *names: str) -> None:
             raise LoadError(f"while plotting: expected numbers in the column {name!r}, got {texts[0]!r:.40}")
 
 
-def _known(rows: list[dict[str, object]], *names: str) -> None:
+def _known(rows: list[dict[str, Cell]], *names: str) -> None:
     for name in names:
         if name not in rows[0]:
             raise LoadError(
@@ -106,20 +114,20 @@ def _known(rows: list[dict[str, object]], *names: str) -> None:
             )
 
 
-def _fields(rows: list[dict[str, object]]) -> list[str]:
+def _fields(rows: list[dict[str, Cell]]) -> list[str]:
     """The fields of the grid: the columns before the profile's own."""
     return list(rows[0])[: list(rows[0]).index("name")]
 
 
-def _number(value: Any) -> float:
+def _number(value: Cell) -> float:
     return math.nan if value is None else float(value)
 
 
-def _lines(rows: list[dict[str, object]], args: argparse.Namespace) -> Any:
+def _lines(rows: list[dict[str, Cell]], args: argparse.Namespace) -> Markup:
     from firstlight.render.axis import Axis
     from firstlight.render.chart import Series, line_chart
 
-    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    groups: dict[tuple[Cell, ...], list[dict[str, Cell]]] = {}
     for row in rows:
         groups.setdefault(tuple(row[name] for name in _fields(rows)), []).append(row)
     series = []
@@ -142,7 +150,7 @@ def _theory(value: str) -> str:
     return f"{value.removesuffix('_network')}_theory"
 
 
-def _cells(label: str, values: list[float]) -> Any:
+def _cells(label: str, values: list[float]) -> Axis:
     """An axis whose cells have the values in their middles."""
     from firstlight.render.axis import Axis
 
@@ -162,7 +170,7 @@ def _steps(values: list[float]) -> list[int]:
     return [min(range(len(values)), key=lambda k: abs(values[k] - at)) for at in middles]
 
 
-def _maps(rows: list[dict[str, Any]], args: argparse.Namespace) -> list[Any]:
+def _maps(rows: list[dict[str, Cell]], args: argparse.Namespace) -> list[Markup]:
     """The simulated map and, on the same scale of colours, the one of theory."""
     from firstlight.render.axis import Axis
     from firstlight.render.heatmap import heat_map
@@ -214,7 +222,7 @@ def _maps(rows: list[dict[str, Any]], args: argparse.Namespace) -> list[Any]:
     ]
 
 
-def _edge(args: argparse.Namespace, xs: list[float], ys: list[float]) -> list[Any]:
+def _edge(args: argparse.Namespace, xs: list[float], ys: list[float]) -> list[Series]:
     """The edge of chaos within a map over σ_w and σ_b."""
     from firstlight.render.chart import Series
     from firstlight.theory import edge_of_chaos

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from firstlight.cli.outputs import STDOUT, output_file, output_json
+from firstlight.cli.outputs import STDOUT, report_arguments
 from firstlight.errors import DomainError
 from firstlight.network import NORMS, RandomNetwork
 from firstlight.profile import Profile
@@ -38,13 +38,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     _transformer_arguments(parser)
     _input_arguments(parser)
     out = parser.add_argument_group("reports")
-    out.add_argument("--html", type=output_file, metavar="PATH", help="write a self-contained HTML report")
-    out.add_argument(
-        "--json",
-        type=output_json,
-        metavar="PATH",
-        help="write the profile as JSON; `-` for standard output, alone",
-    )
+    report_arguments(out, "the profile")
 
 
 def _network_arguments(parser: argparse.ArgumentParser) -> None:

@@ -6,10 +6,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from firstlight.cli.outputs import STDOUT, output_file, output_folder, output_json
+from firstlight.cli.outputs import STDOUT, output_folder, report_arguments
 from firstlight.errors import LoadError
+
+if TYPE_CHECKING:
+    from firstlight.experiments import Settings, Study, StudyResult
 
 SUMMARY = "reproduce an experiment of a paper, judge its claims, and draw its figure"
 # flags that set a size by a name of their own
@@ -50,10 +53,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--resume", action="store_true", help="finish the runs in --out")
     add_engine_arguments(parser)
-    parser.add_argument("--html", type=output_file, metavar="PATH", help="write a self-contained page")
-    parser.add_argument(
-        "--json", type=output_json, metavar="PATH", help="write rows, claims and facts as JSON"
-    )
+    report_arguments(parser, "rows, claims and facts", page="a self-contained page")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -102,11 +102,11 @@ def _check(args: argparse.Namespace) -> None:
         )
 
 
-def _results(chosen: Sequence[Any], args: argparse.Namespace) -> tuple[list[Any], dict[str, str]]:
+def _results(chosen: Sequence[Study], args: argparse.Namespace) -> tuple[list[StudyResult], dict[str, str]]:
     """Results in order; of many studies, those whose data is missing are left out."""
     from firstlight import experiments
 
-    results: list[Any] = []
+    results: list[StudyResult] = []
     left_out: dict[str, str] = {}
     for study in chosen:
         try:
@@ -123,7 +123,7 @@ def _results(chosen: Sequence[Any], args: argparse.Namespace) -> tuple[list[Any]
     return results, left_out
 
 
-def _run(study: Any, args: argparse.Namespace) -> Any:
+def _run(study: Study, args: argparse.Namespace) -> StudyResult:
     """Check what was asked for, say what it costs, and run it."""
     from firstlight import experiments
     from firstlight.experiments.running import fetch_data, filled
@@ -140,7 +140,7 @@ def _run(study: Any, args: argparse.Namespace) -> Any:
     return experiments.run(study, settings)
 
 
-def _settings(study: Any, args: argparse.Namespace) -> Any:
+def _settings(study: Study, args: argparse.Namespace) -> Settings:
     from firstlight.cli.verbs.simulate import engine_of
     from firstlight.experiments import Settings
 
@@ -165,7 +165,7 @@ def _settings(study: Any, args: argparse.Namespace) -> Any:
     )  # fmt: skip
 
 
-def _value(name: str, text: str) -> Any:
+def _value(name: str, text: str) -> object:
     """A number, true or false, a text, or several of one kind: after ``;`` or, of numbers, after ``,``."""
     separator = ";" if ";" in text or "(" in text else ","
     # a network is named, and its name may have any form
@@ -174,7 +174,7 @@ def _value(name: str, text: str) -> Any:
     return parts[0] if len(parts) == 1 else tuple(parts)
 
 
-def _word(text: str) -> Any:
+def _word(text: str) -> bool | int | float | str:
     if text in ("true", "false"):
         return text == "true"
     for kind in (int, float):
@@ -185,7 +185,7 @@ def _word(text: str) -> Any:
     return text
 
 
-def _write(results: Sequence[Any], left_out: dict[str, str], args: argparse.Namespace) -> None:
+def _write(results: Sequence[StudyResult], left_out: dict[str, str], args: argparse.Namespace) -> None:
     from firstlight.experiments import studies_page
 
     if args.all:

@@ -6,20 +6,25 @@ import argparse
 import logging
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from firstlight.cli.outputs import STDOUT, output_file, output_folder, output_json
+from firstlight.cli.outputs import STDOUT, Arguments, output_folder, report_arguments
 from firstlight.errors import LoadError
 from firstlight.render import number
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from firstlight.ensemble import Dask, Local, Plan, Ray
 
 _log = logging.getLogger(__name__)
 SUMMARY = "sample thousands of random networks exactly and report their layers"
 
 # arguments that are fields of RandomNetwork: flag, field, type, default, help
-_NET: tuple[tuple[str, str, Any, Any, str], ...] = (
+_NET: tuple[tuple[str, str, Callable[[str], object], object, str], ...] = (
     ("--blocks", "blocks", str, None, "blocks behind the first layer, \"6 * (gated('swiglu') + rms)\""),
     ("--depth", "depth", int, 100, "weight layers"),
     ("--width", "width", int, 100, "units of each layer"),
@@ -70,16 +75,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     where.add_argument("--resume", action="store_true", help="finish the run in --out")
     add_engine_arguments(where)
-    where.add_argument(
-        "--json", type=output_json, metavar="PATH", help="write the profile as JSON; `-` for standard output"
-    )
-    where.add_argument(
-        "--html", type=output_file, metavar="PATH", help="write a self-contained page with charts"
-    )
+    report_arguments(where, "the profile", page="a self-contained page with charts")
     where.add_argument("--quiet", action="store_true", help="print no table and no progress")
 
 
-def add_engine_arguments(group: Any) -> None:
+def add_engine_arguments(group: Arguments) -> None:
     """Which processes compute: local workers, a dask cluster or a ray cluster."""
     engine = group.add_mutually_exclusive_group()
     engine.add_argument("--workers", type=int, default=1, help="processes on this machine (default: 1)")
@@ -87,7 +87,7 @@ def add_engine_arguments(group: Any) -> None:
     engine.add_argument("--ray", metavar="ADDRESS", help="a ray cluster: its address, auto or local")
 
 
-def engine_of(args: argparse.Namespace) -> Any:
+def engine_of(args: argparse.Namespace) -> Dask | Local | Ray:
     """The engine that the arguments name."""
     from firstlight.ensemble import Dask, Local, Ray
 
@@ -123,7 +123,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _cost(plan: Any, shape: Sequence[int]) -> str:
+def _cost(plan: Plan, shape: Sequence[int]) -> str:
     """How much there is to do: networks, and multiplications in their weights."""
     features, *space, inputs = shape
     widths = (features, *plan.net.widths)
@@ -131,7 +131,7 @@ def _cost(plan: Any, shape: Sequence[int]) -> str:
     return f"drawing {plan.nets:,} networks, {number(float(each) * plan.nets)} multiplications"
 
 
-def _plan(args: argparse.Namespace) -> tuple[Any, Any]:
+def _plan(args: argparse.Namespace) -> tuple[Plan, Tensor]:
     from firstlight.ensemble import Plan
     from firstlight.ensemble.simulate import default_inputs
     from firstlight.network import RandomNetwork

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING
 
-from firstlight.cli.outputs import STDOUT, output_file, output_folder, output_json
+from firstlight.cli.outputs import STDOUT, output_folder, report_arguments
 from firstlight.errors import LoadError
 from firstlight.files import to_json
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from firstlight.training import TrainingPlan
+
 # arguments that are fields of TrainingPlan: flag, field, type, help
-_NETWORK: tuple[tuple[str, str, Any, str], ...] = (
+_NETWORK: tuple[tuple[str, str, Callable[[str], object], str], ...] = (
     ("--depth", "depth", int, "hidden layers of the mlp (default: 3)"),
     ("--width", "width", int, "units of each hidden layer of the mlp (default: 100)"),
     ("--activation", "activation", str, "activation, by name (default: tanh)"),
@@ -59,15 +64,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--out", type=output_folder, metavar="DIR", help="folder of the run, written after every epoch"
     )
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
-    parser.add_argument(
-        "--html", type=output_file, metavar="PATH", help="write a self-contained page with curves"
-    )
-    parser.add_argument(
-        "--json",
-        type=output_json,
-        metavar="PATH",
-        help="write the numbers as JSON; `-` for standard output, alone",
-    )
+    report_arguments(parser, "the numbers", page="a self-contained page with curves")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -85,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _plan(args: argparse.Namespace) -> Any:
+def _plan(args: argparse.Namespace) -> TrainingPlan:
     from firstlight.training import PROTOCOLS, TrainingPlan
 
     given = {field: getattr(args, field) for _, field, *_ in _NETWORK if getattr(args, field) is not None}

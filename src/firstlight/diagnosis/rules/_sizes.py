@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from firstlight.diagnosis.catalogue import verdict
 from firstlight.diagnosis.findings import MIXES, Findings, names, number
@@ -39,7 +38,7 @@ def size_verdicts(f: Findings) -> list[Verdict]:
 
 
 def _fact(f: Findings, name: str) -> float:
-    value: Any = f.meta.get(name)
+    value: object = f.meta.get(name)
     return float(value) if isinstance(value, (int, float)) else math.nan
 
 

@@ -304,7 +304,7 @@ def _run_locked(
             task = tasks[position]
             owners[position].write(task.index, state)
             bar.advance(task.plan.shard_size(task.index))
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, object]] = []
     for cell_fields, plan, owner in zip(sweep.cells(), plans, opened, strict=True):
         merged = merge_states(owner.read(index) for index in range(plan.shards))
         profile = Ensemble(plan, merged, tuple(xs[plan.dtype, plan.net.kernel_size].shape)).profile

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import torch
@@ -37,7 +36,7 @@ def random_features(settings: Settings) -> Findings:
     # rows of W have their own norms; r is 1 for the mean one
     measured = torch.linalg.eigvalsh(features.T @ features / len(x))
     linearised = torch.linalg.eigvalsh(known.linear**2 * w @ w.T / d + known.noise**2 * torch.eye(width))
-    rows: list[dict[str, Any]] = [
+    rows: list[dict[str, object]] = [
         {"covariance": label, "rank": width - i, "eigenvalue": float(values[i])}
         for label, values in (("of the features", measured), ("linear map and noise", linearised))
         for i in range(width)
@@ -86,7 +85,7 @@ def attention(settings: Settings) -> Findings:
     """[89]: second moment and token correlation behind one layer of attention, beside 16 drawn layers."""
     draws = settings.sizes["draws"]
     draw, channels = generator(settings), 512
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, object]] = []
     claims: list[Claim] = []
     for tokens in (16, 64, 256):
         for rho in (0.0, 0.5):

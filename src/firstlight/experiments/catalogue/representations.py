@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import Any
 
 import torch
 from scipy.special import iv
@@ -197,7 +196,7 @@ def signatures(settings: Settings) -> Findings:
 
 def joins(settings: Settings) -> Findings:
     """[97]: a mean of fractal paths loses the signal, and a gain keeps it."""
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, object]] = []
     claims: list[Claim] = []
     for columns, quoted in enumerate((0.98, 0.49, 0.31, 0.27, 0.27), start=1):
         plain, kept = Fractal(columns, gain=1.0).second_moment(1.0), Fractal(columns).second_moment(1.0)

@@ -126,7 +126,7 @@ def criticality(settings: Settings) -> Findings:
                 ("K*", ours.q, q, 2e-4, "SWISH: ours is 14.3202, one unit of the last printed digit away"),
             )
         ]  # fmt: skip
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, object]] = []
     width, depth = 300, 10
     for name, slope, sigma_w in (("linear", 2.0, 1.0), ("relu", 5.0, math.sqrt(2))):
         means = chain(activations.get(name), nets=nets, width=width, depth=depth, sigma_w=sigma_w,

@@ -89,7 +89,7 @@ def _channels(x: Tensor) -> dict[str, float]:
 def winner(settings: Settings) -> Findings:
     """[37]: noise that the spectrum of the target asks for, added to the first two layers."""
     t = torch.linspace(0, 1, 512).unsqueeze(1)
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, object]] = []
     claims: list[Claim] = []
     for cycles in (2, 8, 32, 128):
         target = torch.sin(2 * math.pi * cycles * t)
@@ -180,7 +180,7 @@ def siren(settings: Settings) -> Findings:
         model.append(_Sine())
     x = torch.rand(256, 2, generator=generator(settings)) * 2 - 1
     initialise_(model, "siren", x, generator=generator(settings))
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, object]] = []
     with torch.no_grad():
         for number, module in enumerate(model):
             x = module(x)
@@ -226,7 +226,7 @@ def stationary(settings: Settings) -> Findings:
     """[80]: σ_p at which a bell keeps signals and gradients together, against plain sums."""
     draw = generator(settings)
     z = torch.randn(2_000_000, dtype=torch.float64, generator=draw)
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, object]] = []
     claims: list[Claim] = []
     for s in (0.1, 0.5, 1.0, 3.0):
         ours = recipes.stationary_deviation(lambda x, s=s: torch.exp(-(x**2) / (2 * s**2)))

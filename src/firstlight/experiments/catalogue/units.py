@@ -218,7 +218,7 @@ def hermite(settings: Settings) -> Findings:
 def quantised(settings: Settings) -> Findings:
     """[88]: the noise that rounding signals and gradients adds, per layer."""
     published = {1: 0.3634, 2: 0.1188, 3: 0.03744, 4: 0.01154, 5: 0.003495}
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, object]] = []
     claims: list[Claim] = []
     for bits, error in published.items():
         ours = activations.uniform_quantiser(bits).error

@@ -199,7 +199,7 @@ def train(
     directory: str | None = None,
     learning_rate: float | None = None,
     checkpoints: str | None = None,
-    on_epoch: Callable[[Any], None] | None = None,
+    on_epoch: Callable[[object], None] | None = None,
 ) -> Any:
     """Train the network by SGD on an image set, resumable in ``checkpoints``; a ``training.TrainingRun``.
 

@@ -68,7 +68,7 @@ def train_setting(
     epochs: int,
     seed: int = 0,
     checkpoints: str | Path | None = None,
-    on_epoch: Callable[[Any], Any] | None = None,
+    on_epoch: Callable[[object], object] | None = None,
 ) -> TrainingRun:
     """Train one network by the paper's protocol; with a folder for checkpoints it resumes where it stopped."""
     model = isometric_mlp(

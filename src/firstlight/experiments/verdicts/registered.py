@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from firstlight.experiments.claim import Claim, decided
 from firstlight.experiments.findings import Findings
@@ -34,7 +33,7 @@ def measure(settings: Settings) -> Findings:
     if settings.out is not None:
         write_whole(Path(settings.out) / "verdicts.csv", tidy(made.outcomes, made.scores))
     halves = [made.half(half) for half in _HALVES]
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, object]] = []
     for found in halves:
         for curve in found.curves:
             rows.append(

@@ -150,7 +150,7 @@ def study_markdown(study: VerdictStudy) -> str:
 def tidy(outcomes: Sequence[Outcome], scores: Sequence[Score], *, seed: int = 0) -> str:
     """One CSV line for each start and optimiser: what it is, how it trained, what was said of it."""
     known = {one.start: one for one in scores}
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, object]] = []
     ends = {
         (name, case.start): (case.failed, case.stuck)
         for name in OPTIMISERS

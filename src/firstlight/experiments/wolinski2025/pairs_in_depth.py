@@ -118,7 +118,7 @@ def table(
     depth: int = 100,
     nets: int | None = None,
     seed: int = 0,
-    on_rows: Callable[[tuple[InDepth, ...]], Any] | None = None,
+    on_rows: Callable[[tuple[InDepth, ...]], object] | None = None,
 ) -> tuple[InDepth, ...]:
     """Every network at every width; ``on_rows`` sees each ensemble as it is finished."""
     rows: list[InDepth] = []

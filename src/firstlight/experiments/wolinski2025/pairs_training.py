@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import nn
@@ -181,7 +180,7 @@ def table(
     seeds: int = 3,
     epochs: int = 3,
     parts: tuple[Dataset, Dataset] | None = None,
-    on_trial: Callable[[Trial], Any] | None = None,
+    on_trial: Callable[[Trial], object] | None = None,
 ) -> tuple[Trial, ...]:
     """Every network at every size, at the rate of the grid with the lowest mean training loss.
 

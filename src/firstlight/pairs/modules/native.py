@@ -90,7 +90,7 @@ class NativeActivation(nn.Module):
         """What the module is."""
         return "native"
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
+    def __setstate__(self, state: dict[str, object]) -> None:
         super().__setstate__(state)
         _register(self.table)
         if not kernel.is_built():

@@ -95,7 +95,7 @@ IDENTITY = Expression(pure=True)
 _PLAIN = (bool, int, float, str, type(None))
 
 
-def _is_torchs(func: Callable[..., Any]) -> bool:
+def _is_torchs(func: Callable[..., object]) -> bool:
     written = isinstance(func, types.FunctionType)
     return not written or func.__module__.startswith("torch.")
 
@@ -170,7 +170,7 @@ def scalar(value: Tensor) -> Any:
 
 
 def from_function(
-    func: Callable[..., Any], name: str, args: tuple[object, ...], kwargs: dict[str, object]
+    func: Callable[..., object], name: str, args: tuple[object, ...], kwargs: dict[str, object]
 ) -> Expression | None:
     """A torch function that is not known by name as an expression, if it is one entry by entry.
 

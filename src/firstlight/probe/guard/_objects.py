@@ -14,7 +14,7 @@ import weakref
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -28,15 +28,21 @@ LIMIT = 200_000
 ARRAYS = 24 << 20
 
 
+T = TypeVar("T")
+# The objects that one leads to, by name.
+Found: TypeAlias = Iterator[tuple[str, object]]
+Entries: TypeAlias = tuple[object, ...]
+
+
 @dataclass(eq=False, slots=True)
-class Held:
+class Held(Generic[T]):
     """One object as it was found: how to see its state now, the state then, and how to write that state."""
 
     name: str
-    get: Callable[[], Any]
-    then: Any
-    put: Callable[[Any], object]
-    same: Callable[[Any, Any], bool]
+    get: Callable[[], T]
+    then: T
+    put: Callable[[T], object]
+    same: Callable[[T, T], bool]
 
     def unchanged(self) -> bool:
         """Whether the state is the one then."""
@@ -48,7 +54,7 @@ class Held:
             self.put(self.then)
 
 
-def _identical(now: Any, then: Any) -> bool:
+def _identical(now: Entries, then: Entries) -> bool:
     return len(now) == len(then) and all(map(operator.is_, now, then))
 
 
@@ -56,41 +62,41 @@ def _equal(now: object, then: object) -> bool:
     return bool(now == then)
 
 
-def _entries(value: dict[object, object]) -> tuple[Any, ...]:
-    kind: Any = OrderedDict if isinstance(value, OrderedDict) else dict  # each knows an order of its own
+def _entries(value: dict[Any, Any]) -> Entries:
+    kind = OrderedDict if isinstance(value, OrderedDict) else dict  # each knows an order of its own
     return (*kind.keys(value), *kind.values(value))
 
 
-def _pairs(value: dict[object, object]) -> list[tuple[Any, Any]]:
+def _pairs(value: dict[Any, Any]) -> list[tuple[object, object]]:
     entries = _entries(value)
     half = len(entries) // 2
     return list(zip(entries[:half], entries[half:]))
 
 
-def _refill(value: dict[object, object], then: tuple[object, ...]) -> None:
+def _refill(value: dict[Any, Any], then: Entries) -> None:
     """Empty a dictionary and fill it again, past what a subclass makes of that."""
-    kind: Any = OrderedDict if isinstance(value, OrderedDict) else dict
+    kind = OrderedDict if isinstance(value, OrderedDict) else dict
     kind.clear(value)
     half = len(then) // 2
     for key, item in zip(then[:half], then[half:]):
         kind.__setitem__(value, key, item)
 
 
-def _refill_set(value: set[object], then: tuple[object, ...]) -> None:
+def _refill_set(value: set[object], then: Entries) -> None:
     set.clear(value)
     set.update(value, then)
 
 
-def _refill_deque(value: deque[object], then: tuple[object, ...]) -> None:
+def _refill_deque(value: deque[object], then: Entries) -> None:
     deque.clear(value)
     deque.extend(value, then)
 
 
-def _same_array(now: Any, then: Any) -> bool:
+def _same_array(now: np.ndarray, then: np.ndarray) -> bool:
     return now.shape == then.shape and now.dtype == then.dtype and now.tobytes() == then.tobytes()
 
 
-def _fill_array(value: Any, then: Any) -> None:
+def _fill_array(value: np.ndarray, then: np.ndarray) -> None:
     np.copyto(value, then)
 
 
@@ -103,16 +109,16 @@ class Walk:
 
     def __init__(self) -> None:
         self.tensors: dict[int, tuple[str, Tensor]] = {}
-        self.held: list[Held] = []
-        self.empty: list[tuple[str, Any]] = []
+        self.held: list[Held[Any]] = []
+        self.empty: list[tuple[str, object]] = []
         self.cut = False
-        self._seen: dict[int, Any] = {}
+        self._seen: dict[int, object] = {}
         self._arrays = ARRAYS
         self._members: dict[type, tuple[str, ...]] = {}  # names of slots, by class
 
     def go(self, name: str, root: object) -> None:
         """Walk from a root."""
-        waiting: list[tuple[str, Any]] = [(name, root)]
+        waiting: list[tuple[str, object]] = [(name, root)]
         while waiting:
             where, value = waiting.pop()
             kind = type(value)
@@ -127,15 +133,15 @@ class Walk:
     def _hold(
         self,
         name: str,
-        get: Callable[[], Any],
-        put: Callable[[Any], object],
-        same: Callable[[Any, Any], bool],
-    ) -> Any:
+        get: Callable[[], T],
+        put: Callable[[T], object],
+        same: Callable[[T, T], bool],
+    ) -> T:
         then = get()
         self.held.append(Held(name, get, then, put, same))
         return then
 
-    def _visit(self, name: str, value: object) -> Iterable[tuple[str, Any]]:
+    def _visit(self, name: str, value: object) -> Iterable[tuple[str, object]]:
         """Hold the state of one object; what it leads to."""
         if isinstance(value, Tensor):
             self.tensors[id(value)] = (name, value)
@@ -149,7 +155,7 @@ class Walk:
             return ()
         return [*self._attributes(name, value), *self._slots(name, value), *self._class(value)]
 
-    def _attributes(self, name: str, value: object) -> Iterator[tuple[str, Any]]:
+    def _attributes(self, name: str, value: object) -> Found:
         own = getattr(value, "__dict__", None)
         if type(own) is dict:
             self._hold(name, lambda: _entries(own), lambda then: _refill(own, then), _identical)
@@ -165,18 +171,18 @@ class Walk:
             was = type(value)
             self._hold(name, lambda: (type(value),), lambda _: setattr(value, "__class__", was), _identical)
 
-    def _slots(self, name: str, value: object) -> Iterator[tuple[str, Any]]:
+    def _slots(self, name: str, value: object) -> Found:
         own = self._members.get(type(value))
         if own is None:
             own = self._members[type(value)] = tuple(_members(type(value)))
         for slot in own:
             yield from self._slot(f"{name}.{slot}", value, slot)
 
-    def _slot(self, name: str, value: object, slot: str) -> Iterator[tuple[str, Any]]:
-        def get() -> tuple[Any, ...]:
+    def _slot(self, name: str, value: object, slot: str) -> Found:
+        def get() -> Entries:
             return (getattr(value, slot),) if hasattr(value, slot) else ()
 
-        def put(then: tuple[object, ...]) -> None:
+        def put(then: Entries) -> None:
             if then:
                 object.__setattr__(value, slot, then[0])
             else:
@@ -185,18 +191,18 @@ class Walk:
         for item in self._hold(name, get, put, _identical):
             yield name, item
 
-    def _class(self, value: object) -> Iterator[tuple[str, Any]]:
+    def _class(self, value: object) -> Found:
         """State that a class keeps for all its objects: counters, registries, caches."""
         for kind in type(value).__mro__:
             if kind.__module__.partition(".")[0] not in _LIBRARIES and id(kind) not in self._seen:
                 self._seen[id(kind)] = kind
                 yield from self._one_class(kind)
 
-    def _one_class(self, kind: type) -> Iterator[tuple[str, Any]]:
-        def get() -> tuple[Any, ...]:
+    def _one_class(self, kind: type) -> Found:
+        def get() -> Entries:
             return _entries({n: v for n, v in vars(kind).items() if n not in _CLASS_OWN})
 
-        def put(then: tuple[Any, ...]) -> None:
+        def put(then: Entries) -> None:
             half = len(then) // 2
             old, now = dict(zip(then[:half], then[half:])), dict(vars(kind))
             for name in now.keys() - old.keys() - _CLASS_OWN:
@@ -210,7 +216,7 @@ class Walk:
             if not isinstance(item, (types.FunctionType, classmethod, staticmethod, property)):
                 yield f"{kind.__name__}.{name}", item
 
-    def _dict(self, name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    def _dict(self, name: str, value: dict[Any, Any]) -> Found:
         self._hold(name, lambda: _entries(value), lambda then: _refill(value, then), _identical)
         for key, item in _pairs(value):
             if type(item) not in _ATOMS:
@@ -218,7 +224,7 @@ class Walk:
             if type(key) not in _ATOMS:
                 yield f"a key of {name}", key
 
-    def _list(self, name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    def _list(self, name: str, value: list[object]) -> Found:
         self._hold(
             name,
             lambda: tuple(list.__iter__(value)),
@@ -229,28 +235,28 @@ class Walk:
             if type(item) not in _ATOMS:
                 yield f"{name}[{i}]", item
 
-    def _set(self, name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    def _set(self, name: str, value: set[object]) -> Found:
         then = self._hold(
             name, lambda: tuple(set.__iter__(value)), lambda old: _refill_set(value, old), _same_set
         )
         for item in then:
             yield f"an entry of {name}", item
 
-    def _deque(self, name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    def _deque(self, name: str, value: deque[object]) -> Found:
         then = self._hold(name, lambda: tuple(value), lambda old: _refill_deque(value, old), _identical)
         for item in then:
             yield f"an entry of {name}", item
 
-    def _tuple(self, name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    def _tuple(self, name: str, value: tuple[object, ...] | frozenset[object]) -> Found:
         for i, item in enumerate(value):
             if type(item) not in _ATOMS:
                 yield f"{name}[{i}]", item
 
-    def _buffer(self, name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    def _buffer(self, name: str, value: bytearray | array.array[Any]) -> Found:
         self._hold(name, lambda: value[:], lambda then: value.__setitem__(slice(None), then), _equal)
         yield from ()
 
-    def _array(self, name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    def _array(self, name: str, value: np.ndarray) -> Found:
         if value.dtype == object:
             self._hold(name, lambda: tuple(value.flat), lambda old: _fill_objects(value, old), _identical)
             for item in value.flat:
@@ -262,24 +268,24 @@ class Walk:
         else:
             self._hold(name, lambda: hash(value.tobytes()), _impossible, _equal)
 
-    def _torch_generator(self, name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    def _torch_generator(self, name: str, value: torch.Generator) -> Found:
         self._hold(name, value.get_state, value.set_state, torch.equal)
         yield from ()
 
-    def _numpy_generator(self, name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    def _numpy_generator(self, name: str, value: np.random.Generator | np.random.BitGenerator) -> Found:
         bits = value.bit_generator if isinstance(value, np.random.Generator) else value
         self._hold(name, lambda: bits.state, lambda then: setattr(bits, "state", then), _same_state)
         yield from ()
 
-    def _legacy_generator(self, name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    def _legacy_generator(self, name: str, value: np.random.RandomState) -> Found:
         self._hold(name, value.get_state, value.set_state, _same_state)
         yield from ()
 
-    def _python_generator(self, name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    def _python_generator(self, name: str, value: random.Random) -> Found:
         self._hold(name, value.getstate, value.setstate, _equal)
         yield from ()
 
-    def _function(self, name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    def _function(self, name: str, value: types.FunctionType) -> Found:
         if (value.__module__ or "").startswith("firstlight."):
             return
         for cell_name, cell in zip(value.__code__.co_freevars, value.__closure__ or ()):
@@ -287,14 +293,14 @@ class Walk:
         yield f"the defaults of {name}", value.__defaults__
         yield f"the defaults of {name}", value.__kwdefaults__
 
-    def _cell(self, name: str, value: Any) -> Iterator[tuple[str, Any]]:
-        def get() -> tuple[Any, ...]:
+    def _cell(self, name: str, value: types.CellType) -> Found:
+        def get() -> Entries:
             try:
                 return (value.cell_contents,)
             except ValueError:  # empty
                 return ()
 
-        def put(then: tuple[Any, ...]) -> None:
+        def put(then: Entries) -> None:
             if then:
                 value.cell_contents = then[0]
             else:
@@ -303,11 +309,11 @@ class Walk:
         for item in self._hold(name, get, put, _identical):
             yield name, item
 
-    def _method(self, name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    def _method(self, name: str, value: types.MethodType) -> Found:
         yield name, value.__self__
         yield name, value.__func__
 
-    def _partial(self, name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    def _partial(self, name: str, value: functools.partial[object]) -> Found:
         yield name, value.func
         yield name, value.args
         yield name, value.keywords
@@ -331,7 +337,7 @@ def _inner(name: str, key: object) -> str:
     return f"{name}.{key}" if isinstance(key, str) and key.isidentifier() else f"{name}[{key!r:.40}]"
 
 
-def _same_set(now: Any, then: Any) -> bool:
+def _same_set(now: Entries, then: Entries) -> bool:
     return len(now) == len(then) and {id(x) for x in now} == {id(x) for x in then}
 
 
@@ -343,7 +349,7 @@ def _same_state(now: Any, then: Any) -> bool:
     return bool(np.array_equal(now, then))
 
 
-def _fill_objects(value: Any, then: tuple[Any, ...]) -> None:
+def _fill_objects(value: np.ndarray, then: Entries) -> None:
     for i, item in enumerate(then):
         value.flat[i] = item
 
@@ -377,7 +383,7 @@ _STRANGERS = (
 )
 _LIBRARIES = frozenset("builtins torch numpy abc typing collections firstlight enum functools".split())
 _CLASS_OWN = frozenset("__dict__ __weakref__ __abstractmethods__ _abc_impl __doc__ __annotations__".split())
-_VISITS: tuple[tuple[Any, Callable[[Walk, str, Any], Iterator[tuple[str, Any]]]], ...] = (
+_VISITS: tuple[tuple[type | tuple[type, ...], Callable[..., Found]], ...] = (
     (dict, Walk._dict),
     (list, Walk._list),
     ((tuple, frozenset), Walk._tuple),

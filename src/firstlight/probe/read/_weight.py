@@ -237,7 +237,7 @@ def normaliser(
     if name == "batch_norm":
         gamma, beta = given(3, "weight"), given(4, "bias")
         uses_batch = bool(given(5, "training", False)) or given(1, "running_mean") is None
-        facts: dict[str, Any] = {"norm": "batch" if uses_batch else "running", "groups": 0}
+        facts: dict[str, object] = {"norm": "batch" if uses_batch else "running", "groups": 0}
     elif name in ("layer_norm", "rms_norm"):
         gamma, beta = given(2, "weight"), given(3, "bias") if name == "layer_norm" else None
         eps = given(4, "eps", 1e-5) if name == "layer_norm" else given(3, "eps")

@@ -19,7 +19,7 @@ from firstlight.probe.trace._ledger import Ledger
 class Elementwise:
     """What the tracer does with functions that treat entries alone; ``opaque`` takes what cannot be followed."""
 
-    def __init__(self, ledger: Ledger, opaque: Callable[[Call], Any]) -> None:
+    def __init__(self, ledger: Ledger, opaque: Callable[[Call], object]) -> None:
         self.ledger, self.opaque = ledger, opaque
         self._mixing: set[str] = set()
         self._bases: dict[int, frozenset[int]] = {}
@@ -102,7 +102,7 @@ class Elementwise:
 
     def _symbolic(self, values: tuple[object, ...]) -> tuple[Any, ...]:
         """Traced tensors as the expressions they are, one-element tensors as numbers."""
-        result: list[Any] = []
+        result: list[object] = []
         for value in values:
             origin = self.ledger.origin(value) if isinstance(value, Tensor) else None
             if origin is not None and origin.site is not None:

@@ -96,7 +96,7 @@ def measure_time(call: Recurrent, seed: int) -> list[float]:
     zero = tuple(s.detach()[:, : len(x)].new_zeros(s.shape[0], len(x), s.shape[2]) for s in call.state)
     weights = [w.detach() for w in call.weights]
     with torch.enable_grad():
-        state: Any = list(zero) if len(zero) > 1 else zero[0]
+        state: object = list(zero) if len(zero) > 1 else zero[0]
         options = (call.biased, call.layers, 0.0, True, call.bidirectional, True)
         last = call.operation(x, state, weights, *options)[0][:, -1]
         # the backward direction of a bidirectional layer has just begun at the last step

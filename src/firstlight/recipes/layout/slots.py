@@ -126,7 +126,7 @@ def inventory(model: nn.Module) -> tuple[tuple[Slot, ...], tuple[Left, ...]]:
     """The writable weights of a model in the order of its modules, and what is left with the reason."""
     slots: list[Slot] = []
     left: list[Left] = []
-    seen: dict[Any, int] = {}
+    seen: dict[object, int] = {}
     adapters = _adapters(model)
     memory = Memory()
     for path, module in model.named_modules():

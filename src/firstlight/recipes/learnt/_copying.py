@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -40,7 +38,7 @@ class Course:
         AuditError
             If the model or the loss raises.
         """
-        batch: Any = fresh(self.draft.batch)
+        batch: object = fresh(self.draft.batch)
         args = batch if isinstance(batch, tuple | list) else ()
         named = dict(batch) if isinstance(batch, dict) else {}
         if not args and not named:

@@ -41,7 +41,7 @@ class BatchMoments:
 
 
 @clean
-def gradient_rate(activation: Any, batch: float = math.inf, *, centred: bool = True) -> float:
+def gradient_rate(activation: object, batch: float = math.inf, *, centred: bool = True) -> float:
     r"""Growth of the mean squared gradient per layer of a wide batch-normalised network, towards the input.
 
     .. math:: λ = \frac{B}{B-3}\,\frac{E\,\mathrm{tr}(P D G D)}{E\,φ(y)^\top G\,φ(y)}, \qquad
@@ -90,7 +90,7 @@ def gradient_rate(activation: Any, batch: float = math.inf, *, centred: bool = T
 
 
 @clean
-def batch_moments(activation: Any, batch: float = math.inf, *, centred: bool = True) -> BatchMoments:
+def batch_moments(activation: object, batch: float = math.inf, *, centred: bool = True) -> BatchMoments:
     r"""Second moment of φ(y), its product over two samples, and the growth of gradients.
 
     y is uniform on the sphere of radius √B orthogonal to 1 (with centring) or on the whole sphere (without):

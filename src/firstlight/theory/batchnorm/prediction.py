@@ -69,7 +69,7 @@ def predict_batchnorm(
     width: int,
     batch: int | Float[Tensor, "n d"],
     weights: Weights = "orthogonal",
-    activation: Any = "linear",
+    activation: object = "linear",
     gain_exponent: float | Sequence[float] = 0.0,
     centred: bool = False,
     seed: int = 0,
@@ -151,7 +151,7 @@ def _received(growth: Tensor) -> Tensor:
     return above
 
 
-def _general(batch: Any, width: int, seed: int, centred: bool) -> tuple[Tensor, int, int]:
+def _general(batch: object, width: int, seed: int, centred: bool) -> tuple[Tensor, int, int]:
     """Features of the first layer as its batch norm sees them, the number of samples, and the features' rank."""
     features, samples = _features(batch, width, seed)
     if centred:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Float64
@@ -18,7 +17,7 @@ from firstlight.errors import DomainError
 
 
 @clean
-def shaped_rates(activation: Any, gains: Sequence[float]) -> Float64[Tensor, " layers"]:
+def shaped_rates(activation: object, gains: Sequence[float]) -> Float64[Tensor, " layers"]:
     r"""Growth of log ‖∂L/∂z‖ over each layer φ(α BN(z)), beyond that of a linear layer.
 
     .. math:: \tfrac12 \log \frac{α^2\,E\,φ'(αz)^2}{\operatorname{Var} φ(αz)} \ge 0, \qquad z \sim N(0, 1)
@@ -74,7 +73,7 @@ def shaped_rates(activation: Any, gains: Sequence[float]) -> Float64[Tensor, " l
 
 @checked
 @clean
-def shaped_growth(activation: Any, gains: Sequence[float]) -> float:
+def shaped_growth(activation: object, gains: Sequence[float]) -> float:
     """Total growth of the log gradient norm from the output to the input, beyond a linear network, in nats.
 
     Equal gains are computed once, so a constant gain costs the same at any depth.
@@ -118,7 +117,7 @@ class GammaChoice:
 
 @clean
 def choose_gamma(
-    activation: Any,
+    activation: object,
     *,
     depth: int | None = None,
     budget: float = math.log(10.0),

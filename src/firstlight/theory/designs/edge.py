@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -146,7 +146,7 @@ def _bisect(f: Callable[[float], float], low: float, high: float) -> float:
 
 @clean
 def edge_of_chaos(
-    activation: Any, *, q_range: tuple[float, float] = _Q_RANGE, points: int = 400
+    activation: object, *, q_range: tuple[float, float] = _Q_RANGE, points: int = 400
 ) -> EdgeOfChaos:
     r"""The edge of chaos of any activation, without a search: the curve is explicit in q.
 

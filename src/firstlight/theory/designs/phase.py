@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -53,10 +52,10 @@ class PhaseDiagram:
 
 @clean
 def phase_diagram(
-    activation: Any,
+    activation: object,
     *,
-    sigma_w: Any = None,
-    sigma_b: Any = None,
+    sigma_w: object = None,
+    sigma_b: object = None,
     q0: float = 1.0,
     depth: int = 2000,
 ) -> PhaseDiagram:

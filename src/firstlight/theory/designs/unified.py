@@ -51,7 +51,7 @@ class Stationarity:
 
 
 @clean
-def unified_view(activation: Any) -> tuple[Stationarity, ...]:
+def unified_view(activation: object) -> tuple[Stationarity, ...]:
     """The table of known initialisations for one activation, every number computed.
 
     Examples

@@ -88,7 +88,11 @@ def magnitude_cdf(law: Any) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def summand(
-    before: Marginal, phi: Activation, scale: float, law: Any, cdf: Callable[[np.ndarray], np.ndarray] | None
+    before: Marginal,
+    phi: Activation,
+    scale: float,
+    law: object,
+    cdf: Callable[[np.ndarray], np.ndarray] | None,
 ) -> Summand:
     """The law of scale·|W φ(Z)|; ``cdf`` is that of |W|, None for a discrete law."""
     fine = before.split(phi.kinks)

@@ -41,7 +41,7 @@ class FiniteWidth:
 
 
 @clean
-def rho4(activation: Any, q: float = 1.0) -> float:
+def rho4(activation: object, q: float = 1.0) -> float:
     """ρ₄ = E φ⁴/(E φ²)² at variance q: 6 for ReLU, 3 for a linear unit.
 
     Examples
@@ -55,7 +55,7 @@ def rho4(activation: Any, q: float = 1.0) -> float:
 
 
 @clean
-def edgeworth_kurtosis(activation: Any, *, width: int = 1, weight_kurtosis: float = 3.0) -> float:
+def edgeworth_kurtosis(activation: object, *, width: int = 1, weight_kurtosis: float = 3.0) -> float:
     r"""Excess kurtosis of the second layer at q = 1: κ₄ = (k_w ρ₄ − 3)/n.
 
     The density is N(z)·[1 + κ₄/24·He₄(z)]; 24 divides its He₄ coefficient times n: .625 for ReLU.
@@ -70,7 +70,7 @@ def edgeworth_kurtosis(activation: Any, *, width: int = 1, weight_kurtosis: floa
 
 
 @clean
-def matching_weight_kurtosis(activation: Any) -> float | None:
+def matching_weight_kurtosis(activation: object) -> float | None:
     """k_w = 3/ρ₄, for which the leading correction vanishes, or None where no law has it (k_w < 1).
 
     Examples

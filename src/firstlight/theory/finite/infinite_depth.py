@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -33,7 +32,7 @@ class LogNormDrift:
 
 
 @clean
-def log_norm_drift(activation: Any, width: int, *, sigma_w: float = 1.0) -> LogNormDrift:
+def log_norm_drift(activation: object, width: int, *, sigma_w: float = 1.0) -> LogNormDrift:
     r"""The infinitely deep residual network of finite width, for ReLU and linear units.
 
     .. math::
@@ -87,8 +86,8 @@ def log_norm_drift(activation: Any, width: int, *, sigma_w: float = 1.0) -> LogN
 @checked
 @clean
 def residual_growth(
-    activation: Any,
-    times: Any,
+    activation: object,
+    times: object,
     *,
     q0: float = 1.0,
     sigma_w: float = 1.0,

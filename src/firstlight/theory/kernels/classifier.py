@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from firstlight import activations
 from firstlight.clean_room import clean
@@ -39,7 +39,7 @@ class DeepClassifier:
 
 
 @clean
-def deep_classifier(activation: Any, *, q: float = 1.0) -> DeepClassifier:
+def deep_classifier(activation: object, *, q: float = 1.0) -> DeepClassifier:
     r"""The limit of depth of a wide network that is trained as a classifier.
 
     .. math::

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 from firstlight import activations, gauss
 from firstlight.clean_room import clean
@@ -34,7 +33,7 @@ class Features:
 
 
 @clean
-def deep_features(activation: Any, *, depth: int = 1, r: float = 1.0) -> tuple[Features, ...]:
+def deep_features(activation: object, *, depth: int = 1, r: float = 1.0) -> tuple[Features, ...]:
     r"""Linearised covariance of deep random features, layer by layer: :math:`κ_1^2 WΩW^T/d + κ_*^2 I`.
 
     .. math:: r' = E φ(\sqrt r z)^2, \quad κ_1 = E[\sqrt r z\, φ(\sqrt r z)]/r, \quad κ_*^2 = E φ^2 - (Eφ)^2 - r κ_1^2

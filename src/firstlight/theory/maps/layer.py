@@ -75,7 +75,7 @@ class LayerMap:
     norm: str | None = None
 
     @classmethod
-    def of(cls, network: RandomNetwork | Any, *, sigma_w: float = 1.0, sigma_b: float = 0.0) -> LayerMap:
+    def of(cls, network: RandomNetwork | object, *, sigma_w: float = 1.0, sigma_b: float = 0.0) -> LayerMap:
         """The map of layers 2, 3, … of a network, or of a plain layer with this activation and these scales.
 
         Raises

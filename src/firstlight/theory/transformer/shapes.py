@@ -102,7 +102,7 @@ def _named(name: str) -> str:
     return _ACTIVATIONS.get(name, name)
 
 
-def _base(config: Any) -> float:
+def _base(config: object) -> float:
     """The base of the rotary positions, from any of the places where configurations keep it."""
     held = getattr(config, "rope_parameters", None) or {}
     return float(held.get("rope_theta") or getattr(config, "rope_theta", None) or 10_000.0)

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -39,7 +38,7 @@ def train_seeds(
     resume: bool = False,
     groups: int | None = None,
     images: Images | None = None,
-    on_epoch: Callable[[int, tuple[SeedRun, ...]], Any] | None = None,
+    on_epoch: Callable[[int, tuple[SeedRun, ...]], object] | None = None,
 ) -> TrainingResult:
     """Train all seeds of a plan together, each as if it were alone.
 
@@ -123,7 +122,7 @@ def _train(
     images: Images,
     folder: TrainingFolder,
     crew: Crew,
-    on_epoch: Callable[[int, tuple[SeedRun, ...]], Any] | None,
+    on_epoch: Callable[[int, tuple[SeedRun, ...]], object] | None,
 ) -> None:
     """Epochs until every seed has ended."""
     known, checked_on = (

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 
 from firstlight.builders import NormOptions
@@ -34,7 +32,7 @@ def measure(settings: Settings) -> Findings:
     width = settings.sizes["width"]
     runs = settings.sizes["runs"]
     name, x = image_batch(settings, width, width=width)
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, object]] = []
     for weights in ("orthogonal", "normal"):
         for activation in ("linear", "relu"):
             for depth in depths:
@@ -66,7 +64,7 @@ def measure(settings: Settings) -> Findings:
     return Findings(rows, tuple(_claims(Findings(rows), width)), _NOTES)
 
 
-def mean_at(findings: Findings, depth: float, **where: Any) -> tuple[float, float]:
+def mean_at(findings: Findings, depth: float, **where: object) -> tuple[float, float]:
     """Mean of log ‖∇W₁‖ beside the paper's at a depth, with its standard error over runs."""
     values = torch.tensor(
         [beside_paper(row) for row in findings.select(depth=depth, **where)], dtype=torch.float64

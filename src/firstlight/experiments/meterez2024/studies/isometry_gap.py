@@ -37,7 +37,7 @@ def measure(settings: Settings) -> Findings:
     widths = settings.sizes["widths"]
     gaussian = settings.sizes["gaussian"]
     depth = settings.sizes["depth"]
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, object]] = []
     for width in widths:
         g = torch.Generator().manual_seed(settings.seed)
         for run in range(runs):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from firstlight.errors import DomainError
 from firstlight.experiments.claim import Claim, compared, decided
@@ -39,7 +38,7 @@ def measure(settings: Settings) -> Findings:
             f"differ, got {max(repeated):g}; lower repeated or raise width"
         )
     name, x = image_batch(settings, width, width=width)
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, object]] = []
     for count in repeated:
         batch = x.clone()
         for at in range(count):

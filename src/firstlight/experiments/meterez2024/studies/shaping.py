@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 from firstlight.builders import NormOptions
 from firstlight.experiments.claim import Claim, compared, decided
@@ -39,7 +38,7 @@ def measure(settings: Settings) -> Findings:
     depths = settings.sizes["depths"]
     runs = settings.sizes["runs"]
     name, x = image_batch(settings, width, width=width)
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, object]] = []
     for activation in ("linear", "sin", "tanh"):
         for exponent in exponents:
             for depth in depths:

@@ -44,7 +44,7 @@ def measure(settings: Settings) -> Findings:
     per_class = settings.sizes["per_class"]
     layers = settings.sizes["layers"]
     sets = (settings.data,) if settings.data is not None else _SETS
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, object]] = []
     claims: list[Claim] = []
     for data in sets:
         draws = [
@@ -75,7 +75,7 @@ def infinite_width(name: str, inputs: Tensor, layer: int) -> float:
 
 
 def _rows(data: str, found: Correlations, limit: np.ndarray) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, object]] = []
     head = {"data": data, "network": found.name, "width": found.width}
     for i, layer in enumerate(found.layers):
         at = head | {"layer": layer, "pairs": "all"}

@@ -36,7 +36,7 @@ def measure(settings: Settings) -> Findings:
     widths = settings.sizes["widths"]
     nets = settings.sizes["nets"]
     layers = settings.sizes["layers"]
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, object]] = []
     for width in widths:
         for name in names:
             out = None if settings.out is None else named_inside(settings.out, f"{name}-{width}", "")

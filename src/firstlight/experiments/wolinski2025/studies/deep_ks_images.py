@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 
 from firstlight.experiments.claim import Claim, decided
@@ -36,7 +34,7 @@ def measure(settings: Settings) -> Findings:
         q0 = float(image.square().mean())
         inputs[f"image {number}, scaled"] = image / q0**0.5
         inputs[f"image {number}, ‖x‖²/n₀ = {q0:.2f}"] = image
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, object]] = []
     for name in names:
         for kind, x in inputs.items():
             one = deep_ks(

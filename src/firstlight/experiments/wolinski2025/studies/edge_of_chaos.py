@@ -45,7 +45,7 @@ def _correlations() -> list[dict[str, Any]]:
     from firstlight import predict
     from firstlight.network import RandomNetwork
 
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, object]] = []
     for square in _SQUARES:
         net = RandomNetwork(
             depth=_DEPTH, width=1000, activation="tanh", sigma_w=math.sqrt(square), sigma_b=SCALES["tanh"][1]
@@ -63,7 +63,7 @@ def _moments(nets: int, seed: int) -> list[dict[str, Any]]:
 
     from firstlight import predict, simulate
 
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, object]] = []
     layers = (1, 2, 3, 5, 10, 20, 30, _DEPTH)
     for name in SCALES:
         net = network(name, width=_WIDTH, depth=_DEPTH)

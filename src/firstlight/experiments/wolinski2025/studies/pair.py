@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
@@ -36,7 +35,7 @@ def measure(settings: Settings) -> Findings:
     from firstlight.pairs import weibull
 
     thetas = settings.sizes["thetas"]
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, object]] = []
     for kind in ("odd", "positive"):
         for theta in thetas:
             pair = weibull(theta, kind=kind)

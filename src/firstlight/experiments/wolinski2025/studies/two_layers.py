@@ -41,7 +41,7 @@ def measure(settings: Settings) -> Findings:
     names = settings.sizes["networks"]
     widths = settings.sizes["widths"]
     draws = settings.sizes["draws"]
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, object]] = []
     for name in names:
         activation, law, sigma_w, sigma_b = setting(name)
         scales = {"sigma_w": sigma_w, "sigma_b": sigma_b, "draws": draws, "seed": settings.seed}

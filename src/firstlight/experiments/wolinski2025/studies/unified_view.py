@@ -34,7 +34,7 @@ def measure(settings: Settings) -> Findings:
     from firstlight import theory
     from firstlight.network import RandomNetwork
 
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, object]] = []
     for activation in ACTIVATIONS:
         for one in theory.unified_view(activation):
             net = RandomNetwork(

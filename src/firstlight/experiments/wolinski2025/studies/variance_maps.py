@@ -37,7 +37,7 @@ def measure(settings: Settings) -> Findings:
 
     nets = settings.sizes["nets"]
     width = settings.sizes["width"]
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, object]] = []
     claims: list[Claim] = []
     for omega, (square, window, stable, unstable, factor) in KNOWN.items():
         phi = activations.get(f"log_periodic({_DELTA}, {omega})")
@@ -103,7 +103,7 @@ def _orbits(nets: int, width: int, seed: int) -> list[dict[str, Any]]:
     )
     layer = LayerMap.of(net)
     layers = sorted({1, 2, 3, 5, 10, 20, 30, 40, 50, _DEPTH})
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, object]] = []
     for start in ORBITS:
         exact = [start]
         for _ in range(_DEPTH - 1):

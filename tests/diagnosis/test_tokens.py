@@ -1,0 +1,205 @@
+"""Tokens and attention: tokens that become one, attention that picks one key, and the columns that say so."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from tests.diagnosis.severities import severities
+from torch import nn
+
+from firstlight.probe import probe
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+# ------------------------------------------------------------------ tokens
+class Attention(nn.Module):
+    def __init__(self, d, heads, scale=None, gain=1.0, fused=False):
+        super().__init__()
+        self.q, self.k, self.v, self.o = (nn.Linear(d, d) for _ in range(4))
+        self.heads, self.scale, self.fused = heads, scale, fused
+        for layer in (self.q, self.k, self.v, self.o):
+            nn.init.normal_(layer.weight, std=d**-0.5)
+            nn.init.zeros_(layer.bias)
+        with torch.no_grad():
+            self.q.weight.mul_(gain)
+            self.k.weight.mul_(gain)
+
+    def forward(self, x):
+        b, t = x.shape[:2]
+        q, k, v = (f(x).view(b, t, self.heads, -1).transpose(1, 2) for f in (self.q, self.k, self.v))
+        scale = self.scale if self.scale is not None else q.shape[-1] ** -0.5
+        if self.fused:
+            h = F.scaled_dot_product_attention(q, k, v, scale=scale)
+        else:
+            h = (q @ k.transpose(-2, -1) * scale).softmax(-1) @ v
+        return self.o(h.transpose(1, 2).flatten(2))
+
+
+class Chain(nn.Module):
+    """Normalise, attend; with or without a skip."""
+
+    def __init__(self, depth, skip, d=32, **how):
+        super().__init__()
+        self.norms = nn.ModuleList(nn.LayerNorm(d) for _ in range(depth))
+        self.layers = nn.ModuleList(Attention(d, 4, **how) for _ in range(depth))
+        self.skip, self.head = skip, nn.Linear(d, 2)
+
+    def forward(self, x):
+        for norm, layer in zip(self.norms, self.layers):
+            h = layer(norm(x))
+            x = x + h if self.skip else h
+        return self.head(x)
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_attention_without_skips_makes_one_token(fused):
+    x = torch.randn(8, 12, 32)
+    assert severities(Chain(12, False, fused=fused), x)["token-collapse"] == "unhealthy"
+    assert "token-collapse" not in severities(Chain(12, True, fused=fused), x)
+
+
+class Pooled(Chain):
+    """A stream, here a weak one, passes the attention by, and the mean over tokens is read out."""
+
+    def forward(self, x):
+        for norm, layer in zip(self.norms, self.layers):
+            x = 0.01 * x + layer(norm(x))
+        return self.head(x.mean(1))
+
+
+def test_tokens_that_are_read_out_together_behind_a_stream_may_be_alike():
+    torch.manual_seed(0)
+    assert severities(Pooled(12, True), torch.randn(8, 12, 32))["token-collapse"] == "warning"
+
+
+class Windows(nn.Module):
+    """Attention among the tokens of a map (samples × height × width × units), whose stream keeps that shape."""
+
+    def __init__(self, depth, d=32):
+        super().__init__()
+        self.norms = nn.ModuleList(nn.LayerNorm(d) for _ in range(depth))
+        self.layers = nn.ModuleList(Attention(d, 4, gain=0.1) for _ in range(depth))
+        self.head = nn.Linear(d, 2)
+
+    def forward(self, x):
+        for norm, layer in zip(self.norms, self.layers):
+            x = x + layer(norm(x).flatten(1, 2)).view_as(x)
+        return self.head(x)
+
+
+def test_ends_of_branches_in_which_attention_averages_are_no_collapse_of_the_stream():
+    x, model = torch.randn(8, 3, 4, 32), Windows(6)
+    rows = probe(model, x).profile
+    ends = np.array([name.endswith(".o") for name in rows["name"]])
+    assert (rows["token_correlation"][ends] > 0.95).all()
+    stream = x
+    for norm, layer in zip(model.norms, model.layers):  # the stream by hand: its tokens stay apart
+        stream = stream + layer(norm(stream).flatten(1, 2)).view_as(stream)
+    tokens = F.normalize(stream.flatten(1, 2), dim=-1)
+    assert (tokens @ tokens.transpose(1, 2)).triu(1).sum() / (8 * 66) < 0.9
+    assert "token-collapse" not in severities(model, x)
+
+
+class Stem(nn.Module):
+    """A stem of one column, and a head of one unit: whose tokens have cosines of ±1 whatever they say."""
+
+    def __init__(self):
+        super().__init__()
+        self.i, self.a, self.b, self.o = (
+            nn.Linear(1, 16),
+            nn.Linear(16, 16),
+            nn.Linear(16, 16),
+            nn.Linear(16, 1),
+        )
+
+    def forward(self, x):
+        h = torch.tanh(self.i(x[..., None]))
+        return self.o(torch.tanh(self.b(torch.tanh(self.a(h)))))[..., 0]
+
+
+class Streams(nn.Module):
+    """Copies of one stream, which branches write into."""
+
+    def __init__(self):
+        super().__init__()
+        self.i, self.f = nn.Linear(16, 32), nn.ModuleList(nn.Linear(32, 32) for _ in range(4))
+        self.w, self.o = nn.Parameter(torch.ones(4)), nn.Linear(32, 2)
+
+    def forward(self, x):
+        h = self.i(x)[:, None].expand(-1, 4, -1)
+        for f in self.f:
+            h = h + self.w[:, None] * torch.tanh(f(h.mean(1)))[:, None]
+        return self.o(h.sum(1))
+
+
+@pytest.mark.parametrize("build", [Stem, Streams])
+def test_tokens_of_one_unit_and_copies_of_a_stream_do_not_collapse(build):
+    assert "token-collapse" not in severities(build(), torch.randn(16, 16))
+
+
+def test_token_columns_against_their_definition():
+    x = torch.randn(4, 6, 16)
+    model = nn.Sequential(nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 2))
+    row = probe(model, x).profile
+    z = model[0](x).detach()
+    unit = F.normalize(z, dim=-1)
+    off = ~torch.eye(6, dtype=torch.bool)
+    cosines = torch.stack([(u @ u.T)[off].mean() for u in unit]).mean()
+    at = list(row["name"]).index("0")
+    assert row["token_correlation"][at] == pytest.approx(float(cosines), abs=1e-5)
+
+
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize(
+    ("how", "sharp"), [({}, False), ({"scale": 1.0, "gain": 2.0}, True), ({"gain": 60.0}, True)]
+)
+def test_attention_that_is_one_hot_at_the_start(fused, how, sharp):
+    model = nn.Sequential(Attention(64, 1, fused=fused, **how), nn.Linear(64, 2))
+    found = severities(model, torch.randn(8, 10, 64))
+    assert ("one-hot-attention" in found) is sharp
+    if sharp:
+        assert found["one-hot-attention"] == "unhealthy"
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_the_weights_of_a_fused_kernel_are_those_of_its_formula(causal):
+    class Fused(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.l = nn.Linear(16, 16)
+
+        def forward(self, x):
+            h = self.l(x).view(4, 10, 2, 8).transpose(1, 2)
+            return F.scaled_dot_product_attention(h, h, h, is_causal=causal).transpose(1, 2).flatten(2)
+
+    model, x = Fused(), torch.randn(4, 10, 16)
+    h = model.l(x).detach().view(4, 10, 2, 8).transpose(1, 2)
+    logits = h @ h.transpose(-2, -1) / math.sqrt(8)
+    if causal:
+        logits = logits.masked_fill(torch.ones(10, 10).triu(1).bool(), -math.inf)
+    weights = logits.softmax(-1)[..., 5:, :]
+    row = probe(model, x).profile.select("attention")
+    assert row["attention_max"][0] == pytest.approx(float(weights.amax(-1).mean()), abs=1e-5)
+    assert row["attention_entropy"][0] == pytest.approx(
+        float(-(weights * weights.clamp_min(1e-30).log()).sum(-1).mean() / math.log(10)), abs=1e-5
+    )
+
+
+def test_rows_of_fused_attention_have_the_layout_that_the_projection_reads():
+    d, x = 32, torch.randn(16, 6, 32) + 1.0
+    model = Attention(d, 4, fused=True)
+    profile = probe(model, x).profile
+    h = {}
+    model.o.register_forward_pre_hook(lambda m, args: h.update(read=args[0].detach()))
+    model(x)
+    unit = F.normalize(h["read"].reshape(-1, d), dim=-1)
+    mean = float((unit @ unit.T)[~torch.eye(len(unit), dtype=torch.bool)].mean())
+    row = profile.select("attention")
+    # 64 of 96 rows are read: the mean over pairs keeps to within its own error
+    assert row["correlation"][0] == pytest.approx(mean, abs=0.1)
