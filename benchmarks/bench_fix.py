@@ -18,9 +18,9 @@ from statistics import median
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from benchmarks.harness import Row, one_thread
+from benchmarks.short_training import last_loss
 from benchmarks.sick_starts import STARTS
 from firstlight import fix
 from firstlight.data import load
@@ -61,18 +61,8 @@ def trained(model: nn.Module, data: tuple[Tensor, Tensor], optimiser: str, seed:
     model = copy.deepcopy(model)
     kind = torch.optim.SGD if optimiser == "sgd" else torch.optim.Adam
     steps = kind(model.parameters(), lr=RATES[optimiser])
-    g = torch.Generator().manual_seed(seed)
-    for _ in range(STEPS):
-        rows = torch.randint(len(data[0]), (BATCH,), generator=g)
-        loss = functional.cross_entropy(model(data[0][rows]), data[1][rows])
-        if not math.isfinite(float(loss.detach())):
-            return math.inf
-        steps.zero_grad()
-        loss.backward()
-        steps.step()
-    with torch.no_grad():
-        last = float(functional.cross_entropy(model(data[0][:512]), data[1][:512]))
-    return last if math.isfinite(last) else math.inf
+    judged = data[0][:512], data[1][:512]
+    return last_loss(model, steps, data, judged, steps=STEPS, batch=BATCH, seed=seed)
 
 
 def pairs(start: str, seed: int, data: tuple[Tensor, Tensor]) -> list[Pair]:

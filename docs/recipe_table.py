@@ -16,6 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.short_training import last_loss
+
 import firstlight
 from firstlight import recipes
 from firstlight.errors import FirstlightError
@@ -123,18 +127,9 @@ def starts(model: nn.Module, x: Tensor) -> list[str]:
 
 def trained(model: nn.Module, x: Tensor, y: Tensor, seed: int) -> float:
     """Loss on 512 digits after the training; infinite where the training diverged."""
-    steps = torch.optim.Adam(model.parameters(), lr=RATE)
-    g = torch.Generator().manual_seed(seed)
-    for _ in range(STEPS):
-        rows = torch.randint(len(x) - 512, (BATCH,), generator=g)
-        loss = functional.cross_entropy(model(x[rows]), y[rows])
-        if not math.isfinite(float(loss.detach())):
-            return math.inf
-        steps.zero_grad()
-        loss.backward()
-        steps.step()
-    with torch.no_grad():
-        return float(functional.cross_entropy(model(x[-512:]), y[-512:]))
+    optimiser = torch.optim.Adam(model.parameters(), lr=RATE)
+    held = x[-512:], y[-512:]
+    return last_loss(model, optimiser, (x[:-512], y[:-512]), held, steps=STEPS, batch=BATCH, seed=seed)
 
 
 def line(name: str, make: Callable[[], nn.Module], recipe: str, x: Tensor, y: Tensor) -> str:

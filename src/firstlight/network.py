@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Unpack, get_args
 
 from firstlight.clean_room import clean
 from firstlight.errors import DomainError
+from firstlight.files.plain_data import Record
 from firstlight.network_fields import (
     Chained,
     LayerFields,
@@ -332,7 +333,7 @@ class RandomNetwork:
             changes = {"depth": 0, **changes}  # the new blocks say the depth
         return replace(self, **changes)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Record:
         """The fields as plain values that JSON and TOML can hold; fields that are None are left out.
 
         Raises

@@ -13,6 +13,7 @@ from firstlight.doors import checked
 from firstlight.errors import DomainError, LoadError, MissingError
 from firstlight.files import from_json, plain, restored
 from firstlight.files import to_json as json_of
+from firstlight.files.plain_data import Record
 
 FORMAT = "firstlight-profile/1"
 
@@ -260,7 +261,7 @@ class Profile:
             f"while reading a Profile: no column {name!r}; it has {', '.join(self.columns) or 'none'}"
         )
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
+    def __iter__(self) -> Iterator[Record]:
         """The rows in order, each a plain dict."""
         for i in range(len(self)):
             yield {name: column[i] for name, column in self.columns.items()}
@@ -311,11 +312,11 @@ class Profile:
             object.__setattr__(taken, name, value)
         return taken
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Record:
         """A plain structure that ``json`` can write; NaN and ±∞ are texts, as ``firstlight.files.plain`` says."""
         return plain(self._parts())
 
-    def _parts(self) -> dict[str, Any]:
+    def _parts(self) -> Record:
         columns = {name: list(column) for name, column in self.columns.items()}
         return {"format": FORMAT, "source": self.source, "meta": dict(self.meta), "columns": columns}
 

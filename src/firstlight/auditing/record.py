@@ -11,6 +11,7 @@ from firstlight.diagnosis.verdict import Verdict
 from firstlight.doors import checked
 from firstlight.errors import LoadError
 from firstlight.files import plain, restored
+from firstlight.files.plain_data import Record
 from firstlight.probe.coverage import Coverage
 from firstlight.probe.measurement import LayerSample, Measurement, ParameterGradient, Skipped
 from firstlight.profile import Profile
@@ -22,7 +23,7 @@ FORMAT = "firstlight-audit/1"
 
 
 @checked
-def audit_dict(result: AuditResult) -> dict[str, Any]:
+def audit_dict(result: AuditResult) -> Record:
     """An audit as a plain structure for ``json.dumps``.
 
     Keys: ``format``, ``healthy``, ``verdicts``, ``lines`` (by code: the numbers for warning and unhealthy, what each
@@ -58,7 +59,7 @@ def audit_dict(result: AuditResult) -> dict[str, Any]:
     return data | {"profile": measurement.profile.to_dict()}
 
 
-def _lines(verdicts: Sequence[Verdict]) -> dict[str, Any]:
+def _lines(verdicts: Sequence[Verdict]) -> Record:
     """Where each verdict warns and fails, by code."""
     known = {verdict.code: known_lines(verdict) for verdict in verdicts}
     return {

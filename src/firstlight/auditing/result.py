@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from firstlight.diagnosis import EXPLANATIONS, Verdict, not_judged
 from firstlight.errors import DomainError, UnhealthyError, did_you_mean
+from firstlight.files.plain_data import Record
 from firstlight.probe import Coverage, Measurement, Skipped
 from firstlight.profile import Profile
 from firstlight.recipes import followed
@@ -123,7 +123,7 @@ class AuditResult(Document):
                 values |= {f"{column}/first": known[0], f"{column}/last": known[-1]}
         return {prefix + name: value for name, value in values.items()}
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Record:
         """Everything but the plot samples, in a structure that JSON holds."""
         from firstlight.auditing.record import audit_dict
 

@@ -10,6 +10,7 @@ from torch import nn
 
 from firstlight.data import Dataset, first_tensor, locate
 from firstlight.errors import FirstlightError, LoadError
+from firstlight.files.plain_data import Record
 
 # the builtin MLP's arguments: flag, type, default, help
 _MLP: tuple[tuple[str, type, object, str], ...] = (
@@ -84,7 +85,7 @@ def _value(args: argparse.Namespace, flag: str) -> object:
 def _mlp(args: argparse.Namespace, data: Dataset) -> nn.Module:
     from firstlight.builders import draw, mlp
 
-    chosen = {}
+    chosen: Record = {}
     for flag, _, default, _ in _MLP:
         value = _value(args, flag)
         chosen[flag.removeprefix("--").replace("-", "_")] = default if value is None else value

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from firstlight.diagnosis.texts._axes import AXES
 from firstlight.diagnosis.texts._gradients import GRADIENTS
 from firstlight.diagnosis.texts._losses import LOSSES
@@ -13,6 +11,7 @@ from firstlight.diagnosis.texts._structure import STRUCTURE
 from firstlight.diagnosis.texts._units import UNITS
 from firstlight.diagnosis.texts.explanation import Explanation as Explanation
 from firstlight.diagnosis.verdict import Severity, Verdict
+from firstlight.files.plain_data import Record
 
 EXPLANATIONS: dict[str, Explanation] = {
     **GRADIENTS,
@@ -42,7 +41,7 @@ def verdict(code: str, severity: Severity, evidence: str, **numbers: object) -> 
         catalogue's.
     """
     text = EXPLANATIONS[code]
-    fields: dict[str, Any] = {
+    fields: Record = {
         "unit": text.unit,
         "why": text.why,
         "cause": text.cause,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Literal
+
+from firstlight.files.plain_data import Record
 
 Severity = Literal["healthy", "note", "warning", "not judged", "unhealthy"]
 
@@ -66,6 +68,6 @@ class Verdict:
         heads = [Head(self.severity, text=True), Head(self.title, text=True)]
         return small_table(heads, rows)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Record:
         """A plain dict; numbers may be infinite."""
         return asdict(self) | {"layers": list(self.layers)}

@@ -8,13 +8,14 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from numbers import Integral
-from typing import Any, Literal, TypedDict, get_args
+from typing import Literal, TypedDict, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from firstlight.errors import DomainError
+from firstlight.files.plain_data import Record
 from firstlight.network import RandomNetwork, expected_network
 
 Precision = Literal["float32", "float64"]
@@ -157,13 +158,13 @@ class Plan:
         products = 4 * 8 * chunk * inputs**2 if correlations or spectra else 0
         return math.prod(shape) * patch * word * 3 + layer * kept + matrices + variances + products
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Record:
         """Plain values that JSON can hold."""
         result = {f.name: getattr(self, f.name) for f in fields(self)}
         return result | {"net": self.net.to_dict(), "layers": list(self.layers)}
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Plan:
+    def from_dict(cls, data: Record) -> Plan:
         """The inverse of ``to_dict``."""
         return cls(**(data | {"net": RandomNetwork.from_dict(data["net"]), "layers": tuple(data["layers"])}))
 

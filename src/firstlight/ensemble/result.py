@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -16,6 +15,7 @@ from firstlight.ensemble.sums.correlations import CorrelationSums
 from firstlight.ensemble.sums.distance import Distance, ks_of_deviations, ks_of_values
 from firstlight.ensemble.sums.sketch import Sketch
 from firstlight.errors import DomainError
+from firstlight.files.plain_data import Record
 from firstlight.profile import Profile
 
 
@@ -89,7 +89,7 @@ class Ensemble:
             raise DomainError(f"while reading an ensemble: expected a layer among {known}, got {layer}")
         return self.states[layer]
 
-    def _meta(self) -> dict[str, Any]:
+    def _meta(self) -> Record:
         plan = self.plan
         return {
             "nets": plan.nets,
@@ -103,7 +103,7 @@ class Ensemble:
         }
 
 
-def _add_growth(rows: list[dict[str, Any]]) -> None:
+def _add_growth(rows: list[Record]) -> None:
     """Growth of the log squared gradient per layer between reported layers, towards the input."""
     for row, after in pairwise(rows):
         if "log_grad" in row:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from firstlight.errors import DomainError
+from firstlight.files.plain_data import Record
 
 Verdict = Literal["reproduced", "differs", "contradicted", "not judged"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
@@ -58,7 +59,7 @@ class Claim:
         for name in ("ours", "error", "reference"):
             object.__setattr__(self, name, float(getattr(self, name)))
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Record:
         """Plain data."""
         return dict(vars(self))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import nullcontext
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +19,7 @@ from firstlight.experiments.claim import Claim, decided
 from firstlight.experiments.findings import Findings
 from firstlight.experiments.gain import paired_gain
 from firstlight.experiments.study import Settings, Size, Study
+from firstlight.files.plain_data import Record
 from firstlight.recipes import (
     HOLDS,
     cauchy_schwarz,
@@ -121,7 +121,7 @@ def _values(net: nn.Sequential, x: Tensor, *, generator: torch.Generator) -> Ite
         yield "sensitivity", float((moved - last).abs().mean())
 
 
-def _claims(rows: list[dict[str, Any]]) -> list[Claim]:
+def _claims(rows: list[Record]) -> list[Claim]:
     """Whether each held quantity ends lower with its term than without, over pairs of seeds."""
     claims = []
     for name in _WEIGHTS:

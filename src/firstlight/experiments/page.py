@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from firstlight import render
 from firstlight.experiments.claim import Claim, Verdict
+from firstlight.files.plain_data import Record
 from firstlight.render.markup import Markup
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ def _rows(result: StudyResult) -> Markup:
     return render.details(f"All {len(rows)} rows", shown, more)
 
 
-def _facts(result: StudyResult) -> dict[str, Any]:
+def _facts(result: StudyResult) -> Record:
     facts = dict(result.facts)
     if "hours" in facts:
         hours = float(facts.pop("hours"))

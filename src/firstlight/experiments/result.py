@@ -10,6 +10,7 @@ from firstlight.experiments.claim import Claim
 from firstlight.experiments.findings import Findings
 from firstlight.experiments.study import Scale, Study
 from firstlight.files import plain, written
+from firstlight.files.plain_data import Record
 from firstlight.render.document import Document
 
 FORMAT = "firstlight-study/1"
@@ -85,7 +86,7 @@ class StudyResult(Document):
 
         return study_fragment(self)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Record:
         """Everything in a structure that JSON holds; ``read_result`` reads its text back without loss."""
         found = self.findings
         return plain(

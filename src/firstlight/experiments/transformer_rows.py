@@ -16,6 +16,7 @@ from firstlight.errors import DomainError
 from firstlight.experiments.claim import decided
 from firstlight.experiments.findings import Findings
 from firstlight.experiments.study import Settings, Size, Study
+from firstlight.files.plain_data import Record
 from firstlight.profile import Profile
 from firstlight.render.markup import Markup
 from firstlight.render.page import paragraph, section
@@ -71,7 +72,7 @@ def model_of(shape: str, *, width: int, depth: int) -> tuple[nn.Module, Tensor]:
             embd_pdrop=0.0, resid_pdrop=0.0, attn_pdrop=0.0,
         )  # fmt: skip
         return library.GPT2Model(config).eval(), words
-    common: dict[str, Any] = {
+    common: Record = {
         "hidden_size": width, "num_hidden_layers": depth, "num_attention_heads": heads, "initializer_range": sigma,
     }  # fmt: skip
     if shape == "llama":
@@ -119,7 +120,7 @@ def measure(settings: Settings) -> Findings:
     """Predicted and measured q, cosine of tokens and gradient of every row, over networks drawn anew."""
     nets = settings.sizes["nets"]
     depth = settings.sizes["depth"]
-    rows: list[dict[str, Any]] = []
+    rows: list[Record] = []
     for shape in settings.sizes["shapes"]:
         for width in settings.sizes["widths"]:
             rows += _of_one(shape, width, depth=depth, nets=nets, seed=settings.seed)
@@ -150,7 +151,7 @@ def measure(settings: Settings) -> Findings:
     return Findings(tuple(rows), tuple(claims), notes)
 
 
-def _of_one(shape: str, width: int, *, depth: int, nets: int, seed: int) -> list[dict[str, Any]]:
+def _of_one(shape: str, width: int, *, depth: int, nets: int, seed: int) -> list[Record]:
     quantities = (*_COLUMNS, *_HERE)
     found: dict[str, list[np.ndarray]] = {name: [] for name in quantities}
     theory: dict[str, list[np.ndarray]] = {name: [] for name in quantities}

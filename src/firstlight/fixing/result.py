@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
@@ -11,6 +10,7 @@ from torch import nn
 from firstlight.auditing.result import AuditResult
 from firstlight.errors import DomainError
 from firstlight.files import plain
+from firstlight.files.plain_data import Record
 from firstlight.fixing.remedies import Attempt, Course
 from firstlight.probe.trace.calling import unwrap
 from firstlight.render.document import Document
@@ -95,7 +95,7 @@ class FixResult(Document):
                 target[name].copy_(value)
         return model
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Record:
         """Everything but the model, in a structure that JSON holds."""
         return {
             "format": "firstlight-fix/1",

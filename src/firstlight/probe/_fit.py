@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from firstlight.files.plain_data import Record
 
 # Values that a last activation can give, by what its name begins with; the longer names first.
 REACH: dict[str, tuple[float, float]] = {
@@ -108,7 +109,7 @@ def is_log_law(output: Tensor, axis: int = -1) -> bool:
     return bool((output.logsumexp(axis).abs() < NEAR).all())
 
 
-def classes_misfit(logits: Tensor, labels: Tensor, loss: LossValue, op: str = "") -> dict[str, Any]:
+def classes_misfit(logits: Tensor, labels: Tensor, loss: LossValue, op: str = "") -> Record:
     """What is wrong between scores (samples × classes) and labels, with the loss that the best output has.
 
     Parameters
@@ -140,7 +141,7 @@ def classes_misfit(logits: Tensor, labels: Tensor, loss: LossValue, op: str = ""
     return {}
 
 
-def reals_misfit(o: Tensor, t: Tensor, kind: str, op: str, guess: float) -> dict[str, Any]:
+def reals_misfit(o: Tensor, t: Tensor, kind: str, op: str, guess: float) -> Record:
     """What is wrong between real outputs and targets of one shape, with the loss that the best output has.
 
     Parameters
@@ -167,7 +168,7 @@ def reals_misfit(o: Tensor, t: Tensor, kind: str, op: str, guess: float) -> dict
     return {}
 
 
-def divergence_misfit(o: Tensor, t: Tensor, loss: LossValue) -> dict[str, Any]:
+def divergence_misfit(o: Tensor, t: Tensor, loss: LossValue) -> Record:
     """Whether a divergence between laws is taken of outputs that are no logarithms of a law."""
     if t.shape != o.shape or o.dim() < 2 or bool((t < 0).any()) or is_log_law(o):
         return {}
@@ -177,7 +178,7 @@ def divergence_misfit(o: Tensor, t: Tensor, loss: LossValue) -> dict[str, Any]:
     return {"misfit": misfit, "misfit_kind": "Kullback–Leibler divergence"}
 
 
-def broadcast_misfit(o: Tensor, t: Tensor, loss: LossValue) -> dict[str, Any]:
+def broadcast_misfit(o: Tensor, t: Tensor, loss: LossValue) -> Record:
     """Whether a loss compared every output with every target, because the shapes differ.
 
     Examples

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from firstlight.files.plain_data import Record
 from firstlight.probe._fit import LossValue, broadcast_misfit, classes_misfit, divergence_misfit, reals_misfit
 from firstlight.probe.trace.calling import primary_output
 
 
-def sizes(output: object, targets: object, value: Tensor, op: str = "", name: str = "") -> dict[str, Any]:
+def sizes(output: object, targets: object, value: Tensor, op: str = "", name: str = "") -> Record:
     """What can be said of the first loss where there are targets; empty where there are none.
 
     ``loss_kind`` names the loss that gives the value, ``loss_mean`` its mean over entries, ``guess`` the same for
@@ -44,7 +44,7 @@ def sizes(output: object, targets: object, value: Tensor, op: str = "", name: st
     return _reals(o, t.double(), loss, op) if t.numel() == o.numel() else {}
 
 
-def _classes(o: Tensor, t: Tensor, loss: LossValue, op: str) -> dict[str, Any]:
+def _classes(o: Tensor, t: Tensor, loss: LossValue, op: str) -> Record:
     """Logits over classes and integer targets."""
     axis = -1 if o.shape[:-1] == t.shape else 1
     if o.dim() != t.dim() + 1 or t.dtype == torch.bool or o.movedim(axis, -1).shape[:-1] != t.shape:
@@ -67,7 +67,7 @@ def _classes(o: Tensor, t: Tensor, loss: LossValue, op: str) -> dict[str, Any]:
     return found
 
 
-def _reals(o: Tensor, t: Tensor, loss: LossValue, op: str) -> dict[str, Any]:
+def _reals(o: Tensor, t: Tensor, loss: LossValue, op: str) -> Record:
     """Real outputs and targets: squared, absolute and smooth errors, and logits of probabilities."""
     wrong = broadcast_misfit(o, t, loss)
     if wrong:

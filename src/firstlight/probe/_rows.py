@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from firstlight.files.plain_data import Record
 from firstlight.probe.graph._site import Site, Weight, moments_of
 from firstlight.probe.measurement import Skipped
 from firstlight.probe.trace._backward import Backward
@@ -56,7 +56,7 @@ def to_profile(ledger: Ledger, meta: dict[str, object], notes: list[str], skippe
     return Profile.from_rows(rows, source="audit", meta=dict(meta))
 
 
-def _row(site: Site, backward: Backward) -> dict[str, Any]:
+def _row(site: Site, backward: Backward) -> Record:
     log_squares = backward.log_squares
     values = {k: v for k, v in site.values.items() if k in COLUMNS or k in EXTRA}
     row: dict[str, object] = {

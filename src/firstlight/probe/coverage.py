@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+
+from firstlight.files.plain_data import Record
 
 
 @dataclass(frozen=True)
@@ -85,12 +86,12 @@ class Coverage:
             f"({self.with_gradient} of {self.used})"
         )
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Record:
         """A plain dict that JSON holds."""
         return asdict(self) | {"share": self.share, "gradient_share": self.gradient_share}
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Coverage:
+    def from_dict(cls, data: Record) -> Coverage:
         """The inverse of ``to_dict``."""
         fields = {name: value for name, value in data.items() if name not in ("share", "gradient_share")}
         fields["gaps"] = tuple(fields.get("gaps", ()))

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from firstlight.clean_room import clean, outside
 from firstlight.errors import AuditError
+from firstlight.files.plain_data import Record
 from firstlight.probe._blame import failed, raise_interrupt
 from firstlight.probe._covered import coverage_of, unregistered
 from firstlight.probe._gradients import copies, differentiate, parameter_gradients, shared
@@ -130,9 +131,7 @@ def measure(model: nn.Module, batch: object, protocol: Protocol, *, name: str | 
     return found
 
 
-def _measured(
-    guard: Guard, net: nn.Module, batch: Any, protocol: Protocol, meta: dict[str, Any]
-) -> Measurement:
+def _measured(guard: Guard, net: nn.Module, batch: Any, protocol: Protocol, meta: Record) -> Measurement:
     """What is measured while a guard holds the model: forward, loss, backward, statistics, theory."""
     given = meta["model"]
     reader = Reader(protocol.budget or Budget())
@@ -187,7 +186,7 @@ def _measured(
     )
 
 
-def _times(ledger: Ledger, seed: int) -> dict[str, dict[str, Any]]:
+def _times(ledger: Ledger, seed: int) -> dict[str, Record]:
     """What each recurrent layer, and each layer that is called again and again, remembers of its earlier steps.
 
     A layer that cannot run again is left out.
@@ -231,7 +230,7 @@ def _scripted(refused: list[str], ledger: Ledger, given: str) -> None:
         )
 
 
-def facts(model: nn.Module, name: str, batch: object, protocol: Protocol) -> dict[str, Any]:
+def facts(model: nn.Module, name: str, batch: object, protocol: Protocol) -> Record:
     """What a result says of the model and the batch."""
     parameters = list(model.parameters())
     tensors = dict(named_tensors(batch))

@@ -15,6 +15,7 @@ from firstlight.clean_room import clean
 from firstlight.diagnosis import diagnose
 from firstlight.errors import FirstlightError, in_one_line
 from firstlight.files import plain
+from firstlight.files.plain_data import Record
 from firstlight.probe import Loss, Measurement, Protocol, measure
 from firstlight.probe.given import first_batch
 from firstlight.probe.trace.calling import unwrap
@@ -88,7 +89,7 @@ class Plan(Document):
         """The first of the ranks."""
         return self.choices[0]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Record:
         """A plain dict."""
         choices = [asdict(choice) for choice in self.choices]
         return dict(plain({"format": "firstlight-plan/1", "model": self.model, "choices": choices}))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from firstlight.errors import DomainError
 from firstlight.files import plain
+from firstlight.files.plain_data import Record
 from firstlight.probe.trace.calling import unwrap
 from firstlight.recipes.layout.slots import Left
 from firstlight.recipes.recipe import Draft
@@ -91,7 +92,7 @@ class Written(Document):
             groups.setdefault(self.rates.get(name, 1.0), []).append(parameter)
         return [{"params": held, "lr": rate * factor} for factor, held in groups.items()]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Record:
         """A plain dict."""
         found = {
             "format": "firstlight-written/1",

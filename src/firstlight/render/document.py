@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any, overload
+from typing import overload
 
 from firstlight.files import write_whole, written
+from firstlight.files.plain_data import Record
 
 
 class Document(ABC):
@@ -27,7 +28,7 @@ class Document(ABC):
     """
 
     @abstractmethod
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Record:
         """The result in a structure that JSON holds."""
 
     @abstractmethod

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from firstlight import render
+from firstlight.files.plain_data import Record
 from firstlight.network import RandomNetwork
 from firstlight.profile import Profile
 from firstlight.render import number
@@ -24,7 +25,7 @@ _CHARTS = (
 
 def prediction_heading(profile: Profile) -> str:
     """The normaliser, the stationary variance, and the phase by the growth of gradients that the table shows."""
-    meta: dict[str, Any] = dict(profile.meta)
+    meta: Record = dict(profile.meta)
     if meta.get("level") == "transformer":
         return _tokens(profile)
     if meta.get("level") == "blocks":
@@ -70,7 +71,7 @@ def _tokens(profile: Profile) -> str:
     )
 
 
-def _normaliser(meta: dict[str, Any]) -> str:
+def _normaliser(meta: Record) -> str:
     """The normaliser in words, with the samples that it sees; empty without one."""
     if "norm" not in meta:
         return ""
@@ -99,7 +100,7 @@ def prediction_page(
     ]
     assumptions = [f"{name}: {text}" for name, text in profile.meta["assumptions"].items()]
     blocks = profile.meta.get("level") == "blocks"
-    facts: dict[str, Any] = {} if blocks else {"activation": profile.meta["activation"]}
+    facts: Record = {} if blocks else {"activation": profile.meta["activation"]}
     if network is None:
         facts |= {name: profile.meta[name] for name in ("blocks", "tokens", "loss")}
     else:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
 from firstlight import gauss
 from firstlight.clean_room import clean
 from firstlight.errors import DomainError
+from firstlight.files.plain_data import Record
 from firstlight.network import Described, RandomNetwork, expected_network
 from firstlight.profile import Profile
 from firstlight.theory.designs._rounding import rounding_noise
@@ -165,7 +165,7 @@ def _density(network: RandomNetwork, q1: float) -> dict[str, np.ndarray]:
     }
 
 
-def _batch_meta(layer: LayerMap, batch: int | None, meta: dict[str, Any]) -> dict[str, Any]:
+def _batch_meta(layer: LayerMap, batch: int | None, meta: Record) -> Record:
     """What changes in the meta where a normaliser reads the batch."""
     new = {"batch": batch, "assumptions": meta["assumptions"] | {"growth": BATCH_ASSUMPTION}}
     if _over_the_batch(layer, batch) and "q_star" in meta:
@@ -221,9 +221,7 @@ def _check(q0: float, c0: float, level: str, batch: int | None, layer: LayerMap)
         raise DomainError(f"while predicting: expected level 'mean-field' or 'density', got {level!r}")
 
 
-def _meta(
-    network: RandomNetwork, layer: LayerMap, q: np.ndarray, level: str, q0: float, c0: float
-) -> dict[str, Any]:
+def _meta(network: RandomNetwork, layer: LayerMap, q: np.ndarray, level: str, q0: float, c0: float) -> Record:
     meta: dict[str, object] = {
         "level": level,
         "q0": q0,

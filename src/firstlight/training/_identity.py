@@ -8,7 +8,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import fields, is_dataclass
 from functools import cached_property
 from types import CodeType, ModuleType
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -16,6 +16,14 @@ from torch import Tensor, nn
 
 # what torch keeps beside a module's own settings
 _OF_TORCH = frozenset(vars(nn.Module())) | {"training"}
+
+
+@runtime_checkable
+class Digest(Protocol):
+    """What bytes are fed to, as to the digests of hashlib."""
+
+    def update(self, data: bytes, /) -> None:
+        """Take more bytes."""
 
 
 def fingerprint(value: object) -> str:
@@ -38,7 +46,7 @@ def fingerprint(value: object) -> str:
     return digest.hexdigest()
 
 
-def _feed(digest: Any, value: Any, above: list[int]) -> None:
+def _feed(digest: Digest, value: Any, above: list[int]) -> None:
     if value is None or isinstance(value, bool | float | complex | str | bytes | torch.dtype | torch.device):
         digest.update(f"{type(value).__name__} {value!r};".encode("utf-8", "surrogatepass"))
     elif isinstance(value, Tensor | np.ndarray):
@@ -49,7 +57,7 @@ def _feed(digest: Any, value: Any, above: list[int]) -> None:
         _inside(digest, value, [*above, id(value)])
 
 
-def _array(digest: Any, value: Any) -> None:
+def _array(digest: Digest, value: Any) -> None:
     digest.update(f"{type(value).__name__} {value.dtype} {tuple(value.shape)};".encode())
     if isinstance(value, Tensor):
         flat = value.detach().cpu().to_dense() if value.layout != torch.strided else value.detach().cpu()
@@ -60,7 +68,7 @@ def _array(digest: Any, value: Any) -> None:
     )
 
 
-def _inside(digest: Any, value: Any, above: list[int]) -> None:
+def _inside(digest: Digest, value: Any, above: list[int]) -> None:
     if isinstance(value, Mapping):
         digest.update(f"dict {len(value)};".encode())
         for key, part in value.items():
@@ -100,7 +108,7 @@ def _settings(value: object) -> dict[str, Any]:
     return {name: own[name] for name in sorted(own) if not name.startswith("_") and name not in kept}
 
 
-def _module(digest: Any, module: nn.Module, above: list[int]) -> None:
+def _module(digest: Digest, module: nn.Module, above: list[int]) -> None:
     digest.update(f"module {type(module).__module__} {type(module).__qualname__};".encode())
     digest.update(module.extra_repr().encode("utf-8", "surrogatepass"))
     for name, parameter in module._parameters.items():
@@ -122,7 +130,7 @@ def _module(digest: Any, module: nn.Module, above: list[int]) -> None:
         _feed(digest, child, above)
 
 
-def _function(digest: Any, function: Any, above: list[int]) -> None:
+def _function(digest: Digest, function: Any, above: list[int]) -> None:
     _code(digest, function.__code__)
     _feed(digest, getattr(function, "__defaults__", None), above)
     _feed(digest, getattr(function, "__kwdefaults__", None), above)
@@ -134,7 +142,7 @@ def _function(digest: Any, function: Any, above: list[int]) -> None:
     _feed(digest, getattr(function, "__self__", None), above)
 
 
-def _code(digest: Any, code: CodeType) -> None:
+def _code(digest: Digest, code: CodeType) -> None:
     digest.update(f"code {code.co_name} {code.co_names} ".encode())
     digest.update(code.co_code)
     for constant in code.co_consts:

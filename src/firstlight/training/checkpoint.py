@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from firstlight.doors import checked
 from firstlight.errors import LoadError
@@ -18,6 +17,7 @@ from firstlight.files import (
     versions,
     write_sealed,
 )
+from firstlight.files.plain_data import Record
 
 FORMAT = "firstlight-training/2"
 _KIND = "checkpoint"
@@ -83,7 +83,7 @@ def make_parent(target: Path) -> None:
 
 
 @checked
-def load_checkpoint(path: str | Path, *, identity: Mapping[str, object] | None = None) -> dict[str, Any]:
+def load_checkpoint(path: str | Path, *, identity: Mapping[str, object] | None = None) -> Record:
     """Read a checkpoint; nothing in it is run.
 
     Parameters
@@ -121,5 +121,5 @@ def load_checkpoint(path: str | Path, *, identity: Mapping[str, object] | None =
     return state
 
 
-def _whole(identity: Mapping[str, object] | None) -> dict[str, Any]:
+def _whole(identity: Mapping[str, object] | None) -> Record:
     return {"format": FORMAT, **versions(), **(identity or {})}

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +16,7 @@ from firstlight.builders import log_gradients
 from firstlight.data import Dataset
 from firstlight.doors import checked
 from firstlight.errors import DomainError
+from firstlight.files.plain_data import Record
 from firstlight.measure import isometry_gap
 from firstlight.training._epoch import Epoch
 from firstlight.training._keeper import Keeper
@@ -57,7 +57,7 @@ def train(
     batch: int = 100,
     seed: int = 0,
     checkpoint: str | Path | None = None,
-    on_epoch: Callable[[Epoch], Any] | None = None,
+    on_epoch: Callable[[Epoch], object] | None = None,
 ) -> TrainingRun:
     """Train a classifier by plain SGD on the cross-entropy, as the paper does, and measure every epoch.
 
@@ -123,9 +123,9 @@ def _train(
     test: Dataset,
     targets: Tensor,
     epochs: int,
-    protocol: dict[str, Any],
+    protocol: Record,
     keeper: Keeper,
-    on_epoch: Callable[[Epoch], Any] | None,
+    on_epoch: Callable[[Epoch], object] | None,
 ) -> TrainingRun:
     batch, seed = protocol["batch"], protocol["seed"]
     optimiser = torch.optim.SGD(model.parameters(), lr=protocol["learning_rate"])

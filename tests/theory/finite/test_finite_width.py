@@ -4,42 +4,13 @@ import math
 
 import numpy as np
 import pytest
-import torch
+from tests.referee import brute
 
 import firstlight
-from firstlight import weights
 from firstlight.network import RandomNetwork
 from firstlight.theory import finite_width
 
 _SMALL = {"in_features": 16, "width": 16}
-
-
-def drawn(net, *, nets, seed, q0=1.0):
-    """Pre-activations (nets, units) of each layer, for an input of equal entries; matrices by definition."""
-    g = torch.Generator().manual_seed(seed)
-    kind = {"generator": g, "dtype": torch.float64}
-    h = torch.full((nets, net.in_features or 4096), math.sqrt(q0), dtype=torch.float64)
-    layers = []
-    for index, width in enumerate(net.widths):
-        law = net.law if index else net.first_law
-        fan_in = h.shape[1]
-        if not law.independent:
-            size = max(width, fan_in)
-            q, r = torch.linalg.qr(torch.randn(nets, size, size, **kind))
-            matrix = (q * torch.diagonal(r, dim1=1, dim2=2).sign()[:, None])[:, :width, :fan_in] * size**0.5
-            z = torch.einsum("kij,kj->ki", matrix, h)
-        elif isinstance(law, weights.Normal):
-            z = h.norm(dim=1, keepdim=True) * torch.randn(nets, width, **kind)
-        else:
-            z = torch.einsum("kij,kj->ki", law.sample((nets, width, fan_in), **kind), h)
-        z = net.sigma_w / math.sqrt(fan_in) * z + net.sigma_b * torch.randn(nets, width, **kind)
-        z = net.branch * z + net.skip * layers[-1] if index and net.skip else z
-        layers.append(z)
-        seen = z - z.mean(dim=1, keepdim=True) if net.norm == "layer" else z
-        h = net.phi(seen / seen.square().mean(dim=1, keepdim=True).sqrt() if net.norm else seen)
-        keep = torch.rand(h.shape, **kind) >= net.dropout
-        h = h * keep / (1 - net.dropout)
-    return layers
 
 
 def measured(z):
@@ -56,7 +27,7 @@ def measured(z):
 def compare(net, *, nets, seed, slack=0.0):
     """Every layer's two numbers within 4.5 standard errors, and a share ``slack`` of the spread's size."""
     found = finite_width(net, firstlight.predict(net)["q"])
-    for index, z in enumerate(drawn(net, nets=nets, seed=seed)):
+    for index, z in enumerate(brute.layers(net, 1.0, nets=nets, seed=seed)):
         size = slack * (found.vertex[index] + 6 / net.widths[index])
         for name, (value, error) in zip(("kurtosis", "spread"), measured(z), strict=True):
             theory = float(getattr(found, name)[index])

@@ -91,9 +91,10 @@ def run(args: argparse.Namespace) -> int:
         for name in ("ks", "ks_critical"):
             if name in facts:
                 print(f"{name}: {facts[name]:.3g}")
-        for name, distances in panels.panels.items() if panels else ():
-            cells = "  ".join(f"n={n}: {ks:.4f}" for n, ks in zip(panels.widths, distances, strict=True))
-            print(f"KS of {name}  {cells}")
+        if panels is not None:
+            for name, distances in panels.panels.items():
+                cells = "  ".join(f"n={n}: {ks:.4f}" for n, ks in zip(panels.widths, distances, strict=True))
+                print(f"KS of {name}  {cells}")
     if args.json:
         numbers = asdict(check) | facts
         numbers |= {"two_layer": panels.panels} if panels else {}

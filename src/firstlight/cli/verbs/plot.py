@@ -9,14 +9,12 @@ import argparse
 import math
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from firstlight.cli.outputs import output_file
 from firstlight.errors import LoadError
 from firstlight.files import from_json
-
-# what a cell of a sweep's table holds
-Cell: TypeAlias = int | float | str | None
+from firstlight.files.plain_data import Plain, Record
 
 if TYPE_CHECKING:
     from firstlight.render.axis import Axis
@@ -59,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _rows(path: Path) -> list[dict[str, Cell]]:
+def _rows(path: Path) -> list[Record]:
     try:
         rows = from_json(path.read_text(encoding="utf-8"), what=str(path))
     except (OSError, ValueError) as error:
@@ -98,7 +96,7 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _numeric(rows: list[dict[str, Cell]], *names: str) -> None:
+def _numeric(rows: list[Record], *names: str) -> None:
     """Refuse a column of texts where numbers are drawn."""
     for name in names:
         texts = [row[name] for row in rows if isinstance(row[name], str)]
@@ -106,7 +104,7 @@ def _numeric(rows: list[dict[str, Cell]], *names: str) -> None:
             raise LoadError(f"while plotting: expected numbers in the column {name!r}, got {texts[0]!r:.40}")
 
 
-def _known(rows: list[dict[str, Cell]], *names: str) -> None:
+def _known(rows: list[Record], *names: str) -> None:
     for name in names:
         if name not in rows[0]:
             raise LoadError(
@@ -114,20 +112,20 @@ def _known(rows: list[dict[str, Cell]], *names: str) -> None:
             )
 
 
-def _fields(rows: list[dict[str, Cell]]) -> list[str]:
+def _fields(rows: list[Record]) -> list[str]:
     """The fields of the grid: the columns before the profile's own."""
     return list(rows[0])[: list(rows[0]).index("name")]
 
 
-def _number(value: Cell) -> float:
+def _number(value: Plain) -> float:
     return math.nan if value is None else float(value)
 
 
-def _lines(rows: list[dict[str, Cell]], args: argparse.Namespace) -> Markup:
+def _lines(rows: list[Record], args: argparse.Namespace) -> Markup:
     from firstlight.render.axis import Axis
     from firstlight.render.chart import Series, line_chart
 
-    groups: dict[tuple[Cell, ...], list[dict[str, Cell]]] = {}
+    groups: dict[tuple[Plain, ...], list[Record]] = {}
     for row in rows:
         groups.setdefault(tuple(row[name] for name in _fields(rows)), []).append(row)
     series = []
@@ -154,10 +152,16 @@ def _cells(label: str, values: list[float]) -> Axis:
     """An axis whose cells have the values in their middles."""
     from firstlight.render.axis import Axis
 
+    low, high = _ends(values)
+    return Axis(label, low=low, high=high)
+
+
+def _ends(values: list[float]) -> tuple[float, float]:
+    """The outer edges of the first and the last cell."""
     if len(values) == 1:
-        return Axis(label, low=values[0] - 0.5, high=values[0] + 0.5)
+        return values[0] - 0.5, values[0] + 0.5
     first, last = values[1] - values[0], values[-1] - values[-2]
-    return Axis(label, low=values[0] - first / 2, high=values[-1] + last / 2)
+    return values[0] - first / 2, values[-1] + last / 2
 
 
 def _steps(values: list[float]) -> list[int]:
@@ -165,12 +169,12 @@ def _steps(values: list[float]) -> list[int]:
     gaps = [b - a for a, b in pairwise(values)]
     if not gaps or max(gaps) - min(gaps) <= 1e-6 * max(gaps):
         return list(range(len(values)))
-    axis = _cells("", values)
-    middles = [axis.low + (i + 0.5) * (axis.high - axis.low) / _UNEQUAL for i in range(_UNEQUAL)]
+    low, high = _ends(values)
+    middles = [low + (i + 0.5) * (high - low) / _UNEQUAL for i in range(_UNEQUAL)]
     return [min(range(len(values)), key=lambda k: abs(values[k] - at)) for at in middles]
 
 
-def _maps(rows: list[dict[str, Cell]], args: argparse.Namespace) -> list[Markup]:
+def _maps(rows: list[Record], args: argparse.Namespace) -> list[Markup]:
     """The simulated map and, on the same scale of colours, the one of theory."""
     from firstlight.render.axis import Axis
     from firstlight.render.heatmap import heat_map

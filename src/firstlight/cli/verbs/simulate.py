@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from firstlight.cli.outputs import STDOUT, Arguments, output_folder, report_arguments
 from firstlight.errors import LoadError
+from firstlight.files.plain_data import Record
 from firstlight.render import number
 
 if TYPE_CHECKING:
@@ -136,8 +137,8 @@ def _plan(args: argparse.Namespace) -> tuple[Plan, Tensor]:
     from firstlight.ensemble.simulate import default_inputs
     from firstlight.network import RandomNetwork
 
-    fields = {field: getattr(args, field) for _, field, *_ in _NET}
-    defaults = {field: default for _, field, _, default, _ in _NET}
+    fields: Record = {field: getattr(args, field) for _, field, *_ in _NET}
+    defaults: Record = {field: default for _, field, _, default, _ in _NET}
     if args.model == "mlp":
         if args.kernel_size is not None:
             raise LoadError("while reading the arguments: expected --kernel-size with `cnn` only, got `mlp`")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -12,6 +11,7 @@ from firstlight.diagnosis.catalogue import verdict
 from firstlight.diagnosis.findings import MIXES, Findings, factor, names, number
 from firstlight.diagnosis.trend import Trend, fit
 from firstlight.diagnosis.verdict import Severity, Verdict
+from firstlight.files.plain_data import Record
 
 DECADE = math.log(10.0)
 # Backwards in time: below float32's rounding of the sum over steps, an early step has no part in ∂L/∂W.
@@ -67,7 +67,7 @@ class Course:
 def _measured(f: Findings) -> list[Course]:
     """Ln ‖∂(v·h_T)/∂h_t‖ against t, of every fused layer and of every layer that is called again and again."""
     found = []
-    times: dict[str, Any] = dict(f.meta.get("time", {}))
+    times: Record = dict(f.meta.get("time", {}))
     for name, each in times.items():
         logs = np.array([float(v) for v in each["logs"]])
         # far back the gradient leaves the range of float32: the rate is read only where the gradient is in the range

@@ -29,6 +29,7 @@ from firstlight.files import (
     write_sealed,
     write_whole,
 )
+from firstlight.files.plain_data import Record
 
 FORMAT = "firstlight-run/3"
 _PLAN, _LOCK = "plan.json", ".lock"
@@ -176,7 +177,7 @@ class Folder:
                 damaged.append(index)
         return sorted(wanted + damaged), damaged
 
-    def _identity(self, index: int) -> dict[str, Any]:
+    def _identity(self, index: int) -> Record:
         return {"plan": self.digest, "shard": index}
 
     def _file(self, index: int) -> Path:

@@ -29,6 +29,7 @@ from firstlight.ensemble.runs.progress import progress_bar
 from firstlight.ensemble.sums._state import merge_states
 from firstlight.errors import DomainError, FirstlightError, LoadError
 from firstlight.files import expanded, memory, plain, restored, sweep_leftovers, to_json
+from firstlight.files.plain_data import Record
 from firstlight.network import RandomNetwork
 
 _CELLS = 100_000
@@ -126,7 +127,7 @@ class Sweep:
         sweep.plans()  # every cell has to be a network that exists, before any is computed
         return sweep
 
-    def cells(self) -> list[dict[str, Any]]:
+    def cells(self) -> list[Record]:
         """The values of the grid's fields in every cell; the last field varies fastest."""
         return [dict(zip(self.grid, values)) for values in itertools.product(*self.grid.values())]
 
@@ -260,7 +261,7 @@ def run_sweep(
     resume: bool = False,
     engine: Engine | None = None,
     progress: bool = False,
-) -> list[dict[str, Any]]:
+) -> list[Record]:
     """Compute every cell and write one tidy table: a row per cell and layer.
 
     The folder gets ``cells/NNNN`` (a run each), ``results.json``, ``results.csv`` and, where pyarrow is
@@ -277,9 +278,7 @@ def run_sweep(
         return _run_locked(sweep, folder, resume, engine or Local(), progress)
 
 
-def _run_locked(
-    sweep: Sweep, folder: Path, resume: bool, engine: Engine, progress: bool
-) -> list[dict[str, Any]]:
+def _run_locked(sweep: Sweep, folder: Path, resume: bool, engine: Engine, progress: bool) -> list[Record]:
     plans, inputs = sweep.plans(), sweep.tensor()
     sweep_leftovers(folder)
     tasks: list[Task] = []

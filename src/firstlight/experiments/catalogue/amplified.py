@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +12,7 @@ from firstlight.experiments.catalogue.entry import Curve, Entry
 from firstlight.experiments.claim import decided
 from firstlight.experiments.findings import Findings
 from firstlight.experiments.study import Settings
+from firstlight.files.plain_data import Record
 from firstlight.render.axis import Axis
 
 
@@ -32,7 +32,7 @@ def lazy(settings: Settings) -> Findings:
     """[53]: hidden weights move by a share of 1/α while the loss falls alike."""
     x, y = _digits(200)
     wanted = nn.functional.one_hot(y, 10).float()
-    rows: list[dict[str, Any]] = []
+    rows: list[Record] = []
     for alpha in (1.0, 4.0, 16.0, 64.0):
         model = _network(x.shape[1])
         start = recipes.OutputScale(alpha=alpha)
@@ -62,7 +62,7 @@ def lazy(settings: Settings) -> Findings:
 def late(settings: Settings) -> Findings:
     """[83]: with large weights the training set is fitted and the test set is not."""
     x, y = _digits(1000)
-    rows: list[dict[str, Any]] = []
+    rows: list[Record] = []
     for alpha in (1.0, 2.0, 3.0, 4.0):
         model = _network(x.shape[1])
         generator = torch.Generator().manual_seed(settings.seed)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 
@@ -13,6 +12,7 @@ from firstlight.experiments.catalogue.entry import Curve, Entry, generator
 from firstlight.experiments.claim import Claim, compared, decided
 from firstlight.experiments.findings import Findings
 from firstlight.experiments.study import Settings, Size
+from firstlight.files.plain_data import Record
 from firstlight.network import RandomNetwork
 from firstlight.render.axis import Axis
 
@@ -22,7 +22,7 @@ _ROUNDED = "the quoted figure has {} digits; the tolerance is half of the last"
 def sparse(settings: Settings) -> Findings:
     """[5]: a start with a wanted share of zeros is stable only where the activation is clipped."""
     nets = settings.sizes["nets"]
-    rows: list[dict[str, Any]] = []
+    rows: list[Record] = []
     claims: list[Claim] = []
     quoted = {None: (6.667, 0.5368, math.inf), 0.5: (8.507, 0.6605, 0.8095), 0.7: (7.335, 0.5953, 1.1704)}
     for slope, (sigma_w2, sigma_b2, m) in quoted.items():
@@ -149,7 +149,7 @@ def criticality(settings: Settings) -> Findings:
 def orthogonal(settings: Settings) -> Findings:
     """[30]: orthogonal weights stop the growth of the spread of tanh networks, not that of ReLU networks."""
     nets = settings.sizes["nets"]
-    rows: list[dict[str, Any]] = []
+    rows: list[Record] = []
     for name, sigma_w in (("tanh", 1.0), ("relu", math.sqrt(2))):
         for kind in ("Gaussian", "orthogonal"):
             means = chain(
@@ -185,7 +185,7 @@ def infinite_depth(settings: Settings) -> Findings:
     nets = settings.sizes["nets"]
     draw = generator(settings)
     steps, time = 64, 0.125
-    rows: list[dict[str, Any]] = []
+    rows: list[Record] = []
     claims: list[Claim] = []
     for n in (4, 8, 16, 64):
         # the direction is uniform at the start and not later, so that the drift is taken at the start
@@ -270,7 +270,7 @@ def dimension(settings: Settings) -> Findings:
                 found.setdefault(("ε = .01", layer), []).append(measure.epsilon_rank(x, epsilon=0.01))
                 found.setdefault(("entropy", layer), []).append(measure.effective_rank(x))
                 found.setdefault(("numerical", layer), []).append(float(torch.linalg.matrix_rank(x)))
-    rows: list[dict[str, Any]] = []
+    rows: list[Record] = []
     for (kind, layer), values in found.items():
         sample = torch.tensor(values)
         rows.append({"rank": kind, "layer": layer, "value": float(sample.mean()),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +12,7 @@ from firstlight.experiments.catalogue.entry import Curve, Entry, generator
 from firstlight.experiments.claim import Claim, compared, decided
 from firstlight.experiments.findings import Findings
 from firstlight.experiments.study import Settings, Size
+from firstlight.files.plain_data import Record
 from firstlight.network import RandomNetwork
 from firstlight.render.axis import Axis
 
@@ -46,7 +46,7 @@ def normaliser_free(settings: Settings) -> Findings:
         for name, known in _GAINS.items()
     ]  # fmt: skip
     x = torch.randn(16, 64, 8, 8, generator=generator(settings))
-    rows: list[dict[str, Any]] = []
+    rows: list[Record] = []
     for start in ("he", "normaliser-free"):
         betas = [math.sqrt(1 + block) if start != "he" else 1.0 for block in range(12)]
         model = nn.Sequential(*[_Branch(64, beta) for beta in betas])
@@ -110,7 +110,7 @@ def winner(settings: Settings) -> Findings:
 def spectral(settings: Settings) -> Findings:
     """[43]: with the spectral condition one step moves features alike at every width."""
     draws = settings.sizes["draws"]
-    rows: list[dict[str, Any]] = []
+    rows: list[Record] = []
     for start in ("spectral", "he"):
         for width in (64, 256, 1024):
             found = torch.tensor([_moved(start, width, settings.seed + draw) for draw in range(draws)])

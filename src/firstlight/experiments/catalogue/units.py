@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import torch
 from scipy.special import zeta
@@ -17,6 +16,7 @@ from firstlight.experiments.catalogue.entry import Curve, entry, generator
 from firstlight.experiments.claim import Claim, compared, decided
 from firstlight.experiments.findings import Findings
 from firstlight.experiments.study import Settings
+from firstlight.files.plain_data import Record
 from firstlight.network import RandomNetwork
 from firstlight.render.axis import Axis
 
@@ -185,7 +185,7 @@ def smooth(settings: Settings) -> Findings:
 
 def hermite(settings: Settings) -> Findings:
     """[95]: a Hermite series with both moments 1 in the limit, renormalised when cut."""
-    rows: list[dict[str, Any]] = []
+    rows: list[Record] = []
     zeta3 = float(zeta(3))
     for degree in (3, 10, 30, 100, 300, 1000):
         # the printed coefficients: c₀² = 6(π²/6 − ζ(3))/π² and c_k² = 6/(π²k³)

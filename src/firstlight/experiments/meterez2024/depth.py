@@ -7,14 +7,18 @@ import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from firstlight.errors import DomainError, PropagationWarning
+from firstlight.files.plain_data import Record
 from firstlight.theory.batchnorm import BatchCheck
+
+if TYPE_CHECKING:
+    from firstlight.training import Epoch, TrainingRun
 
 KINDS = ("orthogonal", "normal")
 _log = logging.getLogger(__name__)
@@ -94,14 +98,14 @@ class DepthStudy:
     batch: int
     checks: tuple[BatchCheck, ...]
     findings: tuple[Finding, ...]
-    runs: dict[str, Any] = field(default_factory=dict)
+    runs: dict[str, TrainingRun] = field(default_factory=dict)
 
     @property
     def healthy(self) -> bool:
         """Whether the gradient is bounded with every kind of weights."""
         return all(finding.healthy for finding in self.findings)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Record:
         """Plain data, for JSON."""
         shown = ("depth", "width", "activation", "centred", "seed")
         return {
@@ -199,8 +203,8 @@ def train(
     directory: str | None = None,
     learning_rate: float | None = None,
     checkpoints: str | None = None,
-    on_epoch: Callable[[object], None] | None = None,
-) -> Any:
+    on_epoch: Callable[[Epoch], object] | None = None,
+) -> TrainingRun:
     """Train the network by SGD on an image set, resumable in ``checkpoints``; a ``training.TrainingRun``.
 
     The rate is 0.001 for a linear network and 0.01 for every other one, as the paper's, unless it is given.

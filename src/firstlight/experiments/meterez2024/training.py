@@ -13,7 +13,7 @@ from firstlight.builders import NormOptions, isometric_mlp
 from firstlight.data import Dataset, load
 from firstlight.experiments.meterez2024.figure import Figure, Row
 from firstlight.files import named_inside, own_folder
-from firstlight.training import TrainingRun, train
+from firstlight.training import Epoch, TrainingRun, train
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def train_setting(
     epochs: int,
     seed: int = 0,
     checkpoints: str | Path | None = None,
-    on_epoch: Callable[[object], object] | None = None,
+    on_epoch: Callable[[Epoch], object] | None = None,
 ) -> TrainingRun:
     """Train one network by the paper's protocol; with a folder for checkpoints it resumes where it stopped."""
     model = isometric_mlp(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 from firstlight.errors import LoadError
 from firstlight.files import from_json, to_json
+from firstlight.files.plain_data import Record
 
 
 def append(path: Path, record: dict[str, object]) -> None:
@@ -20,7 +20,7 @@ def append(path: Path, record: dict[str, object]) -> None:
         file.write((to_json(record) + "\n").encode("utf-8"))
 
 
-def lines(path: Path) -> list[dict[str, Any]]:
+def lines(path: Path) -> list[Record]:
     """The records of a file, without a line that was cut where a run was stopped; none if there is no file."""
     if not path.exists():
         return []

@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +18,7 @@ from firstlight.experiments.verdicts._lines import append, lines, short
 from firstlight.experiments.verdicts.networks import Recurrent
 from firstlight.experiments.verdicts.starts import Architecture, architecture, build, starts
 from firstlight.experiments.verdicts.tasks import Tasks
+from firstlight.files.plain_data import Record
 
 RATES: dict[str, tuple[float, ...]] = {"sgd": (0.003, 0.02, 0.1, 0.5), "adam": (0.0003, 0.001, 0.005, 0.02)}
 OPTIMISERS = tuple(RATES)
@@ -166,7 +166,7 @@ def read(path: str | Path, *, order: int = 0) -> list[Outcome]:
     return [_outcome(one) for line in found for one in line["outcomes"]]
 
 
-def _plain(outcome: Outcome) -> dict[str, Any]:
+def _plain(outcome: Outcome) -> Record:
     return {
         "start": outcome.start,
         "first": short(outcome.first),
@@ -176,6 +176,6 @@ def _plain(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _outcome(data: dict[str, Any]) -> Outcome:
+def _outcome(data: Record) -> Outcome:
     sgd, adam = (tuple(float(v) for v in data[name]) for name in RATES)
     return Outcome(data["start"], float(data["first"]), float(data["guess"]), sgd, adam)

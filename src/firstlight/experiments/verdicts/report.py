@@ -7,7 +7,6 @@ import io
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 from firstlight.experiments.verdicts.analysis import (
     Curve,
@@ -21,6 +20,7 @@ from firstlight.experiments.verdicts.analysis import (
 from firstlight.experiments.verdicts.outcomes import OPTIMISERS, Outcome
 from firstlight.experiments.verdicts.scores import Score
 from firstlight.experiments.verdicts.starts import architecture, part, starts
+from firstlight.files.plain_data import Record
 from firstlight.render.markup import Markup
 from firstlight.render.page import paragraph, section
 from firstlight.render.table import Head, table
@@ -63,7 +63,7 @@ class VerdictStudy:
     stuck_curves: tuple[Curve, ...]
     stuck_rates: tuple[Rates, ...]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Record:
         """Everything as plain data."""
         return asdict(self)
 

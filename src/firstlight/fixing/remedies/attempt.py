@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any
+
+from firstlight.files.plain_data import Record
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Course:
             return -math.inf
         return (self.first - self.last) / max(abs(self.first), 1e-12)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Record:
         """A plain dict."""
         return asdict(self)
 
@@ -73,7 +74,7 @@ class Attempt:
     suits: str = ""
     courses: tuple[Course, ...] = ()
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Record:
         """A plain dict."""
         lists = ("changes", "unhealthy", "warnings")
         whole = {k: list(v) if k in lists else v for k, v in asdict(self).items()}

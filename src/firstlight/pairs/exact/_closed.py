@@ -23,13 +23,13 @@ class ArcsineMagnitude(Magnitude):
     name = "Arcsine on [0, √2]"
     edge = _ROOT2
 
-    def pdf(self, y: Any) -> Array:
+    def pdf(self, y: Array) -> Array:
         """(2/π)/√(2 − y²)."""
         y = _real(y)
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.where(y <= _ROOT2, (2 / math.pi) / np.sqrt((_ROOT2 - y) * (_ROOT2 + y)), 0.0)
 
-    def score(self, y: Any) -> Array:
+    def score(self, y: Array) -> Array:
         """y/(2 − y²)."""
         y = _real(y)
         with np.errstate(divide="ignore"):
@@ -112,13 +112,13 @@ class GammaMagnitude(Magnitude):
         """2^{1−α} y^{2α−1} e^{−y²/2}/Γ(α)."""
         return np.exp(self.log_pdf(y))
 
-    def log_pdf(self, y: Any) -> Array:
+    def log_pdf(self, y: Array) -> Array:
         """(1 − α) log 2 − log Γ(α) + (2α − 1) log y − y²/2."""
         y, a = _real(y), self.alpha
         with np.errstate(divide="ignore"):
             return (1 - a) * math.log(2) - math.lgamma(a) + (2 * a - 1) * np.log(y) - 0.5 * y * y
 
-    def score(self, y: Any) -> Array:
+    def score(self, y: Array) -> Array:
         """(2α−1)/y − y."""
         y = _real(y)
         with np.errstate(divide="ignore"):
@@ -195,7 +195,7 @@ class BetaMagnitude(Magnitude):
         with np.errstate(divide="ignore"):
             return 2 * (1 - t) ** ((self.nu - 3) / 2) / (math.sqrt(self.nu) * beta(0.5, (self.nu - 1) / 2))
 
-    def score(self, y: Any) -> Array:
+    def score(self, y: Array) -> Array:
         """−(ν − 3) y/(ν − y²)."""
         y = _real(y)
         with np.errstate(divide="ignore", invalid="ignore"):

@@ -53,21 +53,21 @@ class MixtureMagnitude(Magnitude):
         """What it is the partner of."""
         return self._label
 
-    def pdf(self, y: Any) -> Array:
+    def pdf(self, y: Array) -> Array:
         """√(2/π) (Σ c_k b_k e^{−b_k² y²/2} + m y² e^{−y²/2})."""
         y = _real(y)
         gauss = np.exp(-0.5 * (self._b * y[..., None]) ** 2) * (self._c * self._b)
         extra = self._maxwell * y * y * np.exp(-0.5 * y * y)
         return math.sqrt(2 / math.pi) * (gauss.sum(-1) + extra)
 
-    def score(self, y: Any) -> Array:
+    def score(self, y: Array) -> Array:
         """Derivative of the log-density."""
         y = _real(y)
         gauss = np.exp(-0.5 * (self._b * y[..., None]) ** 2) * (self._c * self._b**3)
         extra = self._maxwell * (2 * y - y**3) * np.exp(-0.5 * y * y)
         return math.sqrt(2 / math.pi) * (-y * gauss.sum(-1) + extra) / self.pdf(y)
 
-    def cdf(self, y: Any) -> Array:
+    def cdf(self, y: Array) -> Array:
         """Σ c_k erf(b_k y/√2), plus the share of χ₃, whose own function keeps its digits at 0."""
         from scipy.special import erf, gammainc
 
@@ -75,7 +75,7 @@ class MixtureMagnitude(Magnitude):
         whole = (erf(self._b * y[..., None] / _ROOT2) * self._c).sum(-1)
         return whole + self._maxwell * gammainc(1.5, 0.5 * y * y) if self._maxwell else whole
 
-    def log_sf(self, y: Any) -> Array:
+    def log_sf(self, y: Array) -> Array:
         """With the factor e^{−b₀² y²/2} of the slowest term taken out."""
         from scipy.special import erfcx
 

@@ -84,7 +84,7 @@ class WrightMagnitude(Magnitude):
         """Density at y ≥ 0."""
         return np.exp(self.log_pdf(y))
 
-    def log_pdf(self, y: Any) -> Array:
+    def log_pdf(self, y: Array) -> Array:
         """Log-density at y ≥ 0, without underflow."""
         shape = np.shape(y)
         y, low = self._split(y)
@@ -95,7 +95,7 @@ class WrightMagnitude(Magnitude):
             out[~low] = log_sf + np.log(slope / self._e / y[~low])
         return out.reshape(shape)
 
-    def score(self, y: Any) -> Array:
+    def score(self, y: Array) -> Array:
         """Score: d log f / dy."""
         shape = np.shape(y)
         y, low = self._split(y)
@@ -106,7 +106,7 @@ class WrightMagnitude(Magnitude):
         out[~low] = (bend / self._e - 1) / high
         return out.reshape(shape)
 
-    def cdf(self, y: Any) -> Array:
+    def cdf(self, y: Array) -> Array:
         """P(|Y| ≤ y)."""
         shape = np.shape(y)
         y, low = self._split(y)
@@ -115,7 +115,7 @@ class WrightMagnitude(Magnitude):
         out[~low] = -np.expm1(self._tail(self._log_z(y[~low]))[0])
         return out.reshape(shape)
 
-    def log_sf(self, y: Any) -> Array:
+    def log_sf(self, y: Array) -> Array:
         """log P(|Y| > y), to relative precision however small the probability."""
         shape = np.shape(y)
         y, low = self._split(y)

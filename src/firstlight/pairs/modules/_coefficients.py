@@ -10,7 +10,6 @@ from contextlib import contextmanager, suppress
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 from firstlight.clean_room import clean
 from firstlight.errors import FirstlightError, RunError
@@ -28,6 +27,7 @@ from firstlight.files import (
     versions,
     write_sealed,
 )
+from firstlight.files.plain_data import Record
 from firstlight.pairs.exact.function import ExactActivation
 from firstlight.pairs.modules._lawson import fit
 from firstlight.pairs.modules._rational import RationalFit
@@ -72,7 +72,7 @@ def locked_cache() -> Iterator[None]:
 
 @lru_cache(maxsize=1)
 @clean
-def _shipped() -> dict[str, Any]:
+def _shipped() -> Record:
     place = resources.files("firstlight.pairs.modules").joinpath("coefficients.json")
     return dict(from_json(place.read_text(encoding="utf-8"), what="the shipped coefficients"))
 
@@ -150,7 +150,7 @@ def _cached(name: str) -> RationalFit | None:
     return None
 
 
-def _identity(name: str) -> dict[str, Any]:
+def _identity(name: str) -> Record:
     return {"fit": name, **versions()}
 
 

@@ -21,6 +21,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from firstlight.files.plain_data import Record
+
 Kind = Literal["odd", "side", "line"]
 
 
@@ -121,7 +123,7 @@ class RationalFit:
         value = factor * growth
         return value, value / pace * steep if piece.kind == "line" else growth * steep
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Record:
         """A structure for JSON."""
         return {
             "pieces": [asdict(p) for p in self.pieces],
@@ -130,7 +132,7 @@ class RationalFit:
         }
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> RationalFit:
+    def from_dict(cls, data: Record) -> RationalFit:
         """The inverse of ``to_dict``."""
         lists = ("value", "slope", "denominator")
         pieces = [Piece(**{**piece, **{k: tuple(piece[k]) for k in lists}}) for piece in data["pieces"]]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
+from firstlight.files.plain_data import Record
 from firstlight.pairs.exact.function import ExactActivation
 from firstlight.pairs.exact.numbers import critical_split
 from firstlight.pairs.exact.wright import weibull_partner
@@ -35,7 +35,7 @@ def main() -> None:
     path.write_text(json.dumps(out, indent=None, separators=(",", ":")) + "\n", encoding="utf-8")
 
 
-def _made(exact: ExactActivation, theta: float, *, precise: bool) -> dict[str, Any]:
+def _made(exact: ExactActivation, theta: float, *, precise: bool) -> Record:
     """A fit; for float32 with nine digits, which single precision holds, and the errors that are left with them."""
     made = fit(exact, tail_power=tail_power(theta), precise=precise)
     return (made if precise else shortened(made, exact)).to_dict()

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from firstlight.files.plain_data import Record
 from firstlight.probe.graph._expression import IDENTITY, Expression
 
 
@@ -40,7 +41,7 @@ class Weight:
     bias_square: float = 0.0
     coverage: float = 1.0
     idle_taps: bool = False
-    values: dict[str, Any] = field(default_factory=dict)
+    values: Record = field(default_factory=dict)
 
     @property
     def sigma_w_squared(self) -> float:
@@ -71,7 +72,7 @@ class Site:
     inputs: list[Link] = field(default_factory=list)
     consumers: list[Link] = field(default_factory=list)
     opaque: int = 0
-    values: dict[str, Any] = field(default_factory=dict)
+    values: Record = field(default_factory=dict)
     weight: Weight | None = None
     retracted: bool = False
     rows: Tensor | None = None

@@ -110,7 +110,7 @@ class Walk:
     def __init__(self) -> None:
         self.tensors: dict[int, tuple[str, Tensor]] = {}
         self.held: list[Held[Any]] = []
-        self.empty: list[tuple[str, object]] = []
+        self.empty: list[tuple[str, Any]] = []
         self.cut = False
         self._seen: dict[int, object] = {}
         self._arrays = ARRAYS
@@ -204,12 +204,13 @@ class Walk:
 
         def put(then: Entries) -> None:
             half = len(then) // 2
-            old, now = dict(zip(then[:half], then[half:])), dict(vars(kind))
-            for name in now.keys() - old.keys() - _CLASS_OWN:
-                type.__delattr__(kind, name)
-            for name, item in old.items():
-                if now.get(name) is not item:
-                    type.__setattr__(kind, name, item)
+            old: dict[str, object] = dict(zip(map(str, then[:half]), then[half:]))
+            now = dict(vars(kind))
+            for added in now.keys() - old.keys() - _CLASS_OWN:
+                type.__delattr__(kind, added)
+            for key, item in old.items():
+                if now.get(key) is not item:
+                    type.__setattr__(kind, key, item)
 
         self._hold(f"the class {kind.__name__}", get, put, _identical)
         for name, item in vars(kind).items():
@@ -252,7 +253,7 @@ class Walk:
             if type(item) not in _ATOMS:
                 yield f"{name}[{i}]", item
 
-    def _buffer(self, name: str, value: bytearray | array.array[Any]) -> Found:
+    def _buffer(self, name: str, value: Any) -> Found:
         self._hold(name, lambda: value[:], lambda then: value.__setitem__(slice(None), then), _equal)
         yield from ()
 

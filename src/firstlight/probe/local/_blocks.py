@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import nn
 
+from firstlight.files.plain_data import Record
 from firstlight.gauss.stream import (
     AttentionBranch,
     MlpBranch,
@@ -39,7 +39,7 @@ class _Step:
     stream: tuple[Site, ...]
 
 
-def add_blocks(model: nn.Module, sites: Sequence[Site], streams: Streams, seed: int) -> dict[str, Any]:
+def add_blocks(model: nn.Module, sites: Sequence[Site], streams: Streams, seed: int) -> Record:
     """Fill the columns of blocks of every sum in a chain of attention and MLPs.
 
     Returns how many networks were drawn, and why sums could not be followed, or nothing for a model without attention.

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from firstlight.clean_room import apart, clean
+from firstlight.files.plain_data import Record
 from firstlight.measure import WeightSummary, weight_summaries
 from firstlight.probe.graph._operations import WEIGHT_OPERATIONS
 from firstlight.probe.graph._site import Origin, Site, Weight
@@ -227,7 +228,7 @@ def normaliser(
     name: str = "",
     args: tuple[object, ...] = (),
     kwargs: Mapping[str, object] | None = None,
-) -> dict[str, Any]:
+) -> Record:
     """The facts of a normalisation call: its kind, E γ², E β², its groups, and whether it used the batch."""
     kwargs = kwargs or {}
 

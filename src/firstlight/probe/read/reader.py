@@ -15,6 +15,7 @@ from torch import Tensor
 
 from firstlight import measure
 from firstlight.clean_room import apart, clean
+from firstlight.files.plain_data import Record
 from firstlight.measure.moments import work_dtype
 from firstlight.probe.graph._operations import WEIGHT_OPERATIONS
 from firstlight.probe.graph._site import Moments, Origin, Site
@@ -253,7 +254,7 @@ class Reader:
         site.values["read_spread"] = max(float(deviation[-1]) / middle, high / low)
 
     @apart
-    def norm_gain(self, site: Site, source: Tensor, result: Tensor, facts: dict[str, Any]) -> None:
+    def norm_gain(self, site: Site, source: Tensor, result: Tensor, facts: Record) -> None:
         """Squared gradient factor of a normaliser: mean γ²/σ² over what it normalises.
 
         A normaliser of N entries also projects out their mean and their scale, which leaves a share of

@@ -24,7 +24,7 @@ class Elementwise:
         self._mixing: set[str] = set()
         self._bases: dict[int, frozenset[int]] = {}
 
-    def handle(self, call: Call) -> Any:
+    def handle(self, call: Call) -> object:
         """Follow a function that is known to be element-wise."""
         name = call.name
         if name in ("max", "min") and len(call.read) < 2:
@@ -46,7 +46,7 @@ class Elementwise:
             return self._scanned(call)
         return self.opaque(call)
 
-    def unknown(self, call: Call) -> Any:
+    def unknown(self, call: Call) -> object:
         """Follow a torch function that is not known by name, if it turns out to be element-wise."""
         origin = call.flowing[0][1]
         known = type(call.func).__name__ in ("builtin_function_or_method", "method_descriptor")
@@ -114,7 +114,7 @@ class Elementwise:
                 result.append(value)
         return tuple(result)
 
-    def _follow(self, call: Call, expression: Expression, path: str = "", label: str = "") -> Any:
+    def _follow(self, call: Call, expression: Expression, path: str = "", label: str = "") -> object:
         """Run a function that is element-wise in one site, and mark its result as that function of it."""
         source = call.flowing[0][0]
         origin = self.ledger.origin(source) or call.flowing[0][1]
@@ -134,7 +134,7 @@ class Elementwise:
             self.ledger.use_opaquely(used)
         return self.ledger.mark(out, Origin(ancestors=origin.sites, arrangement=object()))
 
-    def _scale(self, call: Call) -> Any:
+    def _scale(self, call: Call) -> object:
         """A signal times a learned factor per unit: a function of the signal's site, with a row once it is used."""
         (source, origin), (factor, learned) = call.flowing[0], call.learned[0]
         try:
@@ -149,7 +149,7 @@ class Elementwise:
         expression = origin.expression.times(gain, learned=learned.parameters)
         return self._follow(call, expression, self.ledger.holder(learned.parameters, "mul"), call.name)
 
-    def _shift(self, call: Call) -> Any:
+    def _shift(self, call: Call) -> object:
         """A signal plus a learned vector: a bias by hand, a position embedding; a row of its own."""
         self.ledger.realise(call.flowing)
         (source, _), (vector, learned) = call.flowing[0], call.learned[0]
@@ -165,14 +165,14 @@ class Elementwise:
         site.reads, site.learned = reads, learned.parameters
         return out
 
-    def _scanned(self, call: Call) -> Any:
+    def _scanned(self, call: Call) -> object:
         """A sum of a state and what comes in, perhaps: it has no row, and its place in time is kept."""
         out = self.opaque(call)
         if isinstance(out, Tensor):
             self.ledger.loops.note_sum(self.ledger.frames[-1].path, out)
         return out
 
-    def _sum(self, call: Call) -> Any:
+    def _sum(self, call: Call) -> object:
         """A sum of two paths from one place is a residual sum: the shorter path is the stream.
 
         Two functions of one row with no layer between them are arithmetic, as in rotary positions, gates

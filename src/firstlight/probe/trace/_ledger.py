@@ -261,7 +261,7 @@ class Ledger:
             self.nodes[out.grad_fn] = origin
             self.made[out.grad_fn] = weakref.ref(out)
 
-    def mark(self, out: object, origin: Origin) -> Any:
+    def mark(self, out: object, origin: Origin) -> object:
         """Note the origin of every tensor of a result."""
         if self.grads and not torch.is_grad_enabled():
             origin = replace(origin, blind=True)

@@ -52,7 +52,7 @@ class Tracer(TorchFunctionMode):
         read = [(t, self.ledger.origin(t)) for t in tensors_in(args, kwargs)]
         return self._handle(Call(func, name, args, kwargs, read))
 
-    def _picking(self, func: Any, args: Any, kwargs: Any) -> Any:
+    def _picking(self, func: Any, args: Any, kwargs: Any) -> object:
         """The place of the largest or smallest entry: an integer that a signal makes."""
         out = func(*args, **kwargs)
         origin = self.ledger.origin(args[0]) if args and isinstance(args[0], Tensor) else None
@@ -60,14 +60,14 @@ class Tracer(TorchFunctionMode):
             self._integers(out, origin.nearest)
         return out
 
-    def _handle(self, call: Call) -> Any:
+    def _handle(self, call: Call) -> object:
         sites = self.ledger.picks.choosing(call.read)
         out = self._routed(call)
         if sites:
             self.ledger.picks.note(call.results(out), sites)
         return out
 
-    def _routed(self, call: Call) -> Any:
+    def _routed(self, call: Call) -> object:
         name = call.name
         self.ledger.used.update(call.parameters)
         if not call.flowing and not self._begins(call):
@@ -122,7 +122,7 @@ class Tracer(TorchFunctionMode):
             call.__dict__.pop(name, None)
         return bool(call.flowing)
 
-    def _constant(self, call: Call) -> Any:
+    def _constant(self, call: Call) -> object:
         """A step without a signal: its result is made of parameters, is a quiet input, or is nothing to follow."""
         out = call.run()
         if call.parameters:
@@ -134,7 +134,7 @@ class Tracer(TorchFunctionMode):
         self.ledger.mark([*tensors_in(out), *call.results(out)], origin)
         return out
 
-    def _weighted(self, call: Call) -> Any:
+    def _weighted(self, call: Call) -> object:
         found = read_weight(
             call.name, call.args, call.kwargs, self.ledger.origin, self.ledger.parameter_names
         )
@@ -158,7 +158,7 @@ class Tracer(TorchFunctionMode):
         self.ledger.reader.weigh(site, matrix)
         return out
 
-    def _normed(self, call: Call) -> Any:
+    def _normed(self, call: Call) -> object:
         self.ledger.realise(call.flowing)
         out = call.run()
         facts = normaliser(self.ledger.frames[-1].module, call.name, call.args, call.kwargs)
@@ -168,7 +168,7 @@ class Tracer(TorchFunctionMode):
         self.ledger.sites[-1].learned = call.parameters
         return traced
 
-    def _view(self, call: Call, flow: tuple[Tensor, Origin]) -> Any:
+    def _view(self, call: Call, flow: tuple[Tensor, Origin]) -> object:
         source, origin = flow
         if len(call.flowing) > 1 and call.name not in _READS_SHAPE:
             return self._opaque(call)
@@ -205,7 +205,7 @@ class Tracer(TorchFunctionMode):
             if not carries(tensor):
                 self.ledger.mark(tensor, Origin(ancestors=sites[-8:], quiet=True))
 
-    def _dropout(self, call: Call) -> Any:
+    def _dropout(self, call: Call) -> object:
         out, origin = call.run(), call.flowing[0][1]
         p = call.kwargs.get("p", call.args[1] if len(call.args) > 1 else 0.5)
         training = call.kwargs.get("training", call.args[2] if len(call.args) > 2 else True)
@@ -215,7 +215,7 @@ class Tracer(TorchFunctionMode):
         gained = origin.expression.times(noise=1.0 / (1.0 - p) if p < 1.0 else 0.0)
         return self.ledger.mark(out, self.ledger.like(origin, gained, origin.label, origin.path))
 
-    def _other(self, call: Call, kind: str) -> Any:
+    def _other(self, call: Call, kind: str) -> object:
         self.ledger.realise(call.flowing)
         for _, origin in call.flowing:
             self.ledger.use_opaquely(origin)
@@ -240,7 +240,7 @@ class Tracer(TorchFunctionMode):
                 self.ledger.mark(tensor, rest)
         return traced if isinstance(out, Tensor) else (traced, *out[1:])
 
-    def _choose(self, call: Call) -> Any:
+    def _choose(self, call: Call) -> object:
         """A softmax over classes, experts or gates."""
         out = self.elementwise.unknown(call)
         axis = call.kwargs.get("dim", call.args[1] if len(call.args) > 1 else None)
@@ -248,7 +248,7 @@ class Tracer(TorchFunctionMode):
             self.ledger.reader.choice(self.ledger.path(call.name), out, axis)
         return out
 
-    def _opaque(self, call: Call) -> Any:
+    def _opaque(self, call: Call) -> object:
         """A step that theory cannot follow; where it reads a parameter, its result has a row."""
         self.ledger.realise(call.flowing)
         out = call.run()
@@ -275,7 +275,7 @@ class Tracer(TorchFunctionMode):
             self.ledger.mark(tensor, Origin(ancestors=latest, unit=unit, arrangement=object()))
         return out
 
-    def _parametric(self, call: Call, out: object, result: Tensor, unit: int) -> Any:
+    def _parametric(self, call: Call, out: object, result: Tensor, unit: int) -> object:
         """The row of a step in which signals meet parameters in a way that is not known."""
         wide = any(sum(size > 1 for size in t.shape) > 1 for t, _ in call.learned)
         mixes = wide and call.name not in ops.ASSEMBLIES and call.name not in ops.ELEMENTWISE
@@ -294,7 +294,7 @@ class Tracer(TorchFunctionMode):
         site.learned = call.parameters
         return traced if exchange else out
 
-    def _transformed(self, func: Any, name: str, args: Any, kwargs: Any) -> Any:
+    def _transformed(self, func: Any, name: str, args: Any, kwargs: Any) -> object:
         """A step inside vmap or another transform: layers are measured on the tensors behind the wrappers."""
         read = [(plain(t), self.ledger.origin(plain(t))) for t in tensors_in(args, kwargs)]
         call = Call(func, name, args, kwargs, read)

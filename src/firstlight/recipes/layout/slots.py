@@ -180,18 +180,18 @@ def _slots_of(path: str, module: nn.Module) -> Iterator[Slot]:
             yield Slot(_join(path, key), module, key, "bare", fan, parameter.shape[0])
 
 
-def _linear(path: str, module: Any) -> Iterator[Slot]:
+def _linear(path: str, module: nn.Linear) -> Iterator[Slot]:
     yield Slot(
         _join(path, "weight"), module, "weight", "linear", module.in_features, module.out_features, "bias"
     )
 
 
-def _bilinear(path: str, module: Any) -> Iterator[Slot]:
+def _bilinear(path: str, module: nn.Bilinear) -> Iterator[Slot]:
     fan_in = module.in1_features * module.in2_features
     yield Slot(_join(path, "weight"), module, "weight", "bilinear", fan_in, module.out_features, "bias")
 
 
-def _conv(path: str, module: Any) -> Iterator[Slot]:
+def _conv(path: str, module: _ConvNd) -> Iterator[Slot]:
     taps, strides = math.prod(module.kernel_size), math.prod(module.stride)
     inside, outside = module.in_channels // module.groups, module.out_channels // module.groups
     transposed = isinstance(module, _ConvTransposeNd)
@@ -211,11 +211,11 @@ def _conv(path: str, module: Any) -> Iterator[Slot]:
     )
 
 
-def _embedding(path: str, module: Any) -> Iterator[Slot]:
+def _embedding(path: str, module: nn.Embedding | nn.EmbeddingBag) -> Iterator[Slot]:
     yield Slot(_join(path, "weight"), module, "weight", "embedding", 1, module.embedding_dim)
 
 
-def _recurrent(path: str, module: Any) -> Iterator[Slot]:
+def _recurrent(path: str, module: nn.RNNBase | nn.RNNCellBase) -> Iterator[Slot]:
     size = module.hidden_size
     for key, parameter in module._parameters.items():
         if parameter is None or not key.startswith("weight"):
@@ -233,7 +233,7 @@ def _recurrent(path: str, module: Any) -> Iterator[Slot]:
         yield Slot(_join(path, key), module, key, kind, *fans, bias, blocks=max(blocks, 1))
 
 
-def _attention(path: str, module: Any) -> Iterator[Slot]:
+def _attention(path: str, module: nn.MultiheadAttention) -> Iterator[Slot]:
     for key in ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight"):
         parameter = module._parameters.get(key)
         if parameter is not None:
@@ -247,7 +247,7 @@ def _nothing(path: str, module: object) -> Iterator[Slot]:
     yield from ()
 
 
-_MAKERS: tuple[tuple[Any, Callable[[str, Any], Iterator[Slot]]], ...] = (
+_MAKERS: tuple[tuple[type | tuple[type, ...], Callable[..., Iterator[Slot]]], ...] = (
     (nn.Linear, _linear),
     (nn.Bilinear, _bilinear),
     (_ConvNd, _conv),

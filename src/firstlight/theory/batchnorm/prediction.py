@@ -15,6 +15,7 @@ from firstlight import activations
 from firstlight.clean_room import clean
 from firstlight.doors import checked
 from firstlight.errors import DomainError
+from firstlight.files.plain_data import Record
 from firstlight.profile import Profile
 from firstlight.theory.batchnorm.gap import gap_chain, gap_decay_rate
 from firstlight.theory.batchnorm.gradients import degenerate_slope, gaussian_slope, gradient_at_isometry
@@ -177,7 +178,7 @@ def _growth(
     return _by_layer(phi, gains), base
 
 
-def _rows(log_grad: Tensor, growth: Tensor, gap: Tensor | None) -> list[dict[str, Any]]:
+def _rows(log_grad: Tensor, growth: Tensor, gap: Tensor | None) -> list[Record]:
     return [
         {
             "name": f"fc{i + 1}", "kind": "weight", "depth": i + 1,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from firstlight.clean_room import clean
 from firstlight.errors import DomainError
+from firstlight.files.plain_data import Record
 from firstlight.profile import Profile
 from firstlight.theory.transformer import _attention, _mlp
 from firstlight.theory.transformer.blocks import Transformer
@@ -208,7 +208,7 @@ def _backward(
     return traces[::-1], errors[::-1]
 
 
-def _columns(k: Tensor, steps: list[_Step], traces: list[float], errors: list[float]) -> dict[str, Any]:
+def _columns(k: Tensor, steps: list[_Step], traces: list[float], errors: list[float]) -> Record:
     covariances = [k, *(step.after for step in steps)]
     with np.errstate(divide="ignore", invalid="ignore"):
         logs = np.log(np.array(traces))
@@ -251,7 +251,7 @@ def _rank(k: Tensor) -> float:
     return float(torch.special.entr(values / values.sum()).sum().exp())
 
 
-def _meta(blocks: Transformer, k: Tensor, loss: str, draws: int, seed: int) -> dict[str, Any]:
+def _meta(blocks: Transformer, k: Tensor, loss: str, draws: int, seed: int) -> Record:
     return {
         "level": "transformer",
         "blocks": blocks.blocks_text,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from firstlight.errors import DomainError
+from firstlight.files.plain_data import Record
 from firstlight.theory.transformer.blocks import Transformer
 
 # Names in configurations that mean an activation of ours.
@@ -94,7 +95,7 @@ def transformer_like(config: Any) -> Transformer:
     )
 
 
-def _square(n: int, variance: float, onto: float) -> dict[str, Any]:
+def _square(n: int, variance: float, onto: float) -> Record:
     return {"query": n * variance, "key": n * variance, "value": n * variance, "output": n * onto}
 
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from firstlight.doors import checked
 from firstlight.errors import DomainError
+from firstlight.files.plain_data import Record
 from firstlight.pairs import by_name
 from firstlight.training.seeds.rules import TrainingRules
 
@@ -130,12 +131,12 @@ class TrainingPlan:
         size = f" {self.depth}×{self.width}" if self.model == "mlp" else ""
         return f"{self.model}{size} {self.activation} on {self.data}"
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Record:
         """Plain data, for JSON; ``TrainingPlan.from_dict`` reads it back."""
         return asdict(self) | {"seeds": list(self.seeds)}
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> TrainingPlan:
+    def from_dict(cls, data: Record) -> TrainingPlan:
         """The plan that ``to_dict`` wrote down."""
         rules = TrainingRules(**data["rules"])
         return cls(**{**data, "rules": rules, "seeds": tuple(data["seeds"])})

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
+from firstlight.files.plain_data import Record
 from firstlight.training.seeds.plan import TrainingPlan
 
 End = Literal["cap", "early", "diverged"]
@@ -97,7 +98,7 @@ class TrainingResult:
     runs: tuple[SeedRun, ...]
     resumed_from: int = 0
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[Record]:
         """One mapping for every epoch of every seed."""
         return [{"seed": run.seed, **asdict(epoch)} for run in self.runs for epoch in run.epochs]
 
@@ -118,7 +119,7 @@ class TrainingResult:
         """The seeds that diverged."""
         return tuple(run.seed for run in self.runs if run.end == "diverged")
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Record:
         """Plain data, for JSON."""
         return {"plan": self.plan.to_dict(), "runs": [asdict(run) for run in self.runs]}
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 from firstlight.doors import checked
 from firstlight.errors import DomainError
+from firstlight.files.plain_data import Record
 
 
 @checked
@@ -110,6 +110,6 @@ class Watch:
         """The watch with its count begun again."""
         return replace(self, waited=0)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Record:
         """Plain data."""
         return asdict(self)

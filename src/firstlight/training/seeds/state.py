@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from firstlight.files.plain_data import Record
 from firstlight.training.seeds.plan import TrainingPlan
 from firstlight.training.seeds.result import SeedEpoch
 from firstlight.training.seeds.rules import TrainingRules, Watch
@@ -46,7 +47,7 @@ class Standing:
     end: str = ""
     diverged_step: int = 0
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Record:
         """Plain data."""
         return asdict(self)
 

@@ -14,6 +14,7 @@ from firstlight.experiments.drawing import lines
 from firstlight.experiments.findings import Findings
 from firstlight.experiments.meterez2024.gradients import gaussian_batch
 from firstlight.experiments.study import Settings, Size, Study
+from firstlight.files.plain_data import Record
 from firstlight.render.axis import Axis
 from firstlight.render.chart import line_chart
 from firstlight.render.markup import Markup
@@ -67,9 +68,7 @@ def _chain(x: Tensor, depth: int, weights: str, generator: torch.Generator) -> l
     return gap_chain(x, depth, weights=weights, draws=1, generator=generator)[0].tolist()  # type: ignore[arg-type]
 
 
-def _rows(
-    start: str, weights: str, width: int, run: int, gaps: list[float], depth: int
-) -> list[dict[str, Any]]:
+def _rows(start: str, weights: str, width: int, run: int, gaps: list[float], depth: int) -> list[Record]:
     every = 5 if len(gaps) <= 201 else depth // 50
     head = {"start": start, "weights": weights, "width": width, "run": run}
     return [head | {"layer": i, "gap": gap} for i, gap in enumerate(gaps) if i % every == 0]

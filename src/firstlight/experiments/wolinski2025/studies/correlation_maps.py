@@ -19,6 +19,7 @@ from firstlight.experiments.wolinski2025.image_correlations import (
     images,
 )
 from firstlight.experiments.wolinski2025.networks import known, network
+from firstlight.files.plain_data import Record
 from firstlight.render.axis import Axis
 from firstlight.render.chart import Style, line_chart
 from firstlight.render.heatmap import heat_map
@@ -74,7 +75,7 @@ def infinite_width(name: str, inputs: Tensor, layer: int) -> float:
     return float((kernel / np.outer(scale, scale))[~np.eye(len(kernel), dtype=bool)].mean())
 
 
-def _rows(data: str, found: Correlations, limit: np.ndarray) -> list[dict[str, Any]]:
+def _rows(data: str, found: Correlations, limit: np.ndarray) -> list[Record]:
     rows: list[dict[str, object]] = []
     head = {"data": data, "network": found.name, "width": found.width}
     for i, layer in enumerate(found.layers):

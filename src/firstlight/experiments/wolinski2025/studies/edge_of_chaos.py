@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
@@ -12,6 +11,7 @@ from firstlight.experiments.drawing import lines
 from firstlight.experiments.findings import Findings
 from firstlight.experiments.study import Settings, Size, Study
 from firstlight.experiments.wolinski2025.networks import SCALES, network
+from firstlight.files.plain_data import Record
 from firstlight.render.axis import Axis
 from firstlight.render.chart import Series, line_chart
 from firstlight.render.markup import Markup
@@ -30,7 +30,7 @@ def measure(settings: Settings) -> Findings:
     return Findings(rows, tuple(_claims(Findings(rows))), _NOTES)
 
 
-def _curve() -> list[dict[str, Any]]:
+def _curve() -> list[Record]:
     from firstlight.theory import edge_of_chaos
 
     edge = edge_of_chaos("tanh")
@@ -41,7 +41,7 @@ def _curve() -> list[dict[str, Any]]:
     ]
 
 
-def _correlations() -> list[dict[str, Any]]:
+def _correlations() -> list[Record]:
     from firstlight import predict
     from firstlight.network import RandomNetwork
 
@@ -58,7 +58,7 @@ def _correlations() -> list[dict[str, Any]]:
     return rows
 
 
-def _moments(nets: int, seed: int) -> list[dict[str, Any]]:
+def _moments(nets: int, seed: int) -> list[Record]:
     import torch
 
     from firstlight import predict, simulate

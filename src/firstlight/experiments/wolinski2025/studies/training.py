@@ -14,6 +14,7 @@ from firstlight.experiments.gain import paired_gain
 from firstlight.experiments.study import Settings, Size, Study
 from firstlight.experiments.wolinski2025.networks import THETAS, known, network
 from firstlight.files import named_inside
+from firstlight.files.plain_data import Record
 from firstlight.render.axis import Axis
 from firstlight.render.chart import Rule, line_chart
 from firstlight.render.markup import Markup
@@ -94,7 +95,7 @@ def _plan(model: Model, cell: _Cell, settings: Settings) -> TrainingPlan:
     )  # fmt: skip
 
 
-def _row(cell: _Cell, run: Any, tested: int) -> dict[str, Any]:
+def _row(cell: _Cell, run: Any, tested: int) -> Record:
     right, last = run.test_accuracy, run.epochs[-1]
     return {
         "data": cell.data, "network": cell.name, "depth": cell.depth, "width": cell.width, "seed": run.seed,

@@ -8,6 +8,7 @@ from firstlight.experiments.claim import Claim, compared, decided
 from firstlight.experiments.findings import Findings
 from firstlight.experiments.study import Settings, Study
 from firstlight.experiments.wolinski2025.networks import network
+from firstlight.files.plain_data import Record
 from firstlight.render.axis import Axis
 from firstlight.render.chart import Rule, Series, line_chart
 from firstlight.render.markup import Markup
@@ -67,7 +68,7 @@ def _claims(rows: list[dict[str, object]]) -> tuple[Claim, ...]:
     return (*_known_starts(rows), *_pairs(rows))
 
 
-def _of(rows: list[dict[str, object]], initialisation: str, activation: str) -> dict[str, Any]:
+def _of(rows: list[dict[str, object]], initialisation: str, activation: str) -> Record:
     return next(r for r in rows if (r["initialisation"], r["activation"]) == (initialisation, activation))
 
 

@@ -14,6 +14,7 @@ from firstlight.experiments.drawing import lines
 from firstlight.experiments.findings import Findings
 from firstlight.experiments.study import Settings, Size, Study
 from firstlight.experiments.wolinski2025.networks import PERIODIC
+from firstlight.files.plain_data import Record
 from firstlight.render.axis import Axis
 from firstlight.render.chart import Rule, Series, line_chart
 from firstlight.render.markup import Markup
@@ -90,7 +91,7 @@ def _of_map(
     return claims
 
 
-def _orbits(nets: int, width: int, seed: int) -> list[dict[str, Any]]:
+def _orbits(nets: int, width: int, seed: int) -> list[Record]:
     import torch
 
     from firstlight.ensemble import Plan, run
@@ -124,7 +125,7 @@ def _orbits(nets: int, width: int, seed: int) -> list[dict[str, Any]]:
     return rows
 
 
-def _of_orbits(rows: list[dict[str, Any]]) -> list[Claim]:
+def _of_orbits(rows: list[Record]) -> list[Claim]:
     claims = []
     last = [row for row in rows if row.get("layer") == _DEPTH]
     for start, end in zip(ORBITS, ENDS, strict=True):
