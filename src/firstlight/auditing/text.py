@@ -27,7 +27,7 @@ from firstlight.probe.measurement import Measurement
 from firstlight.profile import Profile
 from firstlight.render import kept_random
 from firstlight.render.markup import clean
-from firstlight.render.numbers import from_log, number
+from firstlight.render.numbers import counted, from_log, number
 
 if TYPE_CHECKING:
     from rich.console import Console, Group
@@ -181,7 +181,7 @@ def _title(measurement: Measurement) -> Any:
     from rich.text import Text
 
     meta = measurement.meta
-    facts = [f"{len(measurement.profile)} rows"]
+    facts = [counted(len(measurement.profile), "row")]
     if isinstance(meta.get("parameters"), int):
         facts.append(f"{meta['parameters']:,} parameters".replace(",", " "))
     facts += [

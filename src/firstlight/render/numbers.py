@@ -91,3 +91,15 @@ def from_log(log: SupportsFloat, *, digits: int = 3) -> str:
     exponent = math.floor(log / math.log(10))
     mantissa = f"{10 ** (log / math.log(10) - exponent):.{digits - 1}f}".rstrip("0").rstrip(".")
     return f"{mantissa}e{exponent}".replace("-", "−")
+
+
+def counted(count: int, word: str) -> str:
+    """A count with its word: one, or several with an s.
+
+    Examples
+    --------
+    >>> from firstlight.render.numbers import counted
+    >>> counted(1, "seed"), counted(3, "seed")
+    ('1 seed', '3 seeds')
+    """
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"

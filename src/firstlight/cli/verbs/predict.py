@@ -10,6 +10,7 @@ from firstlight.cli.outputs import STDOUT, report_arguments
 from firstlight.errors import DomainError
 from firstlight.network import NORMS, RandomNetwork
 from firstlight.profile import Profile
+from firstlight.render.numbers import counted
 
 if TYPE_CHECKING:
     from firstlight.experiments.wolinski2025.independence import UnitsBeside
@@ -207,8 +208,9 @@ def _verdict(rows: Sequence[UnitsBeside]) -> str:
     """Where the sample refutes the independence of units, in words."""
     failing = [row.depth for row in rows if row.fails]
     if not failing:
-        return f"Independent units: not refuted in any of {len(rows)} layers."
-    return f"Independent units: refuted at the 5 % level in {len(failing)} layers, the first of them {failing[0]}."
+        return f"Independent units: not refuted in any of {counted(len(rows), 'layer')}."
+    layers = counted(len(failing), "layer")
+    return f"Independent units: refuted at the 5 % level in {layers}, the first of them {failing[0]}."
 
 
 def _drawn(rows: Sequence[UnitsBeside]) -> dict[str, list[float]]:

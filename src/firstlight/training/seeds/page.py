@@ -7,7 +7,7 @@ import math
 from firstlight.render.axis import Axis
 from firstlight.render.chart import Rule, Series, line_chart
 from firstlight.render.markup import Markup
-from firstlight.render.numbers import measured, number
+from firstlight.render.numbers import counted, measured, number
 from firstlight.render.page import card, cards, grid, page, paragraph, section
 from firstlight.render.table import Head, table
 from firstlight.training.seeds.result import SeedRun, TrainingResult
@@ -28,9 +28,9 @@ def training_text(result: TrainingResult) -> str:
     >>> print(training_text(train_seeds(plan)).splitlines()[0])
     mlp 1×5 tanh on digits, 2 seeds
     """
-    lines = [f"{result.plan.label}, {_count(len(result.runs), 'seed')}"]
+    lines = [f"{result.plan.label}, {counted(len(result.runs), 'seed')}"]
     for run in result.runs:
-        told = f"  seed {run.seed}: {_count(len(run.epochs), 'epoch')}"
+        told = f"  seed {run.seed}: {counted(len(run.epochs), 'epoch')}"
         if math.isfinite(run.test_loss):
             told += (
                 f", training loss {number(run.loss, digits=4)}, test loss {number(run.test_loss, digits=4)}, test "
@@ -101,17 +101,13 @@ def _summary(result: TrainingResult) -> Markup:
     accuracy = measured(*result.mean("test_accuracy"))
     gone = len(result.diverged)
     said = (
-        f"Test accuracy {accuracy} (mean and standard error over {_count(len(result.runs) - gone, 'seed')})."
+        f"Test accuracy {accuracy} (mean and standard error over {counted(len(result.runs) - gone, 'seed')})."
     )
     if gone:
-        said += f" {gone} of {len(result.runs)} seeds diverged."
+        said += f" {gone} of {counted(len(result.runs), 'seed')} diverged."
     return card(
         "Trained", paragraph(said), tone="unhealthy" if gone else "neutral", label="diverged" if gone else ""
     )
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def _end(run: SeedRun) -> str:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from firstlight.clean_room import clean
 from firstlight.doors import checked
 from firstlight.errors import DomainError
+from firstlight.render.numbers import counted
 from firstlight.training.seeds.folder import TrainingFolder
 from firstlight.training.seeds.images import Images, load_images, split
 from firstlight.training.seeds.loop import Epochs, Group, judged
@@ -222,6 +223,6 @@ def _say(plan: TrainingPlan, state: State, pace: float) -> None:
     left = pace * (plan.epochs - state.epoch)
     amount = f"{left:.0f} s" if left < 120 else f"{left / 60:.0f} min"
     _log.info(
-        "%s: epoch %d of at most %d, %d of %d seeds at work, training loss %.4f, validation loss %.4f, at most %s left",
-        plan.label, state.epoch, plan.epochs, len(epochs), len(state.seeds), loss, checked_on, amount,
+        "%s: epoch %d of at most %d, %d of %s at work, training loss %.4f, validation loss %.4f, at most %s left",
+        plan.label, state.epoch, plan.epochs, len(epochs), counted(len(state.seeds), "seed"), loss, checked_on, amount,
     )  # fmt: skip
