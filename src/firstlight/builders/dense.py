@@ -201,7 +201,7 @@ def draw(
         The two scales; not negative and finite.
     weight_law
         P: ``"normal"``, another name that ``firstlight.weights.get`` knows, such as ``"weibull(3)"``, or a
-        law object. It is taken as it is: a law whose E W² is not 1 multiplies σ_w².
+        law object. The law is not normalised: a law whose E W² is not 1 multiplies σ_w².
     generator
         Where the random numbers come from.
 

@@ -20,7 +20,7 @@ def measured_growth(
     """Growth of log ‖∇W‖ from the last layer to the first of one network, beyond the linear one, in nats.
 
     The linear network has the same weights and batch, so what it shares (the loss of the symmetric part of the
-    gradient near the output, a random walk of the slope) cancels; so does the output factor of the gains.
+    gradient near the output, a random walk of the slope) cancels. The output factor of the gains cancels too.
 
     Examples
     --------

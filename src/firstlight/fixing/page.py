@@ -152,7 +152,7 @@ def _help(remedies: Sequence[str]) -> Markup:
     return paragraph(
         "For what remains, these remedies may help: ",
         names,
-        ". They may replace modules, and are tried on request: ",
+        ". These remedies may replace modules, and are tried on request: ",
         shell,
         " in a shell, ",
         python,

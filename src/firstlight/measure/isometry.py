@@ -35,7 +35,7 @@ def isometry_gap(
     .. math:: \varphi(X) = -\log \frac{\det(G)^{1/k}}{\operatorname{tr}(G)/k},
               \qquad G = X^\top X \text{ or } X X^\top, \; G \in \mathbb{R}^{k\times k}
 
-    It is 0 if and only if X is a multiple of a (semi-)orthogonal matrix, and infinite where G is singular.
+    The gap is 0 if and only if X is a multiple of a (semi-)orthogonal matrix, and infinite where G is singular.
     With singular values s of X it is log mean s² − mean log s², and it does not change with the scale of X.
 
     Parameters

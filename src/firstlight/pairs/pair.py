@@ -36,7 +36,7 @@ class Pair:
     name
         How reports name it.
     weights
-        The law P. It is not normalised: E W² · E φ(X)² = 1.
+        The law P. The law is not normalised: E W² · E φ(X)² = 1.
     exact
         φ on NumPy arrays, with two derivatives, to float64's last digits.
     activation

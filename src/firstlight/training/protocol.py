@@ -77,8 +77,8 @@ def train(
     seed
         Of the order of samples.
     checkpoint
-        File to resume from if it exists, and to write after every epoch, atomically. It belongs to this data, this
-        architecture, these settings and these versions of firstlight, torch and numpy.
+        File to resume from if it exists, and to write after every epoch, atomically. The checkpoint belongs to this
+        data, this architecture, these settings and these versions of firstlight, torch and numpy.
     on_epoch
         Called with every new `Epoch`, for a log.
 

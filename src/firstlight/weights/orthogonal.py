@@ -65,10 +65,10 @@ def orthogonal_(
 
     - Linear: A is the weight.
     - Convolution of stride 1: A (out × in channels) stands in the middle of the kernel, zeros elsewhere
-      (delta-orthogonal). So the whole convolution, not its unfolded matrix, keeps norms if out ≥ in; if out < in it is
-      the transpose of such a map: it keeps what lies in the span of its rows and drops the rest.
-    - Stride s > 1 without dilation: A is out × (in · taps), over the middle min(kernel, s) taps of each dimension. They
-      do not overlap, so the convolution is orthogonal again.
+      (delta-orthogonal). So the whole convolution, not its unfolded matrix, keeps norms if out ≥ in; if out < in, the
+      convolution is the transpose of such a map, keeps what lies in the span of its rows and drops the rest.
+    - Stride s > 1 without dilation: A is out × (in · taps), over the middle min(kernel, s) taps of each dimension.
+      These taps do not overlap, so the convolution is orthogonal again.
     - Groups: one independent A for each group, of the channels of the group.
     - Transposed convolution: the transpose of the convolution from its outputs to its inputs. So it keeps norms if
       in ≤ out · taps.

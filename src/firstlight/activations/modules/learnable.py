@@ -45,9 +45,9 @@ class FixedActivation(nn.Module):
 class LearnableActivation(nn.Module):
     """A parametric activation whose parameters are trained: one scalar each, or the coefficients of a series.
 
-    It starts as the activation that was given. Families: leaky_relu, elu, softplus, sin, snake, apa, aglu, sau,
-    crrelu, ash, hard_ash, and hermite_series and fourier_series with their coefficients. A λ of APA is held above
-    1e-4 where it is used.
+    The module starts as the activation that was given. Families: leaky_relu, elu, softplus, sin, snake, apa, aglu,
+    sau, crrelu, ash, hard_ash, and hermite_series and fourier_series with their coefficients. A λ of APA is held
+    above 1e-4 where it is used.
 
     Parameters
     ----------

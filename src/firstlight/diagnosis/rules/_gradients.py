@@ -76,7 +76,7 @@ def judged(
     worst = max(each.values(), key=_GRAVITY.__getitem__)
     held = [name for name in asked if each[name] == worst]
     line = min(lines[name][1 if worst == "unhealthy" else 0] for name in held)
-    text = "" if len(held) == len(lines) else f" This holds for {OPTIMISERS[held[0]]}"
+    text = "" if len(held) == len(lines) else f" The verdict holds for {OPTIMISERS[held[0]]}"
     if text and len(asked) > 1:
         others = [name for name in asked if name not in held]
         text += f"; {OPTIMISERS[others[0]]} forgive it" if others == ["adam"] else ""

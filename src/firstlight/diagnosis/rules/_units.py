@@ -129,7 +129,7 @@ def _not_gaussian(f: Findings) -> list[Verdict]:
     evidence = (
         f"{int(bad.sum())} of {int(known.sum())} weight layers exceed 1.5 times the calibrated 5 % line of the "
         f"Kolmogorov–Smirnov distance; the worst is {ks[worst]:.3f} against {line[worst]:.3f} at "
-        f"{rows['name'][worst]}. They are {shape} (median excess kurtosis {number(kurtosis)})."
+        f"{rows['name'][worst]}. The pre-activations there are {shape} (median excess kurtosis {number(kurtosis)})."
     )
     return [
         verdict(

@@ -36,9 +36,9 @@ class Correlations:
     mean_pooled, mean_per_network, se_pooled, se_per_network
         Means over pairs of different images with their standard errors, one per layer.
     defined, mean_counting_dead
-        Share of networks in which an image pair has a cosine: in narrow ReLU networks some die. They are left
-        out of ``mean_per_network`` and count as 0 in ``mean_counting_dead``, as where cosines are taken with an ε
-        in the denominator.
+        Share of networks in which an image pair has a cosine: in narrow ReLU networks some die. ``mean_per_network``
+        leaves these networks out. In ``mean_counting_dead`` they count as 0, as a cosine with an ε in its denominator
+        does.
     """
 
     name: str

@@ -100,9 +100,9 @@ def sites(model: nn.Module, profile: Profile) -> Sites:
     """The weights of a model that its audit saw and that may be written.
 
     A row is that of a layer's weight, or of a parameter that the model keeps by itself. Frozen and shared
-    weights, weights that are computed and cannot be set (weight norm can) and weights that multiply entry by entry are
-    left and named; so are all weights of a network that looks trained (`learnt_direction` of at least half of them)
-    but faulty ones.
+    weights, weights that are computed and cannot be set (weight norm can) and weights that multiply entry by entry
+    are left and named. In a network that looks trained (`learnt_direction` of at least half of the weights) all
+    weights except faulty ones are left too.
 
     Examples
     --------
@@ -178,7 +178,8 @@ def _fresh(found: list[WeightSite], left: list[str]) -> Sites:
 def _place(modules: Mapping[str, nn.Module], name: str) -> tuple[nn.Module | None, str, bool]:
     """The module and the attribute behind a row, and whether it is a parameter that no layer holds.
 
-    It is ``weight`` of the module with the row's name, ``name_weight`` of its parent, or the parameter of that name.
+    The attribute is ``weight`` of the module with the row's name, ``name_weight`` of its parent, or the parameter of
+    that name.
     """
     owner = modules.get(name)
     if owner is not None and isinstance(getattr(owner, "weight", None), Tensor):

@@ -174,7 +174,8 @@ def from_function(
 ) -> Expression | None:
     """A torch function that is not known by name as an expression, if it is one entry by entry.
 
-    It is replayed on nine numbers: permuting them must permute the result, and each alone must give the same.
+    The test runs it again on nine numbers: permuting the numbers must permute the result, and each number alone must
+    give the same.
     """
     expression = compose(func, name, args, kwargs)
     if expression is None or any(word in name for word in RANDOM):

@@ -43,7 +43,7 @@ def gap_step(eigenvalues: Spectrum) -> float:
               = \int_0^\infty \Bigl[e^{-t} - \prod_i (1 + 2 t λ_i)^{-1/2}\Bigr] \frac{dt}{t}
                 - ψ(d/2) - \log 2
 
-    for X = BN(·), that is Σλ = d. It is never positive, and zero only at isometry.
+    for X = BN(·), that is Σλ = d. The step is never positive, and zero only at isometry.
 
     Parameters
     ----------
@@ -144,7 +144,7 @@ def gap_chain(
     Parameters
     ----------
     factor
-        Features as rows. They are row-normalised first, so layer 0 is BN(X).
+        Features as rows. The rows are normalised first, so layer 0 is BN(X).
     depth
         Number of layers.
     weights

@@ -47,11 +47,11 @@ def gradient_rate(activation: object, batch: float = math.inf, *, centred: bool 
     .. math:: λ = \frac{B}{B-3}\,\frac{E\,\mathrm{tr}(P D G D)}{E\,φ(y)^\top G\,φ(y)}, \qquad
               G = I - \tfrac1B \mathbf 1 \mathbf 1^\top, \; P = G - \tfrac1B y y^\top, \; D = \mathrm{diag}\,φ'(y)
 
-    where y is uniform on the sphere of radius √B that is orthogonal to 1. It tends to Eφ'(z)²/Var φ(z), z
-    standard normal, for large B. Without centring, and for odd φ, the same holds with G = I, y uniform on the
-    whole sphere and B/(B − 2) in front.
+    where y is uniform on the sphere of radius √B that is orthogonal to 1. For large B the rate tends to Eφ'(z)²/Var
+    φ(z), with z standard normal. Without centring, and for odd φ, the same holds with G = I, y uniform on the whole
+    sphere and B/(B − 2) in front.
 
-    It is the growth of the **squared** norm with Gaussian weights and width → ∞ at fixed B; measured
+    The rate is the growth of the **squared** norm with Gaussian weights and width → ∞ at fixed B; measured
     networks follow it where the width is far above B². ReLU explodes at this rate with orthogonal weights too.
 
     Parameters

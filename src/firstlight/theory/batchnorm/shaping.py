@@ -22,8 +22,8 @@ def shaped_rates(activation: object, gains: Sequence[float]) -> Float64[Tensor, 
 
     .. math:: \tfrac12 \log \frac{α^2\,E\,φ'(αz)^2}{\operatorname{Var} φ(αz)} \ge 0, \qquad z \sim N(0, 1)
 
-    It is zero for linear φ only; for a smooth odd φ it falls like α⁴. This is the large-batch limit; with
-    orthogonal weights and full rank it is all the growth there is.
+    The rate is zero only for linear φ; for a smooth odd φ the rate falls like α⁴. The formula is the large-batch
+    limit; with orthogonal weights and full rank the gradient has no other growth.
 
     Parameters
     ----------

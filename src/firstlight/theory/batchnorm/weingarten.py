@@ -73,7 +73,7 @@ def loop_type(one: Pairing, other: Pairing) -> tuple[int, ...]:
 def weingarten(order: int, d: int) -> dict[tuple[int, ...], Fraction]:
     r"""The orthogonal Weingarten function of a loop type, for Haar O(d).
 
-    It is the pseudo-inverse of the Gram matrix :math:`G(p, q) = d^{\text{loops}(p, q)}` over pairings. As a
+    The matrix is the pseudo-inverse of the Gram matrix :math:`G(p, q) = d^{\text{loops}(p, q)}` over pairings. As a
     function of the loop type alone it solves a linear system with one equation per type; where d is small
     the system is singular and the pseudo-inverse is the solution that projects (w = w G w).
 

@@ -232,7 +232,8 @@ def _stepper(layer: LayerMap, q: np.ndarray):  # type: ignore[no-untyped-def]
             return form.dual(math, v, v, c * v, v * v * (1 - c) * (1 + c))
 
         return closed
-    # A variance that vanished or overflowed ends the path: what comes after is not asked for; nor are huge ones.
+    # A variance that vanished or overflowed ends the path: later layers are not computed. Huge variances end the path
+    # too.
     usable = np.isfinite(seen) & (seen > 0)
     seen = np.minimum(seen[: len(seen) if usable.all() else max(1, int(np.argmin(usable)))], 1.0 + _SQUARES)
     seen = np.where(seen > _SQUARES, 1.0, seen)

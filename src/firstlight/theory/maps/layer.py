@@ -173,8 +173,8 @@ class LayerMap:
     def curvature(self, q: Scalars) -> Float64[Tensor, "*shape"]:
         r"""C''(1) = a²σ_w² q² E φ''(√q G)²/V(q), infinite where φ' jumps.
 
-        Without kinks by the Hermite series: E φ''² = Σ k(k−1) a_k²/q²; else by quadrature of φ''². It sets the power
-        law on the edge of chaos, 1 − c ≈ 2/(C''(1)·l).
+        Without kinks by the Hermite series: E φ''² = Σ k(k−1) a_k²/q²; else by quadrature of φ''². The curvature sets
+        the power law on the edge of chaos, 1 − c ≈ 2/(C''(1)·l).
         """
         from firstlight import gauss
 
