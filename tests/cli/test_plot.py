@@ -59,7 +59,7 @@ def test_lines_with_theory_beside(folder: Path, tmp_path: Path) -> None:
         (["--value", "colour"], "got 'colour'"),
         (["--x", "sigma_w"], "both --x and --y"),
         (["--x", "sigma_w", "--y", "depths"], "got 'depths'"),
-        (["--x", "sigma_w", "--y", "sigma_w", "--edge", "tanh"], "--edge needs"),
+        (["--x", "sigma_w", "--y", "sigma_w", "--edge", "tanh"], "fields sigma_w and sigma_b with --edge"),
         (["--x", "sigma_w", "--y", "sigma_b", "--layer", "3"], r"a layer among [1, 6], got 3"),
     ],
 )

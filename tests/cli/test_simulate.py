@@ -67,7 +67,7 @@ def test_run_folder_and_resume(tmp_path: Path, capsys: pytest.CaptureFixture[str
         ([*SMALL, "--kernel-size", "3"], "with `cnn` only"),
         (["simulate", "mlp", "--sweep", "x.toml", "--out", "x"], "expected --sweep alone"),
         (["simulate", "--sweep", "x.toml", "--nets", "3", "--out", "x"], "got --nets too"),
-        (["simulate", "--sweep", "x.toml"], "needs --out"),
+        (["simulate", "--sweep", "x.toml"], "--out DIR with --sweep"),
         (["simulate", "--sweep", "absent.toml", "--out", "x"], "expected a TOML file"),
     ],
 )

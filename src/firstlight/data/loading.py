@@ -263,7 +263,7 @@ def _scaled(kept: Dataset, whole: Dataset, normalise: Normalise, dtype: torch.dt
             raise LoadError(
                 f"while loading {kept.name}: expected one tensor to {normalise}, got "
                 f"{type(inputs).__name__}; "
-                "scale it in the factory and leave normalise away"
+                "scale it in the factory and leave normalise out"
             )
         return kept
     if normalise == whole.normalise:  # nothing asked beyond what was done

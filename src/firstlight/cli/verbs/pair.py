@@ -187,7 +187,8 @@ def _sizes(text: str | None, flag: str, default: tuple[int, ...]) -> tuple[int, 
         sizes = (0,)
     if min(sizes) < 1:
         raise DomainError(
-            f"while reading {flag}: expected positive whole numbers such as 30,100, got {text!r}; write them so"
+            f"while reading {flag}: expected positive whole numbers with commas between them, got {text!r}; write "
+            f"them as in 30,100"
         )
     return sizes
 

@@ -50,7 +50,10 @@ def run(args: argparse.Namespace) -> int:
     _known(rows, args.value)
     _numeric(rows, args.value)
     if (args.x is None) != (args.y is None):
-        raise LoadError("while reading the arguments: a heat map needs both --x and --y, got one of them")
+        raise LoadError(
+            "while reading the arguments: expected both --x and --y for a heat map, got one of them; add "
+            "the other, or leave both out for lines"
+        )
     figures = [_lines(rows, args)] if args.x is None else _maps(rows, args)
     title = f"{args.value} of a sweep"
     args.files.write(args.html, page(title, section(title, grid(*figures)), subtitle=args.folder))
@@ -183,7 +186,8 @@ def _maps(rows: list[Record], args: argparse.Namespace) -> list[Markup]:
     _numeric(rows, args.x, args.y)
     if args.edge is not None and {args.x, args.y} != {"sigma_w", "sigma_b"}:
         raise LoadError(
-            f"while plotting: --edge needs the fields sigma_w and sigma_b, got {args.x} and {args.y}"
+            f"while plotting: expected the fields sigma_w and sigma_b with --edge, got {args.x} and {args.y}; leave "
+            f"--edge out"
         )
     others = [
         name

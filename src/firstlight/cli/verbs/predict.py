@@ -140,7 +140,8 @@ def run(args: argparse.Namespace) -> int:
     network = RandomNetwork(**{name: getattr(args, name) for name in names})
     if args.against is not None and args.level != "density":
         raise DomainError(
-            "while predicting: expected --against only with --level density, got it with mean-field; add it"
+            "while predicting: expected --against only with --level density, got it with mean-field; add --level "
+            "density"
         )
     profile = predict(network, q0=args.q0, c0=args.c0, level=args.level, batch=args.batch, bits=args.bits)
     heading = prediction_heading(profile)

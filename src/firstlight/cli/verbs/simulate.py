@@ -187,7 +187,10 @@ def _sweep(args: argparse.Namespace) -> int:
             "write it into the sweep file"
         )
     if args.out is None:
-        raise LoadError("while reading the arguments: a sweep needs --out DIR for its results")
+        raise LoadError(
+            "while reading the arguments: expected --out DIR with --sweep, got none; name the folder of "
+            "the results"
+        )
     sweep = Sweep.load(Path(args.sweep), data_directory=args.data_dir)
     rows = run_sweep(sweep, out=args.out, resume=args.resume, engine=engine_of(args), progress=not args.quiet)
     if not args.quiet:

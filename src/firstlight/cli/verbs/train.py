@@ -93,7 +93,7 @@ def _plan(args: argparse.Namespace) -> TrainingPlan:
     if args.model == "lenet" and {"depth", "width"} & set(given):
         raise LoadError(
             "while reading the arguments: expected no --depth and no --width with lenet, whose sizes are fixed, got "
-            "one; leave it away"
+            "one; leave it out"
         )
     scales = {"weights", "first_layer", "sigma_w", "sigma_b"} & set(given)
     if args.recipe is not None and scales:
@@ -114,6 +114,6 @@ def _plan(args: argparse.Namespace) -> TrainingPlan:
     if both:
         raise LoadError(
             f"while reading the arguments: expected --pair alone, got --{sorted(both)[0]} too; a pair has its own, "
-            "leave one away"
+            f"so leave one of the two out"
         )
     return TrainingPlan.of_pair(args.pair, **fields)

@@ -92,7 +92,7 @@ def train_seeds(
     if groups is not None and groups < 1:
         raise DomainError(
             f"while training {plan.label} in groups of seeds: expected at least 1 group, got {groups}; raise the "
-            "number, or leave it away"
+            "number, or leave it out"
         )
     found = load_images(plan, directory=directory, download=download) if images is None else images
     stack = Stack([_drawn(plan, found, seed) for seed in plan.seeds])
