@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from firstlight import render
 from firstlight.experiments.meterez2024.depth import DepthStudy
 
+_NOTE = "slope: of log ‖∇W‖ per layer towards the input; log growth: log ‖∇W‖ of the first layer less that of the last"
+
 
 def depth_page(study: DepthStudy, *, data: str = "") -> str:
     """The study as one self-contained HTML page; ``data`` names the batch."""
@@ -15,7 +17,7 @@ def depth_page(study: DepthStudy, *, data: str = "") -> str:
         render.section("Batch", render.items(*(str(check).splitlines()[0] for check in study.checks)),
                        render.items(*problems)),
         render.section("Layer by layer", render.grid(_gap_chart(study), _gradient_chart(study))),
-        render.section("Slopes", _slopes(study)),
+        render.section("Slopes", _slopes(study), intro=_NOTE),
     ]  # fmt: skip
     if study.runs:
         blocks.append(render.section("Training", render.grid(_accuracy_chart(study))))
@@ -67,8 +69,8 @@ def _slopes(study: DepthStudy) -> render.Markup:
         for f in study.findings
     ]  # fmt: skip
     heads: list[render.Head | str] = [
-        render.Head("weights", text=True), "slope", "standard error", "predicted slope", "log first/last",
-        "predicted", render.Head("gradient", text=True),
+        render.Head("weights", text=True), "slope", "standard error", "theory", "log growth", "theory",
+        render.Head("gradient", text=True),
     ]  # fmt: skip
     return render.table(heads, rows)
 
@@ -90,31 +92,25 @@ def _accuracy_chart(study: DepthStudy) -> render.Markup:
 def depth_text(study: DepthStudy) -> str:
     """The study as text: the batch, a table of weights, a line for each verdict and each training run."""
     network = study.network
-    head = (
-        "weights",
-        "slope per layer",
-        "predicted",
-        "log gradient first/last",
-        "predicted",
-        "gap first",
-        "last",
-    )
+    head = ("weights", "slope", "theory", "log growth", "theory", "gap first", "gap last")
     rows = [
         (f.weights, f"{f.slope:.4g} ± {f.slope_se:.1g}", f"{f.predicted_slope:.4g}", f"{f.log_growth:.4g}",
          f"{f.predicted_log_growth:.4g}", f"{f.first_gap:.3g}", f"{f.last_gap:.3g}")
         for f in study.findings
     ]  # fmt: skip
     widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
+    gains = f"gains ℓ^−{network.gamma:g}" if network.gamma else "no gains"
     lines = [
         str(study.checks[0]),
         "",
-        f"{network.activation}, depth {network.depth}, width {network.width}, gains l^-{network.gamma:g}, "
+        f"{network.activation}, depth {network.depth}, width {network.width}, {gains}, "
         f"{'' if network.centred else 'un'}centred batch norm",
         "",
     ]
     lines += [
         "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in (head, *rows)
     ]
+    lines += ["", *_NOTE.split("; "), ""]
     lines += [f"{f.weights}: gradient {f.word if f.healthy else f.word.upper()}" for f in study.findings]
     for kind, run in study.runs.items():
         last = run.history[-1]

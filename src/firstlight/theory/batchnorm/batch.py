@@ -203,7 +203,7 @@ def _problems(
         )
     if weights == "normal":
         problems.append(
-            "Gaussian weights explode at any batch size, by about 1/width per layer; use orthogonal weights "
+            "normal weights explode at any batch size, by about 1/width per layer; use orthogonal weights "
             "(firstlight.weights.orthogonal_)"
         )
     return problems
