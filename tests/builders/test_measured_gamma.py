@@ -19,6 +19,7 @@ def test_growth_agrees_with_theory(activation, exponent):
     assert measured == pytest.approx(theory, rel=0.1, abs=0.5)
 
 
+@pytest.mark.slow
 def test_exponent_agrees_with_theory():
     measured = measure_gamma("tanh", depth=120)
     assert measured == pytest.approx(choose_gamma("tanh", depth=120).gamma, abs=0.08)

@@ -22,6 +22,8 @@ DEEP = [
     "--batch",
     "64",
 ]
+# one remedy, for tests of what is written
+ONE = ["--remedies", "looks-linear"]
 
 
 def test_it_says_what_it_did_and_writes_every_form(tmp_path, capsys):
@@ -48,7 +50,7 @@ def _loads_healthy(state):
 
 def test_a_torch_file_loads_without_pickled_code(tmp_path):
     out = tmp_path / "fixed.pt"
-    assert main([*DEEP, "--quiet", "--out", str(out)]) == 0
+    assert main([*DEEP, *ONE, "--quiet", "--out", str(out)]) == 0
     _loads_healthy(torch.load(out, weights_only=True))
 
 
@@ -63,7 +65,7 @@ def test_what_cannot_be_fixed_has_status_one(tmp_path, capsys):
 
 
 def test_json_alone_on_standard_output(capsys):
-    assert main([*DEEP, "--json", "-"]) == 0
+    assert main([*DEEP, *ONE, "--json", "-"]) == 0
     assert json.loads(capsys.readouterr().out)["format"] == "firstlight-fix/1"
 
 

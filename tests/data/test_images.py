@@ -182,7 +182,7 @@ def test_download_fetches_only_what_is_missing(tmp_path, monkeypatch):
         ("mnist", 60000, (1, 28, 28), 0.1307, 0.3081),
         ("fashion-mnist", 60000, (1, 28, 28), 0.2860, 0.3530),
         # a lossy copy may be laid out, so only near the official .4914/.2470 of the red channel
-        ("cifar10", 50000, (3, 32, 32), 0.491, 0.247),
+        pytest.param("cifar10", 50000, (3, 32, 32), 0.491, 0.247, marks=pytest.mark.slow),
     ],
 )
 def test_the_real_sets(data_dir, name, samples, shape, mean, std):

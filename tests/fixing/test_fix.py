@@ -130,7 +130,7 @@ def test_frozen_weights_are_left_and_named():
 def test_weight_norm_is_written_through_its_own_parameters():
     weight_norm = nn.utils.parametrizations.weight_norm
     model = nn.Sequential(*[m for _ in range(15) for m in (weight_norm(nn.Linear(64, 64)), nn.ReLU())])
-    result = firstlight.fix(model, inputs())
+    result = firstlight.fix(model, inputs(), remedies="looks-linear")
     assert not result.before.healthy
     assert result.healthy
     result.apply_(model)
@@ -171,7 +171,7 @@ def test_warnings_are_fixed_on_request_only():
 @pytest.mark.slow
 def test_apply_refuses_another_model_whole():
     model = SICK["ReLU by torch's default"]()
-    result = firstlight.fix(model, inputs())
+    result = firstlight.fix(model, inputs(), remedies="looks-linear")
     other = plain(nn.ReLU, width=32)
     before = [p.detach().clone() for p in other.parameters()]
     with pytest.raises(DomainError, match="nothing was written"):
@@ -180,7 +180,7 @@ def test_apply_refuses_another_model_whole():
 
 
 def test_json_and_html_hold_both_audits(tmp_path):
-    result = firstlight.fix(SICK["chaotic tanh"](), inputs(), name="my <net>")
+    result = firstlight.fix(SICK["chaotic tanh"](), inputs(), name="my <net>", remedies="edge-of-chaos")
     told = json.loads(result.to_json(tmp_path / "fix.json").read_text())
     assert told["format"] == "firstlight-fix/1"
     assert told["healthy"] is True

@@ -128,6 +128,7 @@ def test_kurtosis_matching():
     assert round(1 - abs(left), 2) == 0.96
 
 
+@pytest.mark.slow
 def test_critical_vertices():
     """V/K²: linear 2(l−1)/n, ReLU 5(l−1)/n, tanh ≈ ⅔ l/n with K ~ 1/(2l)."""
     n, depth = 10**7, 400

@@ -145,7 +145,9 @@ def test_refusals():
 
 
 @pytest.mark.data
-@pytest.mark.parametrize(("name", "pixels"), [("mnist", 784), ("cifar10", 3072)])
+@pytest.mark.parametrize(
+    ("name", "pixels"), [("mnist", 784), pytest.param("cifar10", 3072, marks=pytest.mark.slow)]
+)
 def test_real_images_train_and_resume(data_dir, tmp_path, name, pixels):
     """Sixty deep layers on a few hundred real images, read by the loader, stopped and continued."""
     first, second = (

@@ -61,7 +61,7 @@ def test_same_law_as_drawn_weights(
     law, n = weights.get(name), 100
     h = torch.linspace(-1.0, 1.2, n)[None, :, None] ** 3
     h[0, :3] *= 3
-    units = 10_000 if name.startswith("student") else 200_000  # its draws invert an incomplete beta function
+    units = 4000 if name.startswith("student") else 200_000  # its draws invert an incomplete beta function
     inverted, _ = InvertedWeights(law, 1.3, sigma_b).forward(h, units, generator)
     drawn, _ = StreamedWeights(law, 1.3, sigma_b).forward(h, units, generator)
     same_law(inverted, drawn)

@@ -85,7 +85,7 @@ def test_wide_networks_approach_mean_field():
 
 
 def test_predict_at_this_level():
-    net = RandomNetwork(depth=100, width=10, activation="tanh", sigma_w=1.2, sigma_b=0.1)
+    net = RandomNetwork(depth=30, width=10, activation="tanh", sigma_w=1.2, sigma_b=0.1)
     profile = firstlight.predict(net, level="density")
     assert np.isfinite(profile["ks"]).all()
     assert profile["ks_standardised"][-1] < profile["ks"][-1]

@@ -84,6 +84,7 @@ def test_infinite_depth_against_deep_narrow_networks():
     assert linear.moment == pytest.approx(1.0)  # E‖Y‖² grows as e^t whatever the width
 
 
+@pytest.mark.slow
 def test_residual_growth_is_the_limit_of_layers():
     times = np.linspace(0, 2, 5)
     assert residual_growth("relu", times) == pytest.approx(np.exp(times / 2), rel=1e-8)

@@ -159,6 +159,7 @@ def test_what_is_not_piecewise_linear_is_refused(name):
     assert PiecewiseLinear.of(activations.get(name)) is None
 
 
+@pytest.mark.slow
 def test_digits_by_the_gaussian_process_of_a_convolutional_network():
     """Real digits, 300 for training: better than the fully connected process on the same data."""
     from firstlight.data import load

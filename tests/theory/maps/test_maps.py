@@ -61,7 +61,7 @@ def test_log_periodic_depth_60():
         assert variances(layer, start, 60).q[-1] == pytest.approx(end, rel=1e-5)
 
 
-@pytest.mark.parametrize("share", [1e-3, 1e-6, 1e-9])
+@pytest.mark.parametrize("share", [1e-3, pytest.param(1e-6, marks=pytest.mark.slow), 1e-9])
 def test_close_fixed_points_are_told_apart(share):
     """Just inside its window, φ_{δ,ω} has a stable and an unstable variance close together in every period."""
     phi = activations.get("log_periodic(0.99, 6)")
