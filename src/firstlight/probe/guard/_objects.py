@@ -6,19 +6,36 @@ import array
 import enum
 import functools
 import logging
-import operator
 import random
 import threading
 import types
 import weakref
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from firstlight.probe.guard._held import (
+    Entries,
+    Held,
+    T,
+    entries,
+    equal,
+    fill_array,
+    fill_objects,
+    identical,
+    impossible,
+    pairs,
+    refill,
+    refill_deque,
+    refill_set,
+    same_array,
+    same_set,
+    same_state,
+)
 
 # Where a tensor keeps the hooks on its gradient.
 HOOKS = ("_backward_hooks", "_post_accumulate_grad_hooks")
@@ -28,76 +45,8 @@ LIMIT = 200_000
 ARRAYS = 24 << 20
 
 
-T = TypeVar("T")
 # The objects that one leads to, by name.
 Found: TypeAlias = Iterator[tuple[str, object]]
-Entries: TypeAlias = tuple[object, ...]
-
-
-@dataclass(eq=False, slots=True)
-class Held(Generic[T]):
-    """One object as it was found: how to see its state now, the state then, and how to write that state."""
-
-    name: str
-    get: Callable[[], T]
-    then: T
-    put: Callable[[T], object]
-    same: Callable[[T, T], bool]
-
-    def unchanged(self) -> bool:
-        """Whether the state is the one then."""
-        return self.same(self.get(), self.then)
-
-    def put_back(self) -> None:
-        """Give the object its old state, if it has another one."""
-        if not self.unchanged():
-            self.put(self.then)
-
-
-def _identical(now: Entries, then: Entries) -> bool:
-    return len(now) == len(then) and all(map(operator.is_, now, then))
-
-
-def _equal(now: object, then: object) -> bool:
-    return bool(now == then)
-
-
-def _entries(value: dict[Any, Any]) -> Entries:
-    kind = OrderedDict if isinstance(value, OrderedDict) else dict  # each knows an order of its own
-    return (*kind.keys(value), *kind.values(value))
-
-
-def _pairs(value: dict[Any, Any]) -> list[tuple[object, object]]:
-    entries = _entries(value)
-    half = len(entries) // 2
-    return list(zip(entries[:half], entries[half:]))
-
-
-def _refill(value: dict[Any, Any], then: Entries) -> None:
-    """Empty a dictionary and fill it again, past what a subclass makes of that."""
-    kind = OrderedDict if isinstance(value, OrderedDict) else dict
-    kind.clear(value)
-    half = len(then) // 2
-    for key, item in zip(then[:half], then[half:]):
-        kind.__setitem__(value, key, item)
-
-
-def _refill_set(value: set[object], then: Entries) -> None:
-    set.clear(value)
-    set.update(value, then)
-
-
-def _refill_deque(value: deque[object], then: Entries) -> None:
-    deque.clear(value)
-    deque.extend(value, then)
-
-
-def _same_array(now: np.ndarray, then: np.ndarray) -> bool:
-    return now.shape == then.shape and now.dtype == then.dtype and now.tobytes() == then.tobytes()
-
-
-def _fill_array(value: np.ndarray, then: np.ndarray) -> None:
-    np.copyto(value, then)
 
 
 class Walk:
@@ -158,7 +107,7 @@ class Walk:
     def _attributes(self, name: str, value: object) -> Found:
         own = getattr(value, "__dict__", None)
         if type(own) is dict:
-            self._hold(name, lambda: _entries(own), lambda then: _refill(own, then), _identical)
+            self._hold(name, lambda: entries(own), lambda then: refill(own, then), identical)
             for key, item in own.items():
                 kind = type(item)
                 if kind in _CONTAINERS and not item:
@@ -169,7 +118,7 @@ class Walk:
                     yield f"{name}.{key}", item
         if isinstance(value, torch.nn.Module):
             was = type(value)
-            self._hold(name, lambda: (type(value),), lambda _: setattr(value, "__class__", was), _identical)
+            self._hold(name, lambda: (type(value),), lambda _: setattr(value, "__class__", was), identical)
 
     def _slots(self, name: str, value: object) -> Found:
         own = self._members.get(type(value))
@@ -188,7 +137,7 @@ class Walk:
             else:
                 object.__delattr__(value, slot)
 
-        for item in self._hold(name, get, put, _identical):
+        for item in self._hold(name, get, put, identical):
             yield name, item
 
     def _class(self, value: object) -> Found:
@@ -200,7 +149,7 @@ class Walk:
 
     def _one_class(self, kind: type) -> Found:
         def get() -> Entries:
-            return _entries({n: v for n, v in vars(kind).items() if n not in _CLASS_OWN})
+            return entries({n: v for n, v in vars(kind).items() if n not in _CLASS_OWN})
 
         def put(then: Entries) -> None:
             half = len(then) // 2
@@ -212,14 +161,14 @@ class Walk:
                 if now.get(key) is not item:
                     type.__setattr__(kind, key, item)
 
-        self._hold(f"the class {kind.__name__}", get, put, _identical)
+        self._hold(f"the class {kind.__name__}", get, put, identical)
         for name, item in vars(kind).items():
             if not isinstance(item, (types.FunctionType, classmethod, staticmethod, property)):
                 yield f"{kind.__name__}.{name}", item
 
     def _dict(self, name: str, value: dict[Any, Any]) -> Found:
-        self._hold(name, lambda: _entries(value), lambda then: _refill(value, then), _identical)
-        for key, item in _pairs(value):
+        self._hold(name, lambda: entries(value), lambda then: refill(value, then), identical)
+        for key, item in pairs(value):
             if type(item) not in _ATOMS:
                 yield _inner(name, key), item
             if type(key) not in _ATOMS:
@@ -230,7 +179,7 @@ class Walk:
             name,
             lambda: tuple(list.__iter__(value)),
             lambda then: list.__setitem__(value, slice(None), then),
-            _identical,
+            identical,
         )
         for i, item in enumerate(list.__iter__(value)):
             if type(item) not in _ATOMS:
@@ -238,13 +187,13 @@ class Walk:
 
     def _set(self, name: str, value: set[object]) -> Found:
         then = self._hold(
-            name, lambda: tuple(set.__iter__(value)), lambda old: _refill_set(value, old), _same_set
+            name, lambda: tuple(set.__iter__(value)), lambda old: refill_set(value, old), same_set
         )
         for item in then:
             yield f"an entry of {name}", item
 
     def _deque(self, name: str, value: deque[object]) -> Found:
-        then = self._hold(name, lambda: tuple(value), lambda old: _refill_deque(value, old), _identical)
+        then = self._hold(name, lambda: tuple(value), lambda old: refill_deque(value, old), identical)
         for item in then:
             yield f"an entry of {name}", item
 
@@ -254,20 +203,20 @@ class Walk:
                 yield f"{name}[{i}]", item
 
     def _buffer(self, name: str, value: Any) -> Found:
-        self._hold(name, lambda: value[:], lambda then: value.__setitem__(slice(None), then), _equal)
+        self._hold(name, lambda: value[:], lambda then: value.__setitem__(slice(None), then), equal)
         yield from ()
 
     def _array(self, name: str, value: np.ndarray) -> Found:
         if value.dtype == object:
-            self._hold(name, lambda: tuple(value.flat), lambda old: _fill_objects(value, old), _identical)
+            self._hold(name, lambda: tuple(value.flat), lambda old: fill_objects(value, old), identical)
             for item in value.flat:
                 yield f"an entry of {name}", item
             return
         self._arrays -= value.nbytes
         if self._arrays >= 0:
-            self._hold(name, value.copy, lambda then: _fill_array(value, then), _same_array)
+            self._hold(name, value.copy, lambda then: fill_array(value, then), same_array)
         else:
-            self._hold(name, lambda: hash(value.tobytes()), _impossible, _equal)
+            self._hold(name, lambda: hash(value.tobytes()), impossible, equal)
 
     def _torch_generator(self, name: str, value: torch.Generator) -> Found:
         self._hold(name, value.get_state, value.set_state, torch.equal)
@@ -275,15 +224,15 @@ class Walk:
 
     def _numpy_generator(self, name: str, value: np.random.Generator | np.random.BitGenerator) -> Found:
         bits = value.bit_generator if isinstance(value, np.random.Generator) else value
-        self._hold(name, lambda: bits.state, lambda then: setattr(bits, "state", then), _same_state)
+        self._hold(name, lambda: bits.state, lambda then: setattr(bits, "state", then), same_state)
         yield from ()
 
     def _legacy_generator(self, name: str, value: np.random.RandomState) -> Found:
-        self._hold(name, value.get_state, value.set_state, _same_state)
+        self._hold(name, value.get_state, value.set_state, same_state)
         yield from ()
 
     def _python_generator(self, name: str, value: random.Random) -> Found:
-        self._hold(name, value.getstate, value.setstate, _equal)
+        self._hold(name, value.getstate, value.setstate, equal)
         yield from ()
 
     def _function(self, name: str, value: types.FunctionType) -> Found:
@@ -307,7 +256,7 @@ class Walk:
             else:
                 del value.cell_contents
 
-        for item in self._hold(name, get, put, _identical):
+        for item in self._hold(name, get, put, identical):
             yield name, item
 
     def _method(self, name: str, value: types.MethodType) -> Found:
@@ -336,28 +285,6 @@ def _ours(value: object) -> bool:
 
 def _inner(name: str, key: object) -> str:
     return f"{name}.{key}" if isinstance(key, str) and key.isidentifier() else f"{name}[{key!r:.40}]"
-
-
-def _same_set(now: Entries, then: Entries) -> bool:
-    return len(now) == len(then) and {id(x) for x in now} == {id(x) for x in then}
-
-
-def _same_state(now: Any, then: Any) -> bool:
-    if isinstance(now, dict):
-        return now.keys() == then.keys() and all(_same_state(now[k], then[k]) for k in now)
-    if isinstance(now, (tuple, list)):
-        return len(now) == len(then) and all(map(_same_state, now, then))
-    return bool(np.array_equal(now, then))
-
-
-def _fill_objects(value: np.ndarray, then: Entries) -> None:
-    for i, item in enumerate(then):
-        value.flat[i] = item
-
-
-def _impossible(then: object) -> None:
-    del then
-    raise RuntimeError("the array is too large to be copied beforehand")
 
 
 _ATOMS = frozenset(
