@@ -51,7 +51,7 @@ def test_bad_input_is_one_line_and_status_two(argv, capsys):
 
 
 def test_predict_says_where_units_stop_being_independent(capsys):
-    argv = "predict --activation weibull-odd(10) --weights weibull(10) --width 3 --depth 10 --level density"
+    argv = "predict --activation weibull-odd(10) --weights weibull(10) --width 3 --depth 7 --level density"
     assert main([*argv.split(), "--against", "2000"]) == 0
     text = capsys.readouterr().out
     assert "refuted at the 5 % level" in text
