@@ -9,8 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import ModuleType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from firstlight._version import __version__
 from firstlight.cli.outputs import checked_outputs
@@ -135,7 +134,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return _ended(chosen.verb, out, status)
 
 
-def _attempt(verb: str, module: ModuleType, parser: Parser, args: argparse.Namespace) -> int:
+def _attempt(verb: str, module: Any, parser: Parser, args: argparse.Namespace) -> int:
     """Run the verb; its status, with every error said in one line."""
     try:
         args.files = checked_outputs(parser, args)
