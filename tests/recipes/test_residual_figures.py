@@ -148,6 +148,15 @@ def test_a_folded_alpha_of_deepnorm_is_the_same_function_and_the_line_is_named_o
     done = firstlight.initialise_(plain, "deepnorm", x, generator=seeded())
     firstlight.initialise_(folded, "deepnorm(fold=True)", x, generator=seeded())
     torch.testing.assert_close(plain(x), folded(x))
+    assert not any(left.name.startswith("the sum behind") for left in done.left)  # it has α by now
+
+    class Written(PostNorm):
+        def forward(self, x):
+            for part, norm in zip(self.parts, self.norms, strict=True):
+                x = norm(x + part(x))
+            return x
+
+    done = firstlight.initialise_(Written(), "deepnorm", x, generator=seeded())
     lines = [left.reason for left in done.left if left.name.startswith("the sum behind")]
     assert len(lines) == 2
     assert lines[0].startswith("write 1.18921 * x + branch(x)")

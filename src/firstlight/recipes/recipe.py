@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import ClassVar, Literal, NoReturn
 
 import torch
@@ -14,6 +15,7 @@ from firstlight.errors import DomainError
 from firstlight.probe import Protocol
 from firstlight.recipes.draws import normal, weights
 from firstlight.recipes.layout.blueprint import Blueprint
+from firstlight.recipes.layout.constants import Constant, Place, constants_of
 from firstlight.recipes.layout.slots import Left, Slot
 from firstlight.weights import WeightLaw
 
@@ -55,6 +57,8 @@ class Draft:
         The data, and what is differentiated; the batch is None where none was given.
     values, left, rates
         What was drafted, what is left with the reason, and factors on the learning rate by name of the parameter.
+    numbers
+        Plain numbers of modules that are set, with the reason.
     """
 
     def __init__(
@@ -69,6 +73,38 @@ class Draft:
         self.values: dict[str, Value] = {}
         self.left: list[Left] = list(blueprint.left)
         self.rates: dict[str, float] = {}
+        self.numbers: dict[Constant, tuple[float, str]] = {}
+
+    @cached_property
+    def constants(self) -> Mapping[Place, Constant]:
+        """Plain numbers of modules that multiply signals, by where they do; asking runs a copy of the model once."""
+        return constants_of(self.blueprint, self.batch)
+
+    def number(self, place: Place, factor: float, why: str, *, among: Collection[Place] = ()) -> bool:
+        """Draft the number that multiplies a signal; False where the code holds none, or one that may not be set.
+
+        Parameters
+        ----------
+        place
+            The row that reads the multiple, and the row that is multiplied; −1 for the constant inside an activation.
+        factor
+            What the signal shall be multiplied by.
+        why
+            What the factor is for.
+        among
+            The places that shall get this factor, where others shall get another; a number that serves others too is
+            not set.
+        """
+        constant = self.constants.get(place)
+        if constant is None or (
+            among and any(c == constant and p not in among for p, c in self.constants.items())
+        ):
+            return False
+        value = constant.number(factor)
+        if abs(self.numbers.get(constant, (value, ""))[0] - value) > 1e-9 * abs(value):
+            return False
+        self.numbers[constant] = (value, f"{why}: a number of the code, which no state dict holds")
+        return True
 
     def put(self, slot: Slot, value: Tensor, why: str) -> bool:
         """Draft a weight; False where its parametrisation cannot hold the value, which is then left."""

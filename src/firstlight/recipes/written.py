@@ -64,10 +64,12 @@ class Written(Document):
     left: tuple[Left, ...]
     rates: dict[str, float]
     _old: tuple[tuple[Tensor, Tensor], ...] = field(repr=False)
+    _numbers: tuple[tuple[nn.Module, str, float], ...] = field(default=(), repr=False)
 
     def revert_(self) -> None:
-        """Put every entry back that was there before, bit for bit."""
+        """Put every entry and every number back that was there before, bit for bit."""
         _put_back(self._old)
+        _set_back(self._numbers)
 
     def parameter_groups(self, model: nn.Module, rate: float) -> list[dict[str, Any]]:
         """Groups of parameters for a torch optimiser, with the learning rates that the recipe asks for.
@@ -163,18 +165,28 @@ def commit(draft: Draft, recipe: str) -> Written:
         )
     before = [_rms(parameter) for _, _, parameter, _ in pairs]
     old: list[tuple[Tensor, Tensor]] = []
+    numbers: list[tuple[nn.Module, str, float]] = []
     try:
         for _, _, parameter, tensor in pairs:
             old.append((parameter, exchange(parameter, tensor)))
+        for constant, (number, _) in draft.numbers.items():
+            module = model.get_submodule(constant.path)
+            numbers.append((module, constant.name, getattr(module, constant.name)))
+            setattr(module, constant.name, number)
     except BaseException:
         _put_back(old)
+        _set_back(numbers)
         raise
     lines = [
         Line(name, why, rms, _rms(parameter))
         for (name, why, parameter, _), rms in zip(pairs, before, strict=True)
     ]
+    for (constant, (number, why)), (_, _, was) in zip(draft.numbers.items(), numbers, strict=True):
+        lines.append(Line(constant.spelling, f"{number:.6g}, {why}", abs(was), abs(number)))
     left = (*draft.left, *_kept(model, {name for name, _, _, _ in pairs}, draft.left))
-    return Written(recipe, type(model).__name__, tuple(lines), left, dict(draft.rates), tuple(old))
+    return Written(
+        recipe, type(model).__name__, tuple(lines), left, dict(draft.rates), tuple(old), tuple(numbers)
+    )
 
 
 def _kept(model: nn.Module, written: Container[str], left: Sequence[Left]) -> list[Left]:
@@ -195,6 +207,11 @@ def _kept(model: nn.Module, written: Container[str], left: Sequence[Left]) -> li
             reason = "the weight of its layer is left"
         found.append(Left(name, reason))
     return found
+
+
+def _set_back(numbers: Sequence[tuple[nn.Module, str, float]]) -> None:
+    for module, name, value in reversed(numbers):
+        setattr(module, name, value)
 
 
 @torch.no_grad()

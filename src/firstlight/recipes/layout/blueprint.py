@@ -30,6 +30,10 @@ class Branch:
         Names of the learned factors and of the normalisers in it.
     ends_with_norm
         Whether a normaliser stands between the last weight and the sum.
+    row, end
+        Numbers of the sum's row, and of the row at the end of the branch; −1 where they are not known.
+    inside
+        Numbers of the rows in it.
     """
 
     weights: tuple[str, ...]
@@ -37,6 +41,9 @@ class Branch:
     scalars: tuple[str, ...] = ()
     norms: tuple[str, ...] = ()
     ends_with_norm: bool = False
+    row: int = -1
+    end: int = -1
+    inside: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -303,6 +310,9 @@ def _branches(rows: _Rows, slots: Sequence[Slot]) -> tuple[Branch, ...]:
                 tuple(rows.names[r] for r in inside if rows.kinds[r] == "affine"),
                 tuple(rows.names[r].split("#")[0] for r in inside if rows.kinds[r] == "norm"),
                 any(rows.kinds[r] == "norm" for r in behind),
+                row,
+                end,
+                tuple(inside),
             )
         )
     return tuple(found)

@@ -132,10 +132,10 @@ class ReZero(Recipe):
 
 
 def own_factor(draft: Draft, branch: Branch, factor: float, said: str) -> bool:
-    """Draft the last learned factor of a branch; False where the branch has none."""
+    """Draft the last factor of a branch, learned or a number of the code; False where the branch has none."""
     known = dict(draft.blueprint.model.named_parameters())
     if not branch.scalars or branch.scalars[-1] not in known:
-        return False
+        return factor != 0 and draft.number((branch.row, branch.end), factor, said)
     draft.set(branch.scalars[-1], torch.tensor(factor), said)
     return True
 

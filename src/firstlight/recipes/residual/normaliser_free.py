@@ -10,6 +10,7 @@ from torch import Tensor
 
 from firstlight import activations
 from firstlight.recipes.draws import weights
+from firstlight.recipes.layout.blueprint import Branch
 from firstlight.recipes.layout.slots import Slot
 from firstlight.recipes.recipe import Draft, Need, Recipe
 from firstlight.recipes.residual.branches import own_factor
@@ -23,8 +24,9 @@ class NormaliserFree(Recipe):
 
     γ is 1.71286 for ReLU, 1.7872 for SiLU, 1.7009 for GELU, 1.5925 for tanh, 1.5920 for Mish. Weights without a mean
     remove the activation's mean, so a branch keeps variance 1 where its input is divided by its deviation β. The
-    recipe writes α where a branch has a learned factor. Otherwise, and for β, the recipe names the line that the code
-    needs for each branch: β_k = √(1 + k α²) in front of branch k.
+    recipe writes α where a branch has a learned factor, and sets α and β where the code holds them as numbers of its
+    modules. Otherwise the recipe names the line that the code needs for each branch: β_k = √(1 + k α²) in front of
+    branch k.
 
     Attributes
     ----------
@@ -61,10 +63,19 @@ class NormaliserFree(Recipe):
             beta = math.sqrt(1 + k * self.alpha**2)
             written = own_factor(draft, branch, self.alpha, f"α = {self.alpha:g} at the branch's end")
             divided = any(slots[n].phi_scale != 1.0 for n in branch.weights if n in slots)
+            divided = _divided(draft, branch, beta) or divided
             needed = "branch(x)" if divided else f"branch(x / {beta:.6g})"
             if not (written and divided) and branch.ends:
                 line = f"x + {needed}" if written else f"x + {self.alpha:g} * {needed}"
                 draft.leave(f"the branch that ends in {branch.ends[-1]}", f"write {line} in its code")
+
+
+def _divided(draft: Draft, branch: Branch, beta: float) -> bool:
+    """Set the number by which the code divides what a branch reads."""
+    inside = set(branch.inside)
+    entries = [place for place in draft.constants if place[0] in inside and place[1] not in inside]
+    said = f"β = {beta:.6g} in front of the branch"
+    return sum(draft.number(place, 1.0 / beta, said, among=entries) for place in entries) > 0
 
 
 def at_unit_variance(slot: Slot) -> activations.Activation:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from firstlight.recipes.draws import normal
+from firstlight.recipes.layout.blueprint import Branch
 from firstlight.recipes.layout.slots import Slot
 from firstlight.recipes.recipe import Draft, Need, Recipe
 from firstlight.recipes.residual.branches import require_branches
@@ -99,10 +100,10 @@ class DeepNorm(Recipe):
 
     .. math:: β = (8N)^{-1/4}, \qquad \text{the stream times } α = (2N)^{1/4} \text{ in front of each sum}
 
-    N is the number of blocks. α is part of the model's code, and the recipe names the line for every sum. With
-    ``fold`` the recipe divides the last weight of each branch by α instead. A norm behind the sum does not depend on
-    the size of the sum: N(αx + f(x)) = N(x + f(x)/α). So the network is the same function, and its last weights get α
-    times the gradient.
+    N is the number of blocks. Where the code multiplies the stream by a number of its module, as torchscale's layers
+    do, the recipe sets α there. Otherwise the recipe names the line for every sum. With ``fold`` the recipe divides the
+    last weight of each branch by α instead. A norm behind the sum does not depend on the size of the sum:
+    N(αx + f(x)) = N(x + f(x)/α). So the network is the same function, and its last weights get α times the gradient.
 
     Attributes
     ----------
@@ -135,9 +136,20 @@ class DeepNorm(Recipe):
                 factor /= alpha
             put_by_part(draft, slot, {"q": 1.0, "k": 1.0}, factor, "Glorot")
         for branch in branches if not self.fold else ():
-            if branch.ends:
+            if branch.ends and not stream_factor(draft, branch, alpha):
                 line = f"write {alpha:.6g} * x + branch(x) in its code, or take deepnorm(fold=True)"
                 draft.leave(f"the sum behind {branch.ends[-1]}", line)
+
+
+def stream_factor(draft: Draft, branch: Branch, alpha: float) -> bool:
+    """Whether the stream in front of a sum is times α: it is by now, or a number of the code is set to be."""
+    seen = draft.blueprint.structure
+    if seen is None or branch.row < 0:
+        return False
+    (stream,) = [p for p in seen.links[branch.row] if p != branch.end][:1] or [-1]
+    if abs(seen.factors.get(branch.row, {}).get(stream, 1.0) - alpha) < 1e-6 * alpha:
+        return True
+    return draft.number((branch.row, stream), alpha, f"α = {alpha:.6g} on the stream")
 
 
 def put_by_part(draft: Draft, slot: Slot, own: dict[str, float], factor: float, law: str) -> None:
