@@ -177,7 +177,7 @@ class Study:
     data
         What the study needs, in words; ``"none"`` if it draws all itself.
     cost
-        Time on two cores at each scale, in words.
+        Processor time at each scale, in words: measured, unless "about" says that it is estimated.
     measure
         ``measure(settings) -> Findings``.
     draw

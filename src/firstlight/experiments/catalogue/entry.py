@@ -16,7 +16,9 @@ from firstlight.render.chart import line_chart
 from firstlight.render.markup import Markup
 from firstlight.render.page import section
 
-_SECONDS = "seconds; both scales are the same where nothing is drawn at random"
+_QUICK = "at most 6 s"
+_PAPER = "about 2 min at most"
+_SAME = "the same as quick: nothing is drawn in larger numbers"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +84,7 @@ class Entry:
             shows=self.title,
             source=self.source,
             data="none",
-            cost={"quick": _SECONDS, "paper": _SECONDS if not self.sizes else "minutes"},
+            cost={"quick": _QUICK, "paper": _PAPER if self.sizes else _SAME},
             measure=self.check,
             draw=self.draw,
             sizes=self.sizes,

@@ -175,7 +175,7 @@ STUDY = Study(
     shows="gradients of fresh batch-normalised networks against depth, orthogonal and Gaussian weights",
     source="Meterez et al., ICLR 2024, Figure 3, Theorem 5",
     data="cifar10 from --data-dir or FIRSTLIGHT_DATA; --data digits, or --data noise for none",
-    cost={"quick": "10 s: depths up to 100", "paper": "1 min: depths up to 1000, 10 runs"},
+    cost={"quick": "4 s: depths up to 100", "paper": "4 min: depths up to 1000, 10 runs"},
     measure=measure,
     draw=draw,
     sizes={"depths": Size(_QUICK, DEPTHS), "width": Size(100, 100, low=3), "runs": Size(2, 10)},

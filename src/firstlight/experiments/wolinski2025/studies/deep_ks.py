@@ -168,7 +168,7 @@ STUDY = Study(
     data="none",
     cost={
         "quick": "20 s: 1000 networks of width 3 and 10",
-        "paper": "10 min: 10 000 networks of width 3 to 100",
+        "paper": "20 min: 10 000 networks of width 3 to 100",
     },
     measure=measure,
     draw=draw,

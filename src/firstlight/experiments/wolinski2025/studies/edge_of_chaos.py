@@ -228,7 +228,7 @@ STUDY = Study(
     shows="the edge of chaos, the authors' settings on it, and second moments at finite width",
     source="Wolinski & Arbel, TMLR 2025, the review of the edge of chaos",
     data="none",
-    cost={"quick": "10 s: 2000 networks", "paper": "20 s: 20 000 networks"},
+    cost={"quick": "4 s: 2000 networks", "paper": "20 s: 20 000 networks"},
     measure=measure,
     draw=draw,
     sizes={"nets": Size(2000, 20_000, low=500)},

@@ -203,7 +203,7 @@ STUDY = Study(
     shows="the functions of the pairs, exact and by the authors' closed form, and what a pair does to signals",
     source="Wolinski & Arbel, TMLR 2025, section 4",
     data="none",
-    cost={"quick": "10 s: three θ", "paper": "30 s: seven θ"},
+    cost={"quick": "20 s: three θ", "paper": "3 min: seven θ"},
     measure=measure,
     draw=draw,
     sizes={"thetas": Size((2.05, 3.0, 10.0), THETAS, low=2)},

@@ -206,7 +206,7 @@ STUDY = Study(
     shows="how dependence between the units of one layer moves the law of the next",
     source="Wolinski & Arbel, TMLR 2025, appendix B",
     data="none",
-    cost={"quick": "5 s: 20 000 draws", "paper": "1 min: 200 000 draws of 16 networks, n = 1 to 10"},
+    cost={"quick": "2 s: 20 000 draws", "paper": "5 min: 200 000 draws of 16 networks, n = 1 to 10"},
     measure=measure,
     draw=draw,
     sizes={

@@ -193,7 +193,7 @@ STUDY = Study(
     shows="what each initialisation keeps from layer to layer",
     source="Wolinski & Arbel, TMLR 2025, the unified view of initialisations",
     data="none",
-    cost={"quick": "10 s", "paper": "10 s: theory, no sampling"},
+    cost={"quick": "7 s: theory, no sampling", "paper": "the same as quick"},
     measure=measure,
     draw=draw,
 )
