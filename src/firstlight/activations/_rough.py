@@ -1,7 +1,8 @@
-"""Pair moments of functions with kinks by Hermite series, which correlations below 1 end."""
+"""Pair moments of functions with kinks by Hermite series, which correlations below 1 end, and what jumps add."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from firstlight import gauss
 from firstlight.activations._symmetry import Function
+from firstlight.activations.activation import Activation
 from firstlight.errors import DomainError
 
 # Functions with more kinks than this have their pair moments by Hermite series of these orders. A remainder below the
@@ -19,6 +21,8 @@ _ENDED, _ACCEPTED = 1e-13, 1e-5
 # Series of this order cost about as much as one pair by quadrature over both Gaussians.
 _AS_ONE_PAIR = 180
 _CHUNK = 4_000_000
+# Jumps further out than this many standard deviations are not met.
+_SEEN = 9.0
 
 
 def by_series(f: Function, kinks: tuple[float, ...], a: Tensor, b: Tensor, c: Tensor) -> Tensor | None:
@@ -95,6 +99,34 @@ def ended_series(
         value[ended] = sides.at(ended).sums(tables, flat[ended])
         done |= ended
     return value.reshape(c.shape), ~done.reshape(c.shape)
+
+
+def of_jumps(phi: Activation, s1: Tensor, s2: Tensor, rho: Tensor) -> Tensor:
+    """What jumps add to the derivative by the covariance: each with φ' of the other side, and each with each."""
+    rest = torch.sqrt((1 - rho) * (1 + rho))
+    reach = _SEEN * float(torch.maximum(s1, s2).max()) if rho.numel() else 0.0
+    seen = [i for i, t in enumerate(phi.jumps) if abs(t) <= reach]
+    shape = (-1, *(1,) * rho.ndim)
+    at = torch.tensor([phi.jumps[i] for i in seen], dtype=torch.float64).reshape(shape)
+    heights = torch.tensor([phi.heights[i] for i in seen], dtype=torch.float64).reshape(shape)
+    total = torch.zeros_like(rho)
+    for one, other in ((s1, s2), (s2, s1)) if phi.slope is not torch.zeros_like and len(seen) else ():
+        given = gauss.expect(
+            phi.derivative, rho * other * at / one, (other * rest).expand_as(at * rho), kinks=phi.kinks
+        )
+        total = total + (heights * _normal(at / one) / one * given).sum(0)
+    for t, height in zip(at, heights):
+        x, y = t / s1, at / s2
+        # (x² − 2cxy + y²)/(1 − c²) without the cancellation near c = ±1
+        apart = ((y - rho * x) / rest).nan_to_num(0.0)
+        both = _normal(x) / s1 * torch.exp(-0.5 * apart**2) / (math.sqrt(2 * math.pi) * s2 * rest)
+        far = (rest == 0) & ((y - rho * x).abs() > 1e-12 * (1 + x.abs()))
+        total = total + height * (heights * torch.where(far, 0.0, both)).sum(0)
+    return total
+
+
+def _normal(x: Tensor) -> Tensor:
+    return torch.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -153,8 +154,10 @@ class Activation:
     def difference(self, x: Tensor) -> Tensor:
         """φ'(x) by eighth-order differences of φ that do not reach over a kink."""
         step = torch.full_like(x, 2e-3) * x.abs().clamp_min(1.0)
-        for kink in self.kinks:
-            step = torch.minimum(step, (x - kink).abs() / 4.5)
+        if self.kinks:
+            ends = torch.tensor([-math.inf, *self.kinks, math.inf], dtype=x.dtype)
+            after = torch.searchsorted(ends, x.contiguous()).clamp(1, len(ends) - 1)
+            step = torch.minimum(step, torch.minimum(x - ends[after - 1], ends[after] - x) / 4.5)
         step = step.clamp_min(1e-9)
         total = torch.zeros_like(x)
         for k, weight in enumerate(_DIFFERENCE, start=1):

@@ -13,7 +13,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from firstlight import gauss
-from firstlight.activations._rough import by_series, ended_series
+from firstlight.activations._rough import by_series, ended_series, of_jumps
 from firstlight.activations.activation import Activation
 from firstlight.activations.closed_forms import ClosedForm, closed_form
 from firstlight.clean_room import clean
@@ -168,7 +168,8 @@ def _integrated(phi: Activation, q: Float64[Tensor, " n"]) -> Float64[Tensor, "4
         if not found.converged and float(off) > _TOO_ROUGH:
             raise DomainError(
                 f"expected a function that quadrature resolves, got a second moment known to {float(off):.2g} "
-                f"after {found.evaluations} evaluations; the activation is too rough, so smooth the activation"
+                f"after {found.evaluations} evaluations; the activation is too rough, so smooth it or compute "
+                "it in float64"
             )
         return torch.cat([found.value, q[None]]).T
 
@@ -338,26 +339,7 @@ def covariance_slope(
     if not phi.jumps:
         return smooth
     a, b, rho = torch.broadcast_tensors(*(torch.as_tensor(v, dtype=torch.float64) for v in (q1, q2, c)))
-    s1, s2, rest = a.sqrt(), b.sqrt(), torch.sqrt((1 - rho) * (1 + rho))
-    heights = phi.heights
-    total = smooth.clone()
-    flat = phi.slope is torch.zeros_like
-    for t, height in zip(phi.jumps, heights):
-        for one, other in ((s1, s2), (s2, s1)) if not flat else ():
-            given = gauss.expect(phi.derivative, rho * other * t / one, other * rest, kinks=phi.kinks)
-            total = total + height * _normal(t / one) / one * given
-        for r, jump in zip(phi.jumps, heights):
-            x, y = t / s1, r / s2
-            # (x² − 2cxy + y²)/(1 − c²) without the cancellation near c = ±1
-            apart = ((y - rho * x) / rest).nan_to_num(0.0)
-            both = _normal(x) / s1 * torch.exp(-0.5 * apart**2) / (math.sqrt(2 * math.pi) * s2 * rest)
-            far = (rest == 0) & ((y - rho * x).abs() > 1e-12 * (1 + x.abs()))
-            total = total + height * jump * torch.where(far, 0.0, both)
-    return total
-
-
-def _normal(x: Tensor) -> Tensor:
-    return torch.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)
+    return smooth + of_jumps(phi, a.sqrt(), b.sqrt(), rho)
 
 
 def _pair(phi: Activation, q1: Scalars, q2: Scalars, c: Scalars, closed: bool, *, slope: bool) -> Tensor:

@@ -123,7 +123,7 @@ class Search:
         # f is rounded, and so is its argument: the second shows where f is small but steep.
         moved = torch.maximum(low.abs(), high.abs()) * spread / (high - low)
         # far out a small difference of large numbers, as in GELU on the left, is only rounding
-        left = torch.where(torch.minimum(low.abs(), high.abs()) > 1, self.near, 0.0)
+        left = self.near * (torch.minimum(low.abs(), high.abs()) > 1).to(torch.float64)
         return 100 * self.eps * (y.abs().amax(-1) + moved + left) + _UNDERFLOW, spread
 
     def _unresolved(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor, Tensor]:

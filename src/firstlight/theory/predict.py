@@ -277,7 +277,7 @@ def depth_scales(network: RandomNetwork | LayerMap) -> dict[str, float]:
     Raises
     ------
     DomainError
-        No stable stationary variance.
+        No stable stationary variance, or no correlation that rounding tells from 1 where φ jumps.
 
     Examples
     --------
@@ -294,6 +294,11 @@ def depth_scales(network: RandomNetwork | LayerMap) -> dict[str, float]:
         )
     point = stable[-1]
     towards = [p for p in correlation_fixed_points(layer, point.q) if p.stability != "unstable"]
+    if not towards:
+        raise DomainError(
+            f"while looking for depth scales of {layer.phi.name!r}: expected a correlation that inputs tend to, got "
+            "one that rounding does not tell from 1; its jumps lie too far out to be met at this variance"
+        )
     end = towards[-1]
     chi = stationary_chi(layer, math.inf) if layer.norm == "batch" else point.chi
     return {"q": point.q, "xi_q": point.depth_scale, "c": end.c, "xi_c": end.depth_scale, "chi": chi}

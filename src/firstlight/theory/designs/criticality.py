@@ -13,6 +13,7 @@ from firstlight import activations
 from firstlight.activations import Activation
 from firstlight.clean_room import clean
 from firstlight.errors import DomainError
+from firstlight.theory.designs._listed import listed
 
 UniversalityClass = Literal["scale-invariant", "K*=0", "half-stable", "edge", "none"]
 
@@ -71,7 +72,8 @@ def criticality(activation: object) -> Criticality:
     if phi.jumps or phi.singular:
         raise DomainError(
             f"while looking for criticality: expected a continuous activation with a finite E φ'², got {phi.name!r} "
-            f"with jumps at {phi.jumps} and slopes without a mean square at {phi.singular}; no weight scale is critical"
+            f"with jumps at {listed(phi.jumps)} and slopes without a mean square at {listed(phi.singular)}; no weight "
+            "scale is critical"
         )
     if phi.degree == 1:
         slope = float(activations.moments(phi, 1.0).slope)

@@ -14,6 +14,7 @@ from firstlight import activations
 from firstlight.activations import Activation
 from firstlight.clean_room import clean
 from firstlight.errors import DomainError
+from firstlight.theory.designs._listed import listed
 from firstlight.theory.designs.criticality import Criticality, criticality
 
 Kind = Literal["curve", "point", "none"]
@@ -191,12 +192,12 @@ def edge_of_chaos(
     if phi.jumps and phi.backward is None:
         raise DomainError(
             f"while tracing the edge of chaos of {phi.name!r}: expected a continuous activation, got jumps at "
-            f"{phi.jumps}; a jump parts equal inputs at an infinite rate, so that there is no edge"
+            f"{listed(phi.jumps)}; a jump parts equal inputs at an infinite rate, so that there is no edge"
         )
     if phi.singular and phi.backward is None:
         raise DomainError(
             f"while tracing the edge of chaos of {phi.name!r}: expected a finite E φ'², got a slope whose square has "
-            f"no integral beside {phi.singular}; gradients explode at any scale"
+            f"no integral beside {listed(phi.singular)}; gradients explode at any scale"
         )
     q = np.concatenate([[0.0], np.geomspace(low, high, points)])
     w2, b2, slope = _curve(phi, q)

@@ -24,6 +24,8 @@ _RANGE = (1e-12, 1e12)
 _PER_DECADE = 40
 # A slope this close to 1 is not told from 1 by quadrature of relative accuracy 1e-13.
 _MARGIN = 1e-9
+# The angle between two inputs below which rounding of their correlation hides what a layer does to it.
+_NEAREST = 1e-6
 
 
 @dataclass(frozen=True)
@@ -176,7 +178,8 @@ def is_scale_invariant(layer: LayerMap) -> bool:
 def correlation_fixed_points(layer: LayerMap, q: float) -> tuple[CorrelationPoint, ...]:
     """All fixed points of the correlation map at a stationary variance q, from −1 to 1.
 
-    c = 1 is always one, unless dropout decorrelates equal inputs or batch norm removes what they share.
+    c = 1 is always one, unless dropout decorrelates equal inputs or batch norm removes what they share. Where φ
+    jumps, C' at c = 1 is infinite: inputs tend to a correlation below 1 (from 1 − c = 1e-12 on), and ξ_c is of that.
 
     Raises
     ------
@@ -204,8 +207,12 @@ def correlation_fixed_points(layer: LayerMap, q: float) -> tuple[CorrelationPoin
         inner = layer.sigma_w2 * dual(seen(c)) + layer.sigma_b2
         return (layer.skip**2 * at * c + layer.branch**2 * inner) / v
 
-    theta = np.linspace(0.0, math.pi, 801)[1:]
-    points = _correlation_roots(step, theta)
+    # a jump keeps inputs from meeting, however rarely it is met: then they tend to a correlation next to 1
+    nearest, steps = (_NEAREST, 100) if layer.phi.jumps else (1e-3, 12)
+    close = np.geomspace(nearest, math.pi / 800, steps)[:-1]
+    theta = np.concatenate([close, np.linspace(0.0, math.pi, 801)[1:]])
+    points = _correlation_roots(step, theta[(np.abs(np.cos(theta)) <= dual.closest) | (theta == math.pi)])
+    _not_beyond(layer, at, step, dual.closest)
     shared = layer.norm != "batch" and layer.dropout * layer.branch * layer.sigma_w2 == 0
     if shared or abs(float(step(np.array([1.0]))[0]) - 1) < 1e-9:
         points.append(1.0)
@@ -220,14 +227,12 @@ def _correlation_roots(step: Callable[[np.ndarray], np.ndarray], theta: np.ndarr
         c = np.cos(t)
         return (step(c) - c) / (2 * np.sin(t / 2) ** 2)
 
-    fine = np.concatenate([np.geomspace(1e-3, theta[0], 12)[:-1], theta])
-    values = ratio(fine)
+    values = ratio(theta)
     values = np.where(np.abs(values) < 1e-12, 0.0, values)
-    roots = (
-        [float(np.cos(t)) for t in fine[:-1][values[:-1] == 0]] if np.count_nonzero(values == 0) < 9 else []
-    )
+    still = np.count_nonzero(values == 0)
+    roots = [float(np.cos(t)) for t in theta[:-1][values[:-1] == 0]] if still < 9 else []
     for i in np.nonzero(values[:-1] * values[1:] < 0)[0]:
-        a, b = fine[i], fine[i + 1]
+        a, b = theta[i], theta[i + 1]
         fa = values[i]
         for _ in range(60):
             m = (a + b) / 2
@@ -238,6 +243,18 @@ def _correlation_roots(step: Callable[[np.ndarray], np.ndarray], theta: np.ndarr
         roots.append(-1.0)
     rounded = sorted({round(r, 14) + 0.0 for r in roots})
     return [r for i, r in enumerate(rounded) if i == 0 or r - rounded[i - 1] > 1e-9]
+
+
+def _not_beyond(layer: LayerMap, q: float, step: Callable[[np.ndarray], np.ndarray], closest: float) -> None:
+    """Refuse where C(c) − c has another sign next to 1 than where the map ends."""
+    if closest == 1:
+        return
+    ends_above = not layer.phi.jumps and float(layer.chi(q)) < 1
+    if (float(step(np.array([closest]))[0]) > closest) != ends_above:
+        raise DomainError(
+            f"while looking for correlation fixed points of {layer.phi.name!r}: expected them below {closest:.6g}, got "
+            "one between there and 1; the activation has too many kinks for inputs that are so alike"
+        )
 
 
 def _correlation_point(layer: LayerMap, c: float, slope: float) -> CorrelationPoint:

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from firstlight.errors import DomainError
+from firstlight.theory.maps._fixed._coarse import CoarseMap
 from firstlight.theory.maps.layer import LayerMap
 
 # Where |log V(q)/q| is below this at one end of a step it may reach zero inside; such steps are cut in so many.
@@ -59,10 +59,11 @@ def scan(layer: LayerMap, low: float, high: float, per_decade: int) -> Scan:
     Raises
     ------
     DomainError
-        A zero that does not hold to 1e-8, because the second moment of φ is too rough.
+        A zero that does not hold to 1e-8, or V(q)/q too close to 1 to tell, because φ is too rough.
     """
-    excess = lambda t: _log(finite_moments(layer, np.exp(t))[0]) - t  # noqa: E731
-    turn = lambda t: _turn(*finite_moments(layer, np.exp(t)), np.exp(t))  # noqa: E731
+    coarse = CoarseMap.of(layer, low, high)
+    excess = lambda t: _log(coarse.variance(np.exp(t))) - t  # noqa: E731
+    turn = lambda t: _turn(*coarse.moments(np.exp(t)), np.exp(t))  # noqa: E731
     t = np.linspace(math.log(low), math.log(high), max(3, round(per_decade * math.log10(high / low)) + 1))
     t, near = _finer(t, excess(t))
     slopes = np.full(len(t), math.nan)
@@ -83,7 +84,7 @@ def scan(layer: LayerMap, low: float, high: float, per_decade: int) -> Scan:
     _check(layer, excess, zeros)
     t = np.unique(np.concatenate([t[~_beside(t, g, zeros)], zeros]))
     index = np.searchsorted(t, zeros)
-    after = _log(finite_moments(layer, np.exp(t))[0])
+    after = _log(coarse.variance(np.exp(t)))
     after[index] = t[index]
     return Scan(t, after, tuple(index.tolist()), _touched(t, after, index))
 
@@ -169,16 +170,3 @@ def _touched(t: np.ndarray, after: np.ndarray, index: np.ndarray) -> frozenset[i
     g = after - t
     inside = [i for i in index.tolist() if 0 < i < len(t) - 1]
     return frozenset(i for i in inside if g[i - 1] * g[i + 1] > 0)
-
-
-def finite_moments(layer: LayerMap, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """V and V' on a grid; infinite and NaN where a moment diverges or overflows."""
-    try:
-        v, slope, _ = layer.moments(torch.from_numpy(q))
-        return v.numpy(), slope.numpy()
-    except DomainError:
-        if len(q) == 1:
-            return np.array([math.inf]), np.array([math.nan])
-        half = len(q) // 2
-        parts = finite_moments(layer, q[:half]), finite_moments(layer, q[half:])
-        return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
