@@ -40,6 +40,11 @@ class Findings:
         """Facts about the run."""
         return self.measurement.meta
 
+    @property
+    def learnt(self) -> bool:
+        """Whether the first loss is below half of a guess's: the outputs know the targets, so this is no start."""
+        return self.meta.get("loss_mean", math.nan) < 0.5 * self.meta.get("guess", math.nan)
+
     @cached_property
     def weights(self) -> Profile:
         """Rows of weight layers."""

@@ -13,6 +13,7 @@ from firstlight.files.plain_data import Record
 
 # Values that a last activation can give, by what its name begins with; the longer names first.
 REACH: dict[str, tuple[float, float]] = {
+    "cosine": (-1.0, 1.0),
     "hardsigmoid": (0.0, 1.0),
     "logsigmoid": (-math.inf, 0.0),
     "sigmoid": (0.0, 1.0),
@@ -71,11 +72,15 @@ class LossValue:
     def by_value(self, losses: dict[str, Tensor]) -> str:
         """The name of the loss whose mean or sum is the value."""
         for name, each in losses.items():
-            mean, total = float(each.mean()), float(each.sum())
-            by_sample = total / max(len(each), 1)
-            if any(math.isclose(self.value, v, rel_tol=SAME) for v in (mean, total, by_sample, mean / 2)):
+            # of a loss that is nearly gone float32 keeps no digits
+            if self.gap(each) <= max(SAME * abs(self.value), 1e-7):
                 return name
         return ""
+
+    def gap(self, each: Tensor) -> float:
+        """How far the value is from the mean, the sum, the sum over a sample or half of the mean of a loss."""
+        mean, total = float(each.mean()), float(each.sum())
+        return min(abs(self.value - v) for v in (mean, total, total / max(len(each), 1), mean / 2))
 
     def among(self, losses: dict[str, Tensor]) -> str:
         """The loss by its value, else by its name."""
@@ -134,7 +139,7 @@ def classes_misfit(logits: Tensor, labels: Tensor, loss: LossValue, op: str = ""
     low, high = reach(op, logits)
     if kind == "cross-entropy" and math.isfinite(high - low):
         floor = math.log1p((count - 1) * math.exp(low - high))
-        return {"misfit": "bounded", "misfit_kind": kind, "floor": floor}
+        return {"misfit": "cosine" if op == "cosine" else "bounded", "misfit_kind": kind, "floor": floor}
     if kind == "negative log-likelihood" and not is_log_law(logits):
         misfit = "no-logarithm" if is_law(logits) else "unbounded"
         return {"misfit": misfit, "misfit_kind": kind}
@@ -178,6 +183,17 @@ def divergence_misfit(o: Tensor, t: Tensor, loss: LossValue) -> Record:
     return {"misfit": misfit, "misfit_kind": "Kullback–Leibler divergence"}
 
 
+def _each(o: Tensor, t: Tensor) -> dict[str, Tensor]:
+    """Losses that are written by hand for one output and one target each."""
+    return {
+        "squared error": (o - t).square(),
+        "absolute error": (o - t).abs(),
+        "logistic loss": F.softplus(-o * t),
+        "hinge loss": F.relu(1 - o * t),
+        "binary cross-entropy": F.softplus(o) - o * t,
+    }
+
+
 def broadcast_misfit(o: Tensor, t: Tensor, loss: LossValue) -> Record:
     """Whether a loss compared every output with every target, because the shapes differ.
 
@@ -195,10 +211,10 @@ def broadcast_misfit(o: Tensor, t: Tensor, loss: LossValue) -> Record:
         return {}
     if math.prod(shape) <= o.numel() or math.prod(shape) > 1 << 22:
         return {}
-    rest, plain = o - t, o.reshape(-1) - t.reshape(-1)
-    spread, paired = ({"squared error": r.square(), "absolute error": r.abs()} for r in (rest, plain))
+    spread, paired = _each(o, t), _each(o.reshape(-1), t.reshape(-1))
     # torch's own losses broadcast what they are given
     kind = loss.by_value(spread) or ("" if loss.named not in ELEMENTWISE else loss.named)
-    if not kind or loss.by_value(paired):
+    # at a start the two may lie near each other
+    if not kind or (kind in paired and loss.gap(paired[kind]) <= loss.gap(spread[kind])):
         return {}
     return {"misfit": "broadcast", "misfit_kind": kind, "pairs": "×".join(map(str, shape))}

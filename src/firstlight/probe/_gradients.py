@@ -19,6 +19,9 @@ from firstlight.probe.trace._backward import narrow_nodes
 from firstlight.probe.trace._cuts import cuts_by_itself, is_zero, steps_of
 from firstlight.probe.trace._ledger import Ledger
 
+# Entries of a matrix that are looked at before all of them are.
+_SOME = 64
+
 
 def differentiate(
     ledger: Ledger, value: Tensor, watching: Callable[[Node], AbstractContextManager[None]]
@@ -108,6 +111,8 @@ def parameter_gradients(ledger: Ledger) -> dict[str, ParameterGradient]:
     reached = _above(ledger.sites, [s for s in ledger.sites if not math.isnan(s.log_square)])
     shown = _above(ledger.sites, ledger.outputs) | {s.index for s in ledger.outputs}
     chosen = _above(ledger.sites, backward.chosen) | {s.index for s in backward.chosen}
+    numbers = ledger.picks.numbers
+    told = _above(ledger.sites, list(numbers.values())) | set(numbers)
     broken = max((s.index for s in ledger.sites if s.kind == "weight" and not s.parents), default=-1)
     if any(name not in rows and _factor(name) for name in moving):
         broken = len(ledger.sites)  # what reads such a parameter was not seen, so its source was not either
@@ -121,6 +126,8 @@ def parameter_gradients(ledger: Ledger) -> dict[str, ParameterGradient]:
             looked_up = any(site.kind == "embedding" for site in rows.get(name, ()))
             chooses = bool(own & chosen) and not own & (reached | shown)
             cause = "index" if chooses else ("code" if looked_up else "cut") if own & reached or lost else ""
+            if not cause and own & told and not own & shown:
+                cause = "number"
         if state == "zero" and rows.get(name) and all("fault" in s.values for s in rows[name]):
             cause = "empty"
         found[name] = ParameterGradient(
@@ -166,8 +173,9 @@ def copies(ledger: Ledger) -> list[list[str]]:
         if matrix and p.requires_grad and name in ledger.used:
             entries = ledger.value(name)
             flat = entries.reshape(-1)
-            some = tuple(flat[:: -(-flat.numel() // 8)].tolist())
-            if len(set(some)) > 1:
+            some = tuple(flat[:: -(-flat.numel() // _SOME)].tolist())
+            # drawn entries differ; an identity, a ladder of decays and the like repeat theirs, and are a design
+            if len(set(some)) > 0.6 * len(some):
                 groups.setdefault((p.shape, some), []).append((name, entries))
     found = []
     for members in groups.values():

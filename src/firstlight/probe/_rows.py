@@ -103,6 +103,14 @@ def sources(site: Site) -> Iterator[Site]:
             yield parent
 
 
+def last_step(end: Site | None) -> str:
+    """The operation that the output comes from; ``"cosine"`` for a product of directions with unit weights."""
+    if end is None or end.weight is None:
+        return end.op if end is not None else ""
+    unit = abs(end.weight.fan_in * end.weight.square - 1.0) < 1e-4
+    return "cosine" if unit and any(source.op == "normalize" for source in sources(end)) else end.op
+
+
 def links(sites: list[Site]) -> tuple[tuple[int, ...], ...]:
     """For every row the numbers of the rows it was computed from."""
     return tuple(tuple(dict.fromkeys(s.index for s in sources(site))) for site in sites)

@@ -66,7 +66,7 @@ class ParameterGradient:
         ``"one-key"``, ``"underflow"``, ``"empty"`` (no entry of the batch came there) or the name of a step of the
         backward. Of an absent gradient: ``"cut"`` where what it feeds reaches the loss, ``"code"`` for a table of
         codes, which a straight-through step leaves out, ``"index"`` where integers made of it choose what reaches the
-        loss. Empty where it is not known.
+        loss, ``"number"`` where what it makes becomes Python numbers and nothing else. Empty where it is not known.
     """
 
     state: GradientState

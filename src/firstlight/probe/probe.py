@@ -20,7 +20,7 @@ from firstlight.probe._blame import failed, raise_interrupt
 from firstlight.probe._covered import coverage_of, unregistered
 from firstlight.probe._gradients import copies, differentiate, parameter_gradients, shared
 from firstlight.probe._objective import sizes
-from firstlight.probe._rows import links, meta_rows, to_profile
+from firstlight.probe._rows import last_step, links, meta_rows, to_profile
 from firstlight.probe.coverage import Coverage
 from firstlight.probe.given import check_samples, first_batch
 from firstlight.probe.graph._site import Origin
@@ -38,7 +38,15 @@ from firstlight.probe.trace._ledger import Ledger
 from firstlight.probe.trace._modules import Modules
 from firstlight.probe.trace._time import measure_time, spectral_radius
 from firstlight.probe.trace._tracer import Tracer
-from firstlight.probe.trace.calling import Loss, call, check_batch, named_tensors, primary_output, unwrap
+from firstlight.probe.trace.calling import (
+    Loss,
+    call,
+    check_batch,
+    forbids,
+    named_tensors,
+    primary_output,
+    unwrap,
+)
 
 
 def probe(
@@ -150,7 +158,7 @@ def _measured(guard: Guard, net: nn.Module, batch: Any, protocol: Protocol, meta
     meta["unregistered"] = unregistered(net, output, ledger.backward.strangers)
     if value is not None:
         meta["loss_value"] = float(value.detach())
-        meta |= sizes(output, protocol.targets, value, end.op if end is not None else "", meta["loss"])
+        meta |= sizes(output, protocol.targets, value, last_step(end), meta["loss"])
         if math.isnan(meta["loss_value"]):
             notes.append("the loss is NaN, so the gradients are")
     if blocked:
@@ -262,6 +270,8 @@ def _forward(tracer: Tracer, guard: Guard, model: nn.Module, batch: object) -> A
     try:
         tracer.ledger.samples.enter(tensor for _, tensor in named_tensors(batch))
         for name, tensor in named_tensors(batch):
+            if forbids(tensor):
+                continue  # what it adds to is measured, and −∞ is meant there
             if carries(tensor):
                 tracer.ledger.enter_input(tensor, name)
             else:

@@ -34,14 +34,14 @@ def _misfit(f: Findings) -> list[Verdict]:
     what = str(f.meta.get("misfit", ""))
     kind = str(f.meta.get("misfit_kind", ""))
     last = tuple(name for name in (str(f.meta.get("output", "")),) if name)
-    if what in ("softmax", "bounded", "reach"):
+    if what in ("softmax", "bounded", "cosine", "reach"):
         return _floor(f, what, kind, last)
     if what == "axis":
         evidence = f"The outputs of each class sum to 1 over the samples of the batch; the loss is {kind}."
         return [verdict("softmax-over-samples", "unhealthy", evidence, measured=0.0, layers=last)]
     if what == "broadcast":
         sizes = str(f.meta["pairs"])
-        evidence = f"The {kind} is the mean over {sizes} differences of outputs and targets."
+        evidence = f"The {kind} is the mean over {sizes} pairs of an output and a target."
         count = float(sizes.split("×")[0])
         return [verdict("broadcast-loss", "unhealthy", evidence, measured=count, threshold=1.0, layers=last)]
     if what == "unbounded":
@@ -72,12 +72,19 @@ def _floor(f: Findings, what: str, kind: str, last: tuple[str, ...]) -> list[Ver
     return [verdict("unreachable-targets", severity, evidence, measured=share, threshold=line, layers=last)]
 
 
+_COSINES = {
+    "cause": "the scores are cosines of directions, which lie between −1 and 1",
+    "remedy": "multiply the cosines by a scale (16 to 64, or a learned one), or divide by a temperature",
+}
+
+
 def _squashed(f: Findings, what: str, share: float, evidence: str, last: tuple[str, ...]) -> Verdict:
     """Two squashing functions in a row: classes can still be distinguished, at a rate that falls with their number."""
     classes = float(f.meta.get("classes", 0))
     if what != "softmax" or classes < MANY or f.optimiser == "adam":
+        told = _COSINES if what == "cosine" else {}
         return verdict(
-            "squashed-logits", "warning", evidence, measured=share, threshold=FLOOR[0], layers=last
+            "squashed-logits", "warning", evidence, measured=share, threshold=FLOOR[0], layers=last, **told
         )
     evidence += f" Among {classes:.0f} classes the gradient of a softmax of a softmax is too small for plain gradient "
     evidence += "descent; adaptive optimisers such as Adam forgive it."
@@ -112,7 +119,7 @@ def _scale(f: Findings) -> list[Verdict]:
     if not logs:
         return []
     top = max(logs, key=logs.__getitem__)
-    if logs[top] < math.log(SMALLEST):
+    if logs[top] < math.log(SMALLEST) and not f.learnt:
         evidence = f"The largest gradient, that of {top}, has root mean square {number(math.exp(logs[top]))}."
         return [
             verdict(

@@ -17,6 +17,7 @@ from firstlight.probe.measurement import ParameterGradient
 _CAUSES: dict[str, tuple[str, Severity, str]] = {
     "meant": ("zero-gradients", "note", "a zero factor that gets a gradient itself stands before them"),
     "empty": ("zero-gradients", "note", "no entry of this batch came to them"),
+    "masked": ("zero-gradients", "note", "a frozen factor of zero, such as a mask, stands before them"),
     "constant": ("zero-gradients", "warning", "a factor that no parameter moves is zero in this pass"),
     "underflow": ("zero-gradients", "unhealthy", "the gradient falls below the range of its number format"),
     "flat": ("zero-gradients", "unhealthy", "an activation has no slope on any sample"),
@@ -155,9 +156,12 @@ def _without_gradient(f: Findings) -> list[Verdict]:
 def _zero(f: Findings) -> list[Verdict]:
     """One verdict for every cause of exact zeros; biases are named only beside other parameters."""
     groups: dict[str, list[str]] = {}
+    # a branch that the model keeps switched off, as the symbolic one of a Kolmogorov–Arnold network
+    off = {n.rpartition(".")[0] for n, g in f.measurement.gradients.items() if g.state == "frozen" and g.zero}
     for name, g in f.measurement.gradients.items():
         if g.state == "zero" and not (g.bias and g.cause in ("", "constant")):
-            groups.setdefault(g.cause, []).append(name)
+            masked = g.cause == "constant" and name.rpartition(".")[0] in off
+            groups.setdefault("masked" if masked else g.cause, []).append(name)
     found: dict[str, Verdict] = {}
     for cause, members in groups.items():
         code, severity, why = _CAUSES.get(
@@ -224,7 +228,9 @@ _GRAVITY = {"unhealthy": 0, "warning": 1, "note": 2}
 
 
 def _cut(f: Findings) -> list[Verdict]:
-    found = _chosen(f, lambda g: g.state == "absent" and g.cause in ("cut", "index") and not g.bias)
+    own = not str(f.meta.get("loss", "")).startswith("random")
+    causes = ("cut", "index", "number") if own else ("cut", "index")
+    found = _chosen(f, lambda g: g.state == "absent" and g.cause in causes and not g.bias)
     codes = _chosen(f, lambda g: g.state == "absent" and g.cause == "code")
     if not found and not codes:
         return []
@@ -239,6 +245,11 @@ def _cut(f: Findings) -> list[Verdict]:
     if found and all(f.measurement.gradients[name].cause == "index" for name in found):
         evidence += " What they make is turned into integers, which choose what goes on."
         whole = {"cause": _CHOICE, "remedy": _CHOSEN_BY}
+    if found and all(f.measurement.gradients[name].cause == "number" for name in found):
+        evidence = (
+            f"{len(found)} parameters take part and got no gradient, since what they make becomes Python numbers: "
+            f"{_listed(found)}."
+        )
     count, layers = float(len(found or codes)), (found or codes)[:12]
     return [
         verdict("cut-gradients", severity, evidence, measured=count, threshold=0.0, layers=layers, **whole)

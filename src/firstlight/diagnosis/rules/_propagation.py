@@ -93,13 +93,16 @@ def _ordered(f: Findings) -> list[Verdict]:
     rows = f.hidden()
     c = rows["correlation"]
     known = np.isfinite(c)
+    # the cosine of numbers is 1 or −1, and that of a few units is near one of them by chance
+    units = f.extra(rows, "units")
+    known &= ~(units < (WIDE if (known & (units >= WIDE)).any() else 2))
     if known.sum() < 2:
         return []
     start = _start(f, "correlation", float(c[known][0]))
     end = float(np.median(c[known][-max(int(known.sum()) // 10, 1) :]))
     left, before = max(1.0 - end, 1e-12), max(1.0 - start, 1e-12)
     shrink = before / left
-    if shrink < 10.0 or end < 0.95:
+    if shrink < 10.0 or end < 0.95 or _passed_by(f, f.profile["correlation"] < 0.95):
         return []
     trend = fit(rows["depth"][known], log(np.maximum(1.0 - c[known], 1e-12)))
     exponential = trend is not None and trend.slope < -3.0 * trend.se
@@ -130,6 +133,29 @@ def _ordered(f: Findings) -> list[Verdict]:
     ]
 
 
+def _passed_by(f: Findings, good: np.ndarray) -> bool:
+    """Whether every readout also reads a row that is good, as behind gates that multiply a stream."""
+    links, ends = f.measurement.links, ("recurrent", "attention", "embedding", "residual")
+    if not links:
+        return False
+    readouts = [row for row in f.at("weight").tolist() if f.readout[row]]
+    for readout in readouts:
+        stack, seen = list(links[readout]), set(links[readout])
+        found = []
+        while stack:
+            row = stack.pop()
+            wide = f.width[row] >= WIDE
+            if f.kinds[row] in ends or (f.kinds[row] == "weight" and not f.readout[row]):
+                found.append(bool(good[row]) and bool(wide))
+                continue
+            new = [source for source in links[row] if source not in seen]
+            seen.update(new)
+            stack += new
+        if not any(found):
+            return False
+    return bool(readouts)
+
+
 def _opens(f: Findings) -> bool:
     """Whether the collapse is that of a layer of zeros, which an adaptive optimiser moves by its first step.
 
@@ -150,7 +176,7 @@ def _rank(f: Findings) -> list[Verdict]:
     if not known.any() or not start > 3.0:
         return []
     end = float(np.median(rank[known][-max(int(known.sum()) // 10, 1) :]))
-    if end > 1.5:
+    if end > 1.5 or _passed_by(f, f.profile["effective_rank"] > 1.5):
         return []
     gap = rows["isometry_gap"][known]
     gaps = (

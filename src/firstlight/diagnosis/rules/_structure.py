@@ -24,6 +24,8 @@ STRAIGHT = frozenset(
     "cat concat stack mean sum avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d "
     "adaptive_avg_pool2d adaptive_avg_pool3d pad cumsum add sub interpolate pixel_shuffle unfold fold".split()
 )
+# Difference of the logarithms of two gradient norms that is rounding.
+SAME = 1e-5
 # Ratio between the deviations of the columns; its square is about the condition number of a regression on them.
 COLUMNS, COLUMNS_GRAVE = 1e2, 1e3
 
@@ -78,22 +80,39 @@ def _copies(f: Findings) -> list[Verdict]:
     groups = [tuple(group) for group in f.meta.get("copies", ())]
     if not groups:
         return []
+    equal = [group for group in groups if _alike(f, group)]
+    groups = equal or groups
     count = sum(len(group) - 1 for group in groups)
     first = groups[0]
     evidence = (
-        f"{count} parameters start as exact copies of others, for example {' = '.join(first[:3])}"
-        f"{' = …' if len(first) > 3 else ''}."
+        f"{count} parameters start as exact copies of others{', and get the same gradients' if equal else ''}, for "
+        f"example {' = '.join(first[:3])}{' = …' if len(first) > 3 else ''}."
     )
     return [
         verdict(
             "copied-layers",
-            "warning",
+            "unhealthy" if equal else "warning",
             evidence,
             measured=float(count),
             threshold=0.0,
             layers=tuple(name for group in groups for name in group)[:12],
+            **(_FOR_EVER if equal else {}),
         )
     ]
+
+
+_FOR_EVER = {
+    "why": "parameters that are equal and get equal gradients stay equal for ever: together they learn what one learns",
+    "cause": "one layer or one network that was copied, with every copy used in the same way",
+    "remedy": "draw the weights of every copy again, or give each copy data or outputs of its own",
+}
+
+
+def _alike(f: Findings, group: tuple[str, ...]) -> bool:
+    """Whether copies get gradients of one norm, which no two of different places do by chance."""
+    given = [f.measurement.gradients.get(name) for name in group]
+    logs = [g.log_norm for g in given if g is not None and g.state == "finite"]
+    return len(logs) == len(group) and max(logs) - min(logs) < SAME
 
 
 def _shared(f: Findings) -> list[Verdict]:
@@ -134,6 +153,8 @@ def _linear(f: Findings) -> list[Verdict]:
     kinds = set(f.kinds)
     bends = kinds - {"input", "weight", "residual", "affine", "norm", "embedding"}
     bends |= {op for op in f.norms["op"] if op != "batch_norm"} | set(f.meta.get("steps", ())) - STRAIGHT
+    # an activation with a slope of its own, such as PReLU, is a row of its parameter
+    bends |= set(f.profile.select("affine")["op"].astype(str)) - STRAIGHT - {"mul", "div", "truediv"}
     rows = f.hidden()
     # a bottleneck is a factor of low rank, which is a choice
     wide = f.extra(rows, "units") >= rows["fan_in"]

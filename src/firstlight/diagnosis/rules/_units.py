@@ -107,7 +107,9 @@ def _shifted(f: Findings) -> list[Verdict]:
         f"the second moment (worst {worst:.0%})."
     )
     layers = names(rows, bad, share)
-    return [verdict("mean-shift", "warning", evidence, measured=worst, threshold=0.25, layers=layers)]
+    # what training made of the means is only told
+    severity: Severity = "note" if f.learnt else "warning"
+    return [verdict("mean-shift", severity, evidence, measured=worst, threshold=0.25, layers=layers)]
 
 
 def _not_gaussian(f: Findings) -> list[Verdict]:

@@ -113,6 +113,8 @@ GETTERS = frozenset({"get_T", "get_mT", "get_H", "get_mH", "get_data", "get_real
 # The place of an entry.
 PICKS = frozenset({"argmax", "argmin"})
 
+# What makes Python numbers of a tensor.
+NUMBERS = frozenset({"item", "tolist", "numpy", "__array__", "__float__", "__int__"})
 # Nothing flows through these: shapes, flags, constants, comparisons of metadata.
 IGNORED = frozenset(
     """size dim stride numel element_size is_floating_point is_complex is_contiguous get_device data_ptr

@@ -67,10 +67,19 @@ def _steepest(phi: activations.Activation) -> float:
 
 
 def _flat_units(phi: activations.Activation, z: Tensor, steepest: float) -> list[float]:
-    """Share of the units of each layer where φ has no slope on any sample, beside its steepest one."""
+    """Share of the units of each layer where φ has no slope on any sample, beside its steepest one.
+
+    A place between two slopes, as that of a square at zero, is not flat: the first step leaves it.
+    """
     if steepest == 0.0:
         return [0.0] * len(z)
-    flat = phi.derivative(z.double()).abs() <= 1e-6 * steepest
+    z = z.double()
+    flat = phi.derivative(z).abs() <= 1e-6 * steepest
+    if bool(flat.any()):
+        step = 1e-3 * z.abs().clamp(min=1.0)
+        flat &= (
+            torch.minimum(phi.derivative(z - step).abs(), phi.derivative(z + step).abs()) <= 1e-6 * steepest
+        )
     shares: list[float] = flat.all(dim=1).double().mean(dim=1).tolist()
     return shares
 

@@ -82,6 +82,12 @@ def cuts_by_itself(node: Node) -> str:
     return ""
 
 
+def _unasked(node: Node) -> bool:
+    """Whether queries and keys of a fused attention are both zero, so that neither gets a gradient from the other."""
+    both = [getattr(node, name, None) for name in ("_saved_query", "_saved_key")]
+    return all(isinstance(t, Tensor) and is_zero(t) for t in both)
+
+
 @dataclass(eq=False)
 class Cuts:
     """Follows zeros through one backward pass.
@@ -155,6 +161,8 @@ class Cuts:
         kind = kind_of(node)
         if kind not in _PRODUCTS:
             return "flat" if kind in _FLAT else kind
+        if kind.startswith("ScaledDotProduct") and {0, 1} <= set(none) and _unasked(node):
+            return "two-zeros"
         factors = [i for i in live if i != _PRODUCTS[kind]]
         if any(self._moves(node, i, names, moving) for i in factors):
             return "meant"

@@ -61,12 +61,13 @@ class Picks:
     """What was chosen by integers that were made of signals, and the rows that the integers were made of.
 
     What is chosen is known by its node of the autograd graph; where the chosen thing takes no gradient itself, by its
-    tensor, until a step gives it one.
+    tensor, until a step gives it one. ``numbers`` are the rows that Python numbers were made of, by their index.
     """
 
     def __init__(self) -> None:
         self._nodes: list[tuple[Node, tuple[Site, ...]]] = []
         self._tensors = Origins()
+        self.numbers: dict[int, Site] = {}
 
     def choosing(self, read: list[tuple[Tensor, Origin | None]]) -> tuple[Site, ...]:
         """The rows that made the integers among what a call reads."""

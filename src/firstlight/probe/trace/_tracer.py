@@ -41,6 +41,8 @@ class Tracer(TorchFunctionMode):
             name = name[4:]
         if name in ops.PICKS and not self.modules.paused:
             return self._picking(func, args, kwargs)
+        if getattr(func, "__name__", "") in ops.NUMBERS and not self.modules.paused:
+            self._told(args)
         if self.modules.paused or name in ops.IGNORED:
             self.ledger.loops.foreign |= name == "register_hook" and not self.modules.paused
             return func(*args, **kwargs)
@@ -59,6 +61,12 @@ class Tracer(TorchFunctionMode):
         if origin is not None and origin.sites and not origin.quiet:
             self._integers(out, origin.nearest)
         return out
+
+    def _told(self, args: tuple[object, ...]) -> None:
+        """A signal that becomes a Python number, through which no gradient passes."""
+        origin = self.ledger.origin(args[0]) if args and isinstance(args[0], Tensor) else None
+        if origin is not None:
+            self.ledger.picks.numbers.update({site.index: site for site in origin.nearest})
 
     def _handle(self, call: Call) -> object:
         sites = self.ledger.picks.choosing(call.read)

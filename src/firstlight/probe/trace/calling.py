@@ -73,11 +73,30 @@ def check_batch(batch: object) -> None:
             )
         if carries(tensor) and not tensor.is_meta:
             bad = int((~torch.isfinite(whole(tensor.detach()))).sum())
-            if bad:
+            if bad and not forbids(tensor):
                 raise AuditError(
                     f"while auditing: input {name!r} of shape {tuple(tensor.shape)} has {bad} NaN or infinite "
                     f"entries of {tensor.numel()}; clean the batch, since every number after it would be wrong"
                 )
+
+
+def forbids(tensor: Tensor) -> bool:
+    """Whether a tensor is a mask that is added to scores: −∞ where nothing may be seen, one value elsewhere.
+
+    Examples
+    --------
+    >>> mask = torch.full((3, 3), -torch.inf).triu(1)
+    >>> forbids(mask), forbids(mask + torch.randn(3, 3)), forbids(torch.zeros(3))
+    (True, False, False)
+    """
+    if not tensor.is_floating_point() or tensor.is_meta or tensor.layout != torch.strided or tensor.is_nested:
+        return False
+    entries = whole(tensor.detach())
+    low, high = torch.aminmax(entries) if entries.numel() else (0.0, 0.0)
+    if float(low) != -torch.inf or not float(high) < torch.inf:
+        return False
+    seen = entries[entries > -torch.inf]
+    return seen.numel() == 0 or float(seen.amin()) == float(seen.amax())
 
 
 def call(model: nn.Module, batch: object) -> Any:
