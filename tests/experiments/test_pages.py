@@ -166,3 +166,20 @@ def test_where_pairs_gain_and_where_they_do_not():
     lenets = [c for c in stored(LENETS).claims if ": gain" in c.quantity]
     assert not [c for c in lenets if c.verdict == "reproduced"]
     assert claim(LENETS, "positive(3), cifar10").verdict == "contradicted"
+
+
+def test_the_table_of_held_terms_is_the_stored_one():
+    result = stored("holding")
+    page = text("guide/holding.md").replace("−", "-")
+    for one in result.claims:
+        term = one.quantity.split()[0]
+        row = re.search(rf"\| `{term}`[^|]*\| (\S+(?: 000)?) \| (\S+(?: \d{{3}})?) ± (\S+) \|", page)
+        assert row is not None, term
+        before, gap, error = (float(cell.replace(" ", "")) for cell in row.groups())
+        plain = [r[term] for r in result.findings.select(term="none")]
+        assert len(plain) == 8
+        # the page rounds to two or three digits, and errors to one
+        assert before == pytest.approx(sum(plain) / 8, rel=0.01)
+        assert gap == pytest.approx(one.ours, rel=0.01)
+        assert error == pytest.approx(one.error, rel=0.35)
+    assert all(row["audit_healthy"] for row in result.findings.rows)

@@ -217,7 +217,7 @@ STUDIES: tuple[Study, ...] = (
         "every row of GPT-2, Llama, BERT and ViT",
         source="ours; no paper",
         data="none; needs the library transformers (the `compat` extra)",
-        cost={"quick": "1 min", "paper": "20 min: widths 256, 512 and 1024"},
+        cost={"quick": "12 s", "paper": "20 min: widths 256, 512 and 1024"},
         measure=measure,
         draw=draw,
         sizes={
