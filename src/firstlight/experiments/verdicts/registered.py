@@ -20,6 +20,7 @@ from firstlight.render.table import Head, table
 _HALVES = ("new kinds", "fresh", "held out", "training")
 # goals: area under the ROC curve, false alarms, misses
 _AREA, _FALSE, _MISSES = 0.95, 0.02, 0.05
+_NOTHING_SEEN = 3.0  # −ln .05: as many events are expected where seeing none has a chance of 5 %
 _SPOKEN = {"sgd": "SGD", "adam": "Adam"}
 
 
@@ -78,8 +79,11 @@ def _wrong(rate: Rates) -> list[tuple[str, float, float, float]]:
 
 
 def _goals(found: VerdictStudy) -> list[Claim]:
-    """What was asked of the verdicts, for one part: not judged where only the interval reaches the goal."""
-    claims = []
+    """What was asked of the verdicts, for one part; not judged where chance decides.
+
+    An interval must be on one side of the goal. Nothing wrong in n starts leaves a share of up to 3/n open (95 %), so
+    a part with fewer starts than 3/goal does not reach a goal either.
+    """
     measured = [
         (curve.optimiser, "area under ROC of the severity", curve.auc, curve.low, curve.high, _AREA)
         for curve in found.curves
@@ -89,14 +93,19 @@ def _goals(found: VerdictStudy) -> list[Claim]:
         if rate.name == "unhealthy":
             for (kind, *three), goal in zip(_wrong(rate), (_FALSE, _MISSES), strict=True):
                 measured.append((rate.optimiser, f"{kind} of unhealthy", *three, goal))  # type: ignore[arg-type]
+    claims = []
     for optimiser, what, value, low, high, goal in measured:
+        count, failed = found.counts[optimiser]
+        starts = {_FALSE: count - failed, _MISSES: failed}.get(goal, min(failed, count - failed))
         least = goal == _AREA
-        reached, could = (value >= goal, high >= goal) if least else (value <= goal, low <= goal)
+        reached, could = (low >= goal, high >= goal) if least else (high <= goal, low <= goal)
+        reached = reached and starts * (1 - goal if least else goal) >= _NOTHING_SEEN
+        side = "least" if least else "most"
+        why = f"our own goal, at {side} {goal:g}; 95 % interval {low:.3f} to {high:.3f}, {starts} starts"
         claims.append(
             decided(
                 f"{found.half}, {_SPOKEN[optimiser]}: {what}", holds=reached or (None if could else False),
-                ours=value, error=(high - low) / 3.92, reference=goal,
-                why=f"our own goal, at {'least' if least else 'most'} {goal:g}; 95 % interval {low:.3f} to {high:.3f}",
+                ours=value, error=(high - low) / 3.92, reference=goal, why=why,
             )
         )  # fmt: skip
     return claims
