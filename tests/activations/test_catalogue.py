@@ -87,7 +87,7 @@ def test_fourier_series_under_a_uniform_phase():
 LEARNABLE = [
     "apa(0.5, 2)", "aglu(0.7, 1.3)", "crrelu(0.02)", "snake(0.5)", "sau(0.2, 2)", "ash(2, 0.1, 0.3)",
     "hard_ash(2, 0.1, 0.3)", "leaky_relu(0.2)", "elu(0.7)", "softplus(2)", "sin(3)", "hermite_series(4)",
-    "fourier_series(3)",
+    "fourier_series(3)", "mittag_tanh(1.7)", "mittag_sigmoid(0.6)",
 ]  # fmt: skip
 
 
@@ -107,6 +107,8 @@ def test_learnable_modules_start_as_the_activation_and_train(name):
 def test_what_cannot_be_learnt_is_refused():
     with pytest.raises(DomainError, match="a family among"):
         activations.get("tanh").module(learnable=True)
+    with pytest.raises(DomainError, match="start with mittag_sigmoid"):
+        activations.get("mittag_sigmoid").module(learnable=True)
 
 
 def test_an_audit_follows_learnable_activations():

@@ -85,3 +85,27 @@ def test_a_number_that_two_places_want_otherwise_is_named_instead():
     done = firstlight.initialise_(net, "normaliser-free(alpha=0.5)", x, generator=seeded())
     assert sum("in its code" in left.reason for left in done.left) == 2
     assert net[1].beta == 2.0
+
+
+def test_a_code_that_keeps_its_own_alpha_keeps_its_beta():
+    """β belongs to α: x + f(x/β) with no number for α, and β = √(1 + k) of the code, stays as it is."""
+
+    class Own(nn.Module):
+        def __init__(self, beta):
+            super().__init__()
+            self.beta = beta
+            self.a, self.b = nn.Linear(32, 32), nn.Linear(32, 32)
+
+        def forward(self, x):
+            return x + self.b(torch.relu(self.a(torch.relu(x / self.beta))))
+
+    betas = [1.0, 2**0.5, 3**0.5]
+    net = nn.Sequential(nn.Linear(16, 32), *[Own(beta) for beta in betas], nn.Linear(32, 4))
+    x = torch.randn(8, 16, generator=seeded())
+    done = firstlight.initialise_(net, "normaliser-free", x, generator=seeded())
+    assert [block.beta for block in net[1:4]] == betas
+    assert sum("write x + 0.2 * branch(x)" in left.reason for left in done.left) == 3
+    # the α that the code has: β is set, here to what it is
+    done = firstlight.initialise_(net, "normaliser-free(alpha=1.0)", x, generator=seeded())
+    assert [block.beta for block in net[1:4]] == pytest.approx(betas)
+    assert not any("in its code" in left.reason for left in done.left)

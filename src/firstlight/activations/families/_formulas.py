@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +13,8 @@ from torch import Tensor
 Number = float | Tensor
 # Parameters that must be positive are held above this where they are trained.
 _LEAST = 1e-4
+# Terms of Mittag-Leffler's power series, and where its asymptotic form takes over: its next term is below 1e-16 there.
+_TERMS, _FAR = 128, 40.0
 
 
 def _positive(value: Number, like: Tensor) -> Tensor:
@@ -92,6 +95,45 @@ def fourier(x: Tensor, coefficients: Tensor | list[float], phase: float = math.p
     return total
 
 
+def mittag_tanh(x: Tensor, alpha: Number = 2.0) -> Tensor:
+    """z·E_{α,2}(z²)/E_{α,1}(z²) with α in [1, 4]: by both series, and by z·z^{−2/α} where z^{2/α} > 40."""
+    wide, a = x.double(), torch.as_tensor(alpha, dtype=torch.float64, device=x.device).clamp(1.0, 4.0)
+    square = wide.square().clamp_min(1e-300)
+    far = square ** (1 / a) > _FAR
+    k = torch.arange(_TERMS, dtype=torch.float64, device=x.device)
+    # neither side of the choice overflows, so that a gradient by z or α stays a number
+    powers = k * torch.log(torch.where(far, 1.0, square))[..., None]
+    upper, lower = (torch.logsumexp(powers - torch.lgamma(a * k + beta), dim=-1) for beta in (2, 1))
+    ratio = torch.where(far, torch.where(far, square, 1.0) ** (-1 / a), torch.exp(upper - lower))
+    return x * ratio.to(x.dtype)
+
+
+@lru_cache(maxsize=16)
+def _nodes(alpha: float) -> tuple[Tensor, float]:
+    strip = min(math.pi / 2, math.pi * (1 - alpha) / alpha)
+    # exp(−2π·strip/step) is below 1e-17, and e^{−α|u|} at the ends too
+    step = strip / 6.5
+    u = torch.arange(-math.ceil(40 / alpha / step), math.ceil(40 / alpha / step) + 1, dtype=torch.float64)
+    return u * step, step
+
+
+def mixture(alpha: Number) -> tuple[Tensor, Tensor]:
+    """Nodes u and weights of E_α(−t) = Σ w e^{−e^u t^{1/α}}: the trapezoid of an integral that is smooth in u."""
+    a = torch.as_tensor(alpha, dtype=torch.float64)
+    u, step = _nodes(float(a.detach()))
+    u = u.to(a.device)
+    # e^{αu}/(e^{2αu} + 2 e^{αu} cos απ + 1), divided through by e^{αu}
+    weight = 1 / (torch.exp(a * u) + 2 * torch.cos(a * math.pi) + torch.exp(-a * u))
+    return u, weight * step * torch.sin(a * math.pi) / math.pi
+
+
+def mittag_sigmoid(x: Tensor, alpha: Number = 0.5) -> Tensor:
+    """E_{α,1}(−e^{−z}) with α in [0.3, 0.95], as a mixture of e^{−e^u t^{1/α}}, t^{1/α} = e^{−z/α}."""
+    a = torch.as_tensor(alpha, dtype=torch.float64, device=x.device).clamp(0.3, 0.95)
+    u, weight = mixture(a)
+    return (weight * torch.exp(-torch.exp(u - x.double()[..., None] / a))).sum(-1).to(x.dtype)
+
+
 # By the family's name: what is trained are the parameters of the formula.
 FORMULAS: dict[str, Callable[..., Tensor]] = {
     "snake": snake,
@@ -105,6 +147,8 @@ FORMULAS: dict[str, Callable[..., Tensor]] = {
     "elu": elu,
     "softplus": softplus,
     "sin": sine,
+    "mittag_tanh": mittag_tanh,
+    "mittag_sigmoid": mittag_sigmoid,
 }
 # The same for series, whose coefficients are trained.
 SERIES: dict[str, Callable[..., Tensor]] = {"hermite_series": hermite, "fourier_series": fourier}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -15,8 +14,6 @@ from firstlight.activations.families._library import named
 from firstlight.errors import DomainError
 
 _ZETA3 = 1.2020569031595942
-# Terms of the power series, and where its asymptotic form takes over: there its next term is below 1e-16.
-_TERMS, _FAR = 128, 40.0
 
 
 def edge_coefficients(degree: int, *, renormalise: float = True) -> list[float]:
@@ -116,15 +113,6 @@ def fourier_series(degree: float = 3, renormalise: float = 1) -> Activation:
     return Activation(name, lambda x: formulas.fourier(x, c), slope, parameters=parameters)
 
 
-def _ratio(alpha: float, x: Tensor) -> Tensor:
-    """E_{α,2}(x)/E_{α,1}(x) for x ≥ 0: by the two series, and x^{−1/α} where x^{1/α} > 40."""
-    k = torch.arange(_TERMS, dtype=x.dtype, device=x.device)
-    root = x.clamp_min(1e-300) ** (1 / alpha)
-    powers = k * torch.log(x.clamp(1e-300, _FAR**alpha))[..., None]
-    upper, lower = (torch.logsumexp(powers - torch.lgamma(alpha * k + beta), dim=-1) for beta in (2, 1))
-    return torch.where(root > _FAR, 1 / root, torch.exp(upper - lower))
-
-
 def mittag_tanh(alpha: float = 2.0) -> Activation:
     """z·E_{α,2}(z²)/E_{α,1}(z²) with Mittag-Leffler's function E: tanh at α = 2.
 
@@ -138,20 +126,7 @@ def mittag_tanh(alpha: float = 2.0) -> Activation:
     if not 1 <= alpha <= 4:
         raise DomainError(f"while making mittag_tanh: expected alpha in [1, 4], got {alpha}; 2 is tanh")
     name, parameters = named("mittag_tanh", alpha=alpha)
-    return Activation(name, lambda x: x * _ratio(alpha, x * x), parity="odd", parameters=parameters)
-
-
-@lru_cache(maxsize=16)
-def _mixture(alpha: float) -> tuple[Tensor, Tensor]:
-    """Nodes u and weights of E_α(−t) = Σ w e^{−e^u t^{1/α}}: the trapezoid of an integral that is smooth in u."""
-    strip = min(math.pi / 2, math.pi * (1 - alpha) / alpha)
-    # exp(−2π·strip/step) is below 1e-17, and e^{−α|u|} at the ends too
-    step = strip / 6.5
-    u = torch.arange(-math.ceil(40 / alpha / step), math.ceil(40 / alpha / step) + 1, dtype=torch.float64)
-    u = u * step
-    # e^{αu}/(e^{2αu} + 2 e^{αu} cos απ + 1), divided through by e^{αu}
-    weight = 1 / (torch.exp(alpha * u) + 2 * math.cos(alpha * math.pi) + torch.exp(-alpha * u))
-    return u, weight * step * math.sin(alpha * math.pi) / math.pi
+    return Activation(name, lambda x: formulas.mittag_tanh(x, alpha), parity="odd", parameters=parameters)
 
 
 def mittag_sigmoid(alpha: float = 0.0) -> Activation:
@@ -181,17 +156,12 @@ def mittag_sigmoid(alpha: float = 0.0) -> Activation:
             parameters=parameters,
         )
 
-    def function(x: Tensor) -> Tensor:
-        u, weight = (t.to(x) for t in _mixture(alpha))
-        # t^{1/α} = e^{−z/α}
-        return (weight * torch.exp(-torch.exp(u - x[..., None] / alpha))).sum(-1)
-
     def slope(x: Tensor) -> Tensor:
-        u, weight = (t.to(x) for t in _mixture(alpha))
+        u, weight = (t.to(x) for t in formulas.mixture(alpha))
         power = u - x[..., None] / alpha
         return (weight * torch.exp(power - torch.exp(power))).sum(-1) / alpha
 
-    return Activation(name, function, slope, parameters=parameters)
+    return Activation(name, lambda x: formulas.mittag_sigmoid(x, alpha), slope, parameters=parameters)
 
 
 SERIES: dict[str, Callable[..., Activation]] = {

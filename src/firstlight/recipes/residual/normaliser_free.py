@@ -59,15 +59,28 @@ class NormaliserFree(Recipe):
     def _factors(self, draft: Draft) -> None:
         """α and β of every branch: written, found in the code, or named."""
         slots = {slot.name: slot for slot in draft.blueprint.slots}
-        for k, branch in enumerate(draft.blueprint.branches):
+        branches = draft.blueprint.branches
+        said = f"α = {self.alpha:g} at the branch's end"
+        scaled = [
+            _has_factor(draft, b, self.alpha) or own_factor(draft, b, self.alpha, said) for b in branches
+        ]
+        for k, (branch, written) in enumerate(zip(branches, scaled, strict=True)):
             beta = math.sqrt(1 + k * self.alpha**2)
-            written = own_factor(draft, branch, self.alpha, f"α = {self.alpha:g} at the branch's end")
-            divided = any(slots[n].phi_scale != 1.0 for n in branch.weights if n in slots)
-            divided = _divided(draft, branch, beta) or divided
+            divided = k == 0 or any(slots[n].phi_scale != 1.0 for n in branch.weights if n in slots)
+            # β belongs to the α of every branch in front: where the code keeps another α, its β stays too
+            divided = (all(scaled) and _divided(draft, branch, beta)) or divided
             needed = "branch(x)" if divided else f"branch(x / {beta:.6g})"
             if not (written and divided) and branch.ends:
                 line = f"x + {needed}" if written else f"x + {self.alpha:g} * {needed}"
                 draft.leave(f"the branch that ends in {branch.ends[-1]}", f"write {line} in its code")
+
+
+def _has_factor(draft: Draft, branch: Branch, alpha: float) -> bool:
+    """Whether the code multiplies what a branch gives by α by now, without a factor that a parameter holds."""
+    seen = draft.blueprint.structure
+    if seen is None or branch.row < 0 or branch.scalars:
+        return False
+    return abs(seen.factors.get(branch.row, {}).get(branch.end, 1.0) - alpha) <= 1e-6 * abs(alpha)
 
 
 def _divided(draft: Draft, branch: Branch, beta: float) -> bool:
