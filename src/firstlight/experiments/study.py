@@ -58,8 +58,8 @@ class Size:
         """
         if not isinstance(self.paper, tuple):
             return self._one(name, value)
-        single = isinstance(value, str) or not isinstance(value, Sequence)
-        values = tuple(self._one(name, one) for one in ([value] if single else value))  # type: ignore[union-attr]
+        several = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+        values = tuple(self._one(name, one) for one in several)
         if not values or len(set(values)) < len(values):
             self._refuse(name, value)
         return values

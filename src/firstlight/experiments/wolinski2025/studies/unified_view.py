@@ -51,7 +51,7 @@ def measure(settings: Settings) -> Findings:
     return Findings(tuple(rows), _claims(rows), _NOTES)
 
 
-def _row(net: Any, q: float) -> dict[str, float]:
+def _row(net: Any, q: float) -> Record:
     from firstlight import predict
     from firstlight.theory import LayerMap
 
