@@ -56,8 +56,10 @@ COLUMNS: Mapping[str, Column] = _columns(
     Column("n_eff", "effective number of independent entries behind ks_standardised"),
     Column("correlation", "mean cosine between the rows of different samples"),
     Column("correlation_se", "standard error of correlation over pairs of samples and units"),
-    Column("token_correlation", "mean cosine between the tokens of one sample"),
-    Column("token_rank", "effective rank of the tokens of one sample, mean over samples"),
+    Column(
+        "token_correlation", "mean cosine between the tokens of one sample, or between the places of its map"
+    ),
+    Column("token_rank", "effective rank of the tokens (or places) of one sample, mean over samples"),
     Column("vne", "entropy of the spectrum of the samples' directions, in nats (von Neumann)", "nat"),
     Column("epsilon_rank", "singular values of samples × units above 1 % of the largest"),
     Column("dse", "entropy of the spectrum of a diffusion over the samples, kernel of width 10", "bit"),

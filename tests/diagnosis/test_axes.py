@@ -9,6 +9,7 @@ from tests.diagnosis.severities import severities
 from torch import nn
 
 import firstlight
+from firstlight.diagnosis.findings import Findings
 from firstlight.probe import probe
 
 
@@ -128,6 +129,100 @@ def test_a_recurrence_at_the_edge_of_chaos_remembers():
     found = severities(Sequence(layer, 32), 0.5 * torch.randn(8, 60, 4))
     assert "vanishing-through-time" not in found
     assert "exploding-through-time" not in found
+
+
+@pytest.mark.parametrize("sigma_w", [0.577, 1.0])
+def test_a_short_recurrence_is_time_and_no_depth(sigma_w):
+    torch.manual_seed(0)
+    model, x = ByHand(32, sigma_w), torch.randn(16, 8, 4)
+    assert set(severities(model, x)) == {"healthy"}
+    # one layer that reads nothing but what it gave is a depth with shared weights
+    found = Findings(probe(model, x))
+    assert found.loops == ("w",)
+    assert Findings(probe(Again(32, 8), x[:, 0])).loops == ()
+    # all calls of a layer count as one that reads the whole sequence: the norms' squares add up
+    rows = [str(n).startswith("u") for n in found.profile["name"]]
+    square = (np.exp(2 * found.profile["log_grad"][rows]) * 16 * 32).sum()
+    first = found.log_gradient_norms[[str(n) for n in found.weights["name"]].index("u")]
+    assert first == pytest.approx(0.5 * math.log(square))
+
+
+class Again(nn.Module):
+    """One layer that is called again on what it gave, and nothing comes in."""
+
+    def __init__(self, width, calls):
+        super().__init__()
+        self.first, self.w, self.calls = nn.Linear(4, width), nn.Linear(width, width), calls
+
+    def forward(self, x):
+        h = torch.tanh(self.first(x))
+        for _ in range(self.calls):
+            h = torch.tanh(self.w(h))
+        return h
+
+
+def test_an_lstm_cell_remembers_by_its_cell_state():
+    torch.manual_seed(0)
+    model, x = Cell(nn.LSTMCell(4, 16), 16), torch.randn(8, 20, 4)
+    nn.init.constant_(model.cell.bias_hh[16:32], 6.0)  # open forget gates: the cell state lasts
+    logs = probe(model, x).meta["time"]["cell"]["logs"]
+    # independently: what the last hidden state owes to the cell state of each step, by plain autograd
+    state, cells = (torch.zeros(8, 16), torch.zeros(8, 16)), []
+    for t in range(20):
+        state = model.cell(x[:, t], state)
+        cells.append(state[1])
+    direction = torch.randn(8, 16, generator=torch.Generator().manual_seed(0))
+    owed = torch.autograd.grad(state[0], cells, direction)
+    own = [float(g.norm().log()) for g in owed]
+    # the hidden state's own part comes on top, and here it is small
+    assert all(0 <= a - b < 0.5 for a, b in zip(logs[:-1], own[:-1]))
+    assert severities(model, x).get("vanishing-through-time") is None
+
+
+class Decoder(nn.Module):
+    """A cell that reads its own output, as sequences are written step by step."""
+
+    def __init__(self, steps):
+        super().__init__()
+        self.cell, self.o, self.steps = nn.GRUCell(4, 32), nn.Linear(32, 4), steps
+
+    def forward(self, x):
+        h, y, out = x.new_zeros(len(x), 32), x, []
+        for _ in range(self.steps):
+            h = self.cell(y, h)
+            y = self.o(h)
+            out.append(y)
+        return torch.stack(out, 1)
+
+
+class Gates(nn.Module):
+    """An LSTM written by hand, one layer for all gates, with its forget gate open."""
+
+    def __init__(self, width, steps, bias):
+        super().__init__()
+        self.w, self.o, self.steps, self.width = (
+            nn.Linear(4 + width, 4 * width),
+            nn.Linear(width, 1),
+            steps,
+            width,
+        )
+        nn.init.constant_(self.w.bias[width : 2 * width], bias)
+
+    def forward(self, x):
+        h = c = x.new_zeros(len(x), self.width)
+        for t in range(self.steps):
+            i, f, g, o = self.w(torch.cat([x[:, t], h], 1)).chunk(4, 1)
+            c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+            h = o.sigmoid() * c.tanh()
+        return self.o(h)
+
+
+def test_loops_are_no_depth_for_signals_and_gates():
+    torch.manual_seed(0)
+    assert Findings(probe(Decoder(8), torch.randn(16, 4))).loops == ("o",)
+    assert "unhealthy" not in severities(Decoder(8), torch.randn(16, 4)).values()
+    found = severities(Gates(16, 12, 4.0), torch.randn(16, 12, 4))
+    assert "unhealthy" not in found.values()
 
 
 class Scan(nn.Module):
@@ -256,3 +351,38 @@ def test_a_softmax_over_another_axis_than_the_sum_is_named(axis, named):
 def test_slots_that_compete_for_tokens_are_normalised_again():
     slots = Weighs(-2, lambda w: w / w.sum(-1, keepdim=True))
     assert "softmax-axis" not in severities(slots, torch.randn(8, 6, 16))
+
+
+class Edges(nn.Module):
+    """A Kolmogorov–Arnold layer as pykan writes it: one curve on every edge, samples × inputs × outputs, then a sum."""
+
+    def __init__(self, ins, outs):
+        super().__init__()
+        self.coef = nn.Parameter(0.3 * torch.randn(ins, outs, 5))
+        self.base = nn.Parameter(torch.randn(ins, outs) / math.sqrt(ins))
+
+    def forward(self, x):
+        basis = torch.exp(-((x.unsqueeze(-1) - torch.linspace(-1, 1, 5)).square()) / 0.25)
+        curves = torch.einsum("ijk,jlk->ijl", basis, self.coef)
+        return (curves + self.base * F.silu(x).unsqueeze(-1)).sum(1)
+
+
+def test_the_edges_of_a_kan_are_no_tokens():
+    widths = [8, 10, 10, 10, 10, 10, 4]
+    model = nn.Sequential(*[Edges(a, b) for a, b in itertools.pairwise(widths)])
+    assert "token-collapse" not in severities(model, torch.rand(64, 8) * 2 - 1)
+
+
+@pytest.mark.parametrize("axes", [1, 2])
+def test_places_of_a_map_are_told_as_tokens_are(axes):
+    x = torch.randn(4, 3, *(5, 6)[:axes])
+    layer = (nn.Conv1d, nn.Conv2d)[axes - 1](3, 16, 3, padding=1)
+    profile = probe(nn.Sequential(layer, nn.ReLU()), x).profile
+    row = int(np.flatnonzero(profile["kind"] == "weight")[0])
+    places = F.normalize(layer(x).detach().double().flatten(2).transpose(1, 2), dim=2)
+    count = places.shape[1]
+    mean = ((places @ places.transpose(1, 2)).sum((1, 2)) - count) / (count * (count - 1))
+    assert profile["token_correlation"][row] == pytest.approx(float(mean.mean()), abs=1e-5)
+    shares = torch.linalg.eigvalsh(places @ places.transpose(1, 2)).clamp_min(0)
+    assert profile["token_rank"][row] > 1.0
+    assert profile["token_rank"][row] <= float((shares > 1e-9).sum(1).max())

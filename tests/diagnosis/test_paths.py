@@ -1,13 +1,15 @@
 """Paths: what is said of ∂L/∂W along a role is the norm over that of the weight, by a plain backward pass."""
 
 import itertools
+import math
 
 import pytest
 import torch
 from torch import nn
 
+import firstlight
 from firstlight.diagnosis.findings import Findings
-from firstlight.diagnosis.rules._paths import paths
+from firstlight.diagnosis.rules._paths import paths, starved
 from firstlight.probe import probe
 
 
@@ -43,3 +45,51 @@ def test_what_a_learning_rate_meets_is_the_ratio_of_plain_norms():
     assert path.names == tuple(f"stages.{i}" for i in range(5))
     # σ_w is that of the entries about zero, as the norm is; float32 sums in another order
     assert path.values == pytest.approx(ratio, abs=1e-4)
+
+
+class Two(nn.Module):
+    """Two paths, the second times a factor, that meet in a sum or side by side."""
+
+    def __init__(self, factor, *, beside=True):
+        super().__init__()
+        self.a, self.b = (
+            nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU()) for _ in "ab"
+        )
+        self.o, self.factor, self.beside = nn.Linear(64 if beside else 32, 4), factor, beside
+
+    def forward(self, x):
+        a, b = self.a(x), self.factor * self.b(x)
+        return self.o(torch.cat([a, b], 1) if self.beside else a + b)
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_a_constant_that_keeps_a_path_out(beside):
+    torch.manual_seed(0)
+    x, y = torch.randn(64, 16), torch.randint(0, 4, (64,))
+
+    def told(factor, optimiser=None):
+        torch.manual_seed(1)
+        verdicts = firstlight.audit(Two(factor, beside=beside), x, targets=y, optimiser=optimiser).verdicts
+        return {v.code: v.severity for v in verdicts}.get("starved-path")
+
+    assert told(1.0) is None
+    assert told(0.1) is None
+    assert told(1e-3) == "unhealthy"
+    assert (told(1e-3, "adam"), told(1e-7, "adam")) == ("warning", "unhealthy")
+    # a factor that is learned grows by itself
+    assert told(nn.Parameter(torch.tensor(1e-7))) is None
+
+
+def test_the_share_of_a_starved_path_is_that_of_plain_gradients():
+    torch.manual_seed(0)
+    model, x = Two(1e-5), torch.randn(64, 16)
+
+    def loss(output, _):
+        return output.square().mean()
+
+    path = starved(Findings(probe(model, x, loss=loss)))
+    assert path is not None
+    loss(model(x), None).backward()
+    ratio = [float((s[2].weight.grad.norm() / s[2].weight.detach().norm()).log()) for s in (model.a, model.b)]
+    # the smaller of two distances: that of ∂L/∂W beside the weight is one of them
+    assert math.log(1e4) < path.less <= ratio[0] - ratio[1] + 1e-4

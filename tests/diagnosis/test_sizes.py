@@ -159,6 +159,25 @@ def test_columns_of_different_size():
     assert severities(mlp(10), y)["input-scale"] == "warning"
 
 
+def test_inputs_that_lie_far_from_zero():
+    x = torch.randn(64, 16)
+
+    def told(batch, model=None, optimiser=None):
+        return severities(model or mlp(), batch, optimiser=optimiser).get("input-scale")
+
+    assert told(x + 2) is None
+    assert told(x + 7) == "warning"
+    assert told(0.03 * (x + 27)) == "unhealthy"  # of order one, and 27 deviations off
+    assert (told(0.1 * (x + 7), optimiser="adam"), told(0.1 * (x + 14), optimiser="adam")) == (
+        None,
+        "warning",
+    )
+    normed = nn.Sequential(nn.Linear(16, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, 4))
+    assert told(0.03 * (x + 27), normed) is None
+    # a column that is the same for all is no data
+    assert told(torch.cat([x, torch.ones(64, 1)], 1), mlp(17)) is None
+
+
 def test_masks_adjacency_and_times_are_no_data():
     class Masked(nn.Module):
         def __init__(self):

@@ -292,3 +292,36 @@ def test_a_signal_that_ends_below_its_start_does_not_explode():
     with torch.no_grad():
         assert model(x).square().mean() < 1e-3 * layers[0](x).square().mean()  # 1.5³⁸ · 10⁻¹⁶
     assert "exploding-activations" not in {v.code for v in firstlight.audit(model, x).verdicts}
+
+
+class Chebyshev(nn.Module):
+    """Cosines of multiples of an angle, then a sum with weights: no mean-field factor is known for the multiples."""
+
+    def __init__(self, ins, outs):
+        super().__init__()
+        self.c = nn.Parameter(torch.randn(ins, outs, 5) / (5 * ins))
+
+    def forward(self, x):
+        angles = torch.tanh(x).unsqueeze(-1).expand(-1, -1, 5).acos()
+        return torch.einsum("bid,iod->bo", (angles * torch.arange(5)).cos(), self.c)
+
+
+def test_theory_of_growth_is_told_only_where_every_factor_is_known():
+    torch.manual_seed(0)
+    x = torch.rand(64, 8) * 2 - 1
+    unknown = nn.Sequential(*[Chebyshev(a, b) for a, b in itertools.pairwise([8, 16, 16, 16, 1])])
+    found = {v.code: v for v in firstlight.audit(unknown, x).verdicts}
+    assert "Gaussian theory" not in found["vanishing-gradients"].evidence
+    known = nn.Sequential(*[m for _ in range(12) for m in (nn.Linear(64, 64), nn.Tanh())], nn.Linear(64, 1))
+    found = {v.code: v for v in firstlight.audit(known, torch.randn(64, 64)).verdicts}
+    assert "Gaussian theory" in found["vanishing-gradients"].evidence
+
+
+def test_a_healthy_verdict_names_no_figure_beyond_a_line():
+    torch.manual_seed(0)
+    # one unit at the end: the outputs of all samples have a cosine of 1 or -1, which says nothing
+    few = nn.Sequential(nn.Linear(8, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 1))
+    nn.init.constant_(few[-1].bias, 3.0)
+    (verdict,) = firstlight.audit(few, torch.randn(64, 8)).verdicts
+    assert verdict.code == "healthy"
+    assert "1.00" not in verdict.evidence

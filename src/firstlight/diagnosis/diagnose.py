@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from firstlight.diagnosis.catalogue import verdict
@@ -10,7 +12,12 @@ from firstlight.diagnosis.rules._axes import axis_verdicts
 from firstlight.diagnosis.rules._gradients import OPTIMISERS, WARNING, gradient_verdicts
 from firstlight.diagnosis.rules._losses import loss_verdicts
 from firstlight.diagnosis.rules._parameters import parameter_verdicts
-from firstlight.diagnosis.rules._propagation import propagation_verdicts
+from firstlight.diagnosis.rules._propagation import (
+    ALIKE,
+    SIGNAL_WARNING,
+    TENTH,
+    propagation_verdicts,
+)
 from firstlight.diagnosis.rules._seen import not_judged
 from firstlight.diagnosis.rules._sizes import size_verdicts
 from firstlight.diagnosis.rules._structure import structure_verdicts
@@ -85,13 +92,14 @@ def _healthy(f: Findings) -> Verdict:
     # a change beyond the line may come from chance: then it is no finding, and no figure for a healthy network either
     if f.gradient is not None and abs(f.gradient.total) <= WARNING:
         parts.append(f"the gradient norm changes by a factor {factor(abs(f.gradient.total))} over the depth")
-    q = f.weights["q"]
-    q = q[np.isfinite(q)]
-    if len(q):
-        parts.append(f"q stays between {q.min():.3g} and {q.max():.3g}")
-    c = f.weights["correlation"]
+    # nor is a range beyond the lines on signals, which layers apart from one chain may have
+    rows = f.hidden()
+    q = rows["q"][np.isfinite(rows["q"]) & (rows["q"] > 0)]
+    if len(q) and math.log(q.max() / q.min()) <= SIGNAL_WARNING:
+        parts.append(f"q of the hidden layers stays between {q.min():.3g} and {q.max():.3g}")
+    c = rows["correlation"]
     c = c[np.isfinite(c)]
-    if len(c) > 1:
+    if len(c) > 1 and (c[-1] < ALIKE or 1.0 - c[0] < TENTH * (1.0 - c[-1])):
         parts.append(f"the correlation between inputs goes from {c[0]:.2f} to {c[-1]:.2f}")
     if not len(f.profile):
         parts.append("no layer was measured")

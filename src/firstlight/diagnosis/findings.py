@@ -9,6 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from firstlight.diagnosis._loops import calls_of, one_row_each, through_time
+from firstlight.diagnosis._words import factor as factor
+from firstlight.diagnosis._words import names as names
+from firstlight.diagnosis._words import number as number
 from firstlight.diagnosis.trend import Trend, fit
 from firstlight.probe.measurement import Measurement
 from firstlight.profile import Profile
@@ -130,7 +134,25 @@ class Findings:
         small = readout & (sigma > 0) & (sigma < usual / 2)
         logs[small] += np.log(sigma[small] / usual)
         logs[self.extra(self.profile, "routes")[index] > 0] = math.nan
-        return logs
+        if not self.loops:
+            return logs
+        place = {row: i for i, row in enumerate(index.tolist())}
+        calls = [[place[row] for row in rows] for rows in calls_of(self.names, index.tolist()).values()]
+        return one_row_each(calls, logs)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The name of every row."""
+        return tuple(str(name) for name in self.profile["name"])
+
+    @cached_property
+    def loops(self) -> tuple[str, ...]:
+        """Names of the layers that are called step by step along time, each on what it gave before."""
+        links = self.measurement.links
+        calls = calls_of(self.names, self.at("weight").tolist()) if links else {}
+        quiet = set(self.at("input").tolist()) - set(self.data.tolist())
+        cells = set(self.at("recurrent").tolist())
+        return tuple(n for n, rows in calls.items() if through_time(rows, links, self.feeds, quiet, cells))
 
     @cached_property
     def rescaled(self) -> np.ndarray:
@@ -166,8 +188,15 @@ class Findings:
 
     @cached_property
     def gradient(self) -> Trend | None:
-        """Trend of the log gradient norm with depth; negative when gradients grow towards the input."""
-        return fit(self.weights["depth"], self.log_gradient_norms)
+        """Trend of the log gradient norm with depth; negative when gradients grow towards the input.
+
+        The steps of a loop through time are one layer: how far it looks back is told along time.
+        """
+        depth, logs = self.weights["depth"], self.log_gradient_norms
+        if self.loops:
+            kept = np.isfinite(logs)
+            depth = np.searchsorted(np.unique(depth[kept]), depth).astype(float)
+        return fit(depth, logs)
 
     @cached_property
     def signal(self) -> Trend | None:
@@ -283,11 +312,15 @@ class Findings:
     def theory_growth(self) -> float:
         """Theory's log growth of the squared gradient per weight layer; NaN where a factor on the way is unknown."""
         inner = self.at("weight", "norm", "residual")
-        if self.residual or len(inner) < 2 or self.gradient is None or not self.measurement.links:
+        loops = self.loops or not self.measurement.links
+        if self.residual or len(inner) < 2 or self.gradient is None or loops:
             return math.nan
         below = [self.next_rows(row, "weight", "norm", "residual", *MIXES) for row in inner[:-1].tolist()]
         values = self.profile["growth_theory"][inner[:-1]]
         chain = all(rows == [after] for rows, after in zip(below, inner[1:].tolist()))
+        # an activation whose use is not known ends the row's own factor before the next row
+        between = [r for row in inner[:-1].tolist() for r in self.feeds[row] if self.kinds[r] == "activation"]
+        chain &= bool(np.isfinite(self.profile["log_grad_theory"][between]).all())
         if not chain or not np.isfinite(values).all() or not self.gradient.span > 0:
             return math.nan
         return float(values.sum() / self.gradient.span)
@@ -316,11 +349,19 @@ class Findings:
     def hidden(self) -> Profile:
         """Weight rows that another layer reads: a readout's few outputs say little about propagation.
 
-        Distances are left out, since they are positive and so alike whatever the signal is.
+        Distances are left out, since they are positive and so alike whatever the signal is, and the later steps of a
+        loop, which are judged through time.
         """
         index = self.at("weight")
         distances = np.isin(self.profile["op"][index].astype(str), DISTANCES)
-        return self.rows(index[~self.readout[index] & ~distances])
+        return self.rows(index[~self.readout[index] & ~distances & ~self.later[index]])
+
+    @cached_property
+    def later(self) -> np.ndarray:
+        """Whether a row is a later step of a layer or a cell that is called step by step along time."""
+        parts = [name.partition("#") for name in self.names]
+        steps = [name in self.loops or kind == "recurrent" for (name, _, _), kind in zip(parts, self.kinds)]
+        return np.array([bool(call) and step for (_, _, call), step in zip(parts, steps)], bool)
 
     @cached_property
     def width(self) -> np.ndarray:
@@ -357,39 +398,3 @@ def product(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """The sum of two logs; NaN, silently, where an infinite gradient meets entries that are zero."""
     with np.errstate(invalid="ignore"):
         return one + other
-
-
-def names(
-    profile: Profile, mask: np.ndarray, order: np.ndarray | None = None, limit: int = 12
-) -> tuple[str, ...]:
-    """Names of the chosen rows, the largest ``order`` first."""
-    index = np.flatnonzero(mask)
-    if order is not None:
-        index = index[np.argsort(-order[index], kind="stable")]
-    return tuple(str(n) for n in profile["name"][index[:limit]])
-
-
-def number(value: float, digits: int = 3) -> str:
-    """A number for a sentence: significant digits, powers of ten where they are needed.
-
-    Examples
-    --------
-    >>> number(0.0123456), number(0.005234, 2), number(470000.0), number(float("inf"))
-    ('0.0123', '0.0052', '4.7×10⁵', '∞')
-    """
-    if not math.isfinite(value):
-        return {math.inf: "∞", -math.inf: "−∞"}.get(value, "not a number")
-    if value == 0 or 1e-3 <= abs(value) < 1e5:
-        return f"{value:.{digits}g}" if abs(value) < 1000 else f"{value:.0f}"
-    mantissa, exponent = f"{value:.1e}".split("e")
-    return f"{mantissa}×10{str(int(exponent)).translate(_RAISED)}"
-
-
-_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-
-
-def factor(log_value: float) -> str:
-    """e^x for a sentence, also where it leaves the range of floats."""
-    if abs(log_value) < 600:
-        return number(math.exp(log_value))
-    return f"10{f'{log_value / math.log(10.0):.0f}'.translate(_RAISED)}"

@@ -9,6 +9,7 @@ from firstlight.diagnosis.catalogue import EXPLANATIONS
 from firstlight.diagnosis.rules import _axes as axes
 from firstlight.diagnosis.rules import _gradients as gradients
 from firstlight.diagnosis.rules import _losses as losses
+from firstlight.diagnosis.rules import _paths as paths
 from firstlight.diagnosis.rules import _propagation as signals
 from firstlight.diagnosis.rules import _seen as seen
 from firstlight.diagnosis.rules import _sizes as sizes
@@ -113,6 +114,7 @@ def _gradients() -> list[Lines]:
     low, high, forgiven = _decades(gradients.WARNING, gradients.UNHEALTHY, gradients.FORGIVEN)
     slow, gone, grows, blows = _decades(axes.FADING, axes.FORGOTTEN, axes.GROWING, axes.GROWN)
     (adam,) = _decades(axes.FORGIVEN)
+    slight, kept, never = _decades(paths.SLIGHT, paths.STARVED, paths.FORGIVEN)
     return [
         Lines(
             "exploding-gradients",
@@ -137,6 +139,12 @@ def _gradients() -> list[Lines]:
             ((round(walk.WALKED, 3), ""),),
             ((round(walk.WALKED, 3), "chains with a normaliser of each sample"),),
             "more than twenty layers make a chain without skips",
+        ),
+        Lines(
+            "starved-path",
+            ((slight, ""),),
+            ((kept, "gradient descent"), (never, "adaptive optimisers")),
+            "no learned factor stands on the path",
         ),
         Lines(
             "vanishing-through-time",
@@ -237,8 +245,17 @@ def _sizes() -> list[Lines]:
         Lines("embedding-scale", ((sizes.EMBEDDING[0], "and below"), (sizes.EMBEDDING[1], "and above"))),
         Lines(
             "input-scale",
-            ((low, "and below"), (high, "and above"), (columns[0], "ratio of columns")),
-            ((grave, "and above"), (columns[1], "ratio of columns")),
+            (
+                (low, "and below"),
+                (high, "and above"),
+                (columns[0], "ratio of columns"),
+                *((off[0], f"mean over deviation, {whom}") for whom, off in structure.OFFSET.items()),
+            ),
+            (
+                (grave, "and above"),
+                (columns[1], "ratio of columns"),
+                *((off[1], f"mean over deviation, {whom}") for whom, off in structure.OFFSET.items()),
+            ),
         ),
         Lines("not-judged", (), ((seen.COVERED, "and below: not judged"),)),
     ]

@@ -26,7 +26,10 @@ EXTRA = (
     "read_q",
     "read_mean",
     "read_spread",
+    "read_offset",
     "copies",
+    "places",
+    "learned",
     "routes",
     "crossed",
 )

@@ -6,6 +6,8 @@ import torch
 from tests.probe.trace.hooked import Net, agrees
 from torch import nn
 
+from firstlight.probe import probe
+
 
 def halves(h):
     out = torch.zeros_like(h)
@@ -202,3 +204,34 @@ def test_the_flow_is_kept(step):
     assert not any(w.entries for w in result.coverage.without_row)
     depths = dict(zip(names, result.profile["depth"]))
     assert [depths[n] for n in "abcd"] == [1, 2, 3, 4]
+
+
+class Mapped(nn.Module):
+    """A network that treats one sample, over a batch by vmap or as it is."""
+
+    def __init__(self, conv=False):
+        super().__init__()
+        self.a = nn.Conv2d(3, 16, 3) if conv else nn.Linear(16, 16)
+        self.b = nn.Conv2d(16, 16, 3) if conv else nn.Linear(16, 16)
+        self.o, self.conv, self.mapped = nn.Linear(16, 3), conv, True
+
+    def one(self, x):
+        h = torch.tanh(self.a(x))
+        h = torch.relu(self.b(h)).mean((-1, -2)) if self.conv else h + torch.relu(self.b(h))
+        return self.o(h)
+
+    def forward(self, x):
+        return torch.vmap(self.one)(x) if self.mapped else self.one(x)
+
+
+@pytest.mark.parametrize("conv", [False, True])
+def test_theory_stands_beside_layers_inside_vmap(conv):
+    torch.manual_seed(0)
+    model, x = Mapped(conv), torch.randn(8, 3, 8, 8) if conv else torch.randn(16, 16)
+    inside = probe(model, x).profile.select("weight")
+    model.mapped = False
+    plain = probe(model, x).profile.select("weight")
+    for name in ("q", "q_theory", "correlation_theory", "log_grad", "chi"):
+        # the kernels of vmap may sum in another order
+        np.testing.assert_allclose(inside[name], plain[name], rtol=1e-4, err_msg=name)
+    assert np.isfinite(inside["q_theory"]).all()

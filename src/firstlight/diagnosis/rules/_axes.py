@@ -148,11 +148,16 @@ def _through_time(course: Course, adam: bool) -> Verdict | None:
 # ------------------------------------------------------------------------------------------------------ tokens
 def _tokens(f: Findings) -> list[Verdict]:
     """Tokens of one sample that become alike on the way."""
-    # tokens with few units can only have one direction, or two
-    c = np.where(f.extra(f.profile, "units") >= WIDE, f.profile["token_correlation"], math.nan)
-    begin = np.flatnonzero(
-        np.isfinite(c) & np.isin(f.profile["kind"].astype(str), ("input", "embedding", *MIXES))
-    )
+    # tokens with few units can only have one direction, or two; places of a map are not judged, since filters make
+    # neighbours alike on purpose
+    told = (f.extra(f.profile, "units") >= WIDE) & ~(f.extra(f.profile, "places") > 0)
+    c = np.where(told, f.profile["token_correlation"], math.nan)
+    kinds = f.profile["kind"].astype(str)
+    begin = np.flatnonzero(np.isfinite(c) & np.isin(kinds, ("input", "embedding", *MIXES)))
+    # without tokens in the data and without attention a third axis holds something else: the edges of a KAN, experts
+    given = np.isfinite(f.profile["token_correlation"]) & np.isin(kinds, ("input", "embedding"))
+    if not given.any() and "attention" not in kinds:
+        return []
     index = f.at("weight", "norm", "residual", "recurrent")
     # where attention averages, tokens are alike at the end of a branch, but not in the stream that the branch is
     # added to
@@ -171,7 +176,7 @@ def _tokens(f: Findings) -> list[Verdict]:
         return []
     # a readout of all tokens together, behind a stream that goes around every attention, needs no single token
     readout = [row for row in f.at("weight").tolist() if f.readout[row]]
-    together = f.residual and not np.isfinite(c[readout]).any()
+    together = f.residual and not np.isfinite(f.profile["token_correlation"][readout]).any()
     severity: Severity = "unhealthy" if shrink > COLLAPSED and left < 0.01 and not together else "warning"
     rank = f.profile["token_rank"]
     evidence = (

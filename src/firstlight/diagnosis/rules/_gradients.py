@@ -9,7 +9,10 @@ import numpy as np
 from firstlight import activations, gauss
 from firstlight.diagnosis.catalogue import verdict
 from firstlight.diagnosis.findings import Findings, factor, names, number
-from firstlight.diagnosis.rules._paths import Path, Quantity, paths
+from firstlight.diagnosis.rules._paths import (
+    FORGIVEN as ONLY_FOR_ADAM,
+)
+from firstlight.diagnosis.rules._paths import SLIGHT, STARVED, Path, Quantity, paths, starved
 from firstlight.diagnosis.trend import Trend
 from firstlight.diagnosis.verdict import Severity, Verdict
 
@@ -44,7 +47,36 @@ def gradient_verdicts(f: Findings) -> list[Verdict]:
         if old is None or (_gravity(new) > _gravity(old) if whole else _rank(new) > _rank(old)):
             found[new.code] = new
     grown = "batch-norm-explosion" in found
-    return [v for v in found.values() if not (grown and v.code == "exploding-gradients")]
+    kept = [v for v in found.values() if not (grown and v.code == "exploding-gradients")]
+    return [*kept, *_starved(f)]
+
+
+def _starved(f: Findings) -> list[Verdict]:
+    """A path that a constant keeps out of the sum, the product or the concatenation that it goes into."""
+    path = starved(f)
+    if path is None:
+        return []
+    graver = ONLY_FOR_ADAM if f.optimiser == "adam" else STARVED
+    severity: Severity = "unhealthy" if path.less > graver else "warning"
+    whom = ""
+    if f.optimiser is None and severity == "unhealthy" and path.less <= ONLY_FOR_ADAM:
+        whom = f" This holds for {OPTIMISERS['sgd']}; {OPTIMISERS['adam']} partly make up for it."
+    named = tuple(f.names[row] for row in path.rows)
+    evidence = (
+        f"Where {named[-1]} meets {f.names[path.strongest]}, at {f.names[path.meeting]}, the path of {named[-1]} has "
+        f"{number(math.exp(-path.less), 2)} of the other's part in the loss, and so much less ∂L/∂W beside its weight, "
+        f"though no learned factor stands between.{whom}"
+    )
+    return [
+        verdict(
+            "starved-path",
+            severity,
+            evidence,
+            measured=path.less / math.log(10.0),
+            threshold=(graver if severity == "unhealthy" else SLIGHT) / math.log(10.0),
+            layers=named,
+        )
+    ]
 
 
 def _gravity(v: Verdict) -> int:

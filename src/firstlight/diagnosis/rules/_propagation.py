@@ -27,6 +27,8 @@ LOST = 1e-3
 # 1 − c at the end of a deep chain with a normaliser of each sample and no skips. Measured (study of verdicts, training
 # half, chains of 21 to 68 layers): all eleven starts below fail with Adam, seven of thirteen above.
 NORMED = 7e-3
+# Correlation at the end, and the loss of 1 − c, from which samples count as alike.
+ALIKE, TENTH = 0.95, 10.0
 # Units from which a rank says something of the signal and not of the layer's width.
 WIDE = 8
 
@@ -102,7 +104,7 @@ def _ordered(f: Findings) -> list[Verdict]:
     end = float(np.median(c[known][-max(int(known.sum()) // 10, 1) :]))
     left, before = max(1.0 - end, 1e-12), max(1.0 - start, 1e-12)
     shrink = before / left
-    if shrink < 10.0 or end < 0.95 or _passed_by(f, f.profile["correlation"] < 0.95):
+    if shrink < TENTH or end < ALIKE or _passed_by(f, f.profile["correlation"] < ALIKE):
         return []
     trend = fit(rows["depth"][known], log(np.maximum(1.0 - c[known], 1e-12)))
     exponential = trend is not None and trend.slope < -3.0 * trend.se
@@ -167,7 +169,9 @@ def _opens(f: Findings) -> bool:
 def _rank(f: Findings) -> list[Verdict]:
     """Rank of the rows that have units enough for it and that another layer reads."""
     index = f.at("weight", "recurrent", "residual")
-    index = index[~f.readout[index] & ~np.isin(f.profile["op"][index].astype(str), DISTANCES)]
+    index = index[
+        ~f.readout[index] & ~np.isin(f.profile["op"][index].astype(str), DISTANCES) & ~f.later[index]
+    ]
     rows = f.rows(index)
     rank = rows["effective_rank"]
     # behind a bottleneck of a few units the rank is low by design, and a branch that starts at zero has none yet

@@ -46,7 +46,9 @@ def _share(f: Findings, column: str, code: str, what: str) -> list[Verdict]:
     worst = float(share[bad].max())
     severity: Severity = "unhealthy" if worst > 0.9 else "warning"
     evidence = f"In {int(bad.sum())} of {len(rows)} activations {what}; the worst has {worst:.0%}."
-    through = _through(rows["depth"][bad], share, bad) if column == "saturated" else 1.0
+    # the steps of a loop are no depth: an open gate is saturated at each of them, and lets the state pass
+    ways = column == "saturated" and not f.loops
+    through = _through(rows["depth"][bad], share, bad) if ways else 1.0
     measured, line = worst, 0.9 if severity == "unhealthy" else 0.5
     if through < OPEN:
         severity, measured, line = "unhealthy", through, OPEN

@@ -63,7 +63,7 @@ def walk_verdicts(f: Findings) -> list[Verdict]:
 
 def _chain(f: Findings) -> np.ndarray:
     """The weight rows in front of the readout, if each is read by the next one and by nothing else; else none."""
-    index = f.at("weight")
+    index = f.at("weight")[: 0 if f.loops else None]
     index = index[~f.readout[index]]
     ends = ("residual", *MIXES)
     linked = all(f.next_rows(a, *ends) == [b] for a, b in pairwise(index.tolist()))

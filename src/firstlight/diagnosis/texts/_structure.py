@@ -82,8 +82,9 @@ STRUCTURE: dict[str, Explanation] = {
     "input-scale": Explanation(
         "Inputs on an unusual scale",
         "every initialiser assumes inputs of order one: the first pre-activations have the inputs' scale, and "
-        "saturate or vanish with it",
-        "data that were not standardised (pixels in 0…255, physical units)",
+        "saturate or vanish with it; a mean of many deviations makes one direction of the loss far steeper than others "
+        "(measured: gradient descent ends at half of a guess's loss with 5 deviations, next to it with 10)",
+        "data that were not standardised (pixels in 0…255, physical units, dates)",
         "subtract the mean and divide by the standard deviation of the training data, per feature or channel",
         LECUN,
         "root mean square of the input",

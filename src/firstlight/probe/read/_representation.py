@@ -12,7 +12,7 @@ from firstlight import measure
 from firstlight.clean_room import apart
 from firstlight.measure import RepresentationMeasure, chosen_measures
 from firstlight.probe.graph._site import Origin, Site
-from firstlight.probe.read.reader import places
+from firstlight.probe.read._places import places
 
 # Steps from the experts that are chosen back to the layer that makes their logits: a softmax, a bias, a temperature.
 _STEPS = 4

@@ -1,4 +1,4 @@
-"""Tokens: how alike the tokens of one sample are, and how sharply attention picks among them."""
+"""Tokens: how alike the tokens or the places of one sample are, and how sharply attention picks among them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from firstlight.gauss.stream import token_moments
 from firstlight.probe.graph._site import Site
+from firstlight.probe.read._places import places
 from firstlight.probe.read._statistics import alike
 from firstlight.probe.read._whole import whole
 
@@ -25,10 +26,27 @@ MASKED = -1e4
 
 @dataclass(eq=False, frozen=True)
 class TakenTokens:
-    """Some samples of a tensor, each with some of its tokens (samples × tokens × units)."""
+    """Some samples of a tensor, each with some of its tokens or places (samples × tokens × units)."""
 
     site: Site
     rows: Tensor
+
+
+def take_places(site: Site, t: Tensor) -> TakenTokens | None:
+    """Some places of a map of samples × channels × places (up to three axes of places), or None for other tensors."""
+    if t.dim() < 3 or site.unit != 1 - t.dim() or not t.is_floating_point() or not t.numel():
+        return None
+    spread = tuple(t.shape[2:])
+    if math.prod(spread) < 2:
+        return None
+    samples, units = (
+        slice(None, None, max(1, -(-size // most))) for size, most in zip(t.shape, (SAMPLES, UNITS))
+    )
+    some = t[samples, units]
+    if math.prod(spread) > TOKENS:
+        some = some[:, :, *places(spread, TOKENS, t.device)]
+    site.values["places"] = 1.0
+    return TakenTokens(site, some.flatten(2).transpose(1, 2).to(torch.float32, copy=True))
 
 
 def take_tokens(site: Site, t: Tensor, axis: int) -> TakenTokens | None:

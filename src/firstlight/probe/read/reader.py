@@ -6,20 +6,19 @@ import math
 import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from firstlight import measure
-from firstlight.clean_room import apart, clean
+from firstlight.clean_room import apart
 from firstlight.files.plain_data import Record
 from firstlight.measure.moments import work_dtype
 from firstlight.probe.graph._operations import WEIGHT_OPERATIONS
 from firstlight.probe.graph._site import Moments, Origin, Site
 from firstlight.probe.measurement import LayerSample
+from firstlight.probe.read._places import places
 from firstlight.probe.read._samples import copies
 from firstlight.probe.read._statistics import Taken, measure_sites
 from firstlight.probe.read._streams import Streams
@@ -30,6 +29,7 @@ from firstlight.probe.read._tokens import (
     measure_tokens,
     read_attention,
     read_logits,
+    take_places,
     take_tokens,
     weights_of,
 )
@@ -38,8 +38,8 @@ from firstlight.probe.read._whole import carries, whole
 
 # Bytes that wait to be measured together.
 PENDING = 1 << 23
-# Rows that the deviation of a column is read from.
-COLUMN_ROWS = 512
+# Rows that the deviation of a column is read from, and rows from which a mean is told from it.
+COLUMN_ROWS, FEW = 512, 8
 # rounding of a mean of squares in the half precision that embeddings may come in
 _HALF = 2e-3
 
@@ -110,7 +110,7 @@ class Reader:
             t = t.transpose(1, 2).flatten(
                 2
             )  # as the projection reads it: all heads of one token beside each other
-        tokens = take_tokens(site, t, self.token_axis)
+        tokens = take_tokens(site, t, self.token_axis) or take_places(site, t)
         if tokens is not None:
             self._tokens.append(tokens)
         images = site.unit < -1 and t.dim() == -site.unit + 1
@@ -229,23 +229,24 @@ class Reader:
         site.weight.coverage = share
 
     def columns(self, site: Site, source: Tensor, unit: int) -> None:
-        """How far the deviations of the columns that a first layer reads are apart; constant columns do not count.
+        """How far the deviations of the columns that a first layer reads are apart, and the columns' mean over them.
 
-        The larger of two ratios: the largest over the median, and the upper over the lower quartile. Sines and cosines
-        of times or places are left out: their wavelengths are far apart on purpose.
+        The larger of two ratios: the largest over the median, and the upper over the lower quartile; constant columns
+        do not count. Sines and cosines of times or places are left out: their wavelengths are far apart on purpose.
         """
         t = whole(source.detach(), unit)
         if not t.is_floating_point() or t.layout != torch.strided or t.dim() < -unit or t.numel() == 0:
             return
         rows = t.movedim(unit, -1)
-        if rows.shape[-1] < 2:
-            return
         rows = rows.reshape(-1, rows.shape[-1])
         some = rows[:: -(-len(rows) // COLUMN_ROWS)].double()
         # sin² + cos² = 1 for each wavelength, so that every row has a mean square of a half
         if bool(((some.square().mean(dim=1) - 0.5).abs() < _HALF).all()):
             return
         deviation = some.std(dim=0, correction=0)
+        varies = float(deviation.norm())
+        if varies > 0.0 and len(some) >= FEW:
+            site.values["read_offset"] = float(some.mean(dim=0).norm()) / varies
         deviation = deviation[deviation > 0].sort().values
         count = len(deviation)
         if count < 2:
@@ -355,17 +356,6 @@ def _fewer(t: Tensor, dims: list[int]) -> Tensor:
         t = t.reshape(-1, t.shape[-1])
         t = t[:: max(len(t) // 512, 1)]
     return t.float()
-
-
-@lru_cache(maxsize=64)
-@clean
-def places(lead: tuple[int, ...], count: int, device: torch.device) -> tuple[Tensor, ...]:
-    """Indices of ``count`` rows spread over the leading axes of a tensor."""
-    total = math.prod(lead)
-    step = total // count
-    # an offset that changes with k keeps convolution rows off the image border
-    index = np.array([k * total // count + (k * 2654435761 % step) for k in range(count)])
-    return tuple(torch.from_numpy(p).to(device) for p in np.unravel_index(index, lead))
 
 
 def extremes(t: Tensor) -> tuple[float, float]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from firstlight.probe.graph import _operations as ops
 from firstlight.probe.graph._site import Origin
-from firstlight.probe.read._whole import carries
+from firstlight.probe.read._whole import carries, plain
 from firstlight.probe.trace._ledger import tensors_in
 
 
@@ -70,3 +70,38 @@ class Call:
             found += tensors_in(self.kwargs.get("out"))
             found += [t._base for t in found if t._base is not None]
         return [t for t in {id(t): t for t in found}.values() if carries(t)]
+
+
+@dataclass(eq=False)
+class Behind(Call):
+    """A call inside vmap by the tensors behind the wrappers, with the axis of samples in front; they are only read.
+
+    ``given`` are the arguments as the caller wrote them, and ``out`` is what the caller gets.
+    """
+
+    given: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
+    out: Any = None
+
+    @property
+    def in_place(self) -> bool:
+        """Whether no other tensor can take the place of the result: always."""
+        return True
+
+    def run(self) -> Any:
+        """The tensors behind what the function returns."""
+        args, kwargs = self.given
+        self.out = self.func(*args, **kwargs)
+        return behind(self.out)
+
+    def results(self, out: object) -> list[Tensor]:
+        """The tensors behind the result."""
+        return [t for t in tensors_in(out) if carries(t)]
+
+
+def behind(value: Any) -> Any:
+    """Nested tuples, lists and dicts with every tensor replaced by the one behind its wrappers."""
+    if isinstance(value, Tensor):
+        return plain(value)
+    if type(value) in (tuple, list):
+        return type(value)(behind(v) for v in value)
+    return {key: behind(v) for key, v in value.items()} if type(value) is dict else value

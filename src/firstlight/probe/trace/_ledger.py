@@ -307,6 +307,7 @@ class Ledger:
                 tensor, origin.path, kind, origin.label, origin.unit, origin, call=origin.call, echo=True
             )
             site.learned = expression.learned
+            site.values |= {"learned": 1.0} if expression.learned else {}
             flowing[place] = (tensor, replace(origin, row=site))
             self.mark(*flowing[place])
 

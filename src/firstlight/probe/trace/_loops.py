@@ -39,6 +39,7 @@ class Loops:
         self.scans: dict[str, list[GradientEdge]] = {}
         self._last: Tensor | None = None
         self._ends: dict[str, Tensor] = {}
+        self._states: dict[int, list[GradientEdge]] = {}
 
     def note(self, site: Site, out: Tensor) -> None:
         """Remember one call; its place in the autograd graph is held, not its tensor."""
@@ -49,6 +50,11 @@ class Loops:
         calls.append((site, get_gradient_edge(out)))
         if len(calls) >= CALLS:
             self._last = out
+
+    def note_state(self, site: Site, state: Tensor) -> None:
+        """Remember what else a call hands on to the next one: the cell state of an LSTM, which holds its memory."""
+        if state.grad_fn is not None:
+            self._states.setdefault(site.index, []).append(get_gradient_edge(state))
 
     def note_sum(self, path: str, out: Tensor) -> None:
         """Remember a sum in a chain of sums; a sum that does not read the one before begins a new chain."""
@@ -101,24 +107,29 @@ class Loops:
         ends, self._last, self._ends = self._ends, None, {}
         found: dict[str, list[float]] = {}
         for name, end in ends.items():
-            found |= _dependence(end, {name: self.scans[name]}, seed)
+            found |= _dependence(end, {name: [[edge] for edge in self.scans[name]]}, seed)
         if last is not None and groups:
-            edges = {name: [edge for _, edge in calls] for name, calls in groups.items()}
+            edges = {
+                name: [[edge, *self._states.get(site.index, ())] for site, edge in calls]
+                for name, calls in groups.items()
+            }
             found |= _dependence(last, edges, seed)
         return found
 
 
-def _dependence(last: Tensor, groups: dict[str, list[GradientEdge]], seed: int) -> dict[str, list[float]]:
-    """Ln ‖∂(v·last)/∂z_t‖ at the edges of every group, v a random direction."""
+def _dependence(
+    last: Tensor, groups: dict[str, list[list[GradientEdge]]], seed: int
+) -> dict[str, list[float]]:
+    """Ln ‖∂(v·last)/∂z_t‖ at the steps of every group, all edges of a step together; v is a random direction."""
     direction = torch.randn(last.shape, generator=torch.Generator().manual_seed(seed)).to(last)
-    edges = [edge for each in groups.values() for edge in each]
+    edges = [edge for each in groups.values() for step in each for edge in step]
     try:
         gradients = iter(torch.autograd.grad(last, edges, direction, allow_unused=True, retain_graph=True))
     except RuntimeError:
         return {}  # a step without a derivative stands in the loop, and the backward went another way
     result = {}
     for name, each in groups.items():
-        logs = [math.nan if g is None else _log(g) for g in (next(gradients) for _ in each)]
+        logs = [_log([g for g in (next(gradients) for _ in step) if g is not None]) for step in each]
         if sum(not math.isnan(v) for v in logs) >= CALLS:
             result[name] = logs
     return result
@@ -163,6 +174,7 @@ def _remade() -> bool:
     return top is None or top(True) is not None
 
 
-def _log(gradient: Tensor) -> float:
-    norm = float(torch.linalg.vector_norm(gradient.detach().double()))
-    return math.log(norm) if norm > 0.0 else -math.inf
+def _log(gradients: list[Tensor]) -> float:
+    """Log norm of all gradients together; NaN where there is none."""
+    norm = math.hypot(*(float(torch.linalg.vector_norm(g.detach().double())) for g in gradients))
+    return math.nan if not gradients else math.log(norm) if norm > 0.0 else -math.inf

@@ -17,7 +17,7 @@ from firstlight.probe.read._representation import mark_router
 from firstlight.probe.read._samples import RESHAPES
 from firstlight.probe.read._weight import normaliser, read_weight
 from firstlight.probe.read._whole import carries, form, plain
-from firstlight.probe.trace._call import Call
+from firstlight.probe.trace._call import Behind, Call, behind
 from firstlight.probe.trace._elementwise import Elementwise
 from firstlight.probe.trace._ledger import Ledger, owner, tensors_in
 from firstlight.probe.trace._modules import Modules, add_norm
@@ -31,6 +31,8 @@ class Tracer(TorchFunctionMode):
         super().__init__()
         self.ledger, self.modules = ledger, modules
         self.elementwise = Elementwise(ledger, self._opaque)
+        # what stands behind the wrappers of a transform that runs: a tensor that only torch holds is known no more
+        self._held: list[Tensor] = []
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -51,6 +53,7 @@ class Tracer(TorchFunctionMode):
                 return _opened_attention(*args, **kwargs)
         if torch._C._functorch.maybe_current_level() is not None:
             return self._transformed(func, name, args, kwargs)
+        self._held.clear()
         read = [(t, self.ledger.origin(t)) for t in tensors_in(args, kwargs)]
         return self._handle(Call(func, name, args, kwargs, read))
 
@@ -239,6 +242,8 @@ class Tracer(TorchFunctionMode):
             self.ledger.recurrent.append(again)
         if call.name.endswith("_cell"):
             self.ledger.loops.cells[site.name.partition("#")[0]] = [call.args[3]]
+            for state in call.results(out)[1:]:
+                self.ledger.loops.note_state(site, state)
         if kind == "attention":
             site.axis = call.kwargs.get("dim", call.args[1] if len(call.args) > 1 else None)
             self.ledger.reader.attend(site, first, call.args, call.kwargs)
@@ -305,10 +310,16 @@ class Tracer(TorchFunctionMode):
     def _transformed(self, func: Any, name: str, args: Any, kwargs: Any) -> object:
         """A step inside vmap or another transform: layers are measured on the tensors behind the wrappers."""
         read = [(plain(t), self.ledger.origin(plain(t))) for t in tensors_in(args, kwargs)]
-        call = Call(func, name, args, kwargs, read)
+        same = {id(t) for t in tensors_in(args, kwargs)}
+        call = Behind(func, name, behind(args), behind(kwargs), read, given=(args, kwargs))
         self.ledger.used.update(call.parameters)
-        out = call.run()
-        results = [plain(t) for t in call.results(out)]
+        known = name in ops.WEIGHT_OPERATIONS or name in ops.ELEMENTWISE
+        # weights that vmap runs over are several layers at once
+        if known and call.flowing and all(id(t) in same for t, _ in call.learned):
+            (self._weighted if name in ops.WEIGHT_OPERATIONS else self.elementwise.handle)(call)
+            self._held += call.results(behind(call.out))
+            return call.out
+        results, out = call.results(call.run()), call.out
         if not results:
             return out
         ancestors = tuple(dict.fromkeys(s for _, o in call.flowing for s in o.sites))[-8:]

@@ -1,0 +1,45 @@
+"""Words: numbers, factors and names as a sentence of evidence writes them."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from firstlight.profile import Profile
+
+
+def number(value: float, digits: int = 3) -> str:
+    """A number for a sentence: significant digits, powers of ten where they are needed.
+
+    Examples
+    --------
+    >>> number(0.0123456), number(0.005234, 2), number(470000.0), number(float("inf"))
+    ('0.0123', '0.0052', '4.7×10⁵', '∞')
+    """
+    if not math.isfinite(value):
+        return {math.inf: "∞", -math.inf: "−∞"}.get(value, "not a number")
+    if value == 0 or 1e-3 <= abs(value) < 1e5:
+        return f"{value:.{digits}g}" if abs(value) < 1000 else f"{value:.0f}"
+    mantissa, exponent = f"{value:.1e}".split("e")
+    return f"{mantissa}×10{str(int(exponent)).translate(_RAISED)}"
+
+
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def factor(log_value: float) -> str:
+    """e^x for a sentence, also where it leaves the range of floats."""
+    if abs(log_value) < 600:
+        return number(math.exp(log_value))
+    return f"10{f'{log_value / math.log(10.0):.0f}'.translate(_RAISED)}"
+
+
+def names(
+    profile: Profile, mask: np.ndarray, order: np.ndarray | None = None, limit: int = 12
+) -> tuple[str, ...]:
+    """Names of the chosen rows, the largest ``order`` first."""
+    index = np.flatnonzero(mask)
+    if order is not None:
+        index = index[np.argsort(-order[index], kind="stable")]
+    return tuple(str(n) for n in profile["name"][index[:limit]])
