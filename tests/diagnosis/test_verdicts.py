@@ -325,3 +325,17 @@ def test_a_healthy_verdict_names_no_figure_beyond_a_line():
     (verdict,) = firstlight.audit(few, torch.randn(64, 8)).verdicts
     assert verdict.code == "healthy"
     assert "1.00" not in verdict.evidence
+
+
+@pytest.mark.parametrize(("place", "factor"), [(0, 1e-3), (4, 1e-3), (4, 1e-2)])
+def test_one_small_layer_brings_samples_together_and_is_a_warning(place, factor, digits):
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        *[m for a in (64, 64, 64) for m in (nn.Linear(a, 64), nn.ReLU())], nn.Linear(64, 10)
+    )
+    with torch.no_grad():
+        model[place].weight.mul_(factor)
+    found = severities(firstlight.audit(model, digits))
+    assert {found.get("ordered"), found.get("rank-collapse")} <= {"warning", None}
+    # measured by training: gradient descent learns from these starts
+    assert "warning" in (found.get("ordered"), found.get("rank-collapse"))

@@ -110,7 +110,8 @@ def _ordered(f: Findings) -> list[Verdict]:
     exponential = trend is not None and trend.slope < -3.0 * trend.se
     # an adaptive optimiser can still find differences that float32 can hold
     lost = left < ROUNDED if f.optimiser == "adam" else left < LOST
-    grave = shrink > 100.0 and lost and (exponential or trend is None) and not _opens(f)
+    alone = _of_one_layer(f)
+    grave = shrink > 100.0 and lost and (exponential or trend is None) and not _opens(f) and not alone
     # a normaliser of each sample scales up what the samples share, so no learning rate can reach the differences that
     # are left
     measured, line = math.log10(shrink), 2.0 if grave else 1.0
@@ -123,6 +124,8 @@ def _ordered(f: Findings) -> list[Verdict]:
         f"The correlation between inputs rises from {start:.3f} to {end:.5f}: what tells them apart (1 − c) "
         f"shrinks by a factor {number(shrink)} over {np.ptp(rows['depth'][known]):.0f} layers{scale}."
     )
+    if alone:
+        evidence += f" {alone} alone makes nearly all of it, and a first step makes it larger."
     return [
         verdict(
             "ordered",
@@ -156,6 +159,29 @@ def _passed_by(f: Findings, good: np.ndarray) -> bool:
         if not any(found):
             return False
     return bool(readouts)
+
+
+def _of_one_layer(f: Findings) -> str:
+    """The layer that alone brings the samples together, where the others would not: its weights are small.
+
+    Such a layer gets gradients of the usual size, and its differences grow with its weights. Measured on digits (4, 6
+    and 12 layers of tanh or ReLU with biases, one layer times .001 or .01, 200 steps of gradient descent): losses of
+    .04 to .24, beside .03 to .18 with the layer as it was and 2.3 of a guess.
+    """
+    rows = f.hidden()
+    c, flags = rows["correlation"], rows["weight_flags"]
+    known = np.isfinite(c)
+    if not known.any():
+        return ""
+    left = log(np.maximum(1.0 - np.append(_start(f, "correlation", float(c[known][0])), c[known]), 1e-12))
+    steps = np.diff(left)
+    at = int(np.argmin(steps))
+    row = np.flatnonzero(known)[at]
+    small = rows["sigma_w"][row] < 0.1 * np.median(f.weights["sigma_w"])
+    rest = float(left[0] - left[-1] + steps[at])
+    if not small or "zero" in str(flags[row]).split(", ") or rest > math.log(100.0):
+        return ""
+    return str(rows["name"][row])
 
 
 def _opens(f: Findings) -> bool:
@@ -193,7 +219,8 @@ def _rank(f: Findings) -> list[Verdict]:
     line = 1.0 + 10 * ROUNDED if f.optimiser == "adam" else 1.02
     # a stream that begins at a learned token, as in CaiT, is alike over samples until its branches have grown
     fed = float(rank[known][-max(int(known.sum()) // 4, 1) :].max()) > 3.0
-    severity: Severity = "unhealthy" if end < line and not _opens(f) and not fed else "warning"
+    grave = end < line and not _opens(f) and not fed and not _of_one_layer(f)
+    severity: Severity = "unhealthy" if grave else "warning"
     return [
         verdict(
             "rank-collapse",

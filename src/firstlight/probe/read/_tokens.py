@@ -44,7 +44,8 @@ def take_places(site: Site, t: Tensor) -> TakenTokens | None:
     )
     some = t[samples, units]
     if math.prod(spread) > TOKENS:
-        some = some[:, :, *places(spread, TOKENS, t.device)]
+        spots: tuple[slice | Tensor, ...] = (slice(None), slice(None), *places(spread, TOKENS, t.device))
+        some = some[spots]
     site.values["places"] = 1.0
     return TakenTokens(site, some.flatten(2).transpose(1, 2).to(torch.float32, copy=True))
 
