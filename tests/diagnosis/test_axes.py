@@ -3,6 +3,7 @@
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 from tests.diagnosis.severities import severities
@@ -351,38 +352,3 @@ def test_a_softmax_over_another_axis_than_the_sum_is_named(axis, named):
 def test_slots_that_compete_for_tokens_are_normalised_again():
     slots = Weighs(-2, lambda w: w / w.sum(-1, keepdim=True))
     assert "softmax-axis" not in severities(slots, torch.randn(8, 6, 16))
-
-
-class Edges(nn.Module):
-    """A Kolmogorov–Arnold layer as pykan writes it: one curve on every edge, samples × inputs × outputs, then a sum."""
-
-    def __init__(self, ins, outs):
-        super().__init__()
-        self.coef = nn.Parameter(0.3 * torch.randn(ins, outs, 5))
-        self.base = nn.Parameter(torch.randn(ins, outs) / math.sqrt(ins))
-
-    def forward(self, x):
-        basis = torch.exp(-((x.unsqueeze(-1) - torch.linspace(-1, 1, 5)).square()) / 0.25)
-        curves = torch.einsum("ijk,jlk->ijl", basis, self.coef)
-        return (curves + self.base * F.silu(x).unsqueeze(-1)).sum(1)
-
-
-def test_the_edges_of_a_kan_are_no_tokens():
-    widths = [8, 10, 10, 10, 10, 10, 4]
-    model = nn.Sequential(*[Edges(a, b) for a, b in itertools.pairwise(widths)])
-    assert "token-collapse" not in severities(model, torch.rand(64, 8) * 2 - 1)
-
-
-@pytest.mark.parametrize("axes", [1, 2])
-def test_places_of_a_map_are_told_as_tokens_are(axes):
-    x = torch.randn(4, 3, *(5, 6)[:axes])
-    layer = (nn.Conv1d, nn.Conv2d)[axes - 1](3, 16, 3, padding=1)
-    profile = probe(nn.Sequential(layer, nn.ReLU()), x).profile
-    row = int(np.flatnonzero(profile["kind"] == "weight")[0])
-    places = F.normalize(layer(x).detach().double().flatten(2).transpose(1, 2), dim=2)
-    count = places.shape[1]
-    mean = ((places @ places.transpose(1, 2)).sum((1, 2)) - count) / (count * (count - 1))
-    assert profile["token_correlation"][row] == pytest.approx(float(mean.mean()), abs=1e-5)
-    shares = torch.linalg.eigvalsh(places @ places.transpose(1, 2)).clamp_min(0)
-    assert profile["token_rank"][row] > 1.0
-    assert profile["token_rank"][row] <= float((shares > 1e-9).sum(1).max())

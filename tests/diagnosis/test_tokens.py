@@ -1,5 +1,6 @@
 """Tokens and attention: tokens that become one, attention that picks one key, and the columns that say so."""
 
+import itertools
 import math
 
 import numpy as np
@@ -203,3 +204,38 @@ def test_rows_of_fused_attention_have_the_layout_that_the_projection_reads():
     row = profile.select("attention")
     # 64 of 96 rows are read: the mean over pairs keeps to within its own error
     assert row["correlation"][0] == pytest.approx(mean, abs=0.1)
+
+
+class Edges(nn.Module):
+    """A Kolmogorov–Arnold layer as pykan writes it: one curve on every edge, samples × inputs × outputs, then a sum."""
+
+    def __init__(self, ins, outs):
+        super().__init__()
+        self.coef = nn.Parameter(0.3 * torch.randn(ins, outs, 5))
+        self.base = nn.Parameter(torch.randn(ins, outs) / math.sqrt(ins))
+
+    def forward(self, x):
+        basis = torch.exp(-((x.unsqueeze(-1) - torch.linspace(-1, 1, 5)).square()) / 0.25)
+        curves = torch.einsum("ijk,jlk->ijl", basis, self.coef)
+        return (curves + self.base * F.silu(x).unsqueeze(-1)).sum(1)
+
+
+def test_the_edges_of_a_kan_are_no_tokens():
+    widths = [8, 10, 10, 10, 10, 10, 4]
+    model = nn.Sequential(*[Edges(a, b) for a, b in itertools.pairwise(widths)])
+    assert "token-collapse" not in severities(model, torch.rand(64, 8) * 2 - 1)
+
+
+@pytest.mark.parametrize("axes", [1, 2])
+def test_places_of_a_map_are_told_as_tokens_are(axes):
+    x = torch.randn(4, 3, *(5, 6)[:axes])
+    layer = (nn.Conv1d, nn.Conv2d)[axes - 1](3, 16, 3, padding=1)
+    profile = probe(nn.Sequential(layer, nn.ReLU()), x).profile
+    row = int(np.flatnonzero(profile["kind"] == "weight")[0])
+    places = F.normalize(layer(x).detach().double().flatten(2).transpose(1, 2), dim=2)
+    count = places.shape[1]
+    mean = ((places @ places.transpose(1, 2)).sum((1, 2)) - count) / (count * (count - 1))
+    assert profile["token_correlation"][row] == pytest.approx(float(mean.mean()), abs=1e-5)
+    shares = torch.linalg.eigvalsh(places @ places.transpose(1, 2)).clamp_min(0)
+    assert profile["token_rank"][row] > 1.0
+    assert profile["token_rank"][row] <= float((shares > 1e-9).sum(1).max())

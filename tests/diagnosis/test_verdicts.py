@@ -335,7 +335,7 @@ def test_one_small_layer_brings_samples_together_and_is_a_warning(place, factor,
     )
     with torch.no_grad():
         model[place].weight.mul_(factor)
-    found = severities(firstlight.audit(model, digits))
+    found = severities_of(firstlight.audit(model, digits))
     assert {found.get("ordered"), found.get("rank-collapse")} <= {"warning", None}
     # measured by training: gradient descent learns from these starts
     assert "warning" in (found.get("ordered"), found.get("rank-collapse"))
