@@ -94,7 +94,7 @@ def _trained(settings: Settings) -> list[Row]:
                     setting, some, test, epochs=epochs, seed=seed, checkpoints=settings.out,
                     on_epoch=_told(f"{name}, depth {depth}, {data}", epochs),
                 )  # fmt: skip
-                seen = check_batch(some.inputs[:batch], width=width, weights=weights, centred=True)  # type: ignore[arg-type]
+                seen = check_batch(some.inputs[:batch], width=width, weights=weights, centred=True)
                 where = {"data": data, "network": name, "depth": depth, "width": width, "seed": seed}
                 where |= {"batch": batch, "rank": seen.rank_in_network, "growth": seen.growth(depth)}
                 rows += [

@@ -45,14 +45,14 @@ def measure(settings: Settings) -> Findings:
     for name in names:
         activation, law, sigma_w, sigma_b = setting(name)
         scales = {"sigma_w": sigma_w, "sigma_b": sigma_b, "draws": draws, "seed": settings.seed}
-        found = two_layer_ks(activation, law, widths=widths, **scales)  # type: ignore[arg-type]
+        found = two_layer_ks(activation, law, widths=widths, **scales)
         for panel, distances in found.panels.items():
             for n, ks in zip(widths, distances, strict=True):
                 rows.append(
                     {"network": name, "what": panel, "n": n, "value": ks, "value_se": 0.5 / math.sqrt(draws)}
                 )
         for n in widths:
-            two = unit_dependence(activation, law, width=n, **scales)  # type: ignore[arg-type]
+            two = unit_dependence(activation, law, width=n, **scales)
             head = {"network": name, "n": n}
             rows.append(head | {"what": "squares", "value": two.squares, "value_se": two.squares_se})
             rows.append(head | {"what": "squares, exact", "value": two.exact, "value_se": 0.0})

@@ -42,12 +42,17 @@ def measure(settings: Settings) -> Findings:
                 depth=_DEPTH, width=_WIDTH, activation=activation, sigma_w=one.sigma_w, sigma_b=one.sigma_b
             )
             rows.append(
-                {"initialisation": one.name, "activation": activation, "keeps": one.reason} | _row(net, one.q)
+                {
+                    "initialisation": one.name,
+                    "activation": activation,
+                    "keeps": one.reason,
+                    **_row(net, one.q),
+                }
             )
     for name in PAIRS:
         net = network(name, width=_WIDTH, depth=_DEPTH)
         reason = "keeps the whole law N(0, 1) while units of a layer are independent"
-        rows.append({"initialisation": "pair", "activation": name, "keeps": reason} | _row(net, 1.0))
+        rows.append({"initialisation": "pair", "activation": name, "keeps": reason, **_row(net, 1.0)})
     return Findings(tuple(rows), _claims(rows), _NOTES)
 
 
