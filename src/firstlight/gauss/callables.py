@@ -75,9 +75,14 @@ def as_float64(f: Any) -> tuple[Callable[[Tensor], Tensor], bool]:
         shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
         reasons.append(f"shape {tuple(probe.shape)} became {shape}")
     raise DomainError(
-        f"while reading the activation {f!r}: expected a function that acts entry by entry on a tensor, an "
+        f"while reading the activation {_named(f)}: expected a function that acts entry by entry on a tensor, an "
         f"array or a float, got {'; '.join(reasons)}; wrap it in a lambda of one tensor"
     )
+
+
+def _named(f: object) -> str:
+    """What a message calls a function: its name, without the place in memory that its repr has."""
+    return getattr(f, "__qualname__", None) or repr(f)
 
 
 def _check_entrywise(f: Callable[..., object], call: Callable[[Tensor], Tensor], value: Tensor) -> None:
@@ -88,7 +93,7 @@ def _check_entrywise(f: Callable[..., object], call: Callable[[Tensor], Tensor],
     close = torch.isclose(value.double(), other.double(), rtol=1e-12, atol=1e-15)
     if not bool((same | close)[[0, 2, 3, 4]].all()):
         raise DomainError(
-            f"while reading the activation {f!r}: expected a fixed function of each entry, got "
+            f"while reading the activation {_named(f)}: expected a fixed function of each entry, got "
             "values that change with the other entries or from call to call; normalisers, softmax, gates and "
             "random functions are not activations"
         )
