@@ -318,6 +318,20 @@ def test_what_is_stored_is_whole():
     assert all(2.0 < o.guess <= math.log(10) + 1e-9 for o in outcomes)
 
 
+@pytest.mark.parametrize("family", ["dense", "residual", "transformer", "recurrent", "convolutional"])
+def test_stored_outcomes_are_of_the_starts_that_are_built(family):
+    stored = {o.start: o for o in verdicts.read(verdicts.study.STORED / "outcomes.jsonl")}
+    known = [verdicts.architecture(n) for n in range(150)]
+    one = min((a for a in known if a.family == family and a.data != "mnist"), key=lambda a: a.depth)
+    inputs, targets, features, length = TASKS.samples(one)
+    for start in verdicts.starts(one):
+        model = verdicts.build(start, features, length)
+        with torch.no_grad():
+            first_ = float(functional.cross_entropy(model(inputs[:JUDGED]), targets[:JUDGED]))
+        # stored with four digits
+        assert first_ == pytest.approx(stored[start.identity].first, rel=1e-3)
+
+
 def test_refusals():
     with pytest.raises(DomainError, match="expected starts ≥ 1"):
         verdicts.reproduce(starts=0)

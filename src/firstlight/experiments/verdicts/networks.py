@@ -92,8 +92,9 @@ def residual(
     """A stem, ``depth`` blocks of a kind, a normaliser where the blocks have one, and a readout."""
     made = {"residual": Block, "gated": GatedBlock, "residual convolutional": ConvolutionalBlock}[kind]
     images = made is ConvolutionalBlock
-    stem = nn.Conv2d(1, width, 3, padding=1) if images else nn.Linear(inputs, width)
+    # blocks are drawn before the stem: stored outcomes are of these draws
     blocks = [made(width, activation, norm) for _ in range(depth)]
+    stem = nn.Conv2d(1, width, 3, padding=1) if images else nn.Linear(inputs, width)
     pooled = [nn.AdaptiveAvgPool2d(1), nn.Flatten()] if images else []
     return nn.Sequential(
         stem, *blocks, normaliser(norm, width, images=images), *pooled, nn.Linear(width, classes)
