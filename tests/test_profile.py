@@ -141,3 +141,5 @@ def test_rows_that_are_taken_are_a_profile_of_their_own():
         with pytest.raises(ValueError, match="read-only"):
             taken["q"][0] = 5.0
     assert list(profile.take(np.array([2, 0]))["name"]) == ["c", "a"]
+    with pytest.raises(IndexError):
+        profile.take(np.array([3]))

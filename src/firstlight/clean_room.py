@@ -130,7 +130,8 @@ def outside() -> Iterator[None]:
     """
     ambient, here = _outside.get(), Ambient.now()
     if ambient is None or ambient == CLEAN:
-        yield
+        with kept():
+            yield
         return
     inner = replace(
         ambient,
@@ -139,6 +140,27 @@ def outside() -> Iterator[None]:
     )
     with _as(inner, here):
         yield
+
+
+@contextmanager
+def kept() -> Iterator[None]:
+    """Modes, defaults and the gradient mode as they are now again at the end, whatever a caller's code leaves of them.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from firstlight.clean_room import kept
+    >>> with kept():
+    ...     torch.set_default_dtype(torch.float64)
+    >>> torch.get_default_dtype()
+    torch.float32
+    """
+    here, grad = Ambient.now(), torch.is_grad_enabled()
+    try:
+        yield
+    finally:
+        torch.set_grad_enabled(grad)
+        _set(here)
 
 
 @contextmanager

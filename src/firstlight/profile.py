@@ -183,6 +183,31 @@ def _short(value: Any) -> str:
     return str(value) if isinstance(value, str) else "–" if math.isnan(value) else f"{value:.4g}"
 
 
+class _Taken(Mapping[str, np.ndarray]):
+    """Some rows of columns, each column taken when somebody asks for it: rules read few of fifty."""
+
+    def __init__(self, columns: Mapping[str, np.ndarray], rows: np.ndarray) -> None:
+        self._columns, self._rows = columns, np.array(rows)
+        self._taken: dict[str, np.ndarray] = {}
+        next((self[name] for name in columns), None)  # rows that do not exist are told of at once
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        found = self._taken.get(name)
+        if found is None:
+            found = self._taken[name] = self._columns[name][self._rows]
+            found.flags.writeable = False
+        return found
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._columns
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._columns)
+
+    def __len__(self) -> int:
+        return len(self._columns)
+
+
 @checked
 @dataclass(frozen=True, repr=False)
 class Profile:
@@ -302,16 +327,12 @@ class Profile:
 
     def select(self, *kinds: str) -> Profile:
         """The rows of these kinds, in order, for example ``profile.select("weight")``."""
-        return self.take(np.isin(self["kind"].astype(str), kinds))
+        return self.take(np.array([kind in kinds for kind in self["kind"]], bool))
 
     def take(self, rows: np.ndarray) -> Profile:
         """The rows with these numbers, or at the places of a mask."""
-        columns = {name: column[rows] for name, column in self.columns.items()}
-        for column in columns.values():
-            column.flags.writeable = False
         taken = object.__new__(Profile)  # these columns are columns already, and nobody else's
-        for name, value in (("columns", columns), ("source", self.source), ("meta", self.meta)):
-            object.__setattr__(taken, name, value)
+        vars(taken).update(columns=_Taken(self.columns, rows), source=self.source, meta=self.meta)
         return taken
 
     def to_dict(self) -> Record:

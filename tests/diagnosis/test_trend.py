@@ -88,3 +88,13 @@ def test_stated_errors_are_the_spread_over_draws_of_the_weights():
         # the spread over 12 draws is itself known to 1/√22 = 21 %, its mean over 15 kinds to 5 %; of 96 draws each
         # ratio is between .74 and 1.53 (python -m tests.referee.spread --draws 96)
         assert 0.8 < math.exp(np.mean(np.log(values))) < 1.25, (name, values)
+
+
+@pytest.mark.parametrize("depths", [(11.0, 31.0, 45.0), (43.0, 58.0, 61.0)])
+def test_depths_at_which_a_memory_sees_two_equal_steps_have_a_line(depths):
+    # the third step less the memory times the second equals the second less the memory times the first
+    found = fit(np.array(depths), np.array([0.0, 1.0, 2.0]))
+    slopes = np.diff([0.0, 1.0, 2.0]) / np.diff(depths)
+    assert found is not None
+    assert slopes.min() <= found.slope <= slopes.max()
+    assert math.isfinite(found.se)

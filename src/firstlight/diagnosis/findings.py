@@ -61,7 +61,7 @@ class Findings:
 
     def at(self, *kinds: str) -> np.ndarray:
         """Numbers of the rows of these kinds."""
-        return np.flatnonzero(np.isin(self.profile["kind"].astype(str), kinds))
+        return np.array([row for row, kind in enumerate(self.kinds) if kind in kinds], int)
 
     def rows(self, index: np.ndarray) -> Profile:
         """The rows with these numbers (or at the places of a mask)."""

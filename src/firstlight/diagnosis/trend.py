@@ -105,13 +105,11 @@ def fit(
     if len(places) < 3:
         return None
     # parallel rows at one depth (query, key, value) are one point
-    y = np.array([y[x == p].mean() for p in places])
+    y = y[x.argsort()] if len(places) == len(x) else np.array([y[x == p].mean() for p in places])
     first, reach = (0 if settles else _settled(places, y)), float(np.ptp(y))
     x, y = places[first:], y[first:]
     memories, given_up = (_LONGER, _GIVEN_UP_FREE) if settles else (_MEMORY, _GIVEN_UP)
-    slopes, errors, likelihood = (
-        np.array(part) for part in zip(*(_line(x, y, memory, free=settles) for memory in memories))
-    )
+    slopes, errors, likelihood = _lines(x, y, np.array(memories), free=settles)
     slope, error = float(slopes[-1]), float(errors[-1])
     if likelihood.max() - likelihood[-1] > given_up:
         weight = np.exp(likelihood - likelihood.max())
@@ -133,29 +131,44 @@ def _settled(x: np.ndarray, y: np.ndarray) -> int:
     return len(far) if far.all() else int(far.argmin())
 
 
-def _line(x: np.ndarray, y: np.ndarray, memory: float, *, free: bool) -> tuple[float, float, float]:
-    """Slope, its standard error and the restricted log-likelihood of deviations with this memory.
+def _lines(
+    x: np.ndarray, y: np.ndarray, memories: np.ndarray, *, free: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Slopes, their standard errors and restricted log-likelihoods of deviations with each of these memories.
 
-    The first deviation is free, or has the stationary law.
+    The last memory is 1, a walk. The first deviation of the others is free, or has the stationary law.
     """
     y = y - y.mean()
-    if memory == 1:
-        design, target = np.diff(x)[:, None], np.diff(y)
-        own = 0.0
-    else:
-        columns = np.stack([np.ones_like(x), x - x.mean(), y], axis=1)
-        table = columns[1:] - memory * columns[:-1]
-        # the intercept of a free start is read off the differences, in units of 1 − ρ
-        own = math.log(1 - memory) if free else 0.5 * math.log(1 - memory**2)
-        if not free:
-            table = np.concatenate([math.sqrt(1 - memory**2) * columns[:1], table])
-        design, target = table[:, :2], table[:, 2]
-    normal = design.T @ design
-    found = np.linalg.solve(normal, design.T @ target)
-    rest = target - design @ found
-    degrees, square = len(design) - design.shape[1], float(rest @ rest)
     # residuals at rounding say nothing about the memory
     floor = (1e-13 * float(np.abs(y).max())) ** 2 * len(x) + 1e-300
-    likelihood = own - 0.5 * np.linalg.slogdet(normal)[1] - 0.5 * degrees * math.log(square + floor)
-    error = math.sqrt(square / max(degrees, 1) * np.linalg.inv(normal)[-1, -1])
-    return float(found[-1]), error, likelihood
+    columns, kept = np.stack([np.ones_like(x), x - x.mean(), y], axis=1), memories[:-1]
+    table = columns[1:] - kept[:, None, None] * columns[:-1]
+    # the intercept of a free start is read off the differences, in units of 1 − ρ
+    own = np.log(1 - kept) if free else 0.5 * np.log(1 - kept**2)
+    if not free:
+        table = np.concatenate([np.sqrt(1 - kept**2)[:, None, None] * columns[:1], table], axis=1)
+    design, target = table[:, :, :2], table[:, :, 2:]
+    (a, b), (_, c) = np.moveaxis(design.mT @ design, 0, 2)
+    (u,), (v,) = np.moveaxis(design.mT @ target, 0, 2)
+    root = a * c - b * b  # the determinant of the normal equations
+    # few points at uneven depths can be one step alike, and then tell offset and slope of no line
+    known = root > 1e-12 * a * c
+    root = np.where(known, root, 1.0)
+    offset, slope = np.where(known, (c * u - b * v, a * v - b * u), 0.0) / root
+    rest = target[:, :, 0] - offset[:, None] * design[:, :, 0] - slope[:, None] * design[:, :, 1]
+    square, degrees = (rest * rest).sum(axis=1), rest.shape[1] - 2
+    likelihood = own - 0.5 * np.log(root) - 0.5 * degrees * np.log(square + floor)
+    likelihood = np.where(known, likelihood, -math.inf)
+    error = np.sqrt(square / max(degrees, 1) * a / root)
+    walk = _walk(np.diff(x), np.diff(y), floor)
+    return tuple(np.append(found, last) for found, last in zip((slope, error, likelihood), walk))  # type: ignore[return-value]
+
+
+def _walk(x: np.ndarray, y: np.ndarray, floor: float) -> tuple[float, float, float]:
+    """The same of a walk, whose steps are independent: the line through the origin of the steps."""
+    normal = float(x @ x)
+    slope = float(x @ y) / normal
+    rest = y - slope * x
+    square, degrees = float(rest @ rest), len(x) - 1
+    likelihood = -0.5 * math.log(normal) - 0.5 * degrees * math.log(square + floor)
+    return slope, math.sqrt(square / max(degrees, 1) / normal), likelihood

@@ -9,7 +9,7 @@ import re
 import tempfile
 from pathlib import Path
 
-from firstlight.errors import FirstlightError
+from firstlight.errors import ArgumentError, FirstlightError
 
 _TEMPORARY = re.compile(r"\.(.+)\.[a-z0-9_]{8}\.part")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -55,6 +55,8 @@ def write_whole(path: str | os.PathLike[str], text: str | bytes) -> Path:
     ------
     WriteError
         If the file cannot be written; it is an ``OSError`` too.
+    ArgumentError
+        If the path is neither a text nor a path.
 
     Examples
     --------
@@ -63,6 +65,8 @@ def write_whole(path: str | os.PathLike[str], text: str | bytes) -> Path:
     ...     write_whole(f"{folder}/report.html", "<p>σ</p>").read_text(encoding="utf-8")
     '<p>σ</p>'
     """
+    if not isinstance(path, str | os.PathLike):
+        raise ArgumentError(f"while writing a file: expected path to be a text or a path, got {path!r:.80}")
     return replace_whole(expanded(path), text, mode=None)
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import logging
+import numbers
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
@@ -59,6 +61,12 @@ class Terms:
     named: Sequence[Remedy | Recipe] | None
 
     def __post_init__(self) -> None:
+        given: tuple[tuple[str, Any], ...] = (("rounds", self.rounds), ("train_steps", self.train_steps))
+        for name, value in given:
+            if not isinstance(value, numbers.Integral):
+                raise DomainError(
+                    f"while fixing a model: expected {name} to be a whole number, got {value!r:.80}"
+                )
         if self.rounds < 1:
             raise DomainError(f"while fixing a model: expected rounds ≥ 1, got {self.rounds}")
         if self.train_steps < 0:

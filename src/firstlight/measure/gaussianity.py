@@ -124,8 +124,8 @@ def gaussianities(stack: LayerStack, *, level: float = 0.05) -> list[Gaussianity
     True
     """
     samples, units = stack.unit.shape[1:]
-    ks = sorted_distances(stack.sorted_values)
-    standardised = sorted_distances(sorted_entries(stack.unit))
+    both = sorted_distances(np.concatenate([stack.sorted_values, sorted_entries(stack.unit)]))
+    ks, standardised = both[: len(both) // 2], both[len(both) // 2 :]
     draws = suprema(power_means(stack.cosine, units), units)
     draws /= math.sqrt(units)
     # the order statistic whose expected level is the asked one

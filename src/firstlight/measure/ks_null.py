@@ -153,11 +153,13 @@ def suprema(weights: NDArray[np.float32], units: int) -> NDArray[np.float32]:
     basis = np.empty((GRID, orders + 1), np.float32)
     basis[:, orders] = offset
     result = np.empty((len(layers), DRAWS), np.float32)
+    rest, paths = np.empty(GRID * DRAWS, np.float32), np.empty((GRID, DRAWS), np.float32)
     for i, row in enumerate(amplitude):
         # one product for all orders and the bias, whose draw is always 1; a layer at a time stays in cache
         np.multiply(reference.basis, row[:orders], out=basis[:, :orders])
-        paths = (row[orders : orders + bands] @ reference.paths).reshape(GRID, DRAWS)
-        paths += basis @ reference.normals
+        np.matmul(row[orders : orders + bands], reference.paths, out=rest)
+        np.matmul(basis, reference.normals, out=paths)
+        paths += rest.reshape(GRID, DRAWS)
         np.abs(paths, out=paths).max(axis=0, out=result[i])
     result += np.float32(OVERSHOOT / math.sqrt(GRID)) * amplitude[:, -1:]
     return result.reshape(*weights.shape[:-1], DRAWS)

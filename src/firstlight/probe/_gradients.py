@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor, nn
 
+from firstlight.clean_room import kept
 from firstlight.errors import in_one_line
 from firstlight.probe._covered import leaves_of
 from firstlight.probe._rows import sources
@@ -52,7 +53,7 @@ def differentiate(
         if _doubtful(ledger, steps):
             removers += backward.cuts.watch(steps)
         again = ledger.loops.repeatable()
-        with watching(root):
+        with kept(), watching(root):
             torch.autograd.grad(value, wanted, allow_unused=True, retain_graph=again)
         backward.done = True
     except RuntimeError as error:

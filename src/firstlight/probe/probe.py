@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from firstlight.clean_room import clean, outside
+from firstlight.clean_room import clean, kept, outside
 from firstlight.errors import AuditError
 from firstlight.files.plain_data import Record
 from firstlight.probe._blame import failed, raise_interrupt
@@ -288,7 +288,7 @@ def _forward(tracer: Tracer, guard: Guard, model: nn.Module, batch: object) -> A
 
 
 def _differentiable(output: object, protocol: Protocol, guard: Guard) -> tuple[Tensor | None, str]:
-    with guard.watching():
+    with kept(), guard.watching():
         value, description = protocol.objective(output)
     if value.requires_grad:
         return value, description

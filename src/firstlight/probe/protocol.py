@@ -65,6 +65,10 @@ class Protocol:
         _check("training", self.training, (bool, type(None)), "True, False or None", _MODES)
         _check("budget", self.budget, (Budget, type(None)), "a firstlight.probe.Budget or None", _BUDGET)
         _check("seed", self.seed, (int,), "a whole number", "pass seed=0")
+        if not -(2**63) <= self.seed < 2**64:
+            raise AuditError(
+                f"while setting up an audit: expected seed to be a number of 64 bits, got {self.seed:.3e}; pass seed=0"
+            )
         if isinstance(self.loss, str):
             targets, loss = named_loss(self.loss, self.targets)
             object.__setattr__(self, "targets", targets)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import numbers
+from typing import Any
 
 import numpy as np
 
@@ -211,6 +213,10 @@ def _check(q0: float, c0: float, level: str, batch: int | None, layer: LayerMap)
             f"while predicting: expected a batch size only with norm='batch' or 'batch-uncentred', got {batch} and "
             f"norm={layer.norm!r}; leave it out"
         )
+    given: tuple[tuple[str, Any], ...] = (("q0", q0), ("c0", c0))
+    for name, value in given:
+        if not isinstance(value, numbers.Real):
+            raise DomainError(f"while predicting: expected {name} to be a number, got {value!r:.80}")
     if not (math.isfinite(q0) and q0 > 0):
         raise DomainError(
             f"while predicting: expected a mean square q0 > 0, got {q0}; a zero input says nothing"

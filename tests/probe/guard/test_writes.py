@@ -363,3 +363,10 @@ def test_hooks_of_an_audit_do_not_count_as_hooks_of_the_caller(monkeypatch):
     net[0].weight.register_hook(lambda gradient: None)
     firstlight.audit(net, torch.randn(16, 8))
     assert seen == [False, True]
+
+
+def test_seeding_leaves_no_calls_waiting_for_accelerators_that_are_not_there():
+    waiting = [torch.cuda._queued_calls, torch.xpu._queued_calls]
+    before = list(map(len, waiting))
+    firstlight.audit(nn.Linear(4, 2), torch.randn(8, 4))
+    assert torch.cuda.is_available() or list(map(len, waiting)) == before

@@ -24,6 +24,17 @@ def test_second_moments_are_the_sum_of_squares():
     assert a.square().sum().item() == pytest.approx(float(square), abs=1e-6)
 
 
+@pytest.mark.parametrize("name", ["tanh", "relu", "elu"])
+def test_rows_of_equal_panels_have_the_coefficients_that_they_have_beside_others(name):
+    phi = activations.get(name)
+    stds = torch.tensor([0.3, 1.0, 2.5], dtype=torch.float64)
+    centred = torch.zeros(3, dtype=torch.float64)
+    alike = expansion(phi, centred, stds, 40, phi.kinks)
+    # a kink that lies elsewhere in each row makes panels that differ
+    apart = expansion(phi, centred, stds, 40, (*phi.kinks, 0.1))
+    assert (alike - apart).abs().max() < 1e-6
+
+
 def test_power_series():
     a = torch.tensor([[1.0, -2.0, 0.5], [0.0, 1.0, 0.0]], dtype=torch.float64)
     x = torch.linspace(-1, 1, 5, dtype=torch.float64).expand(2, 5)

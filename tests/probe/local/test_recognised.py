@@ -4,17 +4,17 @@ import torch
 from torch import nn
 
 import firstlight
-from firstlight.probe.local import _theory
+from firstlight.probe.local import _functions
 
 
 def twice(act):
     model, x = nn.Sequential(nn.Linear(8, 8), act, nn.Linear(8, 4)), torch.randn(32, 8)
-    _theory._recognised.cache_clear()
+    _functions._recognised.cache_clear()
     first = firstlight.audit(model, x).profile
-    seen = _theory._recognised.cache_info()
+    seen = _functions._recognised.cache_info()
     second = firstlight.audit(model, x).profile
     assert first == second
-    return seen.misses, _theory._recognised.cache_info().hits - seen.hits
+    return seen.misses, _functions._recognised.cache_info().hits - seen.hits
 
 
 class Mine(nn.Module):
@@ -51,7 +51,7 @@ def test_a_composed_function_of_torch_is_recognised_once_for_each_constant():
     model[1].slope = 0.9
     steep = firstlight.audit(model, x).profile
     assert steep["q_theory"][-1] > gentle["q_theory"][-1]
-    _theory._recognised.cache_clear()
+    _functions._recognised.cache_clear()
     assert firstlight.audit(model, x).profile == steep
 
 

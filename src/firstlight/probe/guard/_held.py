@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeAlias, TypeVar
 
 import numpy as np
+import torch
 
 T = TypeVar("T")
 # What a container holds, in its order.
@@ -35,32 +36,64 @@ class Held(Generic[T]):
             self.put(self.then)
 
 
+class HeldDict:
+    """A dictionary: its keys and values, by identity, in their order; past what a subclass makes of reading them.
+
+    ``owner`` is the object whose attributes they are.
+    """
+
+    __slots__ = ("kind", "name", "owner", "then", "value")
+
+    def __init__(self, name: str, value: dict[Any, Any], owner: object = None) -> None:
+        # an ordered dictionary knows an order of its own
+        self.kind: Any = OrderedDict if isinstance(value, OrderedDict) else dict
+        self.name, self.value, self.owner = name, value, owner
+        self.then = dict(self.kind.items(value))
+
+    def unchanged(self) -> bool:
+        """Whether keys and values are the ones then."""
+        kind, now, then = self.kind, self.value, self.then
+        return (
+            (self.owner is None or self.owner.__dict__ is now)
+            and kind.__len__(now) == len(then)
+            and all(map(operator.is_, kind.values(now), then.values()))
+            and all(map(operator.is_, kind.keys(now), then))
+        )
+
+    def put_back(self) -> None:
+        """Empty the dictionary and fill it again, if it has other entries or another is in its place."""
+        if not self.unchanged():
+            if self.owner is not None and self.owner.__dict__ is not self.value:
+                object.__setattr__(self.owner, "__dict__", self.value)
+            self.kind.clear(self.value)
+            for key, item in self.then.items():
+                self.kind.__setitem__(self.value, key, item)
+
+
+class HeldClass:
+    """The class of a module, which parametrisations exchange."""
+
+    __slots__ = ("name", "then", "value")
+
+    def __init__(self, name: str, value: torch.nn.Module) -> None:
+        self.name, self.value, self.then = name, value, type(value)
+
+    def unchanged(self) -> bool:
+        """Whether the class is the one then."""
+        return type(self.value) is self.then
+
+    def put_back(self) -> None:
+        """Give the module its old class, if it has another one."""
+        if not self.unchanged():
+            self.value.__class__ = self.then
+
+
 def identical(now: Entries, then: Entries) -> bool:
     return len(now) == len(then) and all(map(operator.is_, now, then))
 
 
 def equal(now: object, then: object) -> bool:
     return bool(now == then)
-
-
-def entries(value: dict[Any, Any]) -> Entries:
-    kind = OrderedDict if isinstance(value, OrderedDict) else dict  # each knows an order of its own
-    return (*kind.keys(value), *kind.values(value))
-
-
-def pairs(value: dict[Any, Any]) -> list[tuple[object, object]]:
-    found = entries(value)
-    half = len(found) // 2
-    return list(zip(found[:half], found[half:]))
-
-
-def refill(value: dict[Any, Any], then: Entries) -> None:
-    """Empty a dictionary and fill it again, past what a subclass makes of that."""
-    kind = OrderedDict if isinstance(value, OrderedDict) else dict
-    kind.clear(value)
-    half = len(then) // 2
-    for key, item in zip(then[:half], then[half:]):
-        kind.__setitem__(value, key, item)
 
 
 def refill_set(value: set[object], then: Entries) -> None:

@@ -18,18 +18,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from firstlight.probe.guard._flows import FLOWS
 from firstlight.probe.guard._held import (
     Entries,
     Held,
+    HeldClass,
+    HeldDict,
     T,
-    entries,
     equal,
     fill_array,
     fill_objects,
     identical,
     impossible,
-    pairs,
-    refill,
     refill_deque,
     refill_set,
     same_array,
@@ -58,12 +58,13 @@ class Walk:
 
     def __init__(self) -> None:
         self.tensors: dict[int, tuple[str, Tensor]] = {}
-        self.held: list[Held[Any]] = []
+        self.held: list[Held[Any] | HeldDict | HeldClass] = []
         self.empty: list[tuple[str, Any]] = []
         self.cut = False
         self._seen: dict[int, object] = {}
         self._arrays = ARRAYS
         self._members: dict[type, tuple[str, ...]] = {}  # names of slots, by class
+        self._visits: dict[type, Any] = {}  # how containers are visited, by class
 
     def go(self, name: str, root: object) -> None:
         """Walk from a root."""
@@ -79,46 +80,66 @@ class Walk:
             self._seen[id(value)] = value
             waiting.extend((n, v) for n, v in self._visit(where, value) if type(v) not in _ATOMS)
 
-    def _hold(
+    def hold(
         self,
         name: str,
         get: Callable[[], T],
         put: Callable[[T], object],
         same: Callable[[T, T], bool],
     ) -> T:
+        """Keep the state of one object; returns the state."""
         then = get()
         self.held.append(Held(name, get, then, put, same))
         return then
 
-    def _visit(self, name: str, value: object) -> Iterable[tuple[str, object]]:
+    def _visit(self, name: str, value: Any) -> Iterable[tuple[str, object]]:
         """Hold the state of one object; what it leads to."""
         if isinstance(value, Tensor):
-            self.tensors[id(value)] = (name, value)
-            gradient = value.grad if value.is_leaf else None
-            hooks = [(f"the hooks on {name}", getattr(value, hooks, None)) for hooks in HOOKS]
-            return [*self._attributes(name, value), (f"the gradient of {name}", gradient), *hooks]
-        for kinds, visit in _VISITS:
-            if isinstance(value, kinds):
-                return [*visit(self, name, value), *self._attributes(name, value)]
-        if isinstance(value, _STRANGERS) or _ours(value):
+            return self._tensor(name, value)
+        kind = type(value)
+        module = isinstance(value, torch.nn.Module)
+        if module:
+            self.held.append(HeldClass(name, value))
+        visit = self._visits.get(kind, _ours)
+        if visit is _ours:
+            visit = next((visit for kinds, visit in _VISITS if isinstance(value, kinds)), None)
+            if value.__class__ is kind:  # what passes for another class answers for itself each time
+                self._visits[kind] = visit
+        if visit is not None:
+            return [*visit(self, name, value), *self._attributes(name, value)]
+        if not module and (isinstance(value, _STRANGERS) or _ours(value)):
             return ()
         return [*self._attributes(name, value), *self._slots(name, value), *self._class(value)]
 
+    def _tensor(self, name: str, value: Tensor) -> list[tuple[str, object]]:
+        self.tensors[id(value)] = (name, value)
+        found = list(self._attributes(name, value))
+        if value.is_leaf and (gradient := value.grad) is not None:
+            found.append((f"the gradient of {name}", gradient))
+        for attribute in HOOKS:
+            if (hooks := getattr(value, attribute, None)) is not None:
+                found.append((f"the hooks on {name}", hooks))
+        return found
+
     def _attributes(self, name: str, value: object) -> Found:
         own = getattr(value, "__dict__", None)
-        if type(own) is dict:
-            self._hold(name, lambda: entries(own), lambda then: refill(own, then), identical)
-            for key, item in own.items():
-                kind = type(item)
-                if kind in _CONTAINERS and not item:
-                    if id(item) not in self._seen:
-                        self._seen[id(item)] = item
-                        self.empty.append((key, item))
-                elif kind not in _ATOMS:
-                    yield f"{name}.{key}", item
-        if isinstance(value, torch.nn.Module):
-            was = type(value)
-            self._hold(name, lambda: (type(value),), lambda _: setattr(value, "__class__", was), identical)
+        if type(own) is not dict:
+            return
+        if not own:
+            self.empty.append((name, own))
+            return
+        self.held.append(HeldDict(name, own, value))
+        seen = self._seen
+        for key, item in own.items():
+            kind = type(item)
+            if kind in _ATOMS:
+                continue
+            if kind in _CONTAINERS and not item:
+                if id(item) not in seen:
+                    seen[id(item)] = item
+                    self.empty.append((key, item))
+            else:
+                yield f"{name}.{key}", item
 
     def _slots(self, name: str, value: object) -> Found:
         own = self._members.get(type(value))
@@ -137,7 +158,7 @@ class Walk:
             else:
                 object.__delattr__(value, slot)
 
-        for item in self._hold(name, get, put, identical):
+        for item in self.hold(name, get, put, identical):
             yield name, item
 
     def _class(self, value: object) -> Found:
@@ -149,7 +170,8 @@ class Walk:
 
     def _one_class(self, kind: type) -> Found:
         def get() -> Entries:
-            return entries({n: v for n, v in vars(kind).items() if n not in _CLASS_OWN})
+            own = {n: v for n, v in vars(kind).items() if n not in _CLASS_OWN}
+            return (*own.keys(), *own.values())
 
         def put(then: Entries) -> None:
             half = len(then) // 2
@@ -161,21 +183,22 @@ class Walk:
                 if now.get(key) is not item:
                     type.__setattr__(kind, key, item)
 
-        self._hold(f"the class {kind.__name__}", get, put, identical)
+        self.hold(f"the class {kind.__name__}", get, put, identical)
         for name, item in vars(kind).items():
             if not isinstance(item, (types.FunctionType, classmethod, staticmethod, property)):
                 yield f"{kind.__name__}.{name}", item
 
     def _dict(self, name: str, value: dict[Any, Any]) -> Found:
-        self._hold(name, lambda: entries(value), lambda then: refill(value, then), identical)
-        for key, item in pairs(value):
+        held = HeldDict(name, value)
+        self.held.append(held)
+        for key, item in held.then.items():
             if type(item) not in _ATOMS:
                 yield _inner(name, key), item
             if type(key) not in _ATOMS:
                 yield f"a key of {name}", key
 
     def _list(self, name: str, value: list[object]) -> Found:
-        self._hold(
+        self.hold(
             name,
             lambda: tuple(list.__iter__(value)),
             lambda then: list.__setitem__(value, slice(None), then),
@@ -186,14 +209,14 @@ class Walk:
                 yield f"{name}[{i}]", item
 
     def _set(self, name: str, value: set[object]) -> Found:
-        then = self._hold(
+        then = self.hold(
             name, lambda: tuple(set.__iter__(value)), lambda old: refill_set(value, old), same_set
         )
         for item in then:
             yield f"an entry of {name}", item
 
     def _deque(self, name: str, value: deque[object]) -> Found:
-        then = self._hold(name, lambda: tuple(value), lambda old: refill_deque(value, old), identical)
+        then = self.hold(name, lambda: tuple(value), lambda old: refill_deque(value, old), identical)
         for item in then:
             yield f"an entry of {name}", item
 
@@ -203,36 +226,36 @@ class Walk:
                 yield f"{name}[{i}]", item
 
     def _buffer(self, name: str, value: Any) -> Found:
-        self._hold(name, lambda: value[:], lambda then: value.__setitem__(slice(None), then), equal)
+        self.hold(name, lambda: value[:], lambda then: value.__setitem__(slice(None), then), equal)
         yield from ()
 
     def _array(self, name: str, value: np.ndarray) -> Found:
         if value.dtype == object:
-            self._hold(name, lambda: tuple(value.flat), lambda old: fill_objects(value, old), identical)
+            self.hold(name, lambda: tuple(value.flat), lambda old: fill_objects(value, old), identical)
             for item in value.flat:
                 yield f"an entry of {name}", item
             return
         self._arrays -= value.nbytes
         if self._arrays >= 0:
-            self._hold(name, value.copy, lambda then: fill_array(value, then), same_array)
+            self.hold(name, value.copy, lambda then: fill_array(value, then), same_array)
         else:
-            self._hold(name, lambda: hash(value.tobytes()), impossible, equal)
+            self.hold(name, lambda: hash(value.tobytes()), impossible, equal)
 
     def _torch_generator(self, name: str, value: torch.Generator) -> Found:
-        self._hold(name, value.get_state, value.set_state, torch.equal)
+        self.hold(name, value.get_state, value.set_state, torch.equal)
         yield from ()
 
     def _numpy_generator(self, name: str, value: np.random.Generator | np.random.BitGenerator) -> Found:
         bits = value.bit_generator if isinstance(value, np.random.Generator) else value
-        self._hold(name, lambda: bits.state, lambda then: setattr(bits, "state", then), same_state)
+        self.hold(name, lambda: bits.state, lambda then: setattr(bits, "state", then), same_state)
         yield from ()
 
     def _legacy_generator(self, name: str, value: np.random.RandomState) -> Found:
-        self._hold(name, value.get_state, value.set_state, same_state)
+        self.hold(name, value.get_state, value.set_state, same_state)
         yield from ()
 
     def _python_generator(self, name: str, value: random.Random) -> Found:
-        self._hold(name, value.getstate, value.setstate, equal)
+        self.hold(name, value.getstate, value.setstate, equal)
         yield from ()
 
     def _function(self, name: str, value: types.FunctionType) -> Found:
@@ -256,7 +279,7 @@ class Walk:
             else:
                 del value.cell_contents
 
-        for item in self._hold(name, get, put, identical):
+        for item in self.hold(name, get, put, identical):
             yield name, item
 
     def _method(self, name: str, value: types.MethodType) -> Found:
@@ -280,7 +303,7 @@ def _members(kind: type) -> Iterator[str]:
 
 def _ours(value: object) -> bool:
     """Whether an object is a part of firstlight at work, an audit around this one for instance."""
-    return type(value).__module__.startswith("firstlight.") and not isinstance(value, torch.nn.Module)
+    return type(value).__module__.startswith("firstlight.")
 
 
 def _inner(name: str, key: object) -> str:
@@ -319,6 +342,7 @@ _VISITS: tuple[tuple[type | tuple[type, ...], Callable[..., Found]], ...] = (
     (deque, Walk._deque),
     ((bytearray, array.array), Walk._buffer),
     (np.ndarray, Walk._array),
+    *FLOWS,
     (torch.Generator, Walk._torch_generator),
     ((np.random.Generator, np.random.BitGenerator), Walk._numpy_generator),
     (np.random.RandomState, Walk._legacy_generator),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import os
 import signal
 import threading
@@ -52,6 +53,8 @@ class Shield:
         self.up = True
         self.waiting: list[int] = []
         self._handlers: dict[int, Any] = {}
+        # signals that are left to the system, whose handlers a forward may set
+        self._others: dict[int, Any] = {}
 
     def take(self) -> None:
         """Take the places of the handlers that are written in Python."""
@@ -62,6 +65,8 @@ class Shield:
             if callable(handler):
                 self._handlers[number] = handler
                 signal.signal(number, self._handle)
+            elif handler is not None:
+                self._others[number] = handler
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.up:
@@ -70,11 +75,11 @@ class Shield:
             self._handlers[number](number, frame)
 
     def run(self, work: Callable[[], R]) -> R:
-        """Do what signals may interrupt."""
+        """Do what signals may interrupt, in a copy of the context, whose variables are not those outside."""
         try:
             self.up = False
             self.deliver()
-            return work()
+            return contextvars.copy_context().run(work)
         finally:
             self.up = True
 
@@ -83,6 +88,9 @@ class Shield:
         try:
             for number, handler in self._handlers.items():
                 signal.signal(number, handler)
+            for number, handler in self._others.items():
+                if signal.getsignal(number) != handler:
+                    signal.signal(number, handler)
         except BaseException:  # a handler that has its place again may raise: the others follow all the same
             self.give_back()
             raise

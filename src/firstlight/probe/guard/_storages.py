@@ -15,7 +15,9 @@ from torch import Tensor
 AT_ONCE = 8 << 20
 # Words summed together for a checksum: sums of short runs also tell that runs changed places.
 _RUN = 8192
-_PLAIN = (Tensor, torch.nn.Parameter)
+# Bytes up to which making words of them costs more than comparing them one by one.
+_SMALL = 1 << 13
+PLAIN = (Tensor, torch.nn.Parameter)
 
 
 @dataclass
@@ -39,6 +41,8 @@ class Kept:
         if self.storage.nbytes() != self.size:
             return True
         if self.copied is not None:
+            if self.size < _SMALL:
+                return not torch.equal(self.flat, self.copied)
             return not all(map(torch.equal, _words(self.flat), _words(self.copied)))
         return self.sums is not None and not torch.equal(checksum(self.flat), self.sums)
 
@@ -73,7 +77,7 @@ def _words(flat: Tensor) -> tuple[Tensor, Tensor]:
 
 def is_wrapper(tensor: object) -> bool:
     """Whether a tensor is a shell around others, as distributed and quantised ones are."""
-    if type(tensor) in _PLAIN:
+    if type(tensor) in PLAIN:
         return False
     return torch.utils._python_dispatch.is_traceable_wrapper_subclass(tensor)
 

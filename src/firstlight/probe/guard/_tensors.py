@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from firstlight.probe.guard._objects import HOOKS
-from firstlight.probe.guard._storages import is_wrapper
+from firstlight.probe.guard._storages import PLAIN, is_wrapper
 
 Step = tuple[str, Callable[[], object]]
 
@@ -32,6 +32,7 @@ class Known:
     hooks: tuple[tuple[str, Any], ...]
     hooked: bool
     version: int | None
+    kind: type
 
     @classmethod
     def of(cls, tensor: Tensor, name: str) -> Known:
@@ -47,6 +48,7 @@ class Known:
             hooks,
             any(held for _, held in hooks),
             version_of(tensor),
+            type(tensor),
         )
 
     def as_found(self) -> bool:
@@ -54,7 +56,8 @@ class Known:
         tensor = self.tensor
         node = tensor.grad_fn
         return (
-            node is self.node
+            type(tensor) is self.kind
+            and node is self.node
             and (node is not None or tensor.requires_grad == self.requires_grad)
             and (not tensor.is_leaf or tensor.grad is self.gradient)
             and all(getattr(tensor, attribute, None) is hooks for attribute, hooks in self.hooks)
@@ -63,11 +66,16 @@ class Known:
 
     def steps(self) -> Iterator[Step]:
         """What puts the tensor back, a step for each thing, each with its name."""
+        yield f"the class of {self.name}", self._class
         yield f"the memory of {self.name}", self._memory
         yield f"the graph behind {self.name}", self._graph
         yield f"requires_grad of {self.name}", self._flag
         yield f"the gradient of {self.name}", self._gradient
         yield f"the hooks on {self.name}", self._own_hooks
+
+    def _class(self) -> None:
+        if type(self.tensor) is not self.kind:
+            self.tensor.__class__ = self.kind
 
     def _memory(self) -> None:
         if self.alias is not None and not _one_place(self.tensor, self.alias):
@@ -109,6 +117,8 @@ def version_of(tensor: Tensor) -> int | None:
 
 def _one_place(first: Tensor, second: Tensor) -> bool:
     """Whether two tensors show the same memory in the same way."""
+    if type(first) in PLAIN and first.layout is torch.strided and not first.is_nested:
+        return first.dtype == second.dtype and first.is_set_to(second)
     if first.is_nested or second.is_nested:  # a nested tensor of strided layout has no shape to compare
         return first.is_nested and second.is_nested and first.layout == second.layout
     if first.shape != second.shape or first.dtype != second.dtype or first.layout != second.layout:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import decimal
+import gc
+import logging
 import os
 import random
+import signal
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -67,6 +73,8 @@ def _environment(value: dict[str, str]) -> None:
     for name in set(os.environ) - set(value):
         del os.environ[name]
     os.environ.update(value)
+    if hasattr(time, "tzset"):
+        time.tzset()  # the zone is a part of the environment that is read once
 
 
 def _path(value: list[str]) -> None:
@@ -81,6 +89,84 @@ def _filters(value: list[object]) -> None:
 
 def _of(owner: object, name: str, label: str) -> Setting:
     return Setting(label, lambda: getattr(owner, name), lambda value: setattr(owner, name, value))
+
+
+def _saving_hooks() -> Any:
+    return torch._C._autograd._top_saved_tensors_default_hooks(True)
+
+
+def _pop_saving_hooks(value: object) -> None:
+    while _saving_hooks() is not None and not same(_saving_hooks(), value):
+        torch._C._autograd._pop_saved_tensors_default_hooks()
+
+
+_DECIMALS = ("prec", "rounding", "Emin", "Emax", "capitals", "clamp")
+
+
+def _decimals(value: tuple[Any, ...]) -> None:
+    for name, item in zip(_DECIMALS, value):
+        setattr(decimal.getcontext(), name, item)
+
+
+def _printing() -> list[Setting]:
+    """How numbers are printed, and where to; what is logged."""
+    options: Any = torch._tensor_str.PRINT_OPTS
+    return [
+        Setting(
+            "torch's print options", lambda: dict(vars(options)), lambda value: vars(options).update(value)
+        ),
+        Setting("numpy's print options", np.get_printoptions, lambda value: np.set_printoptions(**value)),
+        Setting(
+            "the decimal context",
+            lambda: tuple(getattr(decimal.getcontext(), name) for name in _DECIMALS),
+            _decimals,
+        ),
+        *(_of(sys, name, f"sys.{name}") for name in ("stdin", "stdout", "stderr", "displayhook")),
+        _of(logging.root, "level", "the level of logging"),
+        _of(logging.root.manager, "disable", "what logging leaves out"),
+    ]
+
+
+def _interpreter() -> list[Setting]:
+    """Python's own: collection of garbage, tracing, switching of threads, timers that were off."""
+    timers = [getattr(signal, name, None) for name in ("ITIMER_REAL", "ITIMER_VIRTUAL", "ITIMER_PROF")]
+    return [
+        Setting("garbage collection", gc.isenabled, lambda on: gc.enable() if on else gc.disable()),
+        Setting(
+            "the thresholds of garbage collection", gc.get_threshold, lambda value: gc.set_threshold(*value)
+        ),
+        Setting("the profile function", sys.getprofile, sys.setprofile),
+        Setting("the trace function", sys.gettrace, sys.settrace),
+        Setting("the switch interval", sys.getswitchinterval, sys.setswitchinterval),
+        # of a timer that runs already, nothing tells what a forward changed
+        *(_timer(which) for which in timers if which is not None and not any(signal.getitimer(which))),
+    ]
+
+
+def _timer(which: int) -> Setting:
+    return Setting("a timer", lambda: any(signal.getitimer(which)), lambda _: signal.setitimer(which, 0.0))
+
+
+def _kernels() -> list[Setting]:
+    """Which kernels torch may take."""
+    cuda: Any = torch.backends.cuda
+    return [
+        *(
+            Setting(
+                f"the {name} kernel of attention",
+                getattr(cuda, f"{name}_sdp_enabled"),
+                getattr(cuda, f"enable_{name}_sdp"),
+            )
+            for name in ("flash", "mem_efficient", "math", "cudnn")
+        ),
+        _of(torch.backends.cudnn, "allow_tf32", "TF32 in cudnn"),
+        _of(cuda.matmul, "allow_tf32", "TF32 in products"),
+        Setting(
+            "the threads of backward passes",
+            torch._C._is_multithreading_enabled,
+            torch._C._set_multithreading_enabled,
+        ),
+    ]
 
 
 def settings() -> list[Setting]:
@@ -125,6 +211,15 @@ def settings() -> list[Setting]:
         _of(checkpoint, "CheckpointFunction", "torch's checkpoints"),
         _of(sys, "excepthook", "sys.excepthook"),
         Setting("the limit of recursion", sys.getrecursionlimit, sys.setrecursionlimit),
+        Setting("functions that save tensors for a backward", _saving_hooks, _pop_saving_hooks),
+        Setting(
+            "the default device",
+            lambda: getattr(torch._GLOBAL_DEVICE_CONTEXT, "device_context", None),
+            lambda value: setattr(torch._GLOBAL_DEVICE_CONTEXT, "device_context", value),
+        ),
+        *_printing(),
+        *_interpreter(),
+        *_kernels(),
     ]
 
 
@@ -143,18 +238,32 @@ def generators() -> Iterator[Setting]:
 
 def same(first: Any, second: Any) -> bool:
     """Whether two states are one, also where they hold arrays or tensors."""
+    if first is second:
+        return True
     if isinstance(first, torch.Tensor):
         return torch.equal(first, second)
     if isinstance(first, np.ndarray):
         return np.array_equal(first, second)
     if isinstance(first, (list, tuple)):
-        return len(first) == len(second) and all(map(same, first, second))
-    return bool(first is second or first == second)
+        return (
+            isinstance(second, (list, tuple)) and len(first) == len(second) and all(map(same, first, second))
+        )
+    return bool(first == second)
+
+
+@lru_cache(maxsize=1)
+def _accelerated() -> bool:
+    """Whether this process has anything but processors to compute on."""
+    return torch.accelerator.is_available() or torch.cuda.is_available() or torch.backends.mps.is_available()
 
 
 def seed_all(seed: int) -> None:
     """Seed every generator that a forward may draw from."""
-    torch.manual_seed(seed)
+    if _accelerated():
+        torch.manual_seed(seed)
+    else:
+        # torch.manual_seed leaves a call, with its stack, in the queue of every kind of accelerator that is not there
+        torch.default_generator.manual_seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002
     random.seed(seed)
 

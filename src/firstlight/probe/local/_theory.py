@@ -14,9 +14,7 @@ from __future__ import annotations
 import math
 import re
 from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -24,12 +22,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from firstlight import activations, gauss
+from firstlight import gauss
 from firstlight.errors import FirstlightError
-from firstlight.probe.graph._expression import Expression
 from firstlight.probe.graph._site import Link, Site, moments_of
 from firstlight.probe.local._attention import attention_theory
 from firstlight.probe.local._expansion import expansion, power_series
+from firstlight.probe.local._functions import replayed
 from firstlight.probe.local._slopes import judge_slopes, without_slopes
 from firstlight.probe.measurement import Skipped
 from firstlight.probe.read._statistics import alike
@@ -139,35 +137,13 @@ def _laws(sites: list[Site], skipped: list[Skipped]) -> dict[tuple[int, str], La
     return laws
 
 
-@dataclass(frozen=True)
-class _Pure:
-    """A function of torch's own, which its key tells from every other."""
-
-    key: str
-    apply: Callable[[Tensor], Tensor] = field(compare=False)
-
-
-@lru_cache(maxsize=256)
-def _recognised(function: _Pure) -> activations.Activation:
-    """The activation of a function: kinks, parity and slope are looked for once, and not in every audit."""
-    return activations.get(function.apply)
-
-
-def _activation(expression: Expression) -> activations.Activation:
-    return (
-        _recognised(_Pure(expression.key, expression.apply))
-        if expression.pure
-        else activations.get(expression.apply)
-    )
-
-
 def _integrate(found: list[tuple[Link, tuple[Tensor, Tensor]]]) -> dict[tuple[int, str], Law]:
-    phi = _activation(found[0][0].expression)
+    function = replayed(found[0][0].expression)
+    phi = function.phi
     means = torch.stack([mean for _, (mean, _) in found]).unsqueeze(1)
     stds = torch.stack([variances for _, (_, variances) in found]).sqrt()
-    first = gauss.expect(phi, means, stds, kinks=phi.kinks).mean(1)
-    second = gauss.expect(lambda t: phi(t) ** 2, means, stds, kinks=phi.kinks).mean(1)
-    slope = gauss.expect(lambda t: phi.derivative(t) ** 2, means, stds, kinks=phi.kinks).mean(1)
+    # one set of nodes for E φ, E φ² and E φ'², and one look at φ and its slope
+    first, second, slope = gauss.integrate(function.powers, means, stds, kinks=phi.kinks).value.mean(2)
     typical = stds.square().mean(1).sqrt()
     squares = expansion(phi, means.squeeze(1), typical, HERMITE, phi.kinks).square()
     laws = {
@@ -175,7 +151,7 @@ def _integrate(found: list[tuple[Link, tuple[Tensor, Tensor]]]) -> dict[tuple[in
         for i, (link, (shift, _)) in enumerate(found)
     }
     links = [link for link, _ in found]
-    judge_slopes(phi, links)
+    judge_slopes(function, links)
     for group in alike(links, lambda link: _cosines(link.source).shape):
         crossed = _crossed([laws[_key(link)] for link in group], [link.source for link in group])
         for link, cross in zip(group, crossed):

@@ -45,16 +45,31 @@ def unwrap(model: Any) -> nn.Module:
             return model
 
 
-def named_tensors(batch: object, name: str = "input") -> Iterator[tuple[str, Tensor]]:
-    """Every tensor of a batch with a name to show."""
+# Containers in containers that a batch may have; a batch that holds itself has more.
+_NESTED = 64
+
+
+def named_tensors(batch: object, name: str = "input", depth: int = 0) -> Iterator[tuple[str, Tensor]]:
+    """Every tensor of a batch with a name to show.
+
+    Raises
+    ------
+    AuditError
+        If containers are nested without end.
+    """
+    if depth > _NESTED:
+        raise AuditError(
+            f"while auditing: expected a batch of tensors in tuples, lists and mappings, got more than {_NESTED} of "
+            "them inside one another; a batch that holds itself has no end"
+        )
     if isinstance(batch, Tensor):
         yield name, batch
     elif isinstance(batch, Mapping):
         for key, value in batch.items():
-            yield from named_tensors(value, str(key))
+            yield from named_tensors(value, str(key), depth + 1)
     elif isinstance(batch, (tuple, list)):
         for i, value in enumerate(batch):
-            yield from named_tensors(value, f"{name}{i}" if len(batch) > 1 else name)
+            yield from named_tensors(value, f"{name}{i}" if len(batch) > 1 else name, depth + 1)
 
 
 def check_batch(batch: object) -> None:
@@ -179,7 +194,13 @@ def scalar_loss(
 
 def _supervised(output: Tensor, targets: object) -> tuple[Tensor, str]:
     if not isinstance(targets, Tensor):
-        targets = torch.as_tensor(targets)
+        try:
+            targets = torch.as_tensor(targets)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise AuditError(
+                f"while auditing: expected targets that are numbers, got {_describe(targets)} ({error}); pass a tensor "
+                "or an array, or loss=… to say what is done with them"
+            ) from error
     targets = targets.to(output.device)
     try:
         if targets.is_floating_point():
