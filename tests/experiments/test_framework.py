@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,12 @@ from firstlight.experiments import (
     studies_page,
 )
 from firstlight.render import line_chart
+
+PAGE = Path(__file__).parents[2] / "docs" / "guide" / "what-we-found.md"
+# the figures that the page shows of each stored result, by their numbers
+SHOWN: dict[str, list[int]] = {}
+for _name, _numbers in re.findall(r"\{study-pictures\} (\S+)([ \d]*)", PAGE.read_text(encoding="utf-8")):
+    SHOWN.setdefault(_name, []).extend(map(int, _numbers.split()))
 
 
 def made(settings: Settings) -> Findings:
@@ -183,6 +190,7 @@ def test_what_was_not_written_here_is_refused(tmp_path: Path, monkeypatch):
 
 
 def test_names_are_unique_and_every_stored_result_draws():
+    assert set(SHOWN) <= set(storage.stored_names())
     names = [name for study in studies() for name in (study.name, *study.aliases)]
     assert len(set(names)) == len(names)
     assert find("E2").name == "wolinski2025/deep-ks"
@@ -191,3 +199,5 @@ def test_names_are_unique_and_every_stored_result_draws():
         drawn = str(result.study.draw(result.findings))
         assert "<svg" in drawn or name == "holding"  # whose figure is a table
         assert "<table" in drawn or name != "holding"
+        figures = drawn.count("<figure")
+        assert all(number < figures for number in SHOWN.get(name, ())), (name, figures)
