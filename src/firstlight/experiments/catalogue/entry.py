@@ -17,7 +17,7 @@ from firstlight.render.markup import Markup
 from firstlight.render.page import section
 
 _QUICK = "at most 6 s"
-_PAPER = "about 2 min at most"
+_PAPER = "at most 2 min"
 _SAME = "the same as quick: nothing is drawn in larger numbers"
 
 

@@ -192,7 +192,7 @@ STUDY = Study(
     shows="an activation whose variance map has infinitely many stable points",
     source="Wolinski & Arbel, TMLR 2025, the activation φ_{δ,ω}",
     data="none",
-    cost={"quick": "5 s: 60 networks of width 100", "paper": "about 5 min: 2000 networks of width 1000"},
+    cost={"quick": "5 s: 60 networks of width 100", "paper": "13 s: 2000 networks of width 1000"},
     measure=measure,
     draw=draw,
     sizes={"nets": Size(60, 2000, low=2), "width": Size(100, 1000)},
