@@ -68,7 +68,8 @@ def _first_loss(f: Findings) -> list[Verdict]:
     graded = _graded(loss / guess, CLASSES if classes else reals)
     if graded is None:
         return []
-    severity, line = ("warning", CLASSES[0]) if even else graded
+    warned: tuple[Severity, float] = ("warning", CLASSES[0])
+    severity, line = warned if even else graded
     evidence = f"The first loss ({kind}) is {number(loss)}; {whose} {number(guess)}."
     target, output = _fact(f, "target_rms"), _fact(f, "output_rms")
     if math.isfinite(target):
