@@ -78,7 +78,7 @@ def read_arrays(path: str | Path, *, train: bool = True) -> tuple[Any, Tensor | 
     except pickle.UnpicklingError as error:
         raise LoadError(
             f"while reading {path}: expected only tensors and plain containers, got a file that would run code when "
-            f"read; save the tensors alone, as torch.save({'inputs': x, 'targets': y}, path)"
+            "read; save the tensors alone, as torch.save({'inputs': x, 'targets': y}, path)"
         ) from error
     except Exception as error:  # a damaged file can raise nearly anything; all of it means the same
         raise _damaged(path, error) from error

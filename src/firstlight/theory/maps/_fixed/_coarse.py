@@ -54,7 +54,7 @@ class CoarseMap:
                     good, bad = (half, bad) if all(_resolved(layer, math.exp(half))) else (good, half)
                 end = math.exp(good)
             ends.append(end)
-        return cls(layer, *ends)
+        return cls(layer, ends[0], ends[1])
 
     def variance(self, q: np.ndarray) -> np.ndarray:
         """V, infinite where the moment diverges.
