@@ -56,12 +56,15 @@ def test_a_number_that_is_only_looked_at_cuts_nothing():
 
 
 @pytest.mark.parametrize("fused", [True, False])
-def test_queries_and_keys_that_are_both_zero_wait_for_each_other(fused):
+@pytest.mark.parametrize("heads", [1, 2])
+def test_queries_and_keys_that_are_both_zero_wait_for_each_other(fused, heads):
     def forward(s, v):
-        q, k, v = s.q(v), s.k(v), s.v(v)
+        q, k, v = (f(v).unflatten(-1, (heads, -1)).transpose(1, 2) for f in (s.q, s.k, s.v))
         if fused:
-            return s.o(F.scaled_dot_product_attention(q, k, v)).mean(1)
-        return s.o((q @ k.transpose(1, 2)).softmax(-1) @ v).mean(1)
+            h = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        else:
+            h = (q @ k.transpose(2, 3)).softmax(-1) @ v
+        return s.o(h.transpose(1, 2).flatten(2)).mean(1)
 
     model = Forward(
         forward, q=nn.Linear(16, 16), k=nn.Linear(16, 16), v=nn.Linear(16, 16), o=nn.Linear(16, 4)

@@ -84,6 +84,8 @@ def cuts_by_itself(node: Node) -> str:
 
 def _unasked(node: Node) -> bool:
     """Whether queries and keys of a fused attention are both zero, so that neither gets a gradient from the other."""
+    if not kind_of(node).startswith("ScaledDotProduct"):
+        return False
     both = [getattr(node, name, None) for name in ("_saved_query", "_saved_key")]
     return all(isinstance(t, Tensor) and is_zero(t) for t in both)
 
@@ -93,7 +95,8 @@ class Cuts:
     """Follows zeros through one backward pass.
 
     ``cut`` tells for a step which of its edges got exactly zero although it was given something, and which got
-    more; ``dead`` holds the steps that were given exactly zero.
+    more; ``dead`` holds the steps that were given exactly zero, ``unasked`` the fused attentions whose queries and keys
+    are both zero.
     """
 
     cut: dict[Node, tuple[list[int], list[int]]] = field(default_factory=dict)
@@ -101,10 +104,13 @@ class Cuts:
     causes: dict[Node, str] = field(default_factory=dict)
     watching: bool = False
     weighing: set[Node] = field(default_factory=set)
+    unasked: set[Node] = field(default_factory=set)
 
     def watch(self, steps: list[Node]) -> list[Callable[[], None]]:
         """Look at what enters and leaves every step; returns what removes the hooks."""
         self.watching = True
+        # what a step saved is gone once the backward has passed
+        self.unasked = {node for node in steps if _unasked(node)}
         for node in steps:
             children = [child for child, _ in node.next_functions if child is not None]
             if kind_of(node) == "Bmm" or (kind_of(node) == "Mul" and len(children) > 1):
@@ -161,7 +167,7 @@ class Cuts:
         kind = kind_of(node)
         if kind not in _PRODUCTS:
             return "flat" if kind in _FLAT else kind
-        if kind.startswith("ScaledDotProduct") and {0, 1} <= set(none) and _unasked(node):
+        if node in self.unasked and {0, 1} <= set(none):
             return "two-zeros"
         factors = [i for i in live if i != _PRODUCTS[kind]]
         if any(self._moves(node, i, names, moving) for i in factors):
