@@ -93,3 +93,26 @@ def test_the_share_of_a_starved_path_is_that_of_plain_gradients():
     ratio = [float((s[2].weight.grad.norm() / s[2].weight.detach().norm()).log()) for s in (model.a, model.b)]
     # the smaller of two distances: that of ∂L/∂W beside the weight is one of them
     assert math.log(1e4) < path.less <= ratio[0] - ratio[1] + 1e-4
+
+
+class Branch(nn.Module):
+    """x + last(φ(first(x)))."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(16, 16), nn.Linear(16, 16, bias=False)
+
+    def forward(self, x):
+        return x + self.last(torch.relu(self.first(x)))
+
+
+@pytest.mark.parametrize("factor", [1e-2, 1e-4])
+def test_a_small_layer_inside_a_branch_starves_no_path(factor):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(16, 16), *[Branch() for _ in range(6)], nn.Linear(16, 4))
+    with torch.no_grad():
+        model[3].first.weight.mul_(factor)
+        model[3].first.bias.zero_()
+    # the small layer itself gets a gradient of the usual size, so that its branch grows
+    audit = firstlight.audit(model, torch.randn(64, 16), targets=torch.randint(0, 4, (64,)))
+    assert "starved-path" not in {v.code for v in audit.verdicts}

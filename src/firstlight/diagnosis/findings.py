@@ -268,12 +268,11 @@ class Findings:
         return any(q[i] == 0.0 or c[i] > 1.0 - 1e-6 for i in below) and not self.one_sample
 
     @cached_property
-    def shut(self) -> bool:
-        """Whether a layer of zeros stops the signal, for as long as it takes no step."""
+    def shut(self) -> list[int]:
+        """Layers of zeros that stop the signal, for as long as they take no step."""
         flags = self.profile["weight_flags"]
-        return any(
-            "zero" in str(flags[row]).split(", ") and self.stops(row) for row in self.at("weight").tolist()
-        )
+        rows = self.at("weight").tolist()
+        return [row for row in rows if "zero" in str(flags[row]).split(", ") and self.stops(row)]
 
     @cached_property
     def centred_zeros(self) -> bool:
@@ -281,22 +280,22 @@ class Findings:
 
         What varies over the batch is zero there, and the batch norm divides the gradient by √ε.
         """
-        flags, ops = self.profile["weight_flags"], self.profile["op"]
-        shut = [
-            row
-            for row in self.at("weight").tolist()
-            if "zero" in str(flags[row]).split(", ") and self.stops(row)
-        ]
-        return bool(shut) and all(
+        ops = self.profile["op"]
+        return bool(self.shut) and all(
             self.into_norm(row) and all(ops[reader] == "batch_norm" for reader in self.feeds[row])
-            for row in shut
+            for row in self.shut
         )
 
     @cached_property
     def deep_normed(self) -> bool:
         """Whether the network is a chain of twenty layers or more with a normaliser of each sample and no skips."""
+        return not self.residual and len(self.weights) > DEEP and self.sample_normed
+
+    @cached_property
+    def sample_normed(self) -> bool:
+        """Whether normalisers of each sample stand after at least half of the weight layers."""
         by_sample = sum(str(op) != "batch_norm" for op in self.norms["op"])
-        return not self.residual and len(self.weights) > DEEP and by_sample * 2 >= len(self.weights)
+        return by_sample * 2 >= max(len(self.weights), 1)
 
     @cached_property
     def normalised(self) -> bool:

@@ -189,7 +189,8 @@ def starved(f: Findings) -> Starved | None:
     """The worst path that a constant factor keeps out where it meets others.
 
     A layer that starts small gets gradients of the usual size beside its weight, and a learned factor, as of
-    LayerScale, grows by itself: neither is starved. Queries, keys and routers are left out.
+    LayerScale, grows by itself: neither is starved, and neither is the path that such a layer stands on. Queries, keys
+    and routers are left out.
     """
     links, felt = f.measurement.links, _felt(f)
     place = {row: i for i, row in enumerate(f.at("weight").tolist())}
@@ -206,9 +207,24 @@ def starved(f: Findings) -> Starved | None:
         strongest = max(known, key=lambda s: float(felt[s]))
         for weak in known:
             less = min(felt[strongest] - felt[weak], sizes[strongest] - sizes[weak])
-            if less > (worst.less if worst else SLIGHT):
+            limit = worst.less if worst else SLIGHT
+            if not less > limit:
+                continue
+            own = [moved[place[r]] for r in _above(f, weak) - _above(f, strongest) if r in place]
+            less = min(less, sizes[strongest] - max(own, default=sizes[weak]))
+            if less > limit:
                 worst = Starved(tuple(ends[weak]), meeting, strongest, float(less))
     return worst
+
+
+def _above(f: Findings, row: int) -> set[int]:
+    """A row and all rows that it is made of."""
+    seen, stack = {row}, [row]
+    while stack:
+        new = set(f.measurement.links[stack.pop()]) - seen
+        seen |= new
+        stack += new
+    return seen
 
 
 def _felt(f: Findings) -> np.ndarray:

@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import torch
 
 from firstlight.experiments.claim import Claim, compared, decided
 from firstlight.experiments.drawing import lines
@@ -44,7 +45,7 @@ def measure(settings: Settings) -> Findings:
         phi = activations.get(f"log_periodic({_DELTA}, {omega})")
         layer = LayerMap.of(phi, sigma_w=math.sqrt(square))
         at = np.exp(np.linspace(math.log(1e-3), math.log(1e5), 241))
-        ratio = layer.variance(at.tolist()).numpy() / at
+        ratio = layer.variance(torch.from_numpy(at)).numpy() / at
         rows += [{"what": "map", "omega": omega, "v": v, "ratio": r} for v, r in zip(at, ratio, strict=True)]
         low, high = square / float(ratio.max()), square / float(ratio.min())
         points = variance_fixed_points(layer, within=(1e-3, 1e5))
