@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from zoo import CASES, Case
+from zoo import CASES, SICK, Case
 
 from firstlight import audit
 
@@ -75,6 +75,8 @@ def test_an_architecture_is_audited(case: Case):
     for what, value in before.items():
         assert same(value, after[what]), f"the audit changed {what}"
 
+    graver = [v.code for v in result.verdicts if v.severity == "unhealthy"]
+    assert bool(graver) == ((case.library, case.name) in SICK), graver
     profile = result.profile
     weights = profile.select("weight", "recurrent", "embedding", "attention")
     assert len(weights) >= 2, "every architecture here has several weight layers"

@@ -4,7 +4,7 @@ import importlib.util
 
 import pytest
 import torch
-from zoo import CASES, WIDE, Case
+from zoo import CASES, SICK, WIDE, Case
 
 from firstlight import audit
 
@@ -33,7 +33,10 @@ def test_every_used_parameter_has_a_row(case: Case):
         pytest.skip(f"{case.library} is not installed: `make zoo` installs it")
     torch.manual_seed(0)
     model, batch = case.build(), case.batch()
-    coverage = audit(model, batch).coverage
+    result = audit(model, batch)
+    graver = [v.code for v in result.verdicts if v.severity == "unhealthy"]
+    assert bool(graver) == ((case.library, case.name) in SICK), graver
+    coverage = result.coverage
     assert coverage.share >= 0.99, coverage.gaps
     assert not coverage.blocked
     assert coverage.with_gradient

@@ -16,3 +16,5 @@ from zoo.vits import VITS
 CASES: tuple[Case, ...] = (*TEXT, *VISION, *CONVOLUTIONAL, *OTHERS)
 # Audited for their coverage; their libraries install beside any build of torch, some without their dependencies.
 WIDE: tuple[Case, ...] = (*TIMM, *VITS, *SCIENCES, *MORE_TEXT, *DRAWN)
+# Starts that are sick, as training shows: docs/coverage_table.py says what was seen. Every other start here is sound.
+SICK = frozenset({("vit-pytorch", "levit"), ("torch-geometric", "PNA")})

@@ -190,7 +190,7 @@ def starved(f: Findings) -> Starved | None:
 
     A layer that starts small gets gradients of the usual size beside its weight, and a learned factor, as of
     LayerScale, grows by itself: neither is starved, and neither is the path that such a layer stands on. Queries, keys
-    and routers are left out.
+    and routers are left out, also where several of them meet: attention multiplies what it is given.
     """
     links, felt = f.measurement.links, _felt(f)
     place = {row: i for i, row in enumerate(f.at("weight").tolist())}
@@ -202,7 +202,8 @@ def starved(f: Findings) -> Starved | None:
         ends = {s: _ends(f, s) for s in sources if math.isfinite(felt[s])}
         sizes = {s: max((moved[place[r]] for r in rows), default=math.nan) for s, rows in ends.items()}
         known = [s for s in ends if math.isfinite(sizes[s])]
-        if len(known) < 2 or f.kinds[meeting] == "attention":
+        mixed = any(f.kinds[row] == "attention" for row in (meeting, *sources))
+        if len(known) < 2 or mixed or _chooses(f, meeting):
             continue
         strongest = max(known, key=lambda s: float(felt[s]))
         for weak in known:
