@@ -15,7 +15,8 @@ HERE = Path(__file__).parent / "theory"
 
 if __name__ == "__main__":
     made = verdicts.reproduce(out=sys.argv[1] if len(sys.argv) > 1 else None, tell=print)
-    for half in ("new kinds", "fresh", "held out", "training"):
+    parts = {verdicts.part(int(outcome.start.split(".")[0])) for outcome in made.outcomes}
+    for half in sorted(parts):
         name = f"verdict_tables_{half.replace(' ', '_')}.inc"
         (HERE / name).write_text(verdicts.study_markdown(made.half(half)), encoding="utf-8")
     (HERE / "verdict_ceiling.inc").write_text(
