@@ -60,7 +60,7 @@ def through_time(
     """
     if len(calls) < STEPS:
         return False
-    made = _reached(calls[0], feeds)
+    made = reached(calls[0], feeds)
     if any(later not in made for later in calls[1:]):
         return False
     new = [_brings(before, call, links, made - set(cells), quiet) for before, call in pairwise(calls[1:])]
@@ -99,12 +99,18 @@ def _brings(
     return False
 
 
-def _reached(start: int, feeds: Sequence[Sequence[int]]) -> set[int]:
-    """A row and all that is made of it."""
+def reached(start: int, ways: Sequence[Sequence[int]]) -> set[int]:
+    """A row and all rows that the ways lead to: what it is made of by the links, what is made of it by the feeds.
+
+    Examples
+    --------
+    >>> sorted(reached(2, [(), (0,), (1,), (2,)]))
+    [0, 1, 2]
+    """
     found, stack = {start}, [start]
     while stack:
-        for reader in feeds[stack.pop()]:
-            if reader not in found:
-                found.add(reader)
-                stack.append(reader)
+        for row in ways[stack.pop()]:
+            if row not in found:
+                found.add(row)
+                stack.append(row)
     return found

@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 
+from firstlight.diagnosis._loops import reached
 from firstlight.diagnosis.findings import Findings, entries, log, product
 from firstlight.diagnosis.trend import Trend, fit
 from firstlight.profile import Profile
@@ -199,11 +200,13 @@ def starved(f: Findings) -> Starved | None:
     moved[f.extra(f.weights, "routes") > 0] = math.nan
     worst: Starved | None = None
     for meeting, sources in enumerate(links):
+        mixed = any(f.kinds[row] == "attention" for row in (meeting, *sources))
+        if len(sources) < 2 or mixed or _chooses(f, meeting):
+            continue
         ends = {s: _ends(f, s) for s in sources if math.isfinite(felt[s])}
         sizes = {s: max((moved[place[r]] for r in rows), default=math.nan) for s, rows in ends.items()}
         known = [s for s in ends if math.isfinite(sizes[s])]
-        mixed = any(f.kinds[row] == "attention" for row in (meeting, *sources))
-        if len(known) < 2 or mixed or _chooses(f, meeting):
+        if len(known) < 2:
             continue
         strongest = max(known, key=lambda s: float(felt[s]))
         for weak in known:
@@ -211,21 +214,12 @@ def starved(f: Findings) -> Starved | None:
             limit = worst.less if worst else SLIGHT
             if not less > limit:
                 continue
-            own = [moved[place[r]] for r in _above(f, weak) - _above(f, strongest) if r in place]
+            alone = reached(weak, links) - reached(strongest, links)
+            own = [moved[place[r]] for r in alone if r in place]
             less = min(less, sizes[strongest] - max(own, default=sizes[weak]))
             if less > limit:
                 worst = Starved(tuple(ends[weak]), meeting, strongest, float(less))
     return worst
-
-
-def _above(f: Findings, row: int) -> set[int]:
-    """A row and all rows that it is made of."""
-    seen, stack = {row}, [row]
-    while stack:
-        new = set(f.measurement.links[stack.pop()]) - seen
-        seen |= new
-        stack += new
-    return seen
 
 
 def _felt(f: Findings) -> np.ndarray:

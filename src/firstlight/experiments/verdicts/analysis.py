@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from firstlight.experiments.verdicts.outcomes import Outcome
 from firstlight.experiments.verdicts.scores import Score
@@ -187,14 +187,14 @@ def score_functions(optimiser: str, known: Sequence[Case]) -> dict[str, Callable
 def curves(known: Sequence[Case], optimiser: str, *, seed: int = 0) -> list[Curve]:
     """The area of every score, with intervals over architectures drawn with replacement."""
     failed = np.array([case.failed for case in known])
-    groups = _groups(known)
+    groups = by_architecture([case.start for case in known])
     found = []
     for name, function in score_functions(optimiser, known).items():
         values = np.array([function(case.score) for case in known])
         scored = float(np.mean(~np.isnan(values)))
         middle = float(np.nanmedian(values)) if scored else 0.0
         values = np.where(np.isnan(values), middle, values)
-        draws = [area(values[rows], failed[rows]) for rows in _drawn(groups, seed)]
+        draws = [area(values[rows], failed[rows]) for rows in _draws(groups, seed)]
         low, high = np.nanquantile(draws, (0.025, 0.975))
         found.append(Curve(name, optimiser, area(values, failed), float(low), float(high), scored))
     return found
@@ -203,7 +203,7 @@ def curves(known: Sequence[Case], optimiser: str, *, seed: int = 0) -> list[Curv
 def rates(known: Sequence[Case], optimiser: str, *, seed: int = 0) -> list[Rates]:
     """False alarms and misses of the verdict as a whole, then of every code with an unhealthy verdict or a warning."""
     failed = np.array([case.failed for case in known])
-    groups = _groups(known)
+    groups = by_architecture([case.start for case in known])
     flags: dict[str, np.ndarray] = {
         "unhealthy": np.array([case.score.verdict(optimiser) >= 2 for case in known])
     }
@@ -218,7 +218,7 @@ def rates(known: Sequence[Case], optimiser: str, *, seed: int = 0) -> list[Rates
     found = []
     for name, flag in flags.items():
         false, miss = _wrong(flag, failed)
-        draws = [_wrong(flag[rows], failed[rows]) for rows in _drawn(groups, seed)]
+        draws = [_wrong(flag[rows], failed[rows]) for rows in _draws(groups, seed)]
         (f_low, m_low), (f_high, m_high) = np.nanquantile(np.array(draws), (0.025, 0.975), axis=0)
         found.append(
             Rates(
@@ -254,17 +254,19 @@ def _wrong(flag: np.ndarray, failed: np.ndarray) -> tuple[float, float]:
     return float(good.mean()) if len(good) else math.nan, float(1 - bad.mean()) if len(bad) else math.nan
 
 
-def _groups(known: Sequence[Case]) -> list[np.ndarray]:
+def by_architecture(names: Sequence[str]) -> list[Int[np.ndarray, " rows"]]:
     """Rows by architecture: starts of one architecture are not independent, and are drawn together."""
     by: dict[str, list[int]] = defaultdict(list)
-    for row, case in enumerate(known):
-        by[case.start.split(".")[0]].append(row)
+    for row, start in enumerate(names):
+        by[start.split(".")[0]].append(row)
     return [np.array(rows) for rows in by.values()]
 
 
-def _drawn(groups: list[np.ndarray], seed: int) -> list[np.ndarray]:
+def drawn(groups: list[Int[np.ndarray, " rows"]], generator: np.random.Generator) -> Int[np.ndarray, " all"]:
+    """Rows of as many architectures, drawn with replacement."""
+    return np.concatenate([groups[i] for i in generator.integers(len(groups), size=len(groups))])
+
+
+def _draws(groups: list[Int[np.ndarray, " rows"]], seed: int) -> list[Int[np.ndarray, " all"]]:
     generator = np.random.default_rng(seed)
-    return [
-        np.concatenate([groups[i] for i in generator.integers(len(groups), size=len(groups))])
-        for _ in range(_DRAWS)
-    ]
+    return [drawn(groups, generator) for _ in range(_DRAWS)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from scipy.special import ndtr
 
 from firstlight.errors import DomainError
-from firstlight.experiments.verdicts.analysis import FAILED, STUCK, area, ends
+from firstlight.experiments.verdicts.analysis import FAILED, STUCK, area, by_architecture, drawn, ends
 from firstlight.experiments.verdicts.outcomes import OPTIMISERS, Outcome
 
 _DRAWS = 400
@@ -106,7 +105,7 @@ def ceiling(
     line = 1.0 - STUCK if stuck else FAILED
     found = _numbers(share, line)
     generator = np.random.default_rng(seed)
-    draws = [_numbers(share[_drawn(groups, generator)], line) for _ in range(_DRAWS if groups else 0)]
+    draws = [_numbers(share[drawn(groups, generator)], line) for _ in range(_DRAWS if groups else 0)]
     shares = {
         name: Share(value, *(float(np.nanquantile([d[name] for d in draws], q)) for q in (0.025, 0.975)))
         for name, value in found.items()
@@ -130,7 +129,7 @@ def _repeated(
     sure = set.intersection(*counted)
     names = sorted(start for start in known[0] if start.split(".")[0] in sure)
     share = np.array([[one[start] for one in known] for start in names]).reshape(len(names), len(known))
-    return share, _groups(names), len(set.union(*counted) - sure)
+    return share, by_architecture(names), len(set.union(*counted) - sure)
 
 
 @dataclass(frozen=True)
@@ -187,9 +186,9 @@ def at_best(trainings: Sequence[Sequence[Outcome]], optimiser: str, *, seed: int
     again, rows, _ = _repeated(trainings, optimiser, stuck=False)
     whole = {end.start: end.share for end in ends(trainings[0], optimiser)}
     share = np.clip(list(whole.values()), -1.0, 1.0)
-    groups = _groups(list(whole))
+    groups = by_architecture(list(whole))
     generator = np.random.default_rng(seed)
-    draws = [_best(again[_drawn(rows, generator)], share[_drawn(groups, generator)]) for _ in range(_DRAWS)]
+    draws = [_best(again[drawn(rows, generator)], share[drawn(groups, generator)]) for _ in range(_DRAWS)]
     found = _best(again, share)
     low, high = np.nanquantile(draws, (0.025, 0.975), axis=0).tolist()
     columns = [Share(*three) for three in zip(found, low, high, strict=True)]
@@ -208,19 +207,6 @@ def _best(
     right = ndtr((share[~failed][:, None] - share[failed]) / (math.sqrt(2.0) * spread))
     chances = (changes[~failed], changes[failed], right, once[~failed], once[failed])
     return spread, *(float(chance.mean()) for chance in chances)
-
-
-def _groups(names: Sequence[str]) -> list[Int[np.ndarray, " rows"]]:
-    """Rows by architecture."""
-    by: dict[str, list[int]] = defaultdict(list)
-    for row, start in enumerate(names):
-        by[start.split(".")[0]].append(row)
-    return [np.array(rows) for rows in by.values()]
-
-
-def _drawn(groups: list[Int[np.ndarray, " rows"]], generator: np.random.Generator) -> Int[np.ndarray, " all"]:
-    """Rows of as many architectures, drawn with replacement."""
-    return np.concatenate([groups[i] for i in generator.integers(len(groups), size=len(groups))])
 
 
 def _numbers(share: Float[np.ndarray, "starts trainings"], line: float) -> dict[str, float]:

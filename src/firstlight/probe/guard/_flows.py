@@ -10,6 +10,8 @@ import types
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol, runtime_checkable
 
+from firstlight.probe.guard._held import identical
+
 # Maps of memory are copied up to this many bytes; of larger ones a hash tells that they were written.
 MAPPED = 24 << 20
 
@@ -81,7 +83,7 @@ def _generator(walk: _Walk, name: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _same_place(now: tuple[Any, ...], then: tuple[Any, ...]) -> bool:
-    return len(now) == len(then) and now[:1] == then[:1] and all(map(operator.is_, now[1:], then[1:]))
+    return now[:1] == then[:1] and identical(now[1:], then[1:])
 
 
 def _no_way_back(then: object) -> None:

@@ -118,14 +118,6 @@ def same_set(now: Entries, then: Entries) -> bool:
     return len(now) == len(then) and {id(x) for x in now} == {id(x) for x in then}
 
 
-def same_state(now: Any, then: Any) -> bool:
-    if isinstance(now, dict):
-        return now.keys() == then.keys() and all(same_state(now[k], then[k]) for k in now)
-    if isinstance(now, (tuple, list)):
-        return len(now) == len(then) and all(map(same_state, now, then))
-    return bool(np.array_equal(now, then))
-
-
 def fill_objects(value: np.ndarray, then: Entries) -> None:
     for i, item in enumerate(then):
         value.flat[i] = item

@@ -34,8 +34,8 @@ from firstlight.probe.guard._held import (
     refill_set,
     same_array,
     same_set,
-    same_state,
 )
+from firstlight.probe.guard.process import same
 
 # Where a tensor keeps the hooks on its gradient.
 HOOKS = ("_backward_hooks", "_post_accumulate_grad_hooks")
@@ -247,11 +247,11 @@ class Walk:
 
     def _numpy_generator(self, name: str, value: np.random.Generator | np.random.BitGenerator) -> Found:
         bits = value.bit_generator if isinstance(value, np.random.Generator) else value
-        self.hold(name, lambda: bits.state, lambda then: setattr(bits, "state", then), same_state)
+        self.hold(name, lambda: bits.state, lambda then: setattr(bits, "state", then), same)
         yield from ()
 
     def _legacy_generator(self, name: str, value: np.random.RandomState) -> Found:
-        self.hold(name, value.get_state, value.set_state, same_state)
+        self.hold(name, value.get_state, value.set_state, same)
         yield from ()
 
     def _python_generator(self, name: str, value: random.Random) -> Found:
