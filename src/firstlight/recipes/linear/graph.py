@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from torch import nn
 
@@ -46,12 +47,18 @@ class Graph:
 
     def after(self, row: int) -> Activation | None:
         """The activation that reads a row."""
-        return next((self.phis[child] for child in self.children(row) if child in self.phis), None)
+        return next((self.phis[child] for child in self.children[row] if child in self.phis), None)
 
-    def children(self, row: int) -> list[int]:
-        """The rows that read a row."""
-        return [child for child, parents in enumerate(self.links) if row in parents]
+    @cached_property
+    def children(self) -> tuple[tuple[int, ...], ...]:
+        """For every row the rows that read it."""
+        found: list[list[int]] = [[] for _ in self.links]
+        for child, parents in enumerate(self.links):
+            for parent in dict.fromkeys(parents):
+                found[parent].append(child)
+        return tuple(map(tuple, found))
 
+    @cached_property
     def moments(self) -> list[float]:
         """Second moment behind every row: 1, and a sum adds those of its parts."""
         q: list[float] = []
@@ -61,21 +68,19 @@ class Graph:
 
     def read_moment(self, row: int) -> float:
         """Second moment of what a row reads."""
-        q = self.moments()
-        return sum(self._parts(row, q))
+        return sum(self._parts(row, self.moments))
 
     def _parts(self, row: int, q: list[float]) -> list[float]:
         own = self.factors.get(row, {})
         return [own.get(p, 1.0) ** 2 * q[p] for p in self.links[row]]
 
-    @property
+    @cached_property
     def shares(self) -> dict[int, tuple[float, ...]]:
         """For every sum the shares of its parts in the second moment."""
-        q = self.moments()
         found = {}
         for row, kind in enumerate(self.kinds):
             if kind == "residual":
-                parts = self._parts(row, q)
+                parts = self._parts(row, self.moments)
                 found[row] = tuple(part / sum(parts) for part in parts)
         return found
 
@@ -164,14 +169,14 @@ def _check(draft: Draft, graph: Graph) -> None:
     for row, phi in graph.phis.items():
         parents = graph.links[row]
         reader = parents[0] if len(parents) == 1 else -1
-        if reader not in holders or any(child not in graph.phis for child in graph.children(reader)):
+        if reader not in holders or any(child not in graph.phis for child in graph.children[reader]):
             draft.refuse(
                 "a weight or a normaliser with gain and shift that each activation alone reads",
                 f"none of them in front of {phi.name}",
                 "use critical",
             )
-        if any(graph.kinds[child] != "weight" for child in graph.children(row)):
-            others = {graph.kinds[child] for child in graph.children(row)} - {"weight"}
+        if any(graph.kinds[child] != "weight" for child in graph.children[row]):
+            others = {graph.kinds[child] for child in graph.children[row]} - {"weight"}
             draft.refuse(
                 "activations that weights alone read",
                 f"{phi.name} read by {', '.join(sorted(others))}",
