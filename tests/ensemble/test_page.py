@@ -9,10 +9,10 @@ from firstlight.profile import Profile
 @pytest.mark.parametrize(
     ("kurtosis", "ks", "said"),
     [
-        (0.84, 0.02, "Not Gaussian"),
-        (0.05, 0.02, "No departure"),
-        (-0.9, 0.3, "Not Gaussian"),
-        (0.0, 0.2, "Not Gaussian"),
+        (0.84, 0.02, "not Gaussian"),
+        (0.05, 0.02, "no departure"),
+        (-0.9, 0.3, "not Gaussian"),
+        (0.0, 0.2, "not Gaussian"),
     ],
 )
 def test_the_card_says_what_the_numbers_say(kurtosis, ks, said):

@@ -197,6 +197,14 @@ def test_what_was_written_is_a_page_and_json(tmp_path):
     assert "wrote 6" in repr(done) or "wrote 6" in str(done)
 
 
+def test_the_text_of_a_long_network_names_the_first_parameters_and_the_last():
+    net = nn.Sequential(*(layer for _ in range(20) for layer in (nn.Linear(4, 4), nn.Tanh())))
+    lines = str(firstlight.initialise_(net, "he", generator=seeded())).splitlines()
+    assert [line.split(":")[0] for line in lines[1:3]] == ["wrote 0.weight", "wrote 0.bias"]
+    assert lines[-2:][0] == "… 29 more"
+    assert lines[-1].startswith("wrote 38.bias")
+
+
 @pytest.mark.parametrize("recipe", ["gradinit(steps=1)", "metainit(steps=1)"])
 def test_learnt_scales_pass_through_fused_attention_and_refuse_a_model_without_weights(recipe):
     encoder = nn.TransformerEncoderLayer(8, 2, 8, dropout=0.0, batch_first=True)

@@ -203,3 +203,10 @@ def test_a_seventh_series_does_not_look_like_the_first():
     looks = re.findall(r'<g class="(c\d both(?: second)?)"', chart)
     assert len(set(looks)) == 8  # in the legend and in the chart
     assert len(looks) == 16
+
+
+def test_measurement_theory_before_and_after_have_four_colours():
+    from firstlight.render import chart
+
+    assert len({chart.MEASURED, chart.THEORY, chart.BEFORE, chart.AFTER}) == 4
+    assert chart.MEASURED_TOO % chart.COLOURS == chart.MEASURED

@@ -10,7 +10,7 @@ import numpy as np
 from firstlight.auditing.rows import NOT_GAUSSIAN, places
 from firstlight.profile import Profile
 from firstlight.render.axis import Axis, Scale
-from firstlight.render.chart import Series, Style, line_chart
+from firstlight.render.chart import MEASURED, THEORY, Series, Style, line_chart
 from firstlight.render.markup import Markup
 
 _LN10 = math.log(10)
@@ -31,7 +31,7 @@ class _Group:
 
 
 _GROUPS = (
-    _Group("pre-activation", ("weight", "embedding", "recurrent"), "marks", 0),
+    _Group("pre-activation", ("weight", "embedding", "recurrent"), "marks", MEASURED),
     _Group("normaliser", ("norm",), "squares", 2),
     _Group("activation", ("activation",), "hollow", 5),
     _Group("residual", ("residual",), "squares", 3),
@@ -162,9 +162,11 @@ def _theory(
     # a line needs two points to be seen
     lines = [line for line in lines if len(line[1]) > 1]
     if any(_way(line[2], scale) > _ZIGZAG * _span(theory[rows], scale) for line in lines):
-        return [Series(word, x[rows], theory[rows], "steps", colour=1)]
+        return [Series(word, x[rows], theory[rows], "steps", colour=THEORY)]
     return [
-        Series(f"{word}, {group.label}" if i else word, steps, heights, "dashed" if i else "line", colour=1)
+        Series(
+            f"{word}, {group.label}" if i else word, steps, heights, "dashed" if i else "line", colour=THEORY
+        )
         for i, (group, steps, heights) in enumerate(lines)
     ]
 

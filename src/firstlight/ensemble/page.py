@@ -8,7 +8,7 @@ from typing import Any
 
 from firstlight.profile import Profile
 from firstlight.render.axis import Axis
-from firstlight.render.chart import Rule, Series, line_chart
+from firstlight.render.chart import MEASURED, MEASURED_TOO, THEORY, Rule, Series, line_chart
 from firstlight.render.markup import Markup
 from firstlight.render.numbers import measured, number
 from firstlight.render.page import card, cards, grid, page, paragraph, section
@@ -70,14 +70,14 @@ def simulation_page(title: str, profile: Profile, notes: Sequence[str] = ()) -> 
         _chart(profile, depth, "Second moment", [("q", "simulated", "both")], "q_theory", "q", "log"),
         line_chart(
             [
-                Series("raw", depth, profile["ks"], "both", error=profile["ks_se"], colour=2),
+                Series("raw", depth, profile["ks"], "both", error=profile["ks_se"], colour=MEASURED_TOO),
                 Series(
                     "standardised",
                     depth,
                     profile["ks_standardised"],
                     "both",
                     error=_column(profile, "ks_standardised_se"),
-                    colour=0,
+                    colour=MEASURED,
                 ),
             ],
             title="Distance to N(0,1)",
@@ -114,14 +114,14 @@ def _gaussianity_card(profile: Profile) -> Markup:
     layer, last = int(profile["depth"][-1]), dict(list(profile)[-1])
     kurtosis, error = float(last["kurtosis"]), float(last.get("kurtosis_se", math.nan))
     ks, line = float(last["ks_standardised"]), float(last.get("ks_critical", math.nan))
-    words = f"Layer {layer}: excess kurtosis {measured(kurtosis, error)}, KS distance {number(ks)} after "
+    words = f"Excess kurtosis {measured(kurtosis, error)}, KS distance {number(ks)} after "
     words += f"dividing by the standard deviation (5 % line of one unit per network: {number(line)})."
     told = abs(kurtosis) > _SIGMAS * error or ks > line
     return card(
-        "Not Gaussian" if told else "No departure from a Gaussian was seen",
+        f"Law of layer {layer}",
         paragraph(words),
         tone="note" if told else "healthy",
-        label=f"layer {layer}",
+        label="not Gaussian" if told else "no departure from a Gaussian was seen",
     )
 
 
@@ -135,11 +135,18 @@ def _chart(
     scale: Any = "linear",
 ) -> Markup:
     series = [
-        Series(text, depth, profile[name], style, error=_column(profile, f"{name}_se"), colour=2 * index)
+        Series(
+            text,
+            depth,
+            profile[name],
+            style,
+            error=_column(profile, f"{name}_se"),
+            colour=MEASURED_TOO if index else MEASURED,
+        )
         for index, (name, text, style) in enumerate(columns)
     ]
     if theory in profile.columns:
-        series.insert(0, Series("infinite width", depth, profile[theory], "dashed", colour=1))
+        series.insert(0, Series("infinite width", depth, profile[theory], "dashed", colour=THEORY))
     return line_chart(series, title=title, x=Axis("layer"), y=Axis(label, scale=scale))
 
 

@@ -15,7 +15,8 @@ from firstlight.doors import checked
 from firstlight.fixing.remedies.attempt import Attempt
 from firstlight.profile import Profile
 from firstlight.render.axis import Axis
-from firstlight.render.chart import Series, line_chart
+from firstlight.render.brief import shortened
+from firstlight.render.chart import AFTER, BEFORE, Series, Style, line_chart
 from firstlight.render.markup import Markup, clean, element, join
 from firstlight.render.numbers import number
 from firstlight.render.page import card, cards, fragment, grid, items, page, paragraph, section, term_list
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from firstlight.fixing.result import FixResult
 
 _LN10 = math.log(10.0)
-_SHOWN = 6
 
 
 @checked
@@ -97,19 +97,6 @@ def _losses(attempt: Attempt) -> list[str]:
         f"{course.optimiser} at {course.rate:g}: loss {number(course.first)} → {number(course.last)}"
         for course in attempt.courses
     ]
-
-
-def shortened(lines: Sequence[str], shown: int = _SHOWN) -> list[str]:
-    """The first and last lines of a long list, with how many lie between.
-
-    Examples
-    --------
-    >>> shortened(["a", "b", "c", "d", "e"], shown=4)
-    ['a', 'b', '… 2 more', 'e']
-    """
-    if len(lines) <= shown:
-        return list(lines)
-    return [*lines[: shown - 2], f"… {len(lines) - shown + 1} more", lines[-1]]
 
 
 def _summary(before: Sequence[Verdict], after: Sequence[Verdict]) -> str:
@@ -217,14 +204,18 @@ _PLOTS = (
 def _charts(before: Profile, after: Profile) -> list[Markup]:
     """Each quantity at the weight layers, of both models."""
     charts = []
+    looks: tuple[tuple[str, Profile, Style, int], ...] = (
+        ("before", before, "hollow", BEFORE),
+        ("after", after, "marks", AFTER),
+    )
     for column, title, label in _PLOTS:
         series, values = [], []
-        for name, profile, style in (("before", before, "hollow"), ("after", after, "marks")):
+        for name, profile, style, colour in looks:
             rows = profile.select("weight")
             y = rows[column] / (_LN10 if column == "log_grad" else 1.0)
             known = np.isfinite(y)
             if known.sum() > 1:
-                series.append(Series(name, rows["depth"][known], y[known], style))  # type: ignore[arg-type]
+                series.append(Series(name, rows["depth"][known], y[known], style, colour=colour))
                 values.append(y[known])
         if not series:
             continue

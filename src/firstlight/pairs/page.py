@@ -51,7 +51,7 @@ def pair_page(report: PairReport) -> str:
     >>> "<svg" in pair_page(PairReport(pair, pair.check()))
     True
     """
-    from firstlight.render import Head, grid, page, paragraph, section, table
+    from firstlight.render import Head, grid, number, page, paragraph, section, table
 
     pair, check = report.pair, report.check
     rows = [[k.name, k.value, k.target, "yes" if k.met else "NO"] for k in check.constraints]
@@ -60,7 +60,7 @@ def pair_page(report: PairReport) -> str:
         ["V'(1), what a deviation of the second moment is multiplied by", check.variance_slope],
         ["C(0)", check.correlation_at_zero],
         ["C(0.3)", check.correlation_from_three_tenths],
-        ["slope of φ at its zero", check.slope_at_zero],
+        ["φ' at its zero", check.slope_at_zero],
     ]
     return page(
         pair.name,
@@ -72,25 +72,32 @@ def pair_page(report: PairReport) -> str:
         ),
         section(
             "What it does to gradients and correlations",
-            paragraph(check.gradient + "."),
-            paragraph(check.correlation + "."),
+            paragraph(f"χ₁ = {number(check.chi)}: {check.gradient}."),
+            paragraph(f"C(0) = {number(check.correlation_at_zero)}: {check.correlation}."),
             table([Head("number", text=True), "value"], numbers),
             intro="Gaussian pre-activations and trainable gradients are different things.",
         ),
         *_two_layer_section(report.two_layer),
         *_in_depth_section(report.in_depth),
         *_training_section(report.trials),
-        facts={name: str(value) for name, value in report.facts.items()},
+        facts={
+            name: value if isinstance(value, str) else number(value, digits=6)
+            for name, value in report.facts.items()
+        },
     )
 
 
 def _functions(pair: Pair) -> list[Any]:
     """Charts of φ, its derivative, the weights' density and the correlation map."""
     from firstlight.render import Axis, Series, line_chart
+    from firstlight.render.chart import GUIDE, THEORY
 
     x = np.linspace(-4, 4, 161)
     functions = line_chart(
-        [Series("φ", x, pair.exact(x), "line"), Series("identity", x, x, "line")],
+        [
+            Series("φ", x, pair.exact(x), "line", colour=THEORY),
+            Series("identity", x, x, "dashed", colour=GUIDE),
+        ],
         title="Activation",
         x=Axis("x"),
         y=Axis("φ(x)"),
@@ -100,20 +107,33 @@ def _functions(pair: Pair) -> list[Any]:
     charts = [functions]
     if np.all(np.isfinite(slope)):
         charts.append(
-            line_chart([Series("φ'", x, slope, "line")], title="Derivative", x=Axis("x"), y=Axis("φ'(x)"))
+            line_chart(
+                [Series("φ'", x, slope, "line", colour=THEORY)],
+                title="Derivative",
+                x=Axis("x"),
+                y=Axis("φ'(x)"),
+            )
         )
     if pair.weights.has_density:
         w = np.linspace(-2.5, 2.5, 161)
         density = pair.weights.log_prob(torch.from_numpy(w)).exp().numpy()
         density = np.where(np.isfinite(density), density, np.nan)
         charts.append(
-            line_chart([Series("P", w, density, "line")], title="Weight law", x=Axis("w"), y=Axis("density"))
+            line_chart(
+                [Series("P", w, density, "line", colour=THEORY)],
+                title="Weight law",
+                x=Axis("w"),
+                y=Axis("density"),
+            )
         )
     c = np.linspace(0, 1, 41)
     image = np.polyval(correlation_map(pair.exact, pair.weights.variance)[::-1], c)
     charts.append(
         line_chart(
-            [Series("C(c)", c, image, "line"), Series("c", c, c, "line")],
+            [
+                Series("C(c)", c, image, "line", colour=THEORY),
+                Series("c", c, c, "dashed", colour=GUIDE),
+            ],
             title="Correlation after one layer",
             x=Axis("correlation"),
             y=Axis("correlation one layer on"),

@@ -18,6 +18,7 @@ from firstlight.recipes.recipe import Draft
 from firstlight.render import Document
 
 _PIECE = 1 << 15  # entries exchanged at once: a piece stays in the second-level cache
+_SHOWN = 12  # lines of text for what was written, and as many for what was left
 
 
 @dataclass(frozen=True)
@@ -112,10 +113,13 @@ class Written(Document):
         return written_page(self)
 
     def to_text(self) -> str:
-        """One line for each parameter."""
+        """How many parameters were written, and one line for the first ones and the last; the page has all of them."""
+        from firstlight.render.brief import shortened
+
         lines = [f"{self.recipe} on {self.model}: wrote {len(self.lines)} parameters, left {len(self.left)}"]
-        lines += [f"wrote {n.name}: {n.why} (rms {n.before:.3g} → {n.after:.3g})" for n in self.lines]
-        lines += [f"left {left.name}: {left.reason}" for left in self.left]
+        wrote = [f"wrote {n.name}: {n.why} (rms {n.before:.3g} → {n.after:.3g})" for n in self.lines]
+        left = [f"left {one.name}: {one.reason}" for one in self.left]
+        lines += shortened(wrote, _SHOWN) + shortened(left, _SHOWN)
         factors = sorted(set(self.rates.values()) - {1.0})
         if factors:
             lines.append("learning rates: " + ", ".join(f"× {factor:.4g}" for factor in factors))

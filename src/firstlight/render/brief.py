@@ -9,6 +9,7 @@ from firstlight.render.numbers import number
 from firstlight.render.table import Head, table
 
 _ROWS = 20
+_LINES = 6
 
 
 def one_line(kind: str, /, **facts: object) -> str:
@@ -46,3 +47,16 @@ def small_table(
             table(heads, shown[tail:]),
         ]
     return str(element("div", *parts))
+
+
+def shortened(lines: Sequence[str], shown: int = _LINES) -> list[str]:
+    """The first and last lines of a long list, with how many lie between.
+
+    Examples
+    --------
+    >>> shortened(["a", "b", "c", "d", "e"], shown=4)
+    ['a', 'b', '… 2 more', 'e']
+    """
+    if len(lines) <= shown:
+        return list(lines)
+    return [*lines[: shown - 2], f"… {len(lines) - shown + 1} more", lines[-1]]

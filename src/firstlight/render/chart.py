@@ -19,6 +19,12 @@ _DIGIT = 6.9
 COLOURS = 6
 _LOOKS = 2 * COLOURS  # each colour with full marks, then with hollow ones on a dotted line
 
+# One colour for one meaning on every page that shows one network: measurement and theory, the start before a change
+# and after it, and what only guides the eye. Where a chart shows several networks, a colour names a network.
+MEASURED, THEORY, AFTER, BEFORE = 0, 1, 2, 5
+GUIDE = BEFORE
+MEASURED_TOO = MEASURED + COLOURS  # a second measure of the same thing
+
 Style = Literal["marks", "hollow", "squares", "line", "dashed", "steps", "both"]
 _THEORY = ("line", "dashed", "steps")
 

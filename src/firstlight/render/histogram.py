@@ -92,14 +92,16 @@ def qq_plot(
     >>> "<title>50 %</title>" in qq_plot([-1.3, 0.0, 1.3], [0.1, 0.5, 0.9], title="z")
     True
     """
-    from firstlight.render.chart import line_chart
+    from firstlight.render.chart import MEASURED, THEORY, line_chart
 
     normal = [NormalDist().inv_cdf(level) for level in levels]
-    series = [Series("sample", normal, quantiles, names=[f"{100 * v:.4g} %" for v in levels], colour=0)]
+    series = [
+        Series("sample", normal, quantiles, names=[f"{100 * v:.4g} %" for v in levels], colour=MEASURED)
+    ]
     law = _gaussian(mean, std)
     if law and normal:
         ends = [normal[0], normal[-1]]
-        line = Series("Gaussian", ends, [law.mean + law.stdev * v for v in ends], "line", colour=1)
+        line = Series("Gaussian", ends, [law.mean + law.stdev * v for v in ends], "line", colour=THEORY)
         series.insert(0, line)
     return line_chart(series, title=title, x=Axis("quantile of N(0,1)"), y=Axis(y), caption=caption)
 

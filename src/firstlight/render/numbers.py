@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import SupportsFloat
 
+_ROUNDING = 1e-7
 _SUPERSCRIPT = str.maketrans("-0123456789.", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹·")
 
 
@@ -38,16 +39,18 @@ def number(value: SupportsFloat | None, *, digits: int = 3) -> str:
 
 
 def measured(value: SupportsFloat | None, error: SupportsFloat | None) -> str:
-    """A number with its standard error, both over one power of ten; the number alone where the error is 0 or missing.
+    """A number with its standard error, both over one power of ten; the number alone where it has no error.
+
+    An error below a ten-millionth of the number is rounding: float32 holds no finer one.
 
     Examples
     --------
-    >>> measured(2.0, 0.01), measured(3.91e-20, 1.2e-21), measured(280.4, 83.0), measured(0.5, 0.0)
+    >>> measured(2.0, 0.01), measured(3.91e-20, 1.2e-21), measured(280.4, 83.0), measured(0.5, 3e-16)
     ('2±0.01', '(3.91±0.1)e−20', '280±83', '0.5')
     """
     value = math.nan if value is None else float(value)
     error = math.nan if error is None else float(error)
-    if not (math.isfinite(error) and error > 0 and math.isfinite(value)):
+    if not (math.isfinite(error) and error > _ROUNDING * abs(value) and math.isfinite(value)):
         return number(value)
     exponent = math.floor(math.log10(max(abs(value), error)))
     if -5 < exponent < 7:

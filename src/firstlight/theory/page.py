@@ -11,6 +11,7 @@ from firstlight.files.plain_data import Record
 from firstlight.network import RandomNetwork
 from firstlight.profile import Profile
 from firstlight.render import number
+from firstlight.render.chart import MEASURED, THEORY
 
 _CHARTS = (
     ("q", "Second moment", "q", "log"),
@@ -142,9 +143,9 @@ def _chart(
     if len(usable) < 2:
         return None
     ours = "independent units" if name in ("ks", "kurtosis") and "ks" in profile.columns else "theory"
-    lines = [render.Series(ours, depth[usable], values[usable], "line", colour=1)]
+    lines = [render.Series(ours, depth[usable], values[usable], "line", colour=THEORY)]
     if len(drawn):
-        lines.append(render.Series("networks drawn", depth, drawn, "marks", colour=0))
+        lines.append(render.Series("networks drawn", depth, drawn, "marks", colour=MEASURED))
     axis = _axis(label, scale, [*values[usable], *(v for v in drawn if math.isfinite(v))])
     return render.line_chart(lines, title=title, x=render.Axis("depth"), y=axis)
 

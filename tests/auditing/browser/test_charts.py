@@ -22,6 +22,22 @@ def test_every_chart_is_there_and_drawn_inside_its_frame(reader, pages):
     assert min(sizes) > 3
 
 
+def test_the_pointer_reaches_every_mark_through_lines_and_bars(reader, pages):
+    """What lies on top at the centre of each mark is a mark: that one, or another at the same place."""
+    reader.open(pages["deep"])
+    on_top = reader.js(
+        "const seen = [];"
+        "for (const svg of document.querySelectorAll('#charts figure > svg')) {"
+        "svg.scrollIntoView({block: 'center', behavior: 'instant'});"
+        "for (const mark of svg.querySelectorAll('circle, .squares rect')) {"
+        "const b = mark.getBoundingClientRect();"
+        "seen.push(document.elementFromPoint(b.left + b.width / 2, b.top + b.height / 2).tagName) } }"
+        "return seen"
+    )
+    assert len(on_top) > 400
+    assert set(on_top) <= {"circle", "rect"}
+
+
 def test_a_heat_map_and_an_empty_chart_are_drawn(reader, tmp_path):
     blocks = [
         heat_map([[1.0, 2.0], [3.0, 4.0]], title="m", x=Axis("a"), y=Axis("b")),

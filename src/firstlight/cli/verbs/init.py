@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -45,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
         model, batch, keywords = subject(args)
         targets, loss = keywords["targets"], keywords["loss"]
         if args.recipe is None:
-            found = plan(model, batch, targets, loss=loss, seed=args.seed)
+            found = replace(plan(model, batch, targets, loss=loss, seed=args.seed), model=keywords["name"])
             if args.json != STDOUT:
                 print(found.to_text(), file=out)
             args.files.json(args.json, found.to_json(), out)
@@ -55,6 +56,7 @@ def run(args: argparse.Namespace) -> int:
         done = initialise_(
             model, args.recipe, batch, targets=targets, loss=loss, generator=generator, force=args.force
         )
+        done = replace(done, model=keywords["name"])
         if args.json != STDOUT:
             print(done.to_text(), file=out)
         args.files.json(args.json, done.to_json(), out)

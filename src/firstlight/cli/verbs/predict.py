@@ -234,10 +234,12 @@ def _thinned(count: int) -> list[int]:
 def _table(profile: Profile) -> str:
     count, names = len(profile), _shown(profile)
     rows = _thinned(count)
-    lines = ["  ".join(f"{name[:11]:>11}" for name in names)]
-    lines += ["  ".join(_cell(profile[name][i]) for name in names) for i in rows]
-    return "\n".join(lines)
+    cells = [list(names), *([_cell(profile[name][i]) for name in names] for i in rows)]
+    widths = [max(11, *(len(row[column]) for row in cells)) for column in range(len(names))]
+    return "\n".join(
+        "  ".join(f"{text:>{width}}" for text, width in zip(row, widths, strict=True)) for row in cells
+    )
 
 
 def _cell(value: float | str) -> str:
-    return f"{value[:11]:>11}" if isinstance(value, str) else f"{value:>11.5g}"
+    return value if isinstance(value, str) else f"{value:.5g}"

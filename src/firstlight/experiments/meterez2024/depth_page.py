@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from firstlight import render
 from firstlight.experiments.meterez2024.depth import DepthStudy
+from firstlight.render.chart import THEORY
 
 _NOTE = "slope: of log ‖∇W‖ per layer towards the input; log growth: log ‖∇W‖ of the first layer less that of the last"
 
@@ -40,10 +41,18 @@ def _layers(values: Sequence[float], first: int = 1) -> list[int]:
     return list(range(first, first + len(values)))
 
 
+def _colour(index: int) -> int:
+    """The colour of a law of weights that was measured: never that of theory."""
+    return index if index < THEORY else index + 1
+
+
 def _gap_chart(study: DepthStudy) -> render.Markup:
     return render.line_chart(
-        [render.Series(f.weights, _layers(f.gaps), list(f.gaps), "marks") for f in study.findings],
-        title="Isometry gap of the features", x=render.Axis("layer"), y=render.Axis("φ", scale="log"),
+        [
+            render.Series(f.weights, _layers(f.gaps), list(f.gaps), "marks", colour=_colour(index))
+            for index, f in enumerate(study.findings)
+        ],
+        title="Isometry gap of the features", x=render.Axis("layer"), y=render.Axis("isometry gap", scale="log"),
         caption="Output of every batch norm; a triangle at the edge is a rank-deficient layer.",
     )  # fmt: skip
 
@@ -52,10 +61,18 @@ def _gradient_chart(study: DepthStudy) -> render.Markup:
     series = []
     for index, f in enumerate(study.findings):
         series.append(
-            render.Series(f"{f.weights}, theory", _layers(f.theory), list(f.theory), "line", colour=index)
+            render.Series(
+                f"{f.weights}, theory",
+                _layers(f.theory),
+                list(f.theory),
+                "dashed" if index else "line",
+                colour=THEORY,
+            )
         )
         measured = list(f.log_gradients)
-        series.append(render.Series(f.weights, _layers(measured, 2), measured, "marks", colour=index))
+        series.append(
+            render.Series(f.weights, _layers(measured, 2), measured, "marks", colour=_colour(index))
+        )
     return render.line_chart(
         series, title="Gradient of the weights", x=render.Axis("layer"), y=render.Axis("log ‖∇W‖"),
         caption="Relative to the last layer, in nats.",

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from firstlight import render
+from firstlight.render.chart import THEORY
 from firstlight.theory.designs.edge import EdgeOfChaos
 from firstlight.theory.designs.phase import PHASES, phase_diagram
 
@@ -34,8 +35,8 @@ def edge_page(edge: EdgeOfChaos) -> str:
     use = (edge.q > 0) & (edge.sigma_b <= 3) & (edge.sigma_w <= 6)
     blocks = []
     if use.sum() > 1 and edge.kind == "curve":
-        curve = render.Series("χ₁ = 1", edge.sigma_b[use], edge.sigma_w[use], "line", colour=1)
-        slopes = render.Series("V'(q*)", edge.q[use], edge.slope[use], "line", colour=1)
+        curve = render.Series("χ₁ = 1", edge.sigma_b[use], edge.sigma_w[use], "line", colour=THEORY)
+        slopes = render.Series("V'(q*)", edge.q[use], edge.slope[use], "line", colour=THEORY)
         blocks = [
             render.line_chart([curve], title="Edge of chaos", x=render.Axis("σ_b"), y=render.Axis("σ_w")),
             render.line_chart(
@@ -54,7 +55,7 @@ def edge_page(edge: EdgeOfChaos) -> str:
     if edge.kind != "none" and inside.any():
         style: Any = "line" if edge.kind == "curve" else "marks"
         one = inside if edge.kind == "curve" else inside & (np.cumsum(inside) == 1)
-        over = [render.Series("χ₁ = 1", edge.sigma_w[one], edge.sigma_b[one], style, colour=1)]
+        over = [render.Series("χ₁ = 1", edge.sigma_w[one], edge.sigma_b[one], style, colour=THEORY)]
     with np.errstate(divide="ignore"):
         growth = np.where(np.isfinite(diagram.q), np.log10(diagram.chi), np.inf)
     phases = render.heat_map(

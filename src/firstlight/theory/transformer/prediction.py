@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from firstlight.files.plain_data import Record
 from firstlight.profile import Profile
 from firstlight.theory.transformer import _attention, _mlp
 from firstlight.theory.transformer.blocks import Transformer
+
+_log = logging.getLogger(__name__)
 
 ASSUMPTIONS = {
     "q": "exact as the width and the number of heads grow: weights independent of the tokens, channels of one law",
@@ -160,6 +163,7 @@ def _forward(blocks: Transformer, k: Tensor, draws: int, seed: int) -> list[_Ste
     """Every sum of the stream, from the first on."""
     steps: list[_Step] = []
     for index in range(blocks.depth):
+        _log.info("predict: %d tokens through block %d of %d", len(k), index + 1, blocks.depth)
         for kind in _kinds(blocks):
             seen = _normal(k, blocks.eps) if blocks.norm == "pre" else k
             error, participation = (0.0, 0.0), math.nan
@@ -191,6 +195,12 @@ def _backward(
     per = max(1, len(_kinds(blocks)))
     for index in range(len(steps) - 1, -1, -1):
         step = steps[index]
+        _log.info(
+            "predict: gradients of %d tokens back through block %d of %d",
+            len(g),
+            index // per + 1,
+            blocks.depth,
+        )
         if blocks.norm == "post":
             g = _scaled(g, step.summed, blocks.eps)
         error = 0.0
