@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from traceback import walk_tb
+from types import GeneratorType
 from typing import Any, ParamSpec, TypeVar
 
 import torch
@@ -205,6 +207,47 @@ def _set(ambient: Ambient) -> None:
             push(mode)
 
 
+_GENERATED = type(contextmanager(lambda: iter(()))())
+_AROUND = {_GENERATED.__enter__.__code__, _GENERATED.__exit__.__code__}
+
+
+def end_contexts(error: BaseException) -> None:
+    """End the contexts that an interrupt has left open, whoever wrote them: the caller, torch, or firstlight.
+
+    An interrupt may come when a generator of `contextlib.contextmanager` has begun and the ``with`` statement does
+    not know so yet. Then the traceback alone holds the generator. Python runs the end of such a generator when the
+    traceback is dropped, perhaps much later, and the end "puts back" modes of another time.
+
+    Examples
+    --------
+    >>> from contextlib import contextmanager
+    >>> from firstlight.clean_room import end_contexts
+    >>> @contextmanager
+    ... def opened():
+    ...     yield
+    >>> with opened():
+    ...     try:
+    ...         raise KeyboardInterrupt
+    ...     except KeyboardInterrupt as interrupt:
+    ...         end_contexts(interrupt)  # nothing was left open
+    """
+    seen: set[int] = set()
+    pending: list[BaseException | None] = [error]
+    while pending:
+        one = pending.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        pending += [one.__cause__, one.__context__]
+        for frame, _ in reversed(list(walk_tb(one.__traceback__))):
+            if frame.f_code not in _AROUND:
+                continue
+            generator = getattr(frame.f_locals.get("self"), "gen", None)
+            if isinstance(generator, GeneratorType) and not generator.gi_running:
+                with suppress(Exception):  # an end that fails is over as well
+                    generator.close()
+
+
 def clean(function: Callable[P, R]) -> Callable[P, R]:
     """Decorate a function whose numbers shall be the same whatever the caller has switched on.
 
@@ -224,8 +267,12 @@ def clean(function: Callable[P, R]) -> Callable[P, R]:
     def inside(*args: P.args, **kwargs: P.kwargs) -> R:
         if is_clean():
             return function(*args, **kwargs)
-        with room():
-            return function(*args, **kwargs)
+        try:
+            with room():
+                return function(*args, **kwargs)
+        except BaseException as error:
+            end_contexts(error)
+            raise
 
     return inside
 

@@ -1,19 +1,24 @@
 """Ctrl-C at any moment leaves no trace, and audits in several threads give the numbers of audits in turn."""
 
+import dis
+import gc
 import os
 import random
 import signal
 import sys
 import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils import checkpoint
 
 import firstlight
+from firstlight.clean_room import is_clean
 from firstlight.probe.guard._shield import shield
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -167,3 +172,45 @@ def test_an_audit_inside_an_audited_forward_is_taken_back_too():
     assert [str(kind) for kind in profile["kind"]] == ["input", "weight", "activation"]
     assert not differences(before, snapshot(outer, x))
     assert firstlight.audit(inner, x).profile == wanted
+
+
+class Interrupted:
+    """Raises an interrupt where the begun generator of a context is handed to the `with` statement that waits."""
+
+    def __init__(self, name):
+        self.name, self.enter = name, type(contextmanager(lambda: iter(()))()).__enter__.__code__
+
+    def __call__(self, frame, event, arg):
+        if frame.f_code is self.enter and frame.f_locals["self"].gen.__name__ == self.name:
+            frame.f_trace_opcodes = True
+            return self.after_the_yield
+        return None
+
+    def after_the_yield(self, frame, event, arg):
+        if event == "opcode" and frame.f_code.co_code[frame.f_lasti] == dis.opmap["RETURN_VALUE"]:
+            sys.settrace(None)
+            raise KeyboardInterrupt
+        return self.after_the_yield
+
+
+# of firstlight, and of torch: the last one stands around every call of a mode from Python
+@pytest.mark.parametrize("name", ["outside", "kept", "room", "unrolled", "watching", "_pop_mode_temporarily"])
+def test_a_context_that_an_interrupt_left_open_ends_with_the_audit_and_not_later(name):
+    def state():
+        modes = [torch._C._get_function_stack_at(i) for i in range(torch._C._len_torch_function_stack())]
+        return modes, torch._C._len_torch_dispatch_stack(), checkpoint.CheckpointFunction, is_clean()
+
+    model = nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8))
+    with torch.device("cpu"):  # a mode of the caller
+        before = state()
+        sys.settrace(Interrupted(name))
+        try:
+            firstlight.audit(model, torch.randn(4, 8))
+        except KeyboardInterrupt as interrupt:
+            caught = interrupt
+        finally:
+            sys.settrace(None)
+        assert state() == before
+        caught.__traceback__ = None
+        gc.collect()
+        assert state() == before

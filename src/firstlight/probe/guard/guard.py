@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import _pop_mode, _push_mode
 
+from firstlight.clean_room import end_contexts
 from firstlight.errors import AuditError, in_one_line, user_code
 from firstlight.probe.guard._objects import Walk
 from firstlight.probe.guard._shield import Shield, shield
@@ -209,7 +210,9 @@ def untouched(
                 held.run(partial(_set_mode, model, training))
             yield guard
         except BaseException as error:
+            held.up = True
             failure = error
+            end_contexts(error)
             raise
         finally:
             held.up = True
