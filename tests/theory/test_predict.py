@@ -282,15 +282,30 @@ def test_an_activation_that_is_nothing_is_answered():
 
 @pytest.mark.parametrize(
     ("name", "second", "c"),
-    [("tanh", 1.0, 1 / 3), ("gelu", 5e299, 0.6089977810442294), ("relu", 5e299, 0.6089977810442294)],
+    [
+        ("tanh", 1.0, 1 / 3),
+        ("gelu", 5e299, 0.6089977810442294),
+        ("relu", 5e299, 0.6089977810442294),
+        ("sin", 0.5, 0.0),
+        ("cos", 0.5, 0.0),
+    ],
 )
 def test_inputs_as_large_as_numbers_go(name, second, c):
-    """At infinite variance tanh is the sign, with correlation (2/π) arcsin ½, and GELU is ReLU."""
+    """At infinite variance tanh is the sign, with correlation (2/π) arcsin ½, GELU is ReLU, and waves are unrelated."""
     profile = firstlight.predict(RandomNetwork(depth=3, width=8, activation=name), q0=1e300)
     assert profile["q"][1] == pytest.approx(second)
     assert profile["correlation"][1] == pytest.approx(c)
     assert np.isfinite(profile["q"]).all()
     assert np.isfinite(profile["correlation"]).all()
+
+
+def test_what_is_too_rough_for_a_huge_input_is_refused_and_does_not_overflow():
+    net = RandomNetwork(depth=3, width=8, activation=lambda x: torch.sin(2 * x) + 0.2)
+    with pytest.raises(DomainError, match="too rough"):
+        firstlight.predict(net, q0=1e300)
+    assert (
+        firstlight.predict(RandomNetwork(depth=2, width=8, activation="square"), q0=1e300)["q"][1] == math.inf
+    )
 
 
 @pytest.mark.parametrize("q0", [1e-12, 1e-20, 1e-60])

@@ -204,11 +204,11 @@ def _sin(frequency: float = 1.0) -> ClosedForm:
     w = frequency * frequency
 
     def halves(xp: Library, q1: Number, q2: Number, k: Number) -> tuple[Number, Number]:
-        return xp.exp(w * (k - (q1 + q2) / 2)), xp.exp(-w * (k + (q1 + q2) / 2))
+        return xp.exp(w * (k - (q1 / 2 + q2 / 2))), xp.exp(-w * (k + (q1 / 2 + q2 / 2)))
 
     def dual(xp: Library, q1: Number, q2: Number, k: Number, rest: Number) -> Number:
         # e^{−w(q₁+q₂)/2} sinh(wk), by expm1 so that small variances keep their digits
-        return 0.5 * xp.exp(-w * (k + (q1 + q2) / 2)) * xp.expm1(2 * w * k)
+        return 0.5 * xp.exp(-w * (k + (q1 / 2 + q2 / 2))) * xp.expm1(2 * w * k)
 
     def slope(xp: Library, q1: Number, q2: Number, k: Number, rest: Number) -> Number:
         plus, minus = halves(xp, q1, q2, k)
@@ -228,7 +228,7 @@ def _sin(frequency: float = 1.0) -> ClosedForm:
 @_form("cos")
 def _cos() -> ClosedForm:
     def both(xp: Library, q1: Number, q2: Number, k: Number) -> tuple[Number, Number]:
-        return xp.exp(k - (q1 + q2) / 2), xp.exp(-k - (q1 + q2) / 2)
+        return xp.exp(k - (q1 / 2 + q2 / 2)), xp.exp(-k - (q1 / 2 + q2 / 2))
 
     def dual(xp: Library, q1: Number, q2: Number, k: Number, rest: Number) -> Number:
         plus, minus = both(xp, q1, q2, k)
@@ -292,11 +292,11 @@ def _snake(a: float = 1.0) -> ClosedForm:
 
     def dual(xp: Library, q1: Number, q2: Number, k: Number, rest: Number) -> Number:
         size = abs(k)  # even in k; this form neither overflows nor cancels
-        both = 0.5 * xp.exp(w * (size - (q1 + q2) / 2)) * xp.expm1(-w * size) ** 2
+        both = 0.5 * xp.exp(w * (size - (q1 / 2 + q2 / 2))) * xp.expm1(-w * size) ** 2
         return k + (xp.expm1(-w * q1 / 2) * xp.expm1(-w * q2 / 2) + both) / w
 
     def slope(xp: Library, q1: Number, q2: Number, k: Number, rest: Number) -> Number:
-        plus, minus = xp.exp(w * (k - (q1 + q2) / 2)), xp.exp(-w * (k + (q1 + q2) / 2))
+        plus, minus = xp.exp(w * (k - (q1 / 2 + q2 / 2))), xp.exp(-w * (k + (q1 / 2 + q2 / 2)))
         return 1 + 0.5 * (plus - minus)
 
     return ClosedForm(lambda xp, q: -xp.expm1(-w * q / 2) / (2 * a), dual, slope, "E e^{i(u±v)}")

@@ -28,7 +28,7 @@ class KurtosisMatch:
         of a uniform variable below; Rademacher at 1.
     remaining
         |κ₄| with uniform weights over |κ₄| with normal weights, κ₄ = (k_w ρ₄ − 3)/n: what the common
-        bounded law leaves of the correction.
+        bounded law leaves of the correction. NaN where normal weights leave nothing (ρ₄ = 1).
     """
 
     rho: float

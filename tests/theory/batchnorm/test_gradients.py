@@ -154,6 +154,12 @@ def test_choose_gamma_of_linear_and_of_relu():
         batchnorm.choose_gamma("tanh", budget=0.01)
 
 
+@pytest.mark.parametrize("activation", ["step", "sign", torch.floor, lambda x: torch.tanh(x) + (x > 0.5)])
+def test_choose_gamma_refuses_what_jumps(activation):
+    with pytest.raises(DomainError, match="jumps"):
+        batchnorm.choose_gamma(activation)
+
+
 def batch(n, d, seed=0):
     return torch.randn(n, d, generator=seeded(seed))
 

@@ -72,3 +72,11 @@ def test_a_path_says_its_error_and_refuses_what_is_one_hot():
     assert (path.error[:-1] < 1e-5).all()
     with pytest.raises(DomainError, match="t² ≤ 100"):
         AttentionMap(tokens=16, query=1e3).step(1.0, 0.0)
+
+
+@pytest.mark.parametrize("pre_norm", [True, False])
+def test_one_token_attends_to_itself_whatever_its_logit(pre_norm):
+    layer = AttentionMap(tokens=1, query=1e3, value=0.5, skip=0.6, branch=0.8, pre_norm=pre_norm)
+    q, _, participation = layer.step(2.0, 0.3)
+    assert participation == 1.0
+    assert q == pytest.approx(0.36 * 2 + 0.64 * 0.5 * (1.0 if pre_norm else 2.0))

@@ -85,6 +85,42 @@ def test_depth_scales_are_those_of_the_map_by_panels(name):
     assert math.exp(-1 / scales["xi_c"]) == pytest.approx(abs(rise), abs=1e-6)
 
 
+# Plain readings of "quantised tanh" at σ_w = 1.5, σ_b = .5: slope and reach. An early note had .876 and 7.55, which
+# are the rounded slope of trunc(10 tanh)/10 and −1/ln of that rounded slope.
+QUANTISED = [
+    (torch.round, 8, 0.9331, 14.43),
+    (torch.round, 10, 0.9425, 16.90),
+    (torch.round, 16, 0.9560, 22.24),
+    (torch.floor, 10, 0.9445, 17.52),
+    (torch.trunc, 8, 0.8538, 6.327),
+    (torch.trunc, 10, 0.8762, 7.568),
+    (torch.trunc, 16, 0.9105, 10.66),
+]
+
+
+@pytest.mark.parametrize(
+    ("cut", "levels", "slope", "reach"), [pytest.param(*row, marks=pytest.mark.slow) for row in QUANTISED]
+)
+def test_quantised_tanh_by_sums_over_pairs_of_jumps(cut, levels, slope, reach):
+    """C' is a sum over pairs of jumps a, b at s, t of a·b times the density of two Gaussians at (s, t)."""
+
+    def phi(x):
+        return cut(levels * torch.tanh(x)) / levels
+
+    found = depth_scales(LayerMap.of(phi, sigma_w=1.5, sigma_b=0.5))
+    assert found["xi_c"] == pytest.approx(reach, rel=5e-4)
+    shift = 0.5 if cut is torch.round else 0.0
+    at = np.array(
+        [math.atanh((k + shift) / levels) for k in range(-levels, levels) if abs(k + shift) < levels]
+    )
+    at = at[at != 0] if cut is torch.trunc else at  # trunc has no jump at 0
+    s, c = at / math.sqrt(found["q"]), found["c"]
+    together = np.exp(-(s[:, None] ** 2 - 2 * c * s[:, None] * s + s**2) / (2 * (1 - c * c)))
+    expected = 1.5**2 / found["q"] * together.sum() / levels**2 / (2 * math.pi * math.sqrt(1 - c * c))
+    assert expected == pytest.approx(slope, abs=6e-5)
+    assert math.exp(-1 / found["xi_c"]) == pytest.approx(expected, rel=1e-9)
+
+
 def test_steps_of_a_sign():
     c = np.array([-1.0, -0.3, 0.5, 1 - 1e-9, 1.0])
     dual = DualMap.of(activations.get("sign"), 2.0)

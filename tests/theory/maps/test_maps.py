@@ -240,10 +240,6 @@ def test_jumps_part_equal_inputs_at_an_infinite_rate():
     assert correlation_fixed_points(layer, 1.25)[-1].slope == math.inf
 
 
-# A quantised tanh of slope .876 and reach 7.55 was noted at σ_w = 1.5, σ_b = .5 without its levels. Of 289 quantisers
-# (round, floor, ceil, trunc and mid-rise of k·tanh over k or another number, levels over [−1, 1] with and without
-# the ends, rounding of the input) none has both: nearest are trunc(10 tanh)/10 with .8762 and 7.568, and
-# round(3 tanh)/3 with .8716 and 7.28, which has .876 at q = 1.4 instead of its own 1.31.
 @pytest.mark.parametrize(
     ("activation", "scales", "slope", "reach"),
     [

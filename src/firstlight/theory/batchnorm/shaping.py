@@ -149,7 +149,7 @@ def choose_gamma(
     ------
     DomainError
         If no exponent helps: φ is kinked at 0 like ReLU, whose growth does not depend on the gain, or has no
-        slope at 0; or the budget is too small for the first layers at any exponent.
+        slope at 0, or jumps; or the budget is too small for the first layers at any exponent.
 
     References
     ----------
@@ -163,6 +163,11 @@ def choose_gamma(
     (0.25, 0.667)
     """
     phi = activations.get(activation)
+    if phi.jumps and phi.backward is None:
+        raise DomainError(
+            f"while choosing a gain exponent: expected a continuous activation, got {phi.name}, which jumps; the "
+            "growth of gradients through a jump does not follow from its slope"
+        )
     order, coefficient = _asymptotics(phi)
     if order == math.inf and not phi.kinks:
         return GammaChoice(0.0, 0.0, math.inf, 0.0, 0.0, depth)

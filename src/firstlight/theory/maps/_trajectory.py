@@ -122,8 +122,9 @@ class _Table:
         try:
             v, slope, chi = (float(x) for x in self.layer.moments(q))
         except DomainError:
-            if q < _HUGE:
-                raise
+            far = self.layer.phi(math.sqrt(q) * torch.tensor([-6.0, -1.0, 1.0, 6.0], dtype=torch.float64))
+            if q < _HUGE or bool(far.square().isfinite().all()):
+                raise  # φ is too rough there; its variance has not overflowed
             return math.inf, math.nan, math.nan
         return (v, slope, chi) if math.isfinite(v) else (math.inf, math.nan, math.nan)
 
@@ -190,7 +191,7 @@ def correlations(layer: LayerMap, q: np.ndarray, c1: float) -> np.ndarray:
 
 
 def _tail(phi: activations.Activation) -> Callable[[float, float], float] | None:
-    """E φ(u)φ(v) at variances so large that φ is a constant or a line on each side; None if φ is neither there."""
+    """E φ(u)φ(v) at variances so large that φ is a constant or a line on each side, or has a closed form; else None."""
     at = 1e60 * torch.tensor([1.0, 8.0, -1.0, -8.0], dtype=torch.float64)
     right, further, left, beyond = phi(at).tolist()
     for degree, power in ((0, 1.0), (1, 8.0)):
@@ -200,7 +201,21 @@ def _tail(phi: activations.Activation) -> Callable[[float, float], float] | None
             # φ = a·sign(z)|z|^d + b·|z|^d
             a, b = (right - left) / (2 * unit), (right + left) / (2 * unit)
             return _Halves(a, b, degree)
-    return None
+    form = activations.closed_form(phi)
+    return None if form is None else _Form(form)
+
+
+@dataclass(frozen=True)
+class _Form:
+    """E φ(u)φ(v) by a closed form, as of a sine, which is nothing on average; NaN where the form overflows."""
+
+    form: activations.ClosedForm
+
+    def __call__(self, q: float, c: float) -> float:
+        try:
+            return float(self.form.dual(math, q, q, c * q, q * q * (1 - c) * (1 + c)))
+        except (OverflowError, ZeroDivisionError):
+            return math.nan
 
 
 @dataclass(frozen=True)

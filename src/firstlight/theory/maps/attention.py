@@ -104,7 +104,7 @@ class AttentionMap:
         Raises
         ------
         DomainError
-            q ≤ 0, a correlation that T tokens cannot have, or logits of a variance t² above 100.
+            q ≤ 0, a correlation that T tokens cannot have, or logits of two or more tokens of a variance t² above 100.
         """
         after, rho, found = self._step(q, correlation)
         return after, rho, self.tokens * found.own
@@ -122,7 +122,8 @@ class AttentionMap:
         seen = 1.0 if self.pre_norm else float(q)
         spread = self.query * self.key * seen**2 * (1 - rho)
         own, through = self.skip**2 * q, self.branch**2 * self.value * self.output * seen
-        if not spread <= _WIDEST:
+        # one token attends to itself, whatever its logit
+        if n > 1 and not spread <= _WIDEST:
             raise DomainError(
                 f"while propagating through attention: expected logits of variance t² ≤ {_WIDEST:g}, got {spread:.4g}; "
                 "attention goes to single tokens there: lower query or key"
