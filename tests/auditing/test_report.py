@@ -357,3 +357,12 @@ def test_what_nobody_expects_to_be_gaussian_is_not_judged_by_it():
     chart = next(c for c in audit_charts(profile) if "Distance from a Gaussian" in c)
     assert 'data-r="1"' in chart
     assert 'data-r="2"' not in chart
+
+
+def test_a_note_that_is_wrapped_goes_on_under_its_own_first_word():
+    note = "gradients were rescaled at 4 places to stay within the range; the logs in the table are of the true ones"
+    measurement = Measurement(Profile({}, "audit"), notes=(note, "short"))
+    lines = audit_plain(AuditResult(measurement), width=80).splitlines()
+    start = lines.index("What limits these numbers") + 1
+    assert [line[:3] for line in lines[start : start + 3]] == [" – ", "   ", " – "]
+    assert " ".join(line[3:] for line in lines[start : start + 2]) == note

@@ -6,7 +6,7 @@ import math
 import sys
 from collections.abc import Iterator, Sequence
 from io import StringIO
-from typing import IO, TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
+from typing import IO, TYPE_CHECKING, Protocol, cast, runtime_checkable
 
 import numpy as np
 
@@ -30,8 +30,9 @@ from firstlight.render.markup import clean
 from firstlight.render.numbers import counted, from_log, number
 
 if TYPE_CHECKING:
-    from rich.console import Console, Group
+    from rich.console import Console, Group, RenderableType
     from rich.table import Table
+    from rich.text import Text
 
     from firstlight.auditing.result import AuditResult
 
@@ -96,7 +97,7 @@ def audit_text(result: AuditResult, *, width: int = 100) -> Group:
     from rich.text import Text
 
     measurement, verdicts = result.measurement, result.verdicts
-    parts: list[Any] = [_title(measurement)]
+    parts: list[RenderableType] = [_title(measurement)]
     if len(measurement.profile):
         table, notes = _table(measurement.profile, width)
         parts += [table, *(Text(note, style="dim") for note in notes)]
@@ -177,7 +178,7 @@ def _shows_symbols(file: Stream) -> bool:
     return True
 
 
-def _title(measurement: Measurement) -> Any:
+def _title(measurement: Measurement) -> Text:
     from rich.text import Text
 
     meta = measurement.meta
@@ -242,7 +243,7 @@ def _tail(name: str, room: int) -> str:
     return name if len(name) <= room else "…" + name[1 - room :]
 
 
-def _cell(profile: Profile, column: str, row: int) -> Any:
+def _cell(profile: Profile, column: str, row: int) -> Text:
     from rich.text import Text
 
     value = float(profile[column][row])
@@ -292,11 +293,11 @@ def shown_rows(profile: Profile) -> Iterator[int | str]:
         before = row
 
 
-def _verdicts(verdicts: Sequence[Verdict]) -> list[Any]:
+def _verdicts(verdicts: Sequence[Verdict]) -> list[RenderableType]:
     from rich.padding import Padding
     from rich.text import Text
 
-    parts: list[object] = []
+    parts: list[RenderableType] = []
     for verdict in by_severity(verdicts):
         head = Text(f"{WORDS[verdict.severity]}  ", style=_STYLES[verdict.severity])
         head.append(clean(verdict.title), style="bold")
@@ -337,18 +338,27 @@ def _figures(verdict: Verdict) -> str:
     return f"measured {number(verdict.measured)}{error}{unit}{line}{why}"
 
 
-def _left_out(measurement: Measurement) -> list[Any]:
+def _left_out(measurement: Measurement) -> list[RenderableType]:
     from rich.text import Text
 
-    parts: list[object] = []
+    parts: list[RenderableType] = []
     if measurement.skipped:
-        parts += [Text(""), Text("Not measured", style="bold")]
-        parts += [Text(f"  {clean(s.name)}: {clean(s.reason)}") for s in measurement.skipped[:12]]
+        skipped = [f"{clean(s.name)}: {clean(s.reason)}" for s in measurement.skipped[:12]]
         if len(measurement.skipped) > 12:
-            parts.append(
-                Text(f"  and {len(measurement.skipped) - 12} more; the HTML and JSON reports list all")
-            )
+            skipped.append(f"and {len(measurement.skipped) - 12} more; the HTML and JSON reports list all")
+        parts += [Text(""), Text("Not measured", style="bold"), _indented(skipped)]
     if measurement.notes:
-        parts += [Text(""), Text("What limits these numbers", style="bold")]
-        parts += [Text(f"  {clean(note)}") for note in measurement.notes]
+        notes = [clean(note) for note in measurement.notes]
+        parts += [Text(""), Text("What limits these numbers", style="bold"), _indented(notes)]
     return parts
+
+
+def _indented(lines: Sequence[str]) -> RenderableType:
+    """One line under another; where a line is wrapped, its rest stands further to the right."""
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table.grid(padding=(0, 1, 0, 0))
+    for line in lines:
+        grid.add_row(Text(" –", style="dim"), Text(line))
+    return grid
