@@ -224,3 +224,13 @@ def test_series_of_pairs_are_the_integrals_over_both_gaussians(name):
         exact = moment(phi, q1, q2, c, closed=False)
         # the accuracy that quadrature asks for, of E|f(u) E[f(v)|u]|
         torch.testing.assert_close(moment(phi, q1, q2, c), exact, rtol=0, atol=3e-12)
+
+
+def test_a_second_moment_of_noise_is_refused_as_the_others_are():
+    with pytest.raises(DomainError, match="too rough"):
+        activations.second(activations.get(lambda x: torch.frac(torch.sin(12345.678 * x) * 43758.5453)), 1.0)
+
+
+def test_thousands_of_kinks_are_told(caplog):
+    assert len(activations.get(lambda x: torch.round(1000 * torch.tanh(x)) / 1000).kinks) > 1000
+    assert "kinks: its moments take" in caplog.text

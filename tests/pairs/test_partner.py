@@ -239,6 +239,11 @@ def test_theory_takes_the_partner_of_uniform_weights_whose_growth_is_infinite():
     assert profile.meta["q_star"] == pytest.approx(1, abs=1e-8)
 
 
+def test_an_activation_with_too_many_zeros_for_its_powers_is_refused():
+    with pytest.raises(DomainError, match="64 zeros"):
+        pairs.weights_for(lambda x: torch.sin(x**3))
+
+
 def test_what_a_partner_says_of_its_zero():
     of = firstlight.activations.get
     assert of(pairs.partner("uniform").activation).kinks == (0.0,)  # an infinite slope

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,6 +20,10 @@ from firstlight.errors import DomainError
 from firstlight.gauss import as_float64, find_kinks
 
 # An eighth-order central difference: weights of f(x + kh) − f(x − kh) for k = 1 … 4.
+_log = logging.getLogger(__name__)
+
+# More kinks than this make every integral slow, which is said.
+_MANY = 1000
 # Powers of the distance at which the square of a slope has no integral begin at 1; differences tell them to 1 %.
 _DIVERGES = 0.99
 _DIFFERENCE = (4 / 5, -1 / 5, 4 / 105, -1 / 280)
@@ -240,6 +245,12 @@ def from_callable(f: Any, name: str | None = None) -> Activation:
     function, differentiable = as_float64(f)
     kinks = find_kinks(function)
     places = tuple(kink.at for kink in kinks)
+    if len(places) > _MANY:
+        _log.warning(
+            "%s has %d kinks: its moments take about a second a variance, a path of 20 layers up to a minute",
+            name or _name_of(f),
+            len(places),
+        )
     jumps = tuple(kink.at for kink in kinks if kink.order == 0)
     slope = own_backward(function, places) if differentiable else None
     parity = parity_of(function, places)

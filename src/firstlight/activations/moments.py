@@ -164,19 +164,24 @@ def _integrated(phi: Activation, q: Float64[Tensor, " n"]) -> Float64[Tensor, "4
 
     def rows(q: Tensor) -> Tensor:
         found = gauss.integrate(functions, 0.0, q.sqrt(), kinks=phi.kinks, even=even)
-        off = (found.error[1] / found.value[1].clamp_min(1e-300)).max()
-        if not found.converged and float(off) > _TOO_ROUGH:
-            raise DomainError(
-                f"expected a function that quadrature resolves, got a second moment known to {float(off):.2g} "
-                f"after {found.evaluations} evaluations; the activation is too rough, so smooth it or compute "
-                "it in float64"
-            )
+        _refuse_rough(found, found.value[1], found.error[1])
         return torch.cat([found.value, q[None]]).T
 
     with _named(f"moments at variances up to {float(q.max()):.4g}", phi):
         mean, second, slope, pull = interpolated(rows, q, sizes=_sizes).T[:4]
     growth = (pull / q - second) / q / 2 if phi.jumps else pull / q
     return torch.stack([mean, second, torch.full_like(slope, math.inf) if singular else slope, growth])
+
+
+def _refuse_rough(found: gauss.Integral, second: Tensor, error: Tensor) -> None:
+    """A second moment that quadrature does not know to a millionth."""
+    off = 0.0 if found.converged else float((error / second.clamp_min(1e-300)).max())
+    if off > _TOO_ROUGH:
+        raise DomainError(
+            f"expected a function that quadrature resolves, got a second moment known to {off:.2g} "
+            f"after {found.evaluations} evaluations; the activation is too rough, so smooth it or compute "
+            "it in float64"
+        )
 
 
 def _at_zero(phi: Activation) -> tuple[float, float, float, float]:
@@ -254,7 +259,10 @@ def second(phi: Activation, q: Scalars, *, closed: bool = True) -> Tensor:
         return second(phi, 1.0, closed=closed) * variances.pow(phi.degree)
     even = phi.parity is not None
     with _named("the second moment", phi):
-        return gauss.integrate(lambda x: phi(x) ** 2, 0.0, variances.sqrt(), kinks=phi.kinks, even=even).value
+        found = gauss.integrate(lambda x: phi(x) ** 2, 0.0, variances.sqrt(), kinks=phi.kinks, even=even)
+        if variances.numel():
+            _refuse_rough(found, found.value, found.error)
+        return found.value
 
 
 def _growth_at_zero(phi: Activation) -> Tensor:

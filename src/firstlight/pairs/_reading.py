@@ -41,12 +41,15 @@ class Reading:
         φ there.
     powers
         (weight, log |φ|, k) of pieces of length 1e-7 beside zeros of φ, where |φ| is a power k of the distance.
+    resolved
+        Whether the nodes follow log |φ| everywhere: powers of φ are then right, beside its plain moments.
     """
 
     x: Array
     weight: Array
     value: Array
     powers: Array
+    resolved: bool
 
     def mean(self, values: Array) -> float:
         """E of a function of X from its values at the nodes."""
@@ -127,7 +130,11 @@ def read(activation: ActivationLike) -> Reading:
     powers = [_power(edges[k], edges[k + 1], x[k], size[k]) for k in np.flatnonzero(steep)]
     keep = ~steep
     return Reading(
-        x[keep].ravel(), weight[keep].ravel(), value[keep].ravel(), np.array(powers).reshape(-1, 3)
+        x[keep].ravel(),
+        weight[keep].ravel(),
+        value[keep].ravel(),
+        np.array(powers).reshape(-1, 3),
+        not wide.any(),
     )
 
 

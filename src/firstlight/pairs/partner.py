@@ -9,6 +9,7 @@ import numpy as np
 
 from firstlight.clean_room import clean
 from firstlight.doors import checked
+from firstlight.errors import DomainError
 from firstlight.pairs._reading import REACH_OF_MOMENTS, ActivationLike, Reading, read
 from firstlight.pairs.exact._families import PointMagnitude, ScaledMagnitude, closed_partner
 from firstlight.pairs.exact.function import ExactActivation
@@ -136,7 +137,7 @@ def weights_for(activation: ActivationLike) -> Magnitude:
     NoPartnerError
         When no weights can: the message says why.
     DomainError
-        What is no function of one variable.
+        What is no function of one variable, or has too many zeros for quadrature of its powers.
 
     Examples
     --------
@@ -155,6 +156,11 @@ def weights_for(activation: ActivationLike) -> Magnitude:
 
 
 def _solve(seen: Reading) -> Magnitude:
+    if not seen.resolved:
+        raise DomainError(
+            "while solving for the weights of an activation: expected one whose powers |φ|^s quadrature resolves, got "
+            "one with too many zeros, kinks or turns within 12 of zero (64 zeros are possible); smooth it"
+        )
     log_moments = seen.log_moments()
 
     def log_quotient(s: object) -> Any:
@@ -189,7 +195,7 @@ def why_not(activation: ActivationLike, *, solve: bool = True) -> list[str]:
     Raises
     ------
     DomainError
-        What is no function of one variable.
+        What is no function of one variable, or has too many zeros for quadrature of its powers.
 
     Examples
     --------

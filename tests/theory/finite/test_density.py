@@ -54,6 +54,36 @@ def test_against_monte_carlo_of_independent_units(activation, width, sigma_w, si
     assert laws.lost.max() < 1e-3
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [1, 2])
+@pytest.mark.parametrize(
+    "law",
+    ["normal", "uniform", "rademacher", "student(3)", "student(5)", "weibull(0.7)", "weibull(3)", "laplace"],
+)
+def test_one_or_two_units_of_any_law(law, width):
+    """Both ends of every tie of the drawn values, since discrete laws have atoms."""
+    count = 50_000
+    for index, activation in enumerate(("relu", "tanh", "abs", "step")):
+        sigma_b = 0.3 * (index % 2)
+        net = RandomNetwork(
+            depth=4, width=width, activation=activation, sigma_w=1.3, sigma_b=sigma_b, weight_law=law
+        )
+        laws = propagate_density(net, q1=1.5)
+        for layer in (2, 4):
+            size = np.sort(np.abs(draw_layers(net, layer, count, seed=index, q1=1.5)))
+            at, first, ties = np.unique(size.round(9), return_index=True, return_counts=True)
+            mine = (
+                2 * np.interp(at * (1 + 2e-9) + 2e-9, laws.x[layer - 1], laws.cdf[layer - 1], right=1.0) - 1
+            )
+            apart = np.abs(mine - (first + ties) / count)[at > 1e-8]
+            # populations are reused between layers, which doubles the variance of an independent sample at most
+            assert apart.max(initial=0.0) < 2 * 1.95 / math.sqrt(count) + laws.lost[layer - 1]
+            atom = laws.atom[layer - 1]
+            assert abs(np.mean(size == 0) - atom) < 5 * math.sqrt(
+                layer * max(atom * (1 - atom), 1e-6) / count
+            )
+
+
 @pytest.mark.parametrize("kind", ["odd", "positive"])
 @pytest.mark.parametrize("width", [1, 3])
 def test_a_pair_keeps_the_whole_law(kind, width):

@@ -8,6 +8,7 @@ bounds how far a search has to reach.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +16,8 @@ from typing import Any
 import numpy as np
 
 from firstlight.weights import Discrete, ScaledLaw, WeightLaw
+
+_log = logging.getLogger(__name__)
 
 LogMellin = Callable[[Any], Any]
 _RIGHT, _TOP = 40.0, 90.0  # of the rectangle of a law with a density; e^{−90π/4} = 2e-31
@@ -119,6 +122,9 @@ def _first_zero(
     if not inside(box):
         return None
     while max(box[1] - box[0], box[3] - box[2]) > 0.3 * step:
+        _log.info(
+            "looking for a zero of a Mellin transform: between %.3g and %.3g up the strip", box[2], box[3]
+        )
         left, right, low, high = box
         if high - low >= right - left:
             middle = low + 0.4987 * (high - low)  # off every symmetric place
