@@ -6,7 +6,6 @@ import base64
 import math
 from collections.abc import Mapping
 from statistics import NormalDist
-from typing import Any
 
 import numpy as np
 
@@ -27,7 +26,7 @@ def drawable(sample: LayerSample) -> bool:
     return finite and span > 0 and sum(sample.counts) > 0 and len(sample.quantiles) == len(QUANTILE_LEVELS)
 
 
-def pack(sample: LayerSample) -> list[Any]:
+def pack(sample: LayerSample) -> list[float | str]:
     """A sample in about 180 characters: its range, the tallest density, and base64 of both curves."""
     tallest = max(sample.counts)
     counts = np.round(np.array(sample.counts, dtype=np.float64) / tallest * _FINEST).astype(np.uint8)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -235,7 +234,7 @@ def _backward(pieces: list[_Piece], value: Tensor, keep: bool) -> Iterator[tuple
         if size > 0 and math.isfinite(size):
             grad = grad / size
             log_scale += math.log(size)
-        targets: list[Any] = [p for _, p in piece.weights]
+        targets: list[Tensor] = [p for _, p in piece.weights]
         wanted = [*targets, piece.input] if piece.input.requires_grad else targets
         if not wanted:
             continue

@@ -70,9 +70,9 @@ def fetch(file: RemoteFile, directory: str | Path, *, timeout: float = 30.0) -> 
     Raises
     ------
     LoadError
-        If the address is not one with https (files and this machine's own server aside), the server cannot be reached
-        or refuses, sends more than the limit, the digest is wrong, the archive holds anything outside
-        its folder, or the directory cannot be written.
+        The address does not begin with https (a file, or a server on this machine, may). The server cannot be reached,
+        refuses, or sends more than the limit. The digest is wrong. The archive holds a file outside its folder. The
+        directory cannot be written.
 
     Examples
     --------

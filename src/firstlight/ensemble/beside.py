@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import torch
@@ -43,7 +42,7 @@ def with_theory(profile: Profile, net: RandomNetwork, x: Float[Tensor, "features
     return Profile(columns, profile.source, {**profile.meta, "theory": f"infinite width, {what}"})
 
 
-def _dense(net: RandomNetwork, x: Float[Tensor, "features inputs"]) -> tuple[Mapping[str, Any], str]:
+def _dense(net: RandomNetwork, x: Float[Tensor, "features inputs"]) -> tuple[Mapping[str, np.ndarray], str]:
     from firstlight.theory import predict
 
     x = x.double()

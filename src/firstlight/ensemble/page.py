@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+
+import numpy as np
 
 from firstlight.profile import Profile
-from firstlight.render.axis import Axis
-from firstlight.render.chart import MEASURED, MEASURED_TOO, THEORY, Rule, Series, line_chart
+from firstlight.render.axis import Axis, Scale
+from firstlight.render.chart import MEASURED, MEASURED_TOO, THEORY, Rule, Series, Style, line_chart
 from firstlight.render.markup import Markup
 from firstlight.render.numbers import measured, number
 from firstlight.render.page import card, cards, grid, page, paragraph, section
@@ -56,7 +57,7 @@ def simulation_text(profile: Profile) -> str:
     )
 
 
-def _cell(row: Mapping[str, Any], name: str) -> str:
+def _cell(row: Mapping[str, float], name: str) -> str:
     value = row[name]
     if name == "depth":
         return str(int(value))
@@ -88,7 +89,10 @@ def simulation_page(title: str, profile: Profile, notes: Sequence[str] = ()) -> 
         _chart(profile, depth, "Excess kurtosis", [("kurtosis", "simulated", "both")], "", "kurtosis"),
     ]
     if "correlation" in profile.columns:
-        both = [("correlation", "pooled", "both"), ("correlation_network", "per network", "both")]
+        both: list[tuple[str, str, Style]] = [
+            ("correlation", "pooled", "both"),
+            ("correlation_network", "per network", "both"),
+        ]
         charts.append(
             _chart(profile, depth, "Correlation between inputs", both, "correlation_theory", "correlation")
         )
@@ -127,12 +131,12 @@ def _gaussianity_card(profile: Profile) -> Markup:
 
 def _chart(
     profile: Profile,
-    depth: Any,
+    depth: np.ndarray,
     title: str,
-    columns: Sequence[tuple[str, str, Any]],
+    columns: Sequence[tuple[str, str, Style]],
     theory: str,
     label: str,
-    scale: Any = "linear",
+    scale: Scale = "linear",
 ) -> Markup:
     series = [
         Series(
@@ -150,5 +154,5 @@ def _chart(
     return line_chart(series, title=title, x=Axis("layer"), y=Axis(label, scale=scale))
 
 
-def _column(profile: Profile, name: str) -> Any:
+def _column(profile: Profile, name: str) -> np.ndarray | list[float]:
     return profile.columns[name] if name in profile.columns else [math.nan] * len(profile)

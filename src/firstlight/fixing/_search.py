@@ -8,7 +8,6 @@ import numbers
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import torch
 from torch import nn
@@ -61,7 +60,7 @@ class Terms:
     named: Sequence[Remedy | Recipe] | None
 
     def __post_init__(self) -> None:
-        given: tuple[tuple[str, Any], ...] = (("rounds", self.rounds), ("train_steps", self.train_steps))
+        given: tuple[tuple[str, object], ...] = (("rounds", self.rounds), ("train_steps", self.train_steps))
         for name, value in given:
             if not isinstance(value, numbers.Integral):
                 raise DomainError(

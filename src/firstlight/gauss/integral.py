@@ -139,10 +139,10 @@ def integrate(
 
     .. math:: E f(m + s G) = \int f(m + s g)\, e^{-g^2/2}\, dg / \sqrt{2π}
 
-    Panels of 24 Gauss–Legendre nodes end at every kink; one whose Legendre series is not resolved is split in
-    four until the estimated error falls below ``rtol · E|f|``, so an undeclared kink or a steep function
-    costs time and not accuracy, unless it lies in the 0.2 % of a panel beyond its last node, where it may cost
-    1e-7 std: declare kinks, or let ``find_kinks`` find them. Tails are extended as far as f needs.
+    Panels of 24 Gauss–Legendre nodes end at every kink. A panel whose Legendre series is not resolved is split in
+    four until the estimated error falls below ``rtol · E|f|``. So an undeclared kink or a steep function costs time
+    and not accuracy. There is one exception: a kink in the last 0.2 % of a panel, beyond its last node, may cost
+    1e-7 std. Declare kinks, or let ``find_kinks`` find them. Tails are extended as far as f needs.
 
     Parameters
     ----------

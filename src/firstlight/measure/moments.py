@@ -237,9 +237,9 @@ def _centre(sums: _Sums) -> tuple[float, float]:
 def moments(x: Tensor) -> Moments:
     """Count, mean, second moment, variance, skewness, excess kurtosis and largest entry of a tensor.
 
-    One pass in cache-sized blocks with float64 totals, about a pilot mean and at a power-of-two scale, so
-    that a large mean costs no digits and entries of any representable size neither overflow nor vanish. A
-    second pass follows only where the pilot misjudged the tensor. Memory: two blocks.
+    One pass reads blocks that fit the cache and keeps totals in float64. The totals are taken about a pilot mean and
+    at a power-of-two scale. So a large mean costs no digits, and no entry overflows or vanishes. A second pass follows
+    only if the pilot misjudged the tensor. Memory: two blocks.
 
     Parameters
     ----------

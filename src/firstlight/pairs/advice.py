@@ -45,13 +45,13 @@ def recommend(depth: int, width: int) -> Recommendation:
     """The pair for a network of this depth and width that is meant to be trained.
 
     Three facts decide, each measured on ensembles of depth 100 (``firstlight pair weibull --experiment N``).
-    A layer multiplies the mean squared gradient by χ₁ > 1 (odd pairs), but a typical network of width n loses a
-    share of about δ/n a layer to the randomness of its products: the log of the typical squared gradient moves by
-    log χ₁ − δ/n. So the advice is the θ whose χ₁ compensates for that loss: near 2 for narrow networks, larger for
-    wide ones. A large θ also lets a narrow network drift from N(0,1), as a nearly linear φ does not damp the second
-    moment: θ is bounded by (memory 1/(1 − V'²)) · 2/width ≤ ½. The critical split, χ₁ = 1, loses gradient like every
-    other network (e^−6.8 at θ = 3, width 10) and drives the correlation of any two inputs to 1, as its mean is not 0;
-    the positive kind loses more of both. So the kind is odd.
+    First, a layer multiplies the mean squared gradient by χ₁ > 1 (odd pairs). A typical network of width n loses a
+    share of about δ/n in each layer, because its products are random. The log of the typical squared gradient moves
+    by log χ₁ − δ/n. So the advice is the θ whose χ₁ compensates for that loss: near 2 for narrow networks, larger for
+    wide networks. Second, a large θ lets a narrow network drift from N(0,1), because a nearly linear φ does not damp
+    the second moment. So θ is bounded by (memory 1/(1 − V'²)) · 2/width ≤ ½. Third, the critical split, χ₁ = 1, loses
+    gradient like every other network (e^−6.8 at θ = 3, width 10). Its mean is not 0, so the correlation of any two
+    inputs goes to 1. The positive kind loses more of both. So the kind is odd.
 
     Raises
     ------

@@ -53,7 +53,7 @@ def match_kurtosis(activation: ActivationLike) -> KurtosisMatch:
     Raises
     ------
     DomainError
-        ρ₄ > 3 (no symmetric law has k_w < 1), a φ that is 0, or what is no function of one variable.
+        ρ₄ > 3 (no symmetric law has k_w < 1), a φ that is 0, or an activation that is not a function of one variable.
 
     References
     ----------

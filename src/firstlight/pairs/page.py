@@ -12,6 +12,7 @@ import torch
 from firstlight.pairs.exact.check import PairCheck
 from firstlight.pairs.exact.numbers import correlation_map
 from firstlight.pairs.pair import Pair
+from firstlight.render.markup import Markup
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class PairReport:
 
     pair: Pair
     check: PairCheck
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, str | float] = field(default_factory=dict)
     two_layer: Any = None
     in_depth: Any = ()
     trials: Any = ()
@@ -87,7 +88,7 @@ def pair_page(report: PairReport) -> str:
     )
 
 
-def _functions(pair: Pair) -> list[Any]:
+def _functions(pair: Pair) -> list[Markup]:
     """Charts of φ, its derivative, the weights' density and the correlation map."""
     from firstlight.render import Axis, Series, line_chart
     from firstlight.render.chart import GUIDE, THEORY
@@ -143,7 +144,7 @@ def _functions(pair: Pair) -> list[Any]:
     return charts
 
 
-def _two_layer_section(two_layer: Any) -> list[Any]:
+def _two_layer_section(two_layer: Any) -> list[Markup]:
     from firstlight.render import Axis, Rule, Series, line_chart, section
 
     if two_layer is None:
@@ -162,7 +163,7 @@ def _two_layer_section(two_layer: Any) -> list[Any]:
     return [section("Two layers", chart)]
 
 
-def _in_depth_section(rows: Any) -> list[Any]:
+def _in_depth_section(rows: Any) -> list[Markup]:
     from firstlight.render import Axis, Series, grid, line_chart, section
 
     if not rows:
@@ -190,7 +191,7 @@ def _in_depth_section(rows: Any) -> list[Any]:
     return [section(f"Random networks of {depth} layers", grid(*charts))]
 
 
-def _training_section(trials: Any) -> list[Any]:
+def _training_section(trials: Any) -> list[Markup]:
     from firstlight.render import Head, section, table
 
     if not trials:

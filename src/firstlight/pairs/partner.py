@@ -33,7 +33,7 @@ def partner(law: WeightLaw | str, *, split: float = 0.5, numerical: bool = False
     Parameters
     ----------
     law
-        The weights, at whatever scale; a law or its name.
+        The weights, at any scale; a law or its name.
     split
         Share of X on which φ is negative: ½ odd, 0 positive.
     numerical
@@ -137,7 +137,7 @@ def weights_for(activation: ActivationLike) -> Magnitude:
     NoPartnerError
         When no weights can: the message says why.
     DomainError
-        What is no function of one variable, or has too many zeros for quadrature of its powers.
+        The activation is not a function of one variable, or has too many zeros for quadrature of its powers.
 
     Examples
     --------
@@ -195,7 +195,7 @@ def why_not(activation: ActivationLike, *, solve: bool = True) -> list[str]:
     Raises
     ------
     DomainError
-        What is no function of one variable, or has too many zeros for quadrature of its powers.
+        The activation is not a function of one variable, or has too many zeros for quadrature of its powers.
 
     Examples
     --------

@@ -16,10 +16,10 @@ from firstlight.probe.trace.calling import primary_output
 def sizes(output: object, targets: object, value: Tensor, op: str = "", name: str = "") -> Record:
     """What can be said of the first loss where there are targets; empty where there are none.
 
-    ``loss_kind`` names the loss that gives the value, ``loss_mean`` its mean over entries, ``guess`` the same for
-    the best constant output (ln C for C classes), ``logit_std`` the deviation of the outputs over classes, and
-    ``target_rms`` and ``output_rms`` the sizes of real targets and of the output. ``misfit`` says what is wrong
-    between the loss and the output, and ``floor`` how low the loss can fall.
+    ``loss_kind`` names the loss that gives the value. ``loss_mean`` is its mean over entries, and ``guess`` is that
+    mean for the best constant output (ln C for C classes). ``logit_std`` is the deviation of the outputs over classes.
+    ``target_rms`` and ``output_rms`` are the sizes of real targets and of the output. ``misfit`` says what is wrong
+    between the loss and the output, and ``floor`` says how low the loss can fall.
 
     Parameters
     ----------

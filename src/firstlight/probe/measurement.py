@@ -50,12 +50,13 @@ class ParameterGradient:
     Attributes
     ----------
     state
-        ``"finite"``, ``"zero"`` (exactly, in every entry), ``"non-finite"``, ``"absent"`` (it took part in the
-        forward, and the backward never came to it), ``"frozen"`` (it takes no gradient) or ``"unused"``.
+        ``"finite"``, ``"zero"`` (exactly, in every entry), ``"non-finite"``, ``"absent"`` (the parameter took part in
+        the forward, and the backward never came to the parameter), ``"frozen"`` (the parameter takes no gradient) or
+        ``"unused"``.
     entries
-        Its number of entries.
+        The number of entries.
     log_norm
-        Natural log of the Frobenius norm of its gradient; NaN where there is none or it is not finite.
+        Natural log of the Frobenius norm of the gradient; NaN where there is no gradient or the norm is not finite.
     zero
         Whether the parameter itself is exactly zero, and a factor.
     bias
@@ -64,9 +65,10 @@ class ParameterGradient:
         Of a zero: ``"meant"`` (a zero factor that moves on the first step stands before it), ``"two-zeros"``
         (both factors of a product are zero), ``"constant"``, ``"flat"``, ``"step"``, ``"softmax"``,
         ``"one-key"``, ``"underflow"``, ``"empty"`` (no entry of the batch came there) or the name of a step of the
-        backward. Of an absent gradient: ``"cut"`` where what it feeds reaches the loss, ``"code"`` for a table of
-        codes, which a straight-through step leaves out, ``"index"`` where integers made of it choose what reaches the
-        loss, ``"number"`` where what it makes becomes Python numbers and nothing else. Empty where it is not known.
+        backward. Of an absent gradient: ``"cut"`` if what the parameter feeds reaches the loss; ``"code"`` for a table
+        of codes, which a straight-through step leaves out; ``"index"`` if integers made of the parameter choose what
+        reaches the loss; ``"number"`` if what the parameter makes becomes Python numbers and nothing else. Empty if
+        the cause is not known.
     """
 
     state: GradientState

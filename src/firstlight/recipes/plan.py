@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import torch
 from torch import nn
@@ -63,7 +62,7 @@ class Choice:
     note: str = ""
 
     @property
-    def rank(self) -> tuple[Any, ...]:
+    def rank(self) -> tuple[bool, int, int, bool, float]:
         """Fewer unhealthy verdicts, fewer warnings, then a gradient that differs less from end to end."""
         spread = abs(self.first - self.last)
         return bool(self.note), len(self.unhealthy), len(self.warnings), math.isnan(spread), spread

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from firstlight import render
 from firstlight.files.plain_data import Record
 from firstlight.network import RandomNetwork
 from firstlight.profile import Profile
 from firstlight.render import number
+from firstlight.render.axis import Scale
 from firstlight.render.chart import MEASURED, THEORY
 
-_CHARTS = (
+_CHARTS: tuple[tuple[str, str, str, Scale], ...] = (
     ("q", "Second moment", "q", "log"),
     ("correlation", "Correlation of two inputs", "c", "linear"),
     ("log_grad", "Gradient relative to the last layer", "log rms ∂L/∂z", "linear"),
@@ -136,7 +136,7 @@ def _card(profile: Profile) -> render.Markup:
 
 
 def _chart(
-    profile: Profile, name: str, title: str, label: str, scale: object, drawn: Sequence[float]
+    profile: Profile, name: str, title: str, label: str, scale: Scale, drawn: Sequence[float]
 ) -> render.Markup | None:
     depth, values = profile["depth"], profile[name]
     usable = [i for i, v in enumerate(values) if math.isfinite(v) and (scale != "log" or v > 0)]
@@ -150,7 +150,7 @@ def _chart(
     return render.line_chart(lines, title=title, x=render.Axis("depth"), y=axis)
 
 
-def _axis(label: str, scale: Any, values: Sequence[float]) -> render.Axis:
+def _axis(label: str, scale: Scale, values: Sequence[float]) -> render.Axis:
     """An axis over all that is drawn, which does not blow up what is the same to a hundredth."""
     low, high = float(min(values)), float(max(values))
     flat = scale == "linear" and high - low < 1e-2 and abs(high) < 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import numbers
-from typing import Any
 
 import numpy as np
 
@@ -213,7 +212,7 @@ def _check(q0: float, c0: float, level: str, batch: int | None, layer: LayerMap)
             f"while predicting: expected a batch size only with norm='batch' or 'batch-uncentred', got {batch} and "
             f"norm={layer.norm!r}; leave it out"
         )
-    given: tuple[tuple[str, Any], ...] = (("q0", q0), ("c0", c0))
+    given: tuple[tuple[str, object], ...] = (("q0", q0), ("c0", c0))
     for name, value in given:
         if not isinstance(value, numbers.Real):
             raise DomainError(f"while predicting: expected {name} to be a number, got {value!r:.80}")

@@ -29,7 +29,7 @@ from firstlight.ensemble.runs.progress import progress_bar
 from firstlight.ensemble.sums._state import merge_states
 from firstlight.errors import DomainError, FirstlightError, LoadError
 from firstlight.files import expanded, memory, plain, restored, sweep_leftovers, to_json
-from firstlight.files.plain_data import Record
+from firstlight.files.plain_data import Plain, Record
 from firstlight.network import RandomNetwork
 
 _CELLS = 100_000
@@ -70,7 +70,7 @@ class Sweep:
     """
 
     network: Mapping[str, Any]
-    grid: Mapping[str, tuple[Any, ...]]
+    grid: Mapping[str, tuple[Plain, ...]]
     run: Mapping[str, Any]
     inputs: Mapping[str, Any]
     name: str = "sweep"

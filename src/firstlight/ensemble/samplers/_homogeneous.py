@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 
-def slopes(phi: Any) -> tuple[float, float] | None:
+def slopes(phi: Callable[[Tensor], Tensor]) -> tuple[float, float] | None:
     """The slopes (a₊, a₋) of φ(x) = a₊ max(x, 0) − a₋ max(−x, 0), or None if φ is not of this form.
 
     The activation has to declare degree 1; its values at six points must then agree with the form.

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from firstlight.activations import Activation
 from firstlight.errors import DomainError
 from firstlight.network import RandomNetwork
 
@@ -33,7 +33,7 @@ def normalise(z: Float[Tensor, "nets units inputs"], norm: str | None) -> Float[
 
 
 # fresh memory for a result costs as much as half of tanh
-_IN_PLACE: dict[Any, Callable[[Tensor], Tensor]] = {
+_IN_PLACE: dict[Callable[..., Tensor], Callable[[Tensor], Tensor]] = {
     torch.tanh: torch.tanh_,
     torch.relu: torch.relu_,
     torch.erf: torch.erf_,
@@ -44,7 +44,7 @@ _IN_PLACE: dict[Any, Callable[[Tensor], Tensor]] = {
 class Between:
     """The map H = D φ(N(Z)) from pre-activations to the next layer's inputs, and its transpose derivative."""
 
-    phi: Any
+    phi: Activation
     norm: str | None = None
     dropout: float = 0.0
 

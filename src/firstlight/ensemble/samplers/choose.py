@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from firstlight import weights
 from firstlight.ensemble.samplers.base import Sampler
 from firstlight.ensemble.samplers.inversion import InvertedWeights
@@ -12,7 +10,7 @@ from firstlight.ensemble.samplers.orthogonal import OrthogonalWeights
 from firstlight.ensemble.samplers.streamed import StreamedWeights
 
 
-def sampler_for(law: Any, *, sigma_w: float = 1.0, sigma_b: float = 0.0) -> Sampler:
+def sampler_for(law: str | weights.WeightLaw, *, sigma_w: float = 1.0, sigma_b: float = 0.0) -> Sampler:
     """The exact sampler of layers with this weight law.
 
     Parameters

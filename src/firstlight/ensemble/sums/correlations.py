@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -75,7 +74,7 @@ class CorrelationSums:
             stacks = [np.add.reduceat(stack, np.arange(0, len(stack), 2), axis=0) for stack in stacks]
         return CorrelationSums(*stacks)
 
-    def _arrays(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
+    def _arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         return self.moments, self.cosines, self.defined, self.nets
 
     def pooled(self) -> Float[np.ndarray, "inputs inputs"]:
@@ -145,5 +144,5 @@ def _normalised(moments: NDArray[np.float64]) -> NDArray[np.float64]:
     return _ratio(moments, np.outer(scale, scale))
 
 
-def _ratio(top: NDArray[Any], bottom: NDArray[Any]) -> NDArray[np.float64]:
+def _ratio(top: np.ndarray, bottom: np.ndarray) -> NDArray[np.float64]:
     return np.divide(top, bottom, out=np.full(np.shape(top), np.nan), where=np.asarray(bottom) > 0)

@@ -86,7 +86,7 @@ def ks_of_deviations(
 ) -> Distance:
     r"""KS distance to N(0, scale²) of the mixture of N(0, s²) over the standard deviations s of a sketch.
 
-    This is the Rao–Blackwell estimate: the law of a unit given the layer before is N(0, s²), so averaging
+    The mean is the Rao–Blackwell estimate: the law of a unit given the layer before is N(0, s²), so averaging
     :math:`Φ(t/s)` over networks replaces counting units. |∂Φ(t/s)/∂ log s| ≤ 0.242 bounds what the bins lose.
     ``own_scale`` says that scale² is the mean of these very s²: the standard error then includes its own.
     """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -70,7 +69,7 @@ class Sketch:
         return cls._of_raw(unique, dense[unique])
 
     @classmethod
-    def _of_raw(cls, unique: NDArray[Any], counts: NDArray[Any]) -> Sketch:
+    def _of_raw(cls, unique: np.ndarray, counts: np.ndarray) -> Sketch:
         """From bit patterns, signed or unsigned, and their counts."""
         magnitude = unique.astype(np.int64) & _MASK
         negative = (unique < 0) | (unique > _MASK)
@@ -113,7 +112,7 @@ class Sketch:
         below = np.cumsum(self.counts)
         return float(self.centres()[np.searchsorted(below, level * below[-1])])
 
-    def to_arrays(self) -> dict[str, NDArray[Any]]:
+    def to_arrays(self) -> dict[str, np.ndarray]:
         """Small arrays for a file: differences of keys, counts in the narrowest type."""
         width = np.min_scalar_type(int(self.counts.max(initial=0)))
         return {
@@ -123,7 +122,7 @@ class Sketch:
         }
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Sketch:
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Sketch:
         """The inverse of ``to_arrays``."""
         keys = np.cumsum(arrays["keys"], dtype=np.int64)
         return cls(keys, arrays["counts"].astype(np.int64), int(arrays["invalid"]))

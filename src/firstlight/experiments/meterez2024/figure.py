@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
+
+from firstlight.files.plain_data import Plain
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 CITATION = (
     "Meterez, Joudaki, Orabona, Immer, Rätsch, Daneshmand: Towards Training Without Depth Limits: Batch "
     "Normalization Without Gradient Explosion. ICLR 2024, arXiv 2310.02012."
 )
-Row = Mapping[str, Any]
+Row = Mapping[str, Plain]
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,7 @@ class Figure:
     y: str
     hue: str
     scales: tuple[str, str] = ("linear", "linear")
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, object] = field(default_factory=dict)
 
     def lines(self) -> dict[str, tuple[list[float], list[float]]]:
         """Mean of y at every x, one line for each value of ``hue``."""
@@ -50,7 +55,7 @@ class Figure:
             for label, at in grouped.items()
         }
 
-    def draw(self, axes: Any = None) -> Any:
+    def draw(self, axes: Axes | None = None) -> Axes:
         """Draw with matplotlib, on these axes or new ones; returns the axes."""
         from matplotlib import pyplot
 

@@ -32,8 +32,8 @@ class Case:
     start, score
         Which, and what was said of it.
     failed
-        Whether the start took less than half of the loss away that the best known start of the architecture did, each
-        at its best rate by the same optimiser.
+        Whether the start lowered the loss by less than half of what the best known start of the architecture lowered
+        it by. Each start trains at its best rate, by the same optimiser.
     progress
         The share of that progress that the start made, at most 1, at least 0.
     stuck

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,6 +14,9 @@ from torch import Tensor
 from firstlight.ensemble import Ensemble, Plan, run
 from firstlight.ensemble.runs.engines import Engine
 from firstlight.experiments.wolinski2025.networks import PERIODIC, SCALES, THETAS, network
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 E2_WIDTHS = (3, 10, 30, 100, 1000)
 E2_NETS = 10_000
@@ -76,7 +79,7 @@ def deep_ks_networks() -> Iterator[str]:
         yield from (f"{kind}({theta:g})" for theta in THETAS)
 
 
-def draw_deep_ks(results: Sequence[DeepKS]) -> Any:
+def draw_deep_ks(results: Sequence[DeepKS]) -> Figure:
     """KS distance against depth, raw and standardised side by side, with the 5 % line (matplotlib)."""
     from matplotlib.figure import Figure
 

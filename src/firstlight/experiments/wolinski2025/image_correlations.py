@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,6 +17,9 @@ from firstlight.ensemble import Plan, class_means, run
 from firstlight.ensemble.runs.engines import Engine
 from firstlight.errors import DomainError
 from firstlight.experiments.wolinski2025.networks import network
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 E1_LAYERS = (10, 30, 50)
 
@@ -119,7 +122,7 @@ def correlations(
     )
 
 
-def draw_correlations(results: Sequence[Correlations]) -> Any:
+def draw_correlations(results: Sequence[Correlations]) -> Figure:
     """Heat maps of class-averaged correlations, one row per network, as Figure 1 of the paper (matplotlib)."""
     from matplotlib.figure import Figure
 

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from firstlight.ensemble import Plan, run
 from firstlight.experiments.wolinski2025.networks import network
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 NETWORKS = (
     "tanh",
@@ -131,7 +134,7 @@ def table(
     return tuple(rows)
 
 
-def draw(rows: Sequence[InDepth]) -> Any:
+def draw(rows: Sequence[InDepth]) -> Figure:
     """KS distance and gradient at depth against width, one line per network (matplotlib)."""
     from matplotlib.figure import Figure
 

@@ -39,10 +39,10 @@ def epsilon_rank(x: Tensor, *, epsilon: float = 0.01, dim: int = -1) -> float:
 
     Notes
     -----
-    A paper on the layerwise effective dimension of ReLU networks claims that the expected rank at layer ℓ is
-    m[1 − (1 − 2/π)^ℓ] for m samples, so that it *grows* with depth. No rank that we measured does so: of 50 samples
-    in width 100 the numerical rank is 50 at every depth, and the ε-rank and the entropy rank *fall* (the guide on
-    representations has the numbers). The library therefore measures, and offers no such formula.
+    A paper on the layerwise effective dimension of ReLU networks claims an expected rank of m[1 − (1 − 2/π)^ℓ] at
+    layer ℓ for m samples. This rank would *grow* with depth. No rank that we measured grows. For 50 samples in width
+    100 the numerical rank is 50 at every depth, and the ε-rank and the entropy rank *fall* (the guide on
+    representations has the numbers). So the library measures ranks, and offers no such formula.
 
     Examples
     --------

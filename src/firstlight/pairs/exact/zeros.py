@@ -31,15 +31,15 @@ _CLOSE = 1e-9  # points no further apart than this share of the reach sit on a z
 def zero_of(law: WeightLaw) -> complex | None:
     r"""A zero s of E|W|^s with Re s > −1 and Im s > 0, or None when the search finds none.
 
-    The reach for a law with a density or of unknown kind is −0.95 ≤ Re s ≤ 40 and Im s ≤ 90, or less where
-    |E|W|^s| has fallen below 1e-10 of E|W|^{Re s}. For a discrete law of magnitudes a_1 < … < a_m it is the whole
-    half-plane to the right of −1, up to Im s = 1000 or further for magnitudes closer than 2.5 %: to the right of the
-    σ with Σ_{i<m} p_i a_i^σ < p_m a_m^σ there is no zero, and if that σ is at most −1 there is none at all.
+    For a law with a density or of unknown kind the search reaches −0.95 ≤ Re s ≤ 40 and Im s ≤ 90, or less where
+    |E|W|^s| has fallen below 1e-10 of E|W|^{Re s}. For a discrete law of magnitudes a_1 < … < a_m the search covers
+    the whole half-plane to the right of −1, up to Im s = 1000, or further for magnitudes closer than 2.5 %. There is
+    no zero to the right of the σ with Σ_{i<m} p_i a_i^σ < p_m a_m^σ. If that σ is at most −1, there is no zero.
 
     Parameters
     ----------
     law
-        The weights, at whatever scale.
+        The weights, at any scale.
 
     Examples
     --------

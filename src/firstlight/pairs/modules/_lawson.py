@@ -128,9 +128,9 @@ def fit(
             for stretch in stretches:
                 if time.monotonic() - started > limit:
                     raise FitError(
-                        f"while {what}: expected it to take less than {limit:g} s, got to degree {degree} with error "
-                        f"{reached} in that time; take a shipped θ (such as 2, 2.05, 2.5, 3), or try again on an idle "
-                        "machine"
+                        f"while {what}: expected the fit to take less than {limit:g} s, got to degree {degree} with "
+                        f"error {reached} in that time; take a shipped θ (such as 2, 2.05, 2.5, 3), or try again on an "
+                        "idle machine"
                     )
                 each_side = [_piece(side, exact, power, stretch, degree) for side in sides]
                 for pieces in zip(*each_side, strict=False):

@@ -7,10 +7,10 @@ tail x^γ is
     one side   φ = b · e^P,         P = c − (1 − γ) L + N(L)/Q(L),    L = log(λ + λκ |b|), b = x − kink,
     positive   φ = r · e^P,         P = c − (1 − γ) L + N(L)/Q(L),    L = log λr, r = z + √(z² + κ), z = x − origin,
 
-and its derivative is φ times γ + M(L)/Q(L), the slope of log φ against log |x| (or against L), over that
-variable. Far out N/Q and M/Q keep their last values, so that the tail is a pure power without a branch,
-and e^P is rounded once where a quotient of large polynomials would be a dozen times. Centred by λ, which costs
-nothing, the polynomials do not cancel; counted from the zero of φ they would lose a digit of float32.
+and its derivative is φ times γ + M(L)/Q(L), over the variable; γ + M(L)/Q(L) is the slope of log φ against log |x|
+(or against L). Far out N/Q and M/Q keep their last values, so the tail is a pure power without a branch. e^P is
+rounded once; a quotient of large polynomials would be rounded a dozen times. λ centres the polynomials, costs
+nothing, and keeps them from cancelling. Counted from the zero of φ, the polynomials would lose a digit of float32.
 """
 
 from __future__ import annotations

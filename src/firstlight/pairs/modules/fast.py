@@ -1,8 +1,8 @@
 """Fast evaluation of a rational fit in torch: few passes in eager mode, plain operations for compilers and devices.
 
-In eager mode what counts is how often a tensor streams through memory. Powers of L are made two rows at a time,
-one small matrix product turns them into all polynomials of the fit at once, and φ' comes out of the same pass as
-φ, so that the backward of a network is one multiplication.
+In eager mode the cost is the number of times that a tensor streams through memory. Powers of L are made two rows at
+a time. One small matrix product turns these powers into all polynomials of the fit. The same pass gives φ and φ', so
+the backward pass of a network is one multiplication.
 """
 
 from __future__ import annotations

@@ -113,9 +113,9 @@ def compose(
 ) -> Expression | None:
     """Record ``func(*args, **kwargs)`` where every argument is an Expression, a scalar or a plain option.
 
-    ``learned`` names the parameters among the scalars. Returns None when the result would be too long to be
-    an activation, or when a random or learned factor has already been taken out, since φ of a random factor
-    is not element-wise in z alone.
+    ``learned`` names the parameters among the scalars. Returns None if the result would be too long for an activation.
+    Returns None too if a random or learned factor has already been taken out: φ of a random factor is not element-wise
+    in z alone.
     """
     inner = [a for a in (*args, *kwargs.values()) if isinstance(a, Expression)]
     steps = 1 + sum(e.steps for e in inner)

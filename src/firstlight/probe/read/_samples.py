@@ -17,9 +17,10 @@ RESHAPES = frozenset("view reshape flatten unflatten view_as reshape_as".split()
 def reshaped(before: Sequence[int], after: Sequence[int], axis: int, count: int) -> tuple[int | None, bool]:
     """The axis of samples in a new shape, None where there is none of its own, and whether samples were mixed.
 
-    Entries keep their order, so an axis stays what it is where as many entries lie before it. Samples are mixed where
-    another axis stands in the place of the samples' axis: the first one of the new shape has as many entries as there
-    are samples though samples stood elsewhere, or the axes were exchanged by writing their sizes in another order.
+    Entries keep their order, so an axis stays the same axis if as many entries lie before it. Samples are mixed if
+    another axis stands in the place of the samples' axis. There are two cases. The first axis of the new shape has as
+    many entries as there are samples, and samples stood elsewhere. Or the axes were exchanged: their sizes were written
+    in another order.
 
     Parameters
     ----------

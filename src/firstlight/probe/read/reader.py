@@ -258,8 +258,8 @@ class Reader:
     def norm_gain(self, site: Site, source: Tensor, result: Tensor, facts: Record) -> None:
         """Squared gradient factor of a normaliser: mean γ²/σ² over what it normalises.
 
-        A normaliser of N entries also projects out their mean and their scale, which leaves a share of
-        1 − 2/N of the squared gradient (RMS norms keep the mean: 1 − 1/N).
+        A normaliser of N entries also projects out their mean and their scale. A share of 1 − 2/N of the squared
+        gradient is left (RMS norms keep the mean: 1 − 1/N).
         """
         t, kind = whole(source.detach()), facts["norm"]
         if t.numel() == 0 or t.dim() < 2 or kind == "running":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -78,7 +78,7 @@ def _measured(draft: Draft, slots: list[Slot], drawn: dict[str, Tensor]) -> dict
     return factors
 
 
-def _scaler(name: str, factors: dict[str, float]) -> Callable[[nn.Module, Any, Any], Tensor | None]:
+def _scaler(name: str, factors: dict[str, float]) -> Callable[[nn.Module, object, object], Tensor | None]:
     def scale(module: nn.Module, args: object, output: object) -> Tensor | None:
         if not isinstance(output, Tensor):
             return None

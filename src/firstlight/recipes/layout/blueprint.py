@@ -6,12 +6,12 @@ import math
 import re
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from torch import nn
 
 from firstlight.activations import Activation
 from firstlight.probe import Structure, structure
+from firstlight.profile import Profile
 from firstlight.recipes.layout.reading import of_function, of_module
 from firstlight.recipes.layout.slots import NORMS, Left, Slot, inventory
 
@@ -206,7 +206,7 @@ class _Rows:
         return kinds[0], None
 
 
-def _column(profile: Any, name: str) -> list[float]:
+def _column(profile: Profile, name: str) -> list[float]:
     try:
         return [float(x) for x in profile[name]]
     except (KeyError, ValueError):

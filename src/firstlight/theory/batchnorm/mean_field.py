@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -187,7 +187,7 @@ def _centred(phi: activations.Activation, b: int) -> tuple[float, float, float]:
 
 
 def _coordinate(
-    kinks: Any, dimension: int, radius: float
+    kinks: Sequence[float], dimension: int, radius: float
 ) -> tuple[Float64[Tensor, " nodes"], Float64[Tensor, " nodes"]]:
     """Nodes and weights for one coordinate of a uniform point on a sphere of this radius in R^dimension.
 

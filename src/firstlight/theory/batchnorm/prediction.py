@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -152,7 +152,7 @@ def _received(growth: Tensor) -> Tensor:
     return above
 
 
-def _general(batch: object, width: int, seed: int, centred: bool) -> tuple[Tensor, int, int]:
+def _general(batch: Tensor | int, width: int, seed: int, centred: bool) -> tuple[Tensor, int, int]:
     """Features of the first layer as its batch norm sees them, the number of samples, and the features' rank."""
     features, samples = _features(batch, width, seed)
     if centred:
@@ -189,7 +189,7 @@ def _rows(log_grad: Tensor, growth: Tensor, gap: Tensor | None) -> list[Record]:
     ]  # fmt: skip
 
 
-def _features(batch: Any, width: int, seed: int) -> tuple[Tensor, int]:
+def _features(batch: Tensor | int, width: int, seed: int) -> tuple[Tensor, int]:
     """Features of the first layer as rows (width × samples), from inputs or from a number of samples."""
     generator = torch.Generator().manual_seed(seed)
     if isinstance(batch, Tensor):

@@ -32,8 +32,8 @@ class Criticality:
         power of depth, or more slowly), ``"half-stable"`` (a fixed point K* > 0, stable from one side), ``"edge"``
         (V' = 1 wherever χ₁ = 1: unclipped thresholds, with no K* of their own), ``"none"``.
     sigma_w2, sigma_b2, q
-        C_W, C_b and K*; NaN if there is no critical tuning, or none of its own. q is NaN for a scale-invariant
-        activation.
+        C_W, C_b and K*; NaN if there is no critical tuning, or if every point of the edge is critical. q is NaN for a
+        scale-invariant activation.
     decay
         For K*=0: q ≈ 1/(decay·l) at large depth l, and 0 if φ is exactly homogeneous near zero (hardtanh), where
         the variance falls more slowly than any power; else NaN.

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
 from firstlight import render
-from firstlight.render.chart import THEORY
+from firstlight.render.chart import THEORY, Style
 from firstlight.theory.designs.edge import EdgeOfChaos
 from firstlight.theory.designs.phase import PHASES, phase_diagram
 
@@ -53,7 +52,7 @@ def edge_page(edge: EdgeOfChaos) -> str:
     inside = (edge.sigma_w <= 3) & (edge.sigma_b <= 1) & (edge.sigma_w >= 0.05)
     over = []
     if edge.kind != "none" and inside.any():
-        style: Any = "line" if edge.kind == "curve" else "marks"
+        style: Style = "line" if edge.kind == "curve" else "marks"
         one = inside if edge.kind == "curve" else inside & (np.cumsum(inside) == 1)
         over = [render.Series("χ₁ = 1", edge.sigma_w[one], edge.sigma_b[one], style, colour=THEORY)]
     with np.errstate(divide="ignore"):

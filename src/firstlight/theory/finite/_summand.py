@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ import torch
 from firstlight.activations import Activation
 from firstlight.errors import DomainError
 from firstlight.theory.finite._marginal import Marginal, _sides
+from firstlight.weights import WeightLaw
 
 _GROUPS = 600
 # Cells of |φ| that hold this much mass within this share of the root mean square act as one atom.
@@ -51,7 +51,7 @@ class Summand:
         return float(self.below(np.array([1e200]))[0])
 
 
-def levels(law: Any) -> tuple[np.ndarray, np.ndarray] | None:
+def levels(law: WeightLaw) -> tuple[np.ndarray, np.ndarray] | None:
     """Magnitudes and probabilities of a discrete law; None for a law with a density.
 
     Raises
@@ -72,7 +72,7 @@ def levels(law: Any) -> tuple[np.ndarray, np.ndarray] | None:
     return magnitude, probability
 
 
-def magnitude_cdf(law: Any) -> Callable[[np.ndarray], np.ndarray]:
+def magnitude_cdf(law: WeightLaw) -> Callable[[np.ndarray], np.ndarray]:
     """P(|W| ≤ t) of a law with a density, by a table where that is needed."""
     from firstlight import weights
 
@@ -91,7 +91,7 @@ def summand(
     before: Marginal,
     phi: Activation,
     scale: float,
-    law: object,
+    law: WeightLaw,
     cdf: Callable[[np.ndarray], np.ndarray] | None,
 ) -> Summand:
     """The law of scale·|W φ(Z)|; ``cdf`` is that of |W|, None for a discrete law."""
@@ -144,7 +144,7 @@ def _with_density(
     scale: float,
     rms: float,
     cdf: Callable[[np.ndarray], np.ndarray],
-    law: Any,
+    law: WeightLaw,
 ) -> Summand:
     """A weight with a density leaves an atom at 0 only, where φ is 0."""
     size = scale * np.sqrt(np.concatenate([square, values**2]))
@@ -187,7 +187,7 @@ def _discrete(
     atoms: _Atoms,
     scale: float,
     rms: float,
-    law: Any,
+    law: WeightLaw,
 ) -> Summand:
     """A discrete weight: the law of |φ| as ramps of its cells and atoms, once for each magnitude."""
     found = levels(law)

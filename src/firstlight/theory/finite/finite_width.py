@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -83,7 +82,7 @@ def matching_weight_kurtosis(activation: object) -> float | None:
     return kurtosis if kurtosis >= 1 else None
 
 
-def weight_kurtosis(law: Any) -> float:
+def weight_kurtosis(law: str | weights.WeightLaw) -> float:
     """E W⁴/(E W²)² of a law as ``RandomNetwork`` takes it."""
     law = weights.get(law) if isinstance(law, str) else law
     return float(law.excess_kurtosis) + 3.0

@@ -64,15 +64,16 @@ def kernels(
         K^1 = σ_w^2 \tfrac{⟨x, x'⟩}{n_0} + σ_b^2, \quad K^{l+1} = σ_w^2 E φ(u)φ(v) + σ_b^2, \\
         Θ^{l+1} = K^{l+1} + σ_w^2 E φ'(u)φ'(v)\; Θ^l, \qquad Θ^1 = K^1
 
-    φ' is the slope that the backward pass uses: that of ``Activation.backward`` where there is one, so that Θ is the
-    product of the gradients that autograd gives.
+    The kernels have the residual and dropout terms of ``LayerMap`` too. φ' is the slope that the backward pass uses:
+    the slope of ``Activation.backward`` where an activation has one. So Θ is the product of the gradients that
+    autograd gives.
 
-    with the residual and dropout terms of ``LayerMap``. In the ``"ntk"`` parametrisation weights are N(0, 1)
-    and σ_w/√n stands outside; in the ``"standard"`` one gradients by weights are n times larger and those by
-    biases are not scaled by σ_b, so that :math:`Θ^{l+1} = n_l E φφ + 1 + …`.
+    In the ``"ntk"`` parametrisation weights are N(0, 1), and σ_w/√n stands outside. In the ``"standard"``
+    parametrisation gradients by weights are n times larger, and gradients by biases are not scaled by σ_b:
+    :math:`Θ^{l+1} = n_l E φφ + 1 + …`.
 
-    Closed forms where there are, a Hermite series for smooth activations (relative error 1e-12), quadrature
-    interpolated in θ for kinked ones when all inputs have one norm, else pair by pair.
+    An activation with a closed form uses that form. A smooth activation uses a Hermite series (relative error 1e-12).
+    A kinked activation uses quadrature: interpolated in θ when all inputs have one norm, and pair by pair otherwise.
 
     Parameters
     ----------

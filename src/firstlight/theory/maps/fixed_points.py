@@ -104,10 +104,11 @@ def variance_fixed_points(
 ) -> tuple[FixedPoint, ...]:
     """All fixed points of V in an interval, and q = 0 if it is one.
 
-    log V(q)/q is scanned on a logarithmic grid to which the points where it turns near zero are added, so that two
-    fixed points between two grid points part; every change of sign is refined until V(q) = q holds to 1e-8 at
-    least (1e-13 where V is exact). A turn that touches zero to 1e-12 is one marginal fixed point, also where there
-    are two less than about 1e-6 of their variance apart. Basins come from iterating the map.
+    log V(q)/q is scanned on a logarithmic grid. The points where log V(q)/q turns near zero are added to the grid, so
+    two fixed points between two grid points are told apart. Every change of sign is refined until V(q) = q holds to
+    1e-8 at least (1e-13 where V is exact). A turn that touches zero to 1e-12 counts as one marginal fixed point. Two
+    fixed points that are closer than about 1e-6 of their variance also count as one. Basins come from iterating the
+    map.
 
     Parameters
     ----------

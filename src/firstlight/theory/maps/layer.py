@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, TypedDict, Unpack
+from typing import TypedDict, Unpack
 
 import torch
 from jaxtyping import Float64
@@ -14,11 +14,12 @@ from firstlight import activations
 from firstlight.activations import Activation
 from firstlight.errors import DomainError
 from firstlight.network import RandomNetwork
+from firstlight.weights import WeightLaw
 
 Scalars = float | Tensor
 
 
-def weight_variance(law: Any) -> float:
+def weight_variance(law: str | WeightLaw) -> float:
     """E W² of a weight law given as ``RandomNetwork`` takes it; 1 for orthogonal weights."""
     if isinstance(law, str):
         from firstlight import weights

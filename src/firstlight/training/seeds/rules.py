@@ -22,8 +22,8 @@ class TrainingRules:
     learning_rate, beta1, beta2
         Of Adam, with ε = 1e-8 and no weight decay.
     rate_factor, plateau_epochs, plateau_gain
-        The rate is multiplied by ``rate_factor`` when the mean training loss of an epoch was not below
-        (1 − ``plateau_gain``) × the best one for ``plateau_epochs`` epochs; the count begins again then.
+        The rate is multiplied by ``rate_factor`` after ``plateau_epochs`` epochs whose mean training loss was not below
+        (1 − ``plateau_gain``) × the best mean so far. The count then begins again.
     stop_epochs, stop_gain
         A seed stops when its validation loss was not below (1 − ``stop_gain``) × the best one for ``stop_epochs``
         epochs.

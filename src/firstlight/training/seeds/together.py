@@ -51,11 +51,11 @@ def shares(places: Sequence[int], groups: int) -> list[list[int]]:
 
 
 class Crew:
-    """Threads for so many groups, while it is open; with one group, the calling thread.
+    """A thread for each group while the crew is open; one group uses the calling thread.
 
-    Threads, not processes: matrix products let go of Python's lock, the images are in memory once, and nothing is left
-    running when the process ends. With several groups torch has one thread for each of them while the crew is open,
-    so that numbers depend on the number of groups and not on the number of cores.
+    A crew has threads and not processes: matrix products let go of Python's lock, the images are in memory once, and
+    nothing is left running when the process ends. While a crew of several groups is open, torch has one thread for
+    each group. So numbers depend on the number of groups and not on the number of cores.
 
     Parameters
     ----------

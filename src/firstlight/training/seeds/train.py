@@ -58,9 +58,9 @@ def train_seeds(
     resume
         Go on with the run in ``out``.
     groups
-        So many groups of seeds train at the same time, each on one thread. By default that of the run in ``out``; for
-        a new run as many as torch has threads, and one where networks are so small that threads gain nothing, or so
-        large that one network keeps all threads busy.
+        How many groups of seeds train at the same time, each on one thread. The default is the number of groups of the
+        run in ``out``. A new run has as many groups as torch has threads. It has one group if the networks are so small
+        that threads gain nothing, or so large that one network keeps all threads busy.
     images
         The images, where several plans share them; loaded by the plan when absent.
     on_epoch

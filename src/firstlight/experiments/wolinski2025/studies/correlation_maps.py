@@ -21,7 +21,7 @@ from firstlight.experiments.wolinski2025.image_correlations import (
 from firstlight.experiments.wolinski2025.networks import known, network
 from firstlight.files.plain_data import Record
 from firstlight.render.axis import Axis
-from firstlight.render.chart import Style, line_chart
+from firstlight.render.chart import Series, Style, line_chart
 from firstlight.render.heatmap import heat_map
 from firstlight.render.markup import Markup
 from firstlight.render.page import grid, section
@@ -173,7 +173,7 @@ def draw(findings: Findings) -> Markup:
     return Markup("".join(parts))
 
 
-def _means(rows: Sequence[Mapping[str, Any]]) -> list[Any]:
+def _means(rows: Sequence[Mapping[str, Any]]) -> list[Series]:
     from firstlight.experiments.drawing import lines
 
     made = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from firstlight.experiments.claim import Claim, decided
 from firstlight.experiments.drawing import lines
@@ -20,6 +20,9 @@ from firstlight.render.chart import Rule, line_chart
 from firstlight.render.markup import Markup
 from firstlight.render.page import grid, section
 from firstlight.training import PROTOCOLS, TrainingPlan, TrainingRules, load_images, train_seeds
+
+if TYPE_CHECKING:
+    from firstlight.training.seeds.result import SeedRun
 
 Model = Literal["mlp", "lenet"]
 Row = Mapping[str, Any]
@@ -95,7 +98,7 @@ def _plan(model: Model, cell: _Cell, settings: Settings) -> TrainingPlan:
     )  # fmt: skip
 
 
-def _row(cell: _Cell, run: Any, tested: int) -> Record:
+def _row(cell: _Cell, run: SeedRun, tested: int) -> Record:
     right, last = run.test_accuracy, run.epochs[-1]
     return {
         "data": cell.data, "network": cell.name, "depth": cell.depth, "width": cell.width, "seed": run.seed,

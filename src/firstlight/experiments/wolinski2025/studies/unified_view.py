@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from firstlight.experiments.claim import Claim, compared, decided
 from firstlight.experiments.findings import Findings
@@ -15,6 +15,9 @@ from firstlight.render.markup import Markup
 from firstlight.render.numbers import number
 from firstlight.render.page import grid, section
 from firstlight.render.table import Head, table
+
+if TYPE_CHECKING:
+    from firstlight.network import RandomNetwork
 
 ACTIVATIONS = ("tanh", "relu")
 PAIRS = ("odd(2.05)", "odd(3)", "odd(10)", "positive(2.05)", "positive(3)", "positive(10)")
@@ -56,7 +59,7 @@ def measure(settings: Settings) -> Findings:
     return Findings(tuple(rows), _claims(rows), _NOTES)
 
 
-def _row(net: Any, q: float) -> Record:
+def _row(net: RandomNetwork, q: float) -> Record:
     from firstlight import predict
     from firstlight.theory import LayerMap
 

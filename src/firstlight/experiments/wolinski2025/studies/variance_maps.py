@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -20,6 +20,9 @@ from firstlight.render.axis import Axis
 from firstlight.render.chart import Rule, Series, line_chart
 from firstlight.render.markup import Markup
 from firstlight.render.page import grid, section
+
+if TYPE_CHECKING:
+    from firstlight.theory.maps.fixed_points import FixedPoint
 
 # derived and checked for this project: σ_w², its window, a stable and an unstable variance, the copying factor
 KNOWN: Mapping[int, tuple[float, tuple[float, float], float, float, float]] = {
@@ -62,7 +65,7 @@ def measure(settings: Settings) -> Findings:
 
 
 def _of_map(
-    omega: int, points: Any, found: tuple[float, float], window: tuple[float, float], stable: float,
+    omega: int, points: Sequence[FixedPoint], found: tuple[float, float], window: tuple[float, float], stable: float,
     unstable: float, factor: float,
 ) -> list[Claim]:  # fmt: skip
     known = "derived and checked for this project; the tolerance is its last digit"
