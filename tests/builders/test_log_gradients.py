@@ -86,3 +86,20 @@ def test_frozen_weights_are_left_out_and_gradients_pass_through():
 def test_refusals(x, loss, says):
     with pytest.raises(DomainError, match=says):
         log_gradients(mlp(6, 3, depth=2, width=4), x, loss)
+
+
+@pytest.mark.parametrize("activation", ["step", "sign"])
+def test_weights_that_no_gradient_reaches_have_a_log_norm_of_minus_infinity(activation):
+    model = isometric_mlp(8, 3, depth=3, width=5, activation=activation, generator=seeded())
+    x = torch.randn(9, 8, generator=seeded(1))
+    found = log_gradients(model, x, lambda y: y.square().sum())
+    assert len(found.names) == len([p for p in model.parameters() if p.ndim >= 2])
+    assert found.log_norms[:-1].tolist() == [-math.inf] * 3
+    assert math.isfinite(found.log_norms[-1])
+    assert math.isnan(found.slope)
+
+
+def test_a_network_of_one_layer_has_one_gap():
+    model = isometric_mlp(8, None, depth=1, width=4, generator=seeded())
+    found = log_gradients(model, torch.randn(9, 8, generator=seeded(1)), lambda y: y[:, 0].sum(), gaps=True)
+    assert len(found.gaps) == 1

@@ -66,3 +66,24 @@ def test_refusals_are_one_line_and_status_2(arguments, says, capsys):
     error = capsys.readouterr().err
     assert says in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("activation", ["step", "sign"])
+def test_a_gradient_of_zero_is_called_that(activation, capsys):
+    command = ["bn", "--depth", "5", "--width", "4", "--data", "8", "--batch", "6", "--check"]
+    assert main([*command, "--activation", activation]) == 1
+    printed = capsys.readouterr().out
+    assert printed.count("gradient IS ZERO") == 2
+    assert "EXPLODES" not in printed
+
+
+def test_what_cannot_be_trained_on_is_said_before_anything_is_measured(capsys):
+    assert main([*SMALL, "--epochs", "1"]) == 2
+    said = capsys.readouterr().err
+    assert "expected data with classes" in said
+    assert "measuring" not in said
+
+
+def test_a_network_of_one_layer(capsys):
+    assert main(["bn", "--depth", "1", "--width", "4", "--data", "8", "--batch", "6"]) == 0
+    assert "gradient bounded" in capsys.readouterr().out

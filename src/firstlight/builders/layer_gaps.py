@@ -50,7 +50,7 @@ def layer_gaps(trace: Trace, *, every: int = 1) -> list[float]:
     if len(shapes) > 1:  # widths that differ: a weight that is not square has no determinant
         return [gap for layer in layers for gap in _outright(trace, [layer])]
     rows, samples = trace.features[0].shape
-    if not trace.lengths or rows > samples or every >= _SPACING:
+    if not trace.lengths or rows > samples or every >= _SPACING or len(layers) == 1:
         return _outright(trace, layers)
     known = dict.fromkeys([*layers[:: max(_SPACING // every, 1)], layers[-1]], math.nan)
     known = dict(zip(known, _outright(trace, list(known)), strict=True))

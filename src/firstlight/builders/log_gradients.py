@@ -29,7 +29,7 @@ class LogGradients:
     names
         Names of the weights (parameters with two or more dimensions), from the input to the output.
     log_norms
-        Natural log of the Frobenius norm of each gradient; −inf where it is zero.
+        Natural log of the Frobenius norm of each gradient; −inf where the gradient is zero or does not arrive.
     loss
         The value that was differentiated.
     gaps
@@ -143,8 +143,8 @@ def log_gradients(
     value = loss(pieces[-1].output)
     _check_loss(value)
     norms = dict(_backward(pieces, value, keep))
-    names = [name for name, p in model.named_parameters() if p.ndim >= 2 and name in norms]
-    logs = torch.tensor([norms[name] for name in names], dtype=torch.float64)
+    names = [name for name, p in model.named_parameters() if p.ndim >= 2 and p.requires_grad]
+    logs = torch.tensor([norms.get(name, -math.inf) for name in names], dtype=torch.float64)
     by_norm: dict[str, float] = {}
     if tapped:
         values = layer_gaps(Trace([y.flatten(1).t() for _, y in tapped]), every=int(gaps))
@@ -179,7 +179,7 @@ def _whole(
         return None
     found = torch.autograd.grad(value, [p for _, p in named], allow_unused=True)
     present = [(name, p, g) for (name, p), g in zip(named, found) if g is not None]
-    if not present:
+    if not present or any(g is None and p.ndim >= 2 for (_, p), g in zip(named, found)):
         return None
     size = torch.stack(torch._foreach_norm([g for _, _, g in present])).double()
     if not bool((torch.isfinite(size) & (size > _SAFE)).all()):

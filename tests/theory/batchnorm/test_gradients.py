@@ -283,3 +283,11 @@ def test_a_slow_growth_is_not_called_an_explosion():
     assert "grow slowly" in check.problems[0]
     assert "explode" not in check.problems[0]
     assert "explode" in firstlight.check_batch(batch(20, 100), width=100, centred=False).problems[0]
+
+
+def test_a_jump_adds_to_the_variance_and_not_to_the_slope():
+    assert batchnorm.shaped_rates("sign", [1.0, 0.1]).tolist() == [-math.inf, -math.inf]
+    # x + sign(x): E φ'² = 1 and E φ² = 1 + 2 E|z| + 1
+    assert float(batchnorm.shaped_rates(lambda x: x + torch.sign(x), [1.0])[0]) == pytest.approx(
+        -0.5 * math.log(2 + 2 * math.sqrt(2 / math.pi)), rel=1e-9
+    )

@@ -220,3 +220,9 @@ def test_a_flatten_and_plain_activations_are_needed():
         Stack([nn.Sequential(nn.Linear(2, 2))])
     with pytest.raises(DomainError, match="PReLU"):
         Stack([nn.Sequential(nn.Flatten(), nn.Linear(2, 2), nn.PReLU())])
+
+
+def test_layers_behind_a_step_stay_and_the_readout_learns():
+    result = train_seeds(replace(PLAN, activation="step", seeds=(0,), epochs=8))
+    losses = [epoch.loss for epoch in result.runs[0].epochs]
+    assert losses[-1] < losses[0]

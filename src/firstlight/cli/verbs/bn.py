@@ -13,6 +13,7 @@ from firstlight.cli.outputs import STDOUT, output_folder, report_arguments
 from firstlight.files import to_json
 
 if TYPE_CHECKING:
+    from firstlight.data import Dataset
     from firstlight.experiments.meterez2024.depth import DeepNetwork
     from firstlight.training import Epoch, TrainingRun
 
@@ -57,9 +58,10 @@ def run(args: argparse.Namespace) -> int:
     if args.batch is None:
         args.batch = args.width + network.centred
     kinds = [kind.strip() for kind in args.weights.split(",") if kind.strip()]
+    images = _images(args, network) if args.epochs > 0 else None  # first, since the study may take minutes
     result = study(network, load_data(args).inputs, kinds=kinds)
-    if args.epochs > 0:
-        result = replace(result, runs={kind: _train(args, network, kind) for kind in kinds})
+    if images is not None:
+        result = replace(result, runs={kind: _train(args, network, kind, images) for kind in kinds})
     parts = result.to_dict()
     parts["facts"]["data"] = args.data
     text = to_json(parts)
@@ -70,7 +72,15 @@ def run(args: argparse.Namespace) -> int:
     return UNHEALTHY if args.check and not result.healthy else HEALTHY
 
 
-def _train(args: argparse.Namespace, network: DeepNetwork, kind: str) -> TrainingRun:
+def _images(args: argparse.Namespace, network: DeepNetwork) -> tuple[Dataset, Dataset]:
+    from firstlight.experiments.meterez2024.training import splits
+
+    return splits(args.data, directory=args.data_dir, seed=network.seed)
+
+
+def _train(
+    args: argparse.Namespace, network: DeepNetwork, kind: str, images: tuple[Dataset, Dataset]
+) -> TrainingRun:
     from firstlight.experiments.meterez2024.depth import train
 
     def log(epoch: Epoch) -> None:
@@ -80,6 +90,6 @@ def _train(args: argparse.Namespace, network: DeepNetwork, kind: str) -> Trainin
         print(f"{text}, {epoch.test_accuracy_running:.3f} on running averages", file=sys.stderr)
 
     return train(
-        network, kind, data=args.data, directory=args.data_dir, epochs=args.epochs,
+        network, kind, images=images, epochs=args.epochs,
         learning_rate=args.learning_rate, checkpoints=args.checkpoints, on_epoch=log,
     )  # fmt: skip

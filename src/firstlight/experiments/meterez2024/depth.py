@@ -18,6 +18,7 @@ from firstlight.files.plain_data import Record
 from firstlight.theory.batchnorm import BatchCheck
 
 if TYPE_CHECKING:
+    from firstlight.data import Dataset
     from firstlight.training import Epoch, TrainingRun
 
 KINDS = ("orthogonal", "normal")
@@ -86,7 +87,9 @@ class Finding:
 
     @property
     def word(self) -> str:
-        """What the gradient does: it is bounded, explodes or vanishes."""
+        """What the gradient does: the gradient is bounded, explodes, vanishes or is zero."""
+        if math.isnan(self.log_growth):  # −∞ at both ends
+            return "is zero"
         return "bounded" if self.healthy else "vanishes" if self.log_growth < 0 else "explodes"
 
 
@@ -198,22 +201,20 @@ def train(
     network: DeepNetwork,
     kind: str,
     *,
-    data: str,
+    images: tuple[Dataset, Dataset],
     epochs: int,
-    directory: str | None = None,
     learning_rate: float | None = None,
     checkpoints: str | None = None,
     on_epoch: Callable[[Epoch], object] | None = None,
 ) -> TrainingRun:
-    """Train the network by SGD on an image set, resumable in ``checkpoints``; a ``training.TrainingRun``.
+    """Train the network by SGD on `training.splits` of images, resumable in ``checkpoints``.
 
     The rate is 0.001 for a linear network and 0.01 for every other one, as the paper's, unless it is given.
     """
     from firstlight.experiments.meterez2024 import training
 
     rate = learning_rate or (0.001 if network.activation in ("linear", "identity") else 0.01)
-    first, second = training.splits(data, directory=directory, seed=network.seed)
     setting = training.Setting(network.activation, kind, network.gamma, rate, network.depth, network.width)
     return training.train_setting(
-        setting, first, second, epochs=epochs, seed=network.seed, checkpoints=checkpoints, on_epoch=on_epoch
+        setting, *images, epochs=epochs, seed=network.seed, checkpoints=checkpoints, on_epoch=on_epoch
     )

@@ -11,6 +11,7 @@ import torch
 
 from firstlight.builders import NormOptions, isometric_mlp
 from firstlight.data import Dataset, load
+from firstlight.errors import DomainError
 from firstlight.experiments.meterez2024.figure import Figure, Row
 from firstlight.files import named_inside, own_folder
 from firstlight.training import Epoch, TrainingRun, train
@@ -43,8 +44,19 @@ SETTINGS: tuple[Setting, ...] = (
 
 
 def splits(data: str = "digits", *, directory: str | None = None, seed: int = 0) -> tuple[Dataset, Dataset]:
-    """Training and test samples: the official parts; for digits, which have none, 1400 and 397 at random."""
+    """Training and test samples: the official parts; for digits, which have none, 1400 and 397 at random.
+
+    Raises
+    ------
+    DomainError
+        If the data have no classes.
+    """
     parts = [load(data, directory=directory, train=part, normalise="unit") for part in (True, False)]
+    if any(part.targets is None for part in parts):
+        raise DomainError(
+            f"while choosing what to train on: expected data with classes, got {data!r}, which has none; name an image "
+            "set such as digits, or a file with targets"
+        )
     if data != "digits":
         mean, std = parts[0].inputs.mean(), parts[0].inputs.std()
         first, second = (replace(part, inputs=(part.inputs - mean) / std) for part in parts)

@@ -20,10 +20,11 @@ from firstlight.errors import DomainError
 def shaped_rates(activation: object, gains: Sequence[float]) -> Float64[Tensor, " layers"]:
     r"""Growth of log ‖∂L/∂z‖ over each layer φ(α BN(z)), beyond that of a linear layer.
 
-    .. math:: \tfrac12 \log \frac{α^2\,E\,φ'(αz)^2}{\operatorname{Var} φ(αz)} \ge 0, \qquad z \sim N(0, 1)
+    .. math:: \tfrac12 \log \frac{α^2\,E\,φ'(αz)^2}{\operatorname{Var} φ(αz)}, \qquad z \sim N(0, 1)
 
-    The rate is zero only for linear φ; for a smooth odd φ the rate falls like α⁴. The formula is the large-batch
-    limit; with orthogonal weights and full rank the gradient has no other growth.
+    The rate of a continuous φ is zero only for linear φ, and positive for every other one; for a smooth odd φ the rate
+    falls like α⁴. A jump adds to the variance and not to the slope, so the rate of a step is −∞. The formula is the
+    large-batch limit; with orthogonal weights and full rank the gradient has no other growth.
 
     Parameters
     ----------
@@ -68,7 +69,10 @@ def shaped_rates(activation: object, gains: Sequence[float]) -> Float64[Tensor, 
             f"while computing growth under gains: expected an activation that varies, got {phi.name} with "
             "Var φ = 0"
         )
-    return 0.5 * torch.log(alpha.square() * slope / variance).clamp(min=0)
+    rates = 0.5 * torch.log(alpha.square() * slope / variance)
+    # Var φ ≤ α² E φ'² for continuous φ (Poincaré), so what is below zero is rounding; a jump adds to Var φ alone, and
+    # a backward of one's own has nothing to do with φ
+    return rates if phi.jumps or phi.backward is not None else rates.clamp(min=0)
 
 
 @checked

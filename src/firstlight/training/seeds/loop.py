@@ -101,7 +101,7 @@ class Group:
             x, y = gathered(known, rows, room)
             outputs = self.stack(self.leaves, x)
             loss = functional.cross_entropy(outputs, y, reduction="none").mean(1)
-            gradients = torch.autograd.grad(loss.sum(), self.leaves)
+            gradients = torch.autograd.grad(loss.sum(), self.leaves, materialize_grads=True)
             torch.cat([part.reshape(seeds, -1) for part in gradients], dim=1, out=self.gradient)
             self.adam.step()
             losses[step] = loss.detach()
