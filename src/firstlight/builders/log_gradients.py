@@ -177,7 +177,7 @@ def _whole(
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     if trace is not None and len(trace.features) != len(norms_of):
         return None
-    found = torch.autograd.grad(value, [p for _, p in named], allow_unused=True)
+    found: Sequence[Tensor | None] = torch.autograd.grad(value, [p for _, p in named], allow_unused=True)
     present = [(name, p, g) for (name, p), g in zip(named, found) if g is not None]
     if not present or any(g is None and p.ndim >= 2 for (_, p), g in zip(named, found)):
         return None
