@@ -87,8 +87,9 @@ class RandomNetwork:
     blocks
         None for equal layers, which the fields above describe. Else the blocks behind the first layer: objects of
         ``builders.blocks``, or a text such as ``"6 * (gated('swiglu') + rms)"`` (`firstlight.builders.blocks.read`).
-        ``sigma_w``, ``sigma_b`` and ``first_layer`` are then those of the first layer, and the other fields keep their
-        defaults; ``chain`` is the same network as a `firstlight.builders.blocks.Chain`.
+        ``sigma_w``, ``sigma_b`` and ``first_layer`` are then those of the first layer, ``width`` is one number or one
+        behind each of them, and the other fields keep their defaults; ``chain`` is the same network as a
+        `firstlight.builders.blocks.Chain`.
 
     Raises
     ------
@@ -196,6 +197,8 @@ class RandomNetwork:
         if isinstance(self.width, tuple) and len(self.width) != self.depth:
             hint = "give one width per layer or one number"
             raise fail("width", f"to have {self.depth} entries for depth {self.depth}", self.width, hint)
+        if self.blocks is not None and isinstance(self.width, tuple):
+            _ = self.chain  # refuses another width behind a block that keeps it
         if self.skip != 0 and len(set(self.widths)) > 1:
             raise fail("width", "to be the same in every layer when skip ≠ 0", self.width, "set skip=0")
 

@@ -49,7 +49,9 @@ class NetworkFields(LayerFields, total=False):
 class Described(Protocol):
     """A description that can predict its own profile, such as ``builders.blocks.Chain``."""
 
-    def predict(self, *, q0: float = 1.0, c0: float = 0.5) -> Profile:
+    def predict(
+        self, *, q0: float = 1.0, c0: float = 0.5, level: str = "mean-field", bits: int | None = None
+    ) -> Profile:
         """What theory says."""
 
     def simulate(self, inputs: Tensor | None = None, *, nets: int = 100, seed: int = 0) -> Profile:
@@ -62,6 +64,9 @@ class Chained(Described, Protocol):
     @property
     def names(self) -> tuple[str, ...]:
         """What the rows of a profile are called."""
+
+    def layers(self) -> list[Any]:
+        """One `RandomNetwork` for each row, where every block is a layer."""
 
     def build(
         self, in_features: int, *, q0: float = 1.0, generator: Generator | None = None
@@ -82,14 +87,17 @@ def check_counts(name: str, values: Sequence[object]) -> None:
 
 
 def check_alone(network: Any) -> None:
-    """Raise a DomainError for fields of equal layers, or a list of widths, beside blocks."""
+    """Raise a DomainError for fields of equal layers beside blocks."""
     own = {"depth", "width", "sigma_w", "sigma_b", "first_layer", "in_features", "blocks"}
     for f in fields(network):
         if f.name not in own and getattr(network, f.name) != f.default:
             hint = "say it in a block, such as dense(…) or layer(…)"
+            if f.name == "kernel_size":
+                hint = (
+                    "the rows of a chain are vectors of units with one second moment, and on images each place has its "
+                    "own; describe equal layers with kernel_size, or audit the module"
+                )
             raise fail(f.name, "to be left out beside blocks", getattr(network, f.name), hint)
-    if isinstance(network.width, list | tuple):
-        raise fail("width", "to be one number beside blocks", network.width, "give one number")
 
 
 def law_as_text(field: str, law: object) -> Any:

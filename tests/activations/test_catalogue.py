@@ -13,6 +13,7 @@ from torch import nn
 
 import firstlight
 from firstlight import RandomNetwork, activations, predict, theory
+from firstlight.activations.families import _formulas as formulas
 from firstlight.activations.modules import AdaptiveSwish, KANLayer, StepActivation, TopK, top_k_moments
 from firstlight.activations.table import EXAMPLES
 from firstlight.cli.command import main
@@ -39,6 +40,30 @@ def test_mittag_leffler_at_a_half_is_the_scaled_error_function():
     x = torch.linspace(-6, 9, 501, dtype=torch.float64)
     y = activations.get("mittag_sigmoid(0.5)")(x)
     assert float((y - torch.special.erfcx(torch.exp(-x))).abs().max()) < 1e-13
+
+
+def test_mittag_leffler_near_the_sigmoid_by_its_power_series_and_by_the_mixture_it_meets():
+    mpmath = pytest.importorskip("mpmath")
+    for alpha, z in ((0.05, 0.5), (0.25, 2.0)):
+        t = mpmath.exp(-z)
+        exact = mpmath.nsum(lambda k, a=alpha, t=t: (-t) ** k / mpmath.gamma(a * k + 1), [0, mpmath.inf])
+        y = activations.get(f"mittag_sigmoid({alpha})")(torch.tensor(z, dtype=torch.float64))
+        assert float(y) == pytest.approx(float(exact), abs=1e-14)
+    x = torch.linspace(-40, 40, 201, dtype=torch.float64)
+    meets = formulas.near_sigmoid(x, torch.tensor(0.3, dtype=torch.float64))[0]
+    assert float((meets - formulas.mittag_sigmoid(x, 0.3)).abs().max()) < 1e-14
+    phi = activations.get("mittag_sigmoid(0.2)")
+    assert float((phi.difference(x) - phi.derivative(x)).abs().max()) < 1e-9
+
+
+def test_the_sigmoid_is_learnt_as_the_end_of_its_family():
+    module = activations.get("mittag_sigmoid").module(learnable=True).double()
+    z = torch.tensor(0.7, dtype=torch.float64)
+    y = module(z)
+    assert float(y.detach()) == pytest.approx(float(z.sigmoid()), abs=1e-14)
+    y.backward()
+    t = math.exp(-0.7)  # dE_α(−t)/dα at 0 is t(1 + t)⁻² E log Y = −γ t(1 + t)⁻², Y ~ Exp(1)
+    assert float(module.alpha.grad) == pytest.approx(-0.5772156649015329 * t / (1 + t) ** 2, abs=1e-12)
 
 
 def test_mittag_leffler_at_one_by_the_exponential():
@@ -88,6 +113,7 @@ LEARNABLE = [
     "apa(0.5, 2)", "aglu(0.7, 1.3)", "crrelu(0.02)", "snake(0.5)", "sau(0.2, 2)", "ash(2, 0.1, 0.3)",
     "hard_ash(2, 0.1, 0.3)", "leaky_relu(0.2)", "elu(0.7)", "softplus(2)", "sin(3)", "hermite_series(4)",
     "fourier_series(3)", "mittag_tanh(1.7)", "mittag_sigmoid(0.6)",
+    "mittag_sigmoid(0.2)", "mittag_sigmoid(0)",
 ]  # fmt: skip
 
 
@@ -108,7 +134,7 @@ def test_what_cannot_be_learnt_is_refused():
     with pytest.raises(DomainError, match="a family among"):
         activations.get("tanh").module(learnable=True)
     with pytest.raises(DomainError, match="start with mittag_sigmoid"):
-        activations.get("mittag_sigmoid").module(learnable=True)
+        activations.get("mittag_sigmoid(1)").module(learnable=True)
 
 
 def test_an_audit_follows_learnable_activations():

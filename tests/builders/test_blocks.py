@@ -244,12 +244,18 @@ def test_blocks_do_in_drawn_networks_what_theory_says(block):
 
 def test_what_a_chain_does_not_have_is_refused():
     chain = Chain(Blocks((KSparse(0.5),)), width=8)
-    with pytest.raises(DomainError, match="without batch and bits"):
+    with pytest.raises(DomainError, match="without jumps"):
         firstlight.predict(chain, bits=8)
+    with pytest.raises(DomainError, match="blocks see one sample"):
+        firstlight.predict(chain, batch=8)
+    with pytest.raises(DomainError, match="dense or layer"):
+        firstlight.predict(chain, level="density")
     with pytest.raises(DomainError, match="inputs, nets and seed alone"):
         firstlight.simulate(chain, gradients=True)
-    with pytest.raises(DomainError, match="one width"):
-        Chain.of(RandomNetwork(depth=2, width=(4, 8)))
+    with pytest.raises(DomainError, match="standard parametrisation"):
+        Chain.of(RandomNetwork(depth=2, width=4, kernel_size=3))
+    with pytest.raises(DomainError, match="which keeps it"):
+        RandomNetwork(width=(4, 8), blocks="rms")
     with pytest.raises(DomainError, match="give the network blocks"):
         RandomNetwork(depth=2, width=8, activation="swiglu")
 
@@ -295,8 +301,80 @@ def test_what_equal_layers_alone_have_is_refused_of_blocks():
     net = RandomNetwork(width=8, blocks="gated('swiglu')")
     with pytest.raises(DomainError, match="expected equal layers"):
         _ = net.phi
-    with pytest.raises(DomainError, match="a RandomNetwork of equal layers takes them"):
-        firstlight.predict(net, bits=8)
+    with pytest.raises(DomainError, match="a RandomNetwork of equal layers takes a batch"):
+        firstlight.predict(net, batch=8)
+
+
+def test_blocks_of_several_widths_do_what_theory_says():
+    net = RandomNetwork(
+        width=(60, 240, 120, 120, 30), blocks="dense('tanh') + gated('bilinear') + rms + top(0.5)"
+    )
+    assert RandomNetwork.from_dict(json.loads(json.dumps(net.to_dict()))) == net
+    profile = net.chain.simulate(nets=24, seed=1)
+    # the same next orders as at one width, of one over the smallest width
+    off = np.abs(profile["log_grad"] - profile["log_grad_theory"])
+    assert (off < 4.5 * 2 * math.sqrt(0.5 / (24 * 30))).all(), off
+    assert profile["log_grad_theory"][-2] == pytest.approx(0.5 * math.log(30 / 120), abs=1e-6)
+    off = np.abs(profile["q"] - profile["q_theory"]) / np.hypot(profile["q_se"], profile["q_theory"] / 30)
+    assert (off < 4.5).all(), off
+    varied = RandomNetwork(depth=3, width=(50, 20, 80), activation="relu", sigma_w=2**0.5)
+    for column in ("q", "log_grad"):
+        np.testing.assert_allclose(
+            varied.chain.predict()[column], firstlight.predict(varied)[column], atol=1e-9
+        )
+
+
+def test_rounding_passes_through_blocks_as_drawn_ones_show():
+    n, bits = 800, 6
+    net = RandomNetwork(
+        width=n, blocks="nf('relu', alpha=0.7) + gated('swiglu', sigma_out=2.0) + rms + dense('tanh')"
+    )
+    profile = firstlight.predict(net, bits=bits)
+    step = firstlight.activations.uniform_quantiser(bits).step
+    generator = torch.Generator().manual_seed(5)
+    clean = torch.randn(60, n, generator=generator, dtype=torch.float64)
+    model, noise = net.chain.build(n, generator=generator).double(), []
+    rounded = clean
+    with torch.no_grad():
+        for part in model:
+            clean, rounded = part(clean), part(rounded)
+            s = step * float(clean.square().mean().sqrt())
+            rounded = (torch.ceil(rounded / s).clamp(-31, 32) - 0.5) * s
+            noise.append(float((rounded - clean).square().mean() / clean.square().mean()))
+    # both moments are known to some 1/√800, and clipped entries are rare and count for a tenth of the noise
+    np.testing.assert_allclose(noise, profile["quantisation_noise"], rtol=0.12)
+    equal = RandomNetwork(depth=4, width=n, activation="tanh", sigma_w=1.3, skip=0.5)
+    for column in ("quantisation_noise", "gradient_noise"):
+        found = Chain.of(equal).predict(bits=bits)[column]
+        np.testing.assert_allclose(found, firstlight.predict(equal, bits=bits)[column], rtol=1e-9)
+
+
+def test_the_law_of_units_passes_through_layers_that_differ():
+    n = 8
+    net = RandomNetwork(
+        width=n,
+        sigma_w=2**0.5,
+        blocks="dense('relu') + layer(activation='tanh', weight_law='uniform', sigma_w=2.0)",
+    )
+    found = firstlight.predict(net, level="density")
+    plain = RandomNetwork(depth=2, width=n, activation="relu", sigma_w=2**0.5)
+    for column in ("q", "kurtosis", "ks"):
+        np.testing.assert_allclose(
+            found[column][:2], firstlight.predict(plain, level="density")[column], rtol=1e-9
+        )
+    generator = torch.Generator().manual_seed(0)
+    draws = 30_000
+    z = torch.randn(draws, n, n, generator=generator, dtype=torch.float64)
+    w = torch.randn(draws, n, n, generator=generator, dtype=torch.float64) * (2 / n) ** 0.5
+    second = (w * z.relu()).sum(2) * 2**0.5  # independent units of the second layer
+    u = torch.rand(draws, n, generator=generator, dtype=torch.float64) * 2 - 1
+    third = (u * second.tanh()).sum(1) * 2 / n**0.5
+    square = third.square()
+    assert abs(float(square.mean()) - found["q"][2]) < 4.5 * float(square.std()) / draws**0.5
+    fourth = float(third.pow(4).mean() / square.mean() ** 2) - 3
+    assert (
+        abs(fourth - found["kurtosis"][2]) < 4.5 * float(third.pow(4).std() / square.mean() ** 2) / draws**0.5
+    )
 
 
 def test_blocks_are_simulated_as_equal_layers_are():

@@ -105,7 +105,8 @@ def beside(model: Any, sample: Tensor, *, draws: int, seed: int) -> tuple[Profil
     handle.remove()
     x = entered[0][0].detach().double()
     predicted = predict_transformer(blocks, covariance=x @ x.T / x.shape[1], draws=draws, seed=seed)
-    measured = audit(model, sample).profile
+    # streams drawn anew for each network: the same draws in all of them would be one error that no scatter shows
+    measured = audit(model, sample, seed=seed).profile
     # a norm around each sum is the stream; without, the sums are
     kind = "norm" if blocks.norm == "post" else "residual"
     rows = np.nonzero(np.array([str(k) == kind for k in measured["kind"]]))[0][-2 * blocks.depth :]
@@ -217,7 +218,7 @@ STUDIES: tuple[Study, ...] = (
         "every row of GPT-2, Llama, BERT and ViT",
         source="ours; no paper",
         data="none; needs the library transformers (the `compat` extra)",
-        cost={"quick": "12 s", "paper": "20 min: widths 256, 512 and 1024"},
+        cost={"quick": "12 s", "paper": "17 min: widths 256, 512 and 1024"},
         measure=measure,
         draw=draw,
         sizes={

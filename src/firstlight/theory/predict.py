@@ -13,7 +13,7 @@ from firstlight.errors import DomainError
 from firstlight.files.plain_data import Record
 from firstlight.network import Described, RandomNetwork, expected_network
 from firstlight.profile import Profile
-from firstlight.theory.designs._rounding import rounding_noise
+from firstlight.theory.designs.rounding import rounded_layer, rounding_noise
 from firstlight.theory.finite.finite_width import finite_width
 from firstlight.theory.maps._batch_path import batch_path, stationary_chi
 from firstlight.theory.maps._trajectory import Path, correlations, variances
@@ -43,7 +43,8 @@ DENSITY_ASSUMPTIONS = {
     "experiments.wolinski2025.independence.beside_networks (--against) measures it",
 }
 ROUNDING_ASSUMPTIONS = {
-    "quantisation_noise": "small errors, to first order, independent between layers; normal pre-activations",
+    "quantisation_noise": "errors that are small behind the next layer and independent between layers; normal "
+    "pre-activations",
     "gradient_noise": "small errors, independent between layers; normal gradients, and a forward pass without errors",
 }
 BATCH_ASSUMPTION = (
@@ -67,7 +68,7 @@ def predict(
     Parameters
     ----------
     network
-        The network, or a chain of blocks (``builders.blocks.Chain``). Of blocks q0 and c0 alone are asked.
+        The network, or a chain of blocks (``builders.blocks.Chain``). Blocks know no ``batch``.
     q0
         Mean square ‖x‖²/n₀ of the inputs' entries, > 0.
     c0
@@ -106,12 +107,12 @@ def predict(
     if isinstance(network, RandomNetwork) and network.blocks is not None:
         network = network.chain
     if isinstance(network, Described):
-        if level != "mean-field" or batch is not None or bits is not None:
+        if batch is not None:
             raise DomainError(
-                f"while predicting a chain of blocks: expected level 'mean-field' without batch and bits, got "
-                f"{level!r}, {batch} and {bits}; a RandomNetwork of equal layers takes them"
+                f"while predicting a chain of blocks: expected no batch, got {batch}; blocks see one sample at a time, "
+                "and a RandomNetwork of equal layers takes a batch"
             )
-        return network.predict(q0=q0, c0=c0)
+        return network.predict(q0=q0, c0=c0, level=level, bits=bits)
     layer = LayerMap.of(expected_network(network, "predicting"))
     _check(q0, c0, level, batch, layer)
     first = network.sigma_w**2 * weight_variance(network.first_layer)
@@ -140,7 +141,10 @@ def predict(
     if level == "density":
         columns |= _density(network, q1)
     if bits is not None:
-        columns["quantisation_noise"], columns["gradient_noise"] = rounding_noise(layer, path, bits)
+        steps = [rounded_layer(layer, float(q), bits) for q in path.q]
+        columns["quantisation_noise"], columns["gradient_noise"] = rounding_noise(
+            path.q.tolist(), steps, bits
+        )
     meta = _meta(network, layer, path.q, level, float(q0), float(c0)) | missing
     if bits is not None:
         meta |= {"bits": bits, "assumptions": meta["assumptions"] | ROUNDING_ASSUMPTIONS}

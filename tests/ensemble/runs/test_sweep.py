@@ -97,6 +97,22 @@ def test_table_and_resume(tmp_path: Path) -> None:
         run_sweep(Sweep.parse(TEXT.replace("seed = 5", "seed = 6")), out=tmp_path / "a", resume=True)
 
 
+def test_blocks_are_swept_as_any_field(tmp_path: Path) -> None:
+    text = """
+    [network]
+    width = 6
+    [grid]
+    blocks = ["2 * gated('swiglu') + rms", "dense('tanh')"]
+    sigma_w = [1.0, 2.0]
+    [run]
+    nets = 4
+    """
+    rows = run_sweep(Sweep.parse(text), out=tmp_path / "blocks", progress=False)
+    names = ["first", "1 swiglu", "2 swiglu", "3 rms"] * 2 + ["first", "1 dense(tanh)"] * 2
+    assert [row["name"] for row in rows] == names
+    assert [row["q_theory"] for row in rows if row["name"] == "first"] == pytest.approx([1.0, 4.0] * 2)
+
+
 def test_convolutions_take_made_images(tmp_path: Path) -> None:
     text = TEXT.replace("features = 10", "shape = [2, 3, 4]").replace(
         "width = [[4, 5, 6], 8]", "kernel_size = [1, [3, 2]]"

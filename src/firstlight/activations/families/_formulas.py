@@ -15,6 +15,8 @@ Number = float | Tensor
 _LEAST = 1e-4
 # Terms of Mittag-Leffler's power series, and where its asymptotic form takes over: its next term is below 1e-16 there.
 _TERMS, _FAR = 128, 40.0
+# From this α on the mixture has few nodes; below, arctangents that stay smooth down to α = 0.
+MIXED = 0.3
 
 
 def _positive(value: Number, like: Tensor) -> Tensor:
@@ -127,9 +129,41 @@ def mixture(alpha: Number) -> tuple[Tensor, Tensor]:
     return u, weight * step * torch.sin(a * math.pi) / math.pi
 
 
+@lru_cache(maxsize=1)
+def _exponential() -> tuple[Tensor, Tensor]:
+    """Nodes s and weights of E f(log Y) for Y ~ Exp(1): the trapezoid of e^{s − e^s} f(s)."""
+    # exp(−2π·(π/2)/step) is 7e-18, and the density is below 1e-17 at both ends
+    step = 0.25
+    s = torch.arange(-40.0, 4.0 + step, step, dtype=torch.float64)
+    return s, step * torch.exp(s - torch.exp(s))
+
+
+def near_sigmoid(x: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
+    r"""E_α(−e^{−x}) and its slope for α in [0, 0.3], with no singularity at α = 0.
+
+    .. math:: E_α(-t) = E\, \frac{1}{πα} \arctan \frac{Y^α \sin πα}{t + Y^α \cos πα}, \qquad Y \sim \mathrm{Exp}(1)
+
+    The integral of `mixture` by parts: at α = 0 it is 1/(1 + t) for every Y.
+    """
+    s, weight = (part.to(x.device) for part in _exponential())
+    angle = math.pi * alpha
+    cosine = torch.cos(angle)
+    inside = torch.sigmoid(alpha * s + x[..., None] + torch.log(cosine))
+    ratio = torch.sinc(alpha) / cosine * inside
+    turn = angle * ratio
+    small = angle < 1e-4
+    share = torch.where(
+        small, ratio * (1 - turn.square() / 3), torch.arctan(turn) / torch.where(small, 1.0, angle)
+    )
+    slope = ratio * (1 - inside) / (1 + turn.square())
+    return (weight * share).sum(-1), (weight * slope).sum(-1)
+
+
 def mittag_sigmoid(x: Tensor, alpha: Number = 0.5) -> Tensor:
-    """E_{α,1}(−e^{−z}) with α in [0.3, 0.95], as a mixture of e^{−e^u t^{1/α}}, t^{1/α} = e^{−z/α}."""
-    a = torch.as_tensor(alpha, dtype=torch.float64, device=x.device).clamp(0.3, 0.95)
+    """E_{α,1}(−e^{−z}) with α in [0, 0.95]: from .3 on as a mixture of e^{−e^u t^{1/α}}, t^{1/α} = e^{−z/α}."""
+    a = torch.as_tensor(alpha, dtype=torch.float64, device=x.device).clamp(0.0, 0.95)
+    if float(a.detach()) < MIXED:
+        return near_sigmoid(x.double(), a)[0].to(x.dtype)
     u, weight = mixture(a)
     return (weight * torch.exp(-torch.exp(u - x.double()[..., None] / a))).sum(-1).to(x.dtype)
 

@@ -132,16 +132,16 @@ def mittag_tanh(alpha: float = 2.0) -> Activation:
 def mittag_sigmoid(alpha: float = 0.0) -> Activation:
     """E_{α,1}(−e^{−z}) with Mittag-Leffler's function E: the logistic sigmoid at α = 0, Gumbel's at α = 1.
 
-    Between them α is in [0.3, 0.95]. The family is ours: the published one was not read.
+    Between them α is in (0, 0.95]. The family is ours: the published one was not read.
 
     Raises
     ------
     DomainError
         A parameter outside its range.
     """
-    if not (alpha in (0, 1) or 0.3 <= alpha <= 0.95):
+    if not (alpha == 1 or 0 <= alpha <= 0.95):
         raise DomainError(
-            f"while making mittag_sigmoid: expected alpha to be 0, 1 or in [0.3, 0.95], got {alpha}; 0 is the sigmoid"
+            f"while making mittag_sigmoid: expected alpha to be 1 or in [0, 0.95], got {alpha}; 0 is the sigmoid"
         )
     name, parameters = named("mittag_sigmoid", alpha=alpha)
     if alpha == 0:
@@ -157,6 +157,8 @@ def mittag_sigmoid(alpha: float = 0.0) -> Activation:
         )
 
     def slope(x: Tensor) -> Tensor:
+        if alpha < formulas.MIXED:
+            return formulas.near_sigmoid(x.double(), x.new_tensor(alpha, dtype=torch.float64))[1].to(x.dtype)
         u, weight = (t.to(x) for t in formulas.mixture(alpha))
         power = u - x[..., None] / alpha
         return (weight * torch.exp(power - torch.exp(power))).sum(-1) / alpha

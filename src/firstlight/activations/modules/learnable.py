@@ -48,7 +48,7 @@ class LearnableActivation(nn.Module):
     The module starts as the activation that was given. Families: leaky_relu, elu, softplus, sin, snake, apa, aglu,
     sau, crrelu, ash, hard_ash, mittag_tanh and mittag_sigmoid, and hermite_series and fourier_series with their
     coefficients. A λ of APA is held above 1e-4 where it is used, an α of mittag_tanh in [1, 4], and that of
-    mittag_sigmoid in [0.3, 0.95], where it has to start.
+    mittag_sigmoid in [0, 0.95], where it has to start.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ class LearnableActivation(nn.Module):
     Raises
     ------
     DomainError
-        Any other activation, or a mittag_sigmoid with α = 0 or 1.
+        Any other activation, or a mittag_sigmoid with α = 1.
 
     Examples
     --------
@@ -79,9 +79,9 @@ class LearnableActivation(nn.Module):
                 f"while making the parameters of {activation.name!r} learnable: expected a family among "
                 f"{', '.join(known)}; write the activation as an nn.Module with parameters of its own"
             )
-        if self.family == "mittag_sigmoid" and activation.parameters["alpha"] in (0, 1):
+        if self.family == "mittag_sigmoid" and activation.parameters["alpha"] == 1:
             raise DomainError(
-                f"while making the parameters of {activation.name!r} learnable: expected alpha in [0.3, 0.95], got "
+                f"while making the parameters of {activation.name!r} learnable: expected alpha in [0, 0.95], got "
                 f"{activation.parameters['alpha']}, at which the formula ends; start with mittag_sigmoid(0.5)"
             )
         if self.family in SERIES:

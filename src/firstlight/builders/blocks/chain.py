@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,9 @@ from firstlight.clean_room import clean
 from firstlight.errors import DomainError
 from firstlight.network import RandomNetwork
 from firstlight.profile import Profile
+from firstlight.theory import propagate_density
+from firstlight.theory.designs.rounding import rounding_noise
+from firstlight.theory.predict import DENSITY_ASSUMPTIONS, ROUNDING_ASSUMPTIONS
 from firstlight.weights import get as law_of
 
 ASSUMPTIONS = {
@@ -30,7 +33,7 @@ ASSUMPTIONS = {
 
 @dataclass(frozen=True)
 class Chain:
-    """A first linear layer, then blocks of one width, one after the other.
+    """A first linear layer, then blocks, one after the other.
 
     ``firstlight.predict`` and ``firstlight.simulate`` take a chain as they take a `RandomNetwork`, which is the same
     with checks: its ``blocks`` are a chain's, and its other fields the shorthand for equal layers (`Chain.of`).
@@ -40,16 +43,18 @@ class Chain:
     blocks
         The blocks, in order.
     width
-        Units between the blocks.
+        Units between the blocks: one number, or one behind the first layer and one behind each block.
     sigma_w, sigma_b
         Scales of the first layer: its outputs have the second moment σ_w² q₀ + σ_b².
     first_law
         Law of the first layer's weights.
+    in_features
+        Inputs of the first layer, which ``level="density"`` reads where that law is not normal.
 
     Raises
     ------
     DomainError
-        A width that is not positive, or something that is no block.
+        A width that is not positive, something that is no block, or another width behind a block that keeps it.
 
     Examples
     --------
@@ -60,20 +65,69 @@ class Chain:
     """
 
     blocks: Iterable[Block]
-    width: int
+    width: int | Sequence[int]
     sigma_w: float = 1.0
     sigma_b: float = 0.0
     first_law: Any = "normal"
+    in_features: int | None = None
 
     def __post_init__(self) -> None:
         blocks = Blocks(self.blocks)
         wrong = [type(b).__name__ for b in blocks if not isinstance(b, Block)]
-        if wrong or isinstance(self.width, bool) or self.width < 1:
+        if not isinstance(self.width, int):
+            object.__setattr__(self, "width", tuple(self.width))
+        object.__setattr__(self, "blocks", blocks)
+        if wrong or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in self.widths):
             raise DomainError(
                 f"while describing a Chain: expected blocks and a width ≥ 1, got "
                 f"{wrong or len(blocks)} and {self.width}"
             )
-        object.__setattr__(self, "blocks", blocks)
+        if len(self.widths) != len(blocks) + 1:
+            raise DomainError(
+                f"while describing a Chain: expected {len(blocks) + 1} widths for a first layer and {len(blocks)} "
+                f"blocks, got {len(self.widths)}"
+            )
+        for block, before, after in zip(blocks, self.widths, self.widths[1:]):
+            if block.keeps_width and before != after:
+                raise DomainError(
+                    f"while describing a Chain: expected the width {before} behind {block.name!r}, which keeps it, got "
+                    f"{after}; blocks of weights without an identity path, such as dense and gated, change the width"
+                )
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """The width behind the first layer and behind each block."""
+        if isinstance(self.width, int):
+            return (self.width,) * (len(self.blocks) + 1)  # type: ignore[arg-type]
+        return tuple(self.width)
+
+    def layers(self) -> list[RandomNetwork]:
+        """A description of every row's layer: the first one's, and those of the blocks.
+
+        Raises
+        ------
+        DomainError
+            A block that is no layer of a `RandomNetwork`.
+        """
+        first = RandomNetwork(
+            depth=1,
+            width=1,
+            sigma_w=self.sigma_w,
+            sigma_b=self.sigma_b,
+            first_layer=self.first_law,
+            in_features=self.in_features,
+        )
+        found = [first]
+        for block in self.blocks:
+            one = block.described
+            if one is None:
+                raise DomainError(
+                    f"while propagating a density: expected blocks of one activation and independent weights (dense or "
+                    f"layer), whose units are sums of independent terms, got {block.name!r}; simulate this network "
+                    "instead"
+                )
+            found.append(one)
+        return found
 
     @classmethod
     def of(cls, network: RandomNetwork) -> Chain:
@@ -82,7 +136,7 @@ class Chain:
         Raises
         ------
         DomainError
-            Convolutions, widths that differ, or the parametrisation "ntk", which a chain does not have.
+            Convolutions, or the parametrisation "ntk", which a chain does not have.
 
         Examples
         --------
@@ -94,27 +148,27 @@ class Chain:
         >>> bool((abs(Chain.of(net).predict()["q"] - firstlight.predict(net)["q"]) < 1e-9).all())
         True
         """
-        if network.blocks is not None:
-            return cls(
-                network.blocks, network.widths[0], network.sigma_w, network.sigma_b, network.first_layer
-            )
-        if (
-            network.kernel_size is not None
-            or len(set(network.widths)) > 1
-            or network.parametrisation != "standard"
-        ):
+        if network.kernel_size is not None or network.parametrisation != "standard":
             raise DomainError(
-                "while describing a Chain: expected dense layers of one width in the standard parametrisation, got "
-                f"kernel_size={network.kernel_size}, width={network.width}, parametrisation={network.parametrisation!r}"
+                "while describing a Chain: expected dense layers in the standard parametrisation, got "
+                f"kernel_size={network.kernel_size}, parametrisation={network.parametrisation!r}"
             )
-        layers = Blocks((Layer(network),) * (network.depth - 1))
-        return cls(layers, network.widths[0], network.sigma_w, network.sigma_b, network.first_layer)
+        return cls(
+            network.blocks if network.blocks is not None else (Layer(network),) * (network.depth - 1),
+            network.width,
+            network.sigma_w,
+            network.sigma_b,
+            network.first_layer,
+            network.in_features,
+        )
 
     def _first(self, q0: float) -> float:
         return self.sigma_w**2 * float(law_of(self.first_law).variance) * float(q0) + self.sigma_b**2
 
     @clean
-    def predict(self, *, q0: float = 1.0, c0: float = 0.5) -> Profile:
+    def predict(
+        self, *, q0: float = 1.0, c0: float = 0.5, level: str = "mean-field", bits: int | None = None
+    ) -> Profile:
         """What wide-layer theory says, one row for the first layer and for each block.
 
         Parameters
@@ -123,6 +177,11 @@ class Chain:
             Mean square of the inputs' entries, > 0.
         c0
             Cosine between two inputs.
+        level
+            ``"density"`` adds the law of units at this width (``theory.propagate_density``), for blocks that are plain
+            layers.
+        bits
+            Bits to which the rows and their gradients are rounded, as for ``firstlight.predict``.
 
         Returns
         -------
@@ -134,11 +193,16 @@ class Chain:
         Raises
         ------
         DomainError
-            q0 that is not positive, c0 outside [−1, 1], or a moment that diverges.
+            q0 that is not positive, c0 outside [−1, 1], another level, a moment that diverges, or a block that does
+            not take ``level`` or ``bits``.
         """
         if not (q0 > 0 and -1 <= c0 <= 1):
             raise DomainError(
                 f"while predicting a Chain: expected a mean square q0 > 0 and a cosine c0, got {q0} and {c0}"
+            )
+        if level not in ("mean-field", "density"):
+            raise DomainError(
+                f"while predicting a Chain: expected level 'mean-field' or 'density', got {level!r}"
             )
         q, chi = [self._first(q0)], []
         c = [(self._first(q0) * c0 + self.sigma_b**2 * (1 - c0)) / q[0]]
@@ -148,8 +212,9 @@ class Chain:
             q.append(block.second_moment(q[-1]))
         with np.errstate(divide="ignore"):
             growth = np.log(np.array(chi, dtype=np.float64))
-        sums = np.concatenate([np.cumsum(growth[::-1])[::-1], [0.0]])
-        columns = {
+        n = np.array(self.widths, dtype=np.float64)
+        sums = np.concatenate([np.cumsum(growth[::-1])[::-1], [0.0]]) + np.log(n[-1] / n)
+        columns: dict[str, Any] = {
             "name": list(self.names),
             "kind": ["weight", *["block" for _ in chi]],
             "depth": np.arange(1, len(q) + 1),
@@ -159,8 +224,29 @@ class Chain:
             "growth": [*growth, math.nan],
             "log_grad": 0.5 * sums,
         }
-        meta = {"q0": q0, "c0": c0, "width": self.width, "level": "blocks", "assumptions": dict(ASSUMPTIONS)}
-        return Profile(columns, "predict", meta)
+        assumptions = dict(ASSUMPTIONS)
+        if level == "density":
+            columns |= self._density(q[0])
+            assumptions |= DENSITY_ASSUMPTIONS
+        if bits is not None:
+            steps = [block.rounding(at, bits) for block, at in zip(self.blocks, q)]
+            columns["quantisation_noise"], columns["gradient_noise"] = rounding_noise(q, steps, bits)
+            assumptions |= ROUNDING_ASSUMPTIONS
+        meta = {"q0": q0, "c0": c0, "width": self.width, "level": "blocks", "assumptions": assumptions}
+        return Profile(columns, "predict", meta if bits is None else {**meta, "bits": bits})
+
+    def _density(self, q1: float) -> dict[str, Any]:
+        """The law of units, in place of the second moment and beside it."""
+        network = RandomNetwork(
+            width=self.width,
+            blocks=self.blocks,
+            sigma_w=self.sigma_w,
+            sigma_b=self.sigma_b,
+            first_layer=self.first_law,
+            in_features=self.in_features,
+        )
+        laws = propagate_density(network, q1=q1)
+        return {name: getattr(laws, name) for name in ("q", "kurtosis", "ks", "ks_standardised", "lost")}
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -257,13 +343,15 @@ class Chain:
             return self._built(in_features, q0, generator)
 
     def _built(self, in_features: int, q0: float, generator: torch.Generator | None) -> nn.Sequential:
-        first = nn.Linear(in_features, self.width, bias=self.sigma_b > 0)
+        widths = self.widths
+        first = nn.Linear(in_features, widths[0], bias=self.sigma_b > 0)
         draw(
             first, sigma_w=self.sigma_w, sigma_b=self.sigma_b, weight_law=self.first_law, generator=generator
         )
         modules: OrderedDict[str, nn.Module] = OrderedDict(first=first)
         q = self._first(q0)
         for i, block in enumerate(self.blocks):
-            modules[f"block{i + 1}"] = block.module(self.width, q=q, generator=generator)
+            own: dict[str, Any] = {} if block.keeps_width else {"fan_out": widths[i + 1]}
+            modules[f"block{i + 1}"] = block.module(widths[i], q=q, generator=generator, **own)
             q = block.second_moment(q)
         return nn.Sequential(modules)

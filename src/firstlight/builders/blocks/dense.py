@@ -13,7 +13,9 @@ from torch import nn
 from firstlight import activations
 from firstlight.builders.blocks.description import Block
 from firstlight.builders.dense import activation_module, draw
+from firstlight.network import RandomNetwork
 from firstlight.theory import LayerMap
+from firstlight.theory.designs.rounding import rounded_layer
 
 
 class MappedBlock(Block):
@@ -35,6 +37,10 @@ class MappedBlock(Block):
     def correlation(self, q: float, c: float) -> float:
         """C(c) of the layer's map."""
         return float(self.layer.correlation(q, c))
+
+    def rounding(self, q: float, bits: int) -> tuple[float, float]:
+        """χ₁ of the true slope, and the error of one rounding behind φ."""
+        return rounded_layer(self.layer, q, bits)
 
 
 @dataclass(frozen=True)
@@ -65,9 +71,28 @@ class Dense(MappedBlock):
         """The mean-field map."""
         return LayerMap.of(self.activation, sigma_w=self.sigma_w, sigma_b=self.sigma_b)
 
-    def module(self, width: int, *, q: float = 1.0, generator: torch.Generator | None = None) -> nn.Module:
+    @property
+    def described(self) -> RandomNetwork:
+        """A layer with this activation and these scales."""
+        return RandomNetwork(
+            depth=2, width=1, activation=self.activation, sigma_w=self.sigma_w, sigma_b=self.sigma_b
+        )
+
+    @property
+    def keeps_width(self) -> bool:
+        """False."""
+        return False
+
+    def module(
+        self,
+        width: int,
+        *,
+        fan_out: int | None = None,
+        q: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> nn.Module:
         """The activation and a linear layer."""
-        linear = nn.Linear(width, width, bias=self.sigma_b > 0)
+        linear = nn.Linear(width, fan_out or width, bias=self.sigma_b > 0)
         draw(linear, sigma_w=self.sigma_w, sigma_b=self.sigma_b, generator=generator)
         return nn.Sequential(activation_module(self.activation), linear)
 

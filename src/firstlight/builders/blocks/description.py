@@ -9,9 +9,12 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
+from firstlight.activations import uniform_quantiser
+from firstlight.network import RandomNetwork
+
 
 class Block(ABC):
-    """One step of a network of equal widths, in wide-layer theory and as a module.
+    """One step of a network, in wide-layer theory and as a module.
 
     Second moments are of the entries between blocks, which theory takes for normal with mean zero.
     """
@@ -27,6 +30,29 @@ class Block(ABC):
     def correlation(self, q: float, c: float) -> float:
         """Correlation of the outputs for two inputs of second moment q and correlation c; NaN where not known."""
         return math.nan
+
+    def rounding(self, q: float, bits: int) -> tuple[float, float]:
+        """Factor of the variance of a small error that comes in, and the variance that rounding the inputs adds.
+
+        Both are the gradient's factor to first order: a square Jacobian and its transpose have one Frobenius norm.
+
+        Raises
+        ------
+        DomainError
+            The block has a jump, which a small error crosses as a whole step.
+        """
+        chi = self.gradient(q)
+        return chi, chi * uniform_quantiser(bits).error * q
+
+    @property
+    def described(self) -> RandomNetwork | None:
+        """The block as a layer of a `RandomNetwork`; None for a block that is none."""
+        return None
+
+    @property
+    def keeps_width(self) -> bool:
+        """Whether the outputs are as many as the inputs; else ``module`` takes ``fan_out`` too."""
+        return True
 
     @abstractmethod
     def module(self, width: int, *, q: float = 1.0, generator: torch.Generator | None = None) -> nn.Module:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
 
+from firstlight import activations
+from firstlight.activations import uniform_quantiser
 from firstlight.builders.blocks.dense import Dense
 from firstlight.builders.blocks.description import Block
 from firstlight.errors import DomainError
+from firstlight.theory.designs.rounding import rounded_layer
 
 
 class FractalJoin(nn.Module):
@@ -90,6 +93,13 @@ class Fractal(Block):
         second = self._maps(columns - 1, first[0])
         share = 0.25 * self.gain**2
         return share * (second[0] + short[0]), share * (first[1] * second[1] + short[1])
+
+    def rounding(self, q: float, bits: int) -> tuple[float, float]:
+        """To first order, by the true slope of the layer's activation."""
+        rounded_layer(self.layer.layer, q, bits)  # refuses jumps
+        true = replace(self.layer, activation=replace(activations.get(self.layer.activation), backward=None))
+        chi = replace(self, layer=true).gradient(q)
+        return chi, chi * uniform_quantiser(bits).error * q
 
     def correlation(self, q: float, c: float) -> float:
         """Covariances of both paths over their second moments."""

@@ -12,6 +12,7 @@ from firstlight import activations
 from firstlight.activations.modules import TopK, top_k_moments
 from firstlight.builders.blocks.description import Block
 from firstlight.builders.dense import draw
+from firstlight.errors import DomainError
 
 
 class _Gated(nn.Module):
@@ -64,9 +65,21 @@ class Gated(Block):
         gate, inner = activations.gate(self.gate), self.sigma_w**2 * q
         return gate.dual(inner, c) / gate.moments(inner).second
 
-    def module(self, width: int, *, q: float = 1.0, generator: torch.Generator | None = None) -> nn.Module:
-        """Three linear layers and the gate."""
-        layers = [nn.Linear(width, width, bias=False) for _ in range(3)]
+    @property
+    def keeps_width(self) -> bool:
+        """False."""
+        return False
+
+    def module(
+        self,
+        width: int,
+        *,
+        fan_out: int | None = None,
+        q: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> nn.Module:
+        """Three linear layers and the gate, of as many units as there are inputs."""
+        layers = [nn.Linear(width, size, bias=False) for size in (width, width, fan_out or width)]
         for layer, scale in zip(layers, (self.sigma_w, self.sigma_w, self.sigma_out)):
             draw(layer, sigma_w=scale, generator=generator)
         return _Gated(activations.gate(self.gate), *layers)
@@ -123,10 +136,37 @@ class KSparse(Block):
         phi = activations.from_callable(lambda z: z * (size(z) > at).to(z.dtype), name=f"top({self.share:g})")
         return float(activations.dual(phi, q, q, c)) / kept.second
 
-    def module(self, width: int, *, q: float = 1.0, generator: torch.Generator | None = None) -> nn.Module:
+    def rounding(self, q: float, bits: int) -> tuple[float, float]:
+        """Refused: an entry that rounding moves across the threshold appears or vanishes as a whole.
+
+        Raises
+        ------
+        DomainError
+            Always.
+        """
+        raise DomainError(
+            f"while predicting the noise of rounding: expected blocks without jumps, got {self.name!r}; an entry that "
+            "rounding moves across its threshold appears or vanishes as a whole"
+        )
+
+    @property
+    def keeps_width(self) -> bool:
+        """False."""
+        return False
+
+    def module(
+        self,
+        width: int,
+        *,
+        fan_out: int | None = None,
+        q: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> nn.Module:
         """Top-k and a linear layer."""
         linear = draw(
-            nn.Linear(width, width, bias=False), sigma_w=math.sqrt(self._square), generator=generator
+            nn.Linear(width, fan_out or width, bias=False),
+            sigma_w=math.sqrt(self._square),
+            generator=generator,
         )
         return nn.Sequential(TopK(max(1, round(self.share * width)), by_size=self.by_size), linear)
 

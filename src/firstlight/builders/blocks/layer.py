@@ -59,7 +59,24 @@ class Layer(MappedBlock):
         """The mean-field map."""
         return LayerMap.of(self.network)
 
-    def module(self, width: int, *, q: float = 1.0, generator: torch.Generator | None = None) -> nn.Module:
+    @property
+    def described(self) -> RandomNetwork:
+        """The network that was given."""
+        return self.network
+
+    @property
+    def keeps_width(self) -> bool:
+        """Whether there is an identity path."""
+        return self.network.skip != 0
+
+    def module(
+        self,
+        width: int,
+        *,
+        fan_out: int | None = None,
+        q: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> nn.Module:
         """Normaliser, activation, dropout and a linear layer, beside the identity where there is one."""
         net = self.network
         if net.norm not in _NORMS:
@@ -67,7 +84,7 @@ class Layer(MappedBlock):
                 f"while building a layer: expected norm None, 'batch', 'layer' or 'rms', got {net.norm!r}; torch "
                 "has none of it"
             )
-        linear = nn.Linear(width, width, bias=net.sigma_b > 0)
+        linear = nn.Linear(width, fan_out or width, bias=net.sigma_b > 0)
         law = net.weight_law
         draw(linear, sigma_w=net.sigma_w, sigma_b=net.sigma_b, weight_law=law, generator=generator)
         given = net.activation if isinstance(net.activation, nn.Module) else None

@@ -12,8 +12,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from firstlight import activations
+from firstlight.activations import uniform_quantiser
 from firstlight.builders.blocks.description import Block
 from firstlight.builders.dense import activation_module
+from firstlight.theory import LayerMap
+from firstlight.theory.designs.rounding import rounded_layer
 
 
 class ScaledLinear(nn.Linear):
@@ -110,6 +113,15 @@ class NFBlock(Block):
     def gradient(self, q: float) -> float:
         """One plus α² times the branch's squared slope."""
         return 1 + self.alpha**2 * self._branch(q)[1]
+
+    def rounding(self, q: float, bits: int) -> tuple[float, float]:
+        """Both on the identity path, and on the branch what a layer of its activation says."""
+        phi = activations.get(self.activation)
+        beta2 = q if self.expected is None else self.expected
+        m = activations.moments(phi, 1.0)
+        layer = LayerMap.of(phi, sigma_w=self.alpha / math.sqrt(float(m.second - m.mean**2)))
+        chi, fresh = rounded_layer(layer, q / beta2, bits)
+        return 1 + chi / beta2, fresh + uniform_quantiser(bits).error * q
 
     def correlation(self, q: float, c: float) -> float:
         """Both covariances over the second moment; standardised weights take the mean out of the branch's."""

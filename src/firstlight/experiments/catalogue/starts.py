@@ -104,7 +104,29 @@ def winner(settings: Settings) -> Findings:
                      paper="the authors' formula", why="float32 samples of the target")
             for name, value, known in (("S₀", ours[0], first), ("S₁", ours[1], second))
         ]  # fmt: skip
+    claims += [
+        compared(f"8 cycles: deviation of weight {number}", ours=found, error=found / math.sqrt(2 * count),
+                 reference=math.sqrt(siren**2 + (scale / 30) ** 2), paper="SIREN's law + N(0, (S/30)²)",
+                 why="the weights that were written")
+        for number, (found, count, siren, scale) in enumerate(_noised(8, settings.seed), 1)
+    ]  # fmt: skip
     return Findings(rows, tuple(claims))
+
+
+def _noised(cycles: int, seed: int) -> list[tuple[float, int, float, float]]:
+    """Of the first two weights: their deviation, their number, SIREN's deviation and the noise's scale."""
+    model = nn.Sequential(nn.Linear(1, 512), _Sine(), nn.Linear(512, 512), _Sine(), nn.Linear(512, 1))
+    t = torch.linspace(-1, 1, 512).unsqueeze(1)
+    target = torch.sin(math.pi * cycles * t)
+    generator = torch.Generator().manual_seed(seed)
+    initialise_(model, "winner", t, targets=target, generator=generator)
+    scales = recipes.winner_scales(recipes.spectral_centroid(target), 1)
+    weights = (model.get_parameter(name).detach().double() for name in ("0.weight", "2.weight"))
+    laws = (1 / math.sqrt(3), math.sqrt(6 / 512) / 30 / math.sqrt(3))
+    return [
+        (float(w.square().mean().sqrt()), w.numel(), law, scale)
+        for w, law, scale in zip(weights, laws, scales, strict=True)
+    ]
 
 
 def spectral(settings: Settings) -> Findings:
@@ -153,6 +175,13 @@ def any_activation(settings: Settings) -> Findings:
                  error=0.0, reference=known, tolerance=1e-9, paper=f"{known:g}/N", why="1/(φ'(0)²(1 + φ(0)²))")
         for name, known in (("tanh", 1.0), ("sigmoid", 12.8))
     ]  # fmt: skip
+    model = nn.Sequential(nn.Linear(512, 512), nn.Sigmoid(), nn.Linear(512, 512))
+    initialise_(model, "kumar", generator=generator(settings))
+    second = 512 * float(model.get_parameter("2.weight").detach().double().square().mean())
+    claims.append(
+        compared("sigmoid: fan-in × variance of the weight that is written", ours=second,
+                 error=second * math.sqrt(2) / 512, reference=12.8, paper="12.8/N", why="512² entries")
+    )  # fmt: skip
     layer = theory.LayerMap.of(RandomNetwork(depth=1, width=1, activation="sigmoid", sigma_w=math.sqrt(12.8)))
     (point,) = [p for p in theory.variance_fixed_points(layer) if p.stability == "stable"]
     claims += [
@@ -225,23 +254,55 @@ def bandlimited(settings: Settings) -> Findings:
 def stationary(settings: Settings) -> Findings:
     """[80]: σ_p at which a bell keeps signals and gradients together, against plain sums."""
     draw = generator(settings)
-    z = torch.randn(2_000_000, dtype=torch.float64, generator=draw)
     rows: list[dict[str, object]] = []
     claims: list[Claim] = []
     for s in (0.1, 0.5, 1.0, 3.0):
         ours = recipes.stationary_deviation(lambda x, s=s: torch.exp(-(x**2) / (2 * s**2)))
         known = s * math.sqrt(1 + math.sqrt(2))
-        bell = torch.exp(-((known * z) ** 2) / (2 * s**2))
-        difference = (known * z * known / s**2 * bell) ** 2 - bell**2
+        z = torch.randn(500_000, dtype=torch.float64, generator=draw)
+        bell = torch.exp(-((ours * z) ** 2) / (2 * s**2))
+        difference = (ours * z * ours / s**2 * bell) ** 2 - bell**2
         score = float(difference.mean() / difference.std()) * math.sqrt(len(z))
         rows.append({"s": s, "σ_p": ours, "z": score})
         claims += [
             compared(f"s = {s:g}: σ_p", ours=ours, error=0.0, reference=known, tolerance=1e-8 * s,
                      paper="s√(1 + √2)", why="the condition is solved to rounding"),
-            decided(f"s = {s:g}: σ_p²Eφ'² = Eφ², z of two million draws", holds=abs(score) < 4, ours=score, error=1.0,
-                    reference=0.0, why="a second way: sums instead of integrals"),
+            decided(f"s = {s:g}: σ_p²Eφ'² = Eφ², z of half a million draws", holds=abs(score) < 4, ours=score,
+                    error=1.0, reference=0.0, why="a second way: sums instead of integrals"),
         ]  # fmt: skip
+    found, error = _deviations(draw)
+    claims += [
+        compared(f"s = 1, inputs of mean 3 and deviation 2: q of layer {number}", ours=q, error=spread,
+                 reference=1 + math.sqrt(2), paper="σ_p² in every layer",
+                 why="12 networks of width 256 that were written")
+        for number, q, spread in zip((1, 2, 3), found, error, strict=True)
+    ]  # fmt: skip
     return Findings(rows, tuple(claims))
+
+
+class _Bell(nn.Module):
+    """e^{−x²/2}."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The bell, entry by entry."""
+        return torch.exp(-0.5 * x.square())
+
+
+def _deviations(draw: torch.Generator) -> tuple[list[float], list[float]]:
+    """Mean squares of the pre-activations of three layers that VI3NR wrote, and their errors over networks."""
+    found = []
+    for _ in range(12):
+        model = nn.Sequential(nn.Linear(64, 256), _Bell(), nn.Linear(256, 256), _Bell(), nn.Linear(256, 256))
+        x = 3 + 2 * torch.randn(256, 64, generator=draw)
+        initialise_(model, "vi3nr", x, generator=draw)
+        row = []
+        with torch.no_grad():
+            for number, module in enumerate(model):
+                x = module(x)
+                row += [float(x.square().mean())] if number % 2 == 0 else []
+        found.append(row)
+    table = torch.tensor(found)
+    return table.mean(0).tolist(), (table.std(0) / math.sqrt(len(found))).tolist()
 
 
 _WIDTH = ("width", Axis("width", scale="log"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,7 +78,8 @@ def propagate_density(
     Parameters
     ----------
     network
-        Plain layers: no normaliser, skip or dropout, and weights with independent entries.
+        Plain layers, or blocks that are such layers: no normaliser, skip or dropout, and weights with independent
+        entries.
     q1
         Variance of the first layer.
     points
@@ -102,9 +104,11 @@ def propagate_density(
     >>> propagate_density(three, q1=2.0).kurtosis.round(3).tolist()
     [0.0, 1.0, 1.667, 2.111, 2.407]
     """
-    _check(network, q1, points)
+    layers = [network] * network.depth if network.blocks is None else network.chain.layers()
+    for layer in dict.fromkeys(layers):
+        _check(layer, q1, points)
     for refined in _REFINED:
-        fine, lost = _with_error(network, float(q1), points * refined)
+        fine, lost = _with_error(layers, network.widths, float(q1), points * refined)
         if lost.max() <= tolerance:
             break
     else:
@@ -142,13 +146,13 @@ def _check(network: RandomNetwork, q1: float, points: int) -> None:
         raise DomainError(f"while propagating a density: expected at least 64 points, got {points}")
 
 
-def _rows(network: RandomNetwork, q1: float, points: int) -> list[Marginal]:
+def _rows(layers: Sequence[RandomNetwork], widths: Sequence[int], q1: float, points: int) -> list[Marginal]:
     grid, cells = points * _FINE, min(max(_CELLS * points // _POINTS, 64), 2 * _CELLS)
-    rows = [_first(network, q1, grid, cells)]
-    law = network.law
-    cdf = magnitude_cdf(law) if levels(law) is None else None
-    for n in network.widths[:-1]:
-        rows.append(_next(network, rows[-1], n, law, cdf, grid, cells))
+    rows = [_first(layers[0], q1, grid, cells)]
+    cdfs = {layer.weight_law: magnitude_cdf(layer.law) for layer in layers[1:] if levels(layer.law) is None}
+    for layer, n in zip(layers[1:], widths):
+        cdf = cdfs.get(layer.weight_law)
+        rows.append(_next(layer, rows[-1], n, layer.law, cdf, grid, cells))
     return rows
 
 
@@ -192,9 +196,11 @@ def _next(
     return sum_of(one, n, bias=bias, q=q, kurtosis=kurtosis, grid=grid, cells=cells)
 
 
-def _with_error(network: RandomNetwork, q1: float, points: int) -> tuple[list[Marginal], np.ndarray]:
+def _with_error(
+    layers: Sequence[RandomNetwork], widths: Sequence[int], q1: float, points: int
+) -> tuple[list[Marginal], np.ndarray]:
     """The laws, and for each the error that a run with an eighth of the points shows."""
-    fine, coarse = _rows(network, q1, points), _rows(network, q1, max(points // 8, 32))
+    fine, coarse = _rows(layers, widths, q1, points), _rows(layers, widths, q1, max(points // 8, 32))
     return fine, np.array([_error(a, b) for a, b in zip(fine, coarse, strict=True)])
 
 
