@@ -74,6 +74,7 @@ def test_every_verb_has_help(name, capsys):
         (["audit", "mlp", "--batch", "many"], "invalid int value: 'many'"),
         (["audit", "mlp", "--dtype", "int8"], "invalid choice: 'int8'"),
         (["audit", "mlp", "--nope"], "unrecognized arguments: --nope"),
+        (["audit", "mlp", "--nope\n3\x1b[2J"], "unrecognized arguments: --nope\\n3\\x1b[2J"),
         (["audit", "mlp", "--train", "--eval"], "not allowed with argument"),
     ],
 )

@@ -156,7 +156,7 @@ def test_a_size_is_read(size, value, read):
 @pytest.mark.parametrize(
     ("size", "values"),
     [
-        (Size(3, 30, low=2), (1, 0, -3, 2.5, math.nan, math.inf, "many", "", True, (2, 3), None)),
+        (Size(3, 30, low=2), (1, 0, -3, 2.5, 1e308, math.nan, math.inf, "many", "", True, (2, 3), None)),
         (Size(1.0, 1.0, low=0, high=1, positive=True), (0, -1, 1.5, "x", math.nan, False)),
         (Size((1, 2), (1,)), (0, (), (1, 1), (1, "two"), "", "one", (1, 2.5))),
         (Size(("a", "b"), ("a",)), (3, "", ("a", "a"), ("a", 1))),

@@ -75,6 +75,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Leave with status 2 and one line that says what is wrong and where help is."""
+        # arguments that argparse quotes as they came may hold line ends and escapes
+        message = "".join(c if c.isprintable() else repr(c)[1:-1] for c in message)
         self.exit(USAGE, f"{self.prog}: error: {message} (see `{self.prog} --help`)\n")
 
     def check(self, args: argparse.Namespace) -> None:

@@ -245,5 +245,5 @@ def check_memory(plan: Plan, x: Tensor, workers: int = 1) -> None:
     if need > have:
         raise _fail(
             f"expected it to fit into {have / 2**30:.1f} GB of memory, got {x.shape[-1]} inputs that need "
-            f"{need / 2**30:.1f} GB; give fewer inputs or layers, or switch correlations off"
+            f"{need / 2**30:.4g} GB; give fewer inputs or layers, or switch correlations off"
         )

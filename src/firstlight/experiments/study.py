@@ -15,6 +15,7 @@ from firstlight.render.markup import Markup
 
 Scale = Literal["quick", "paper"]
 SCALES: tuple[Scale, ...] = get_args(Scale)
+_UNCOUNTED = 2**53  # from here on a float, as JSON and TOML may write a size, skips whole numbers
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class Size:
             self._refuse(name, value)
         whole = isinstance(pattern, int)
         if (
-            (whole and value != int(value))
+            (whole and (value != int(value) or value >= _UNCOUNTED))
             or not self.low <= value <= self.high
             or (self.positive and value <= 0)
         ):
