@@ -128,8 +128,17 @@ def test_what_is_no_profile_is_refused_in_one_sentence(text):
 
 def test_a_profile_leaves_the_arrays_it_was_given_alone():
     given = np.ones(3)
-    Profile({"q": given}, "audit")
-    given[0] = 2.0
+    profile = Profile({"q": given}, "audit")
+    given[0] = 2.0  # raises where the profile had frozen the caller's array
+    assert given.tolist() == [2.0, 1.0, 1.0]
+    assert profile["q"].tolist() == [1.0, 1.0, 1.0]
+
+
+def test_a_profile_is_written_to_a_file_and_read_back(tmp_path):
+    profile = Profile.from_rows([{"name": "a", "q": math.inf}, {"name": "b", "q": math.nan}], source="audit")
+    path = profile.to_json(tmp_path / "p.json")
+    assert path == tmp_path / "p.json"
+    assert Profile.from_json(path.read_text(encoding="utf-8")) == profile
 
 
 def test_rows_that_are_taken_are_a_profile_of_their_own():

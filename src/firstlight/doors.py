@@ -175,4 +175,7 @@ def _told(hint: object) -> str:
 def _shown(value: object) -> str:
     if isinstance(value, str | int | float | bytes | type(None)):
         return f"{value!r:.80}"
-    return f"a {type(value).__name__}"
+    if isinstance(value, type):
+        return f"the class {value.__name__}; make an object of this class, as in {value.__name__}()"
+    name = type(value).__name__
+    return f"{'an' if name[:1] in 'AEIOUaeiou' else 'a'} {name}"

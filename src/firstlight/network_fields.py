@@ -76,7 +76,8 @@ class Chained(Described, Protocol):
 
 def fail(what: str, expected: str, got: object, hint: str) -> DomainError:
     """The error of a field outside its domain."""
-    return DomainError(f"while describing a RandomNetwork: expected {what} {expected}, got {got!r}; {hint}")
+    said = expected if expected.split()[0] in ("to", "with", "where") else f"to be {expected}"
+    return DomainError(f"while describing a RandomNetwork: expected {what} {said}, got {got!r}; {hint}")
 
 
 def check_counts(name: str, values: Sequence[object]) -> None:
@@ -107,6 +108,8 @@ def law_as_text(field: str, law: object) -> Any:
 
         weights.get(law)
         return law
+    if isinstance(law, type) and hasattr(law, "sample"):
+        raise fail(field, "a name or a law", law, f"make a law of the class: {law.__name__}()")
     if not hasattr(law, "sample"):
         raise fail(field, "a name or a law with a `sample` method", law, "try 'normal'")
     return getattr(law, "spelling", None) or law

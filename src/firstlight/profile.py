@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from os import PathLike
+from pathlib import Path
+from typing import Any, overload
 
 import numpy as np
 
 from firstlight.doors import checked
 from firstlight.errors import DomainError, LoadError, MissingError
-from firstlight.files import from_json, plain, restored
+from firstlight.files import from_json, plain, restored, write_whole
 from firstlight.files import to_json as json_of
 from firstlight.files.plain_data import Record
 
@@ -165,17 +167,8 @@ def _array(name: str, values: Any) -> np.ndarray:
 
 # what a profile shows of itself as text, and in how many rows
 _LEADING = (
-    "name",
-    "depth",
-    "q",
-    "q_theory",
-    "kurtosis",
-    "ks",
-    "ks_standardised",
-    "correlation",
-    "chi",
-    "log_grad",
-)
+    "name", "depth", "q", "q_theory", "kurtosis", "ks", "ks_standardised", "correlation", "chi", "log_grad",
+)  # fmt: skip
 _ROWS = 20
 
 
@@ -370,9 +363,16 @@ class Profile:
                 f"{type(error).__name__}: {error}; was it written by firstlight's to_json, and whole?"
             ) from error
 
-    def to_json(self) -> str:
-        """The profile as a JSON text that ``from_json`` reads back without loss."""
-        return json_of(self._parts())
+    @overload
+    def to_json(self, path: None = None) -> str: ...
+
+    @overload
+    def to_json(self, path: str | PathLike[str]) -> Path: ...
+
+    def to_json(self, path: str | PathLike[str] | None = None) -> str | Path:
+        """The profile as JSON that ``from_json`` reads back without loss; with a path, the file it was written to."""
+        text = json_of(self._parts())
+        return text if path is None else write_whole(path, text + "\n")
 
     @classmethod
     def from_json(cls, text: str) -> Profile:

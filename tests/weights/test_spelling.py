@@ -93,3 +93,10 @@ def test_text_that_names_no_law_says_what_is_near(text: str, says: str) -> None:
 def test_a_law_made_of_functions_has_no_spelling() -> None:
     assert weights.from_icdf(lambda p: 2 * p - 1).spelling is None
     assert weights.from_icdf(lambda p: 2 * p - 1).scaled(2).spelling is None
+
+
+def test_a_class_of_laws_is_refused_with_what_to_write():
+    with pytest.raises(
+        DomainError, match=r"got the class Normal; make an object of this class, as in Normal\(\)"
+    ):
+        weights.get(weights.Normal)

@@ -115,3 +115,14 @@ def test_a_sign_change_that_was_rounding_gives_the_better_end():
     found = _roots(lambda t: np.where(t < 0.5, 1e-3, 1e-12) + (t < 0) * -2.0, low, high)
     assert found[0] == 1.0
     assert found[1] == pytest.approx(0.0, abs=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("name", "slopes"), [("relu6", (0.0, 1.0)), ("selu", (1.758099, 1.050701)), ("hardtanh", (1.0, 1.0))]
+)
+def test_the_slope_at_zero_is_that_of_small_variances(name, slopes):
+    """χ₁ as q → 0 is σ_w² times the mean of the squared slopes on both sides of a kink at 0."""
+    zero = variance_fixed_points(LayerMap.of(name, sigma_w=1.3))[0]
+    assert zero.q == 0.0
+    assert zero.chi == pytest.approx(1.3**2 * (slopes[0] ** 2 + slopes[1] ** 2) / 2, rel=1e-6)
+    assert zero.slope == pytest.approx(zero.chi, rel=1e-6)

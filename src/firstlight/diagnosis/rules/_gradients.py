@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -34,6 +35,20 @@ _GRAVITY: dict[Severity, int] = {"unhealthy": 3, "warning": 2, "note": 1, "healt
 OPTIMISERS = {"sgd": "plain gradient descent", "adam": "adaptive optimisers such as Adam"}
 
 
+def holds_for(held: Sequence[str], others: str = "") -> str:
+    """A sentence that says for which optimiser a verdict holds, and what adaptive optimisers do otherwise.
+
+    Examples
+    --------
+    >>> holds_for(["sgd"], "forgive it")
+    ' The verdict holds for plain gradient descent; adaptive optimisers such as Adam forgive it.'
+    >>> holds_for(["adam"])
+    ' The verdict holds for adaptive optimisers such as Adam.'
+    """
+    rest = f"; {OPTIMISERS['adam']} {others}" if others and "adam" not in held else ""
+    return f" The verdict holds for {OPTIMISERS[held[0]]}{rest}."
+
+
 def gradient_verdicts(f: Findings) -> list[Verdict]:
     """Exploding or vanishing gradients, along the depth and along each role, named by their cause."""
     found: dict[str, Verdict] = {}
@@ -60,7 +75,7 @@ def _starved(f: Findings) -> list[Verdict]:
     severity: Severity = "unhealthy" if path.less > graver else "warning"
     whom = ""
     if f.optimiser is None and severity == "unhealthy" and path.less <= ONLY_FOR_ADAM:
-        whom = f" This holds for {OPTIMISERS['sgd']}; {OPTIMISERS['adam']} partly make up for it."
+        whom = holds_for(["sgd"], "partly make up for it")
     named = tuple(f.names[row] for row in path.rows)
     evidence = (
         f"Where {named[-1]} meets {f.names[path.strongest]}, at {f.names[path.meeting]}, the path of {named[-1]} has "
@@ -108,11 +123,9 @@ def judged(
     worst = max(each.values(), key=_GRAVITY.__getitem__)
     held = [name for name in asked if each[name] == worst]
     line = min(lines[name][1 if worst == "unhealthy" else 0] for name in held)
-    text = "" if len(held) == len(lines) else f" The verdict holds for {OPTIMISERS[held[0]]}"
-    if text and len(asked) > 1:
-        others = [name for name in asked if name not in held]
-        text += f"; {OPTIMISERS[others[0]]} forgive it" if others == ["adam"] else ""
-    return worst, line, text + "." if text else ""
+    if len(held) == len(lines):
+        return worst, line, ""
+    return worst, line, holds_for(held, "forgive it" if "adam" in asked else "")
 
 
 def _overall(f: Findings) -> Verdict | None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from firstlight.diagnosis.catalogue import verdict
 from firstlight.diagnosis.findings import Findings, names, number
+from firstlight.diagnosis.rules._gradients import holds_for
 from firstlight.diagnosis.rules._paths import log_weight_norm
 from firstlight.diagnosis.verdict import Severity, Verdict
 
@@ -86,8 +87,8 @@ def _squashed(f: Findings, what: str, share: float, evidence: str, last: tuple[s
         return verdict(
             "squashed-logits", "warning", evidence, measured=share, threshold=FLOOR[0], layers=last, **told
         )
-    evidence += f" Among {classes:.0f} classes the gradient of a softmax of a softmax is too small for plain gradient "
-    evidence += "descent; adaptive optimisers such as Adam forgive it."
+    evidence += f" Among {classes:.0f} classes the gradient of a softmax of a softmax is too small."
+    evidence += holds_for(["sgd"], "forgive it")
     unit = "classes behind a softmax"
     return verdict(
         "squashed-logits", "unhealthy", evidence, measured=classes, threshold=MANY, layers=last, unit=unit

@@ -8,7 +8,7 @@ import numpy as np
 
 from firstlight.diagnosis.catalogue import verdict
 from firstlight.diagnosis.findings import Findings, names, number
-from firstlight.diagnosis.rules._gradients import OPTIMISERS
+from firstlight.diagnosis.rules._gradients import holds_for
 from firstlight.diagnosis.verdict import Severity, Verdict
 
 _FLAGS: dict[str, tuple[str, Severity]] = {
@@ -241,7 +241,7 @@ def _far(f: Findings, first: np.ndarray) -> list[Verdict]:
         "they make one direction of the loss far steeper than all others, which bounds the rate for all."
     )
     if f.optimiser is None and grave and ratio <= OFFSET["adaptive optimisers"][1]:
-        evidence += f" This holds for {OPTIMISERS['sgd']}; {OPTIMISERS['adam']} are only slowed down."
+        evidence += holds_for(["sgd"], "are only slowed down")
     return [
         verdict(
             "input-scale",

@@ -24,6 +24,8 @@ _RANGE = (1e-12, 1e12)
 _PER_DECADE = 40
 # A slope this close to 1 is not told from 1 by quadrature of relative accuracy 1e-13.
 _MARGIN = 1e-9
+# Stands for the limit q → 0.
+_NEAR_ZERO = 1e-200
 # The angle between two inputs below which rounding of their correlation hides what a layer does to it.
 _NEAREST = 1e-6
 
@@ -144,7 +146,8 @@ def variance_fixed_points(
         return _of_a_line(layer) if zero else ()
     nodes = scan(layer, low, high, per_decade)
     points = [math.exp(nodes.t[i]) for i in nodes.zeros]
-    found = layer.moments(torch.tensor([*points, *([0.0] if zero else [])], dtype=torch.float64))
+    # at 0 itself φ'(0) would stand for both sides of a kink
+    found = layer.moments(torch.tensor([*points, *([_NEAR_ZERO] if zero else [])], dtype=torch.float64))
     slopes, chis = found[1].tolist(), found[2].tolist()
     kinds = ["marginal" if i in nodes.touched else _stability(slope) for i, slope in zip(nodes.zeros, slopes)]
     around, own = basins(nodes, [kind != "unstable" for kind in kinds], zero=zero)
