@@ -141,27 +141,32 @@ def _recursion_claims(findings: Findings, name: str) -> list[Claim]:
         findings.select(network=name, way=way, layer=_JUDGED)[0]
         for way in ("drawn", "infinite width", "units independent")
     )
-    quantity = f"{name}, width {_WIDTH}, layer {_JUDGED}: second moment"
+    quantity = f"{name}, width {_WIDTH}, layer {_JUDGED}: second moment, by the recursion over"
     return [
         compared(
-            f"{quantity}, by the recursion over the law of independent units",
+            f"{quantity} {law}",
             ours=drawn["q"],
             error=drawn["q_se"],
-            reference=dense["q"],
-            tolerance=0.01 * dense["q"],
-            paper="the recursion of second moments holds at any width",
-            why="the reference is density propagation at this width, a hundredth the tolerance; what is left is "
-            "dependence: units share their inputs, and the recursion itself is exact for the true law",
-        ),
-        compared(
-            f"{quantity}, by the recursion over Gaussian laws",
-            ours=drawn["q"],
-            error=drawn["q_se"],
-            reference=wide["q"],
-            tolerance=0.01 * wide["q"],
-            paper="closing the recursion needs Gaussian pre-activations",
-            why="the reference is the map of infinite width, of which a hundredth is the tolerance",
-        ),
+            reference=found["q"],
+            tolerance=0.01 * found["q"],
+            paper=paper,
+            why=why,
+        )
+        for law, found, paper, why in (
+            (
+                "the law of independent units",
+                dense,
+                "the recursion of second moments holds at any width",
+                "the reference is density propagation at this width, a hundredth the tolerance; what is left is "
+                "dependence: units share their inputs, and the recursion itself is exact for the true law",
+            ),
+            (
+                "Gaussian laws",
+                wide,
+                "closing the recursion needs Gaussian pre-activations",
+                "the reference is the map of infinite width, of which a hundredth is the tolerance",
+            ),
+        )
     ]
 
 
