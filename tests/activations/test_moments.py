@@ -232,5 +232,6 @@ def test_a_second_moment_of_noise_is_refused_as_the_others_are():
 
 
 def test_thousands_of_kinks_are_told(caplog):
-    assert len(activations.get(lambda x: torch.round(1000 * torch.tanh(x)) / 1000).kinks) > 1000
-    assert "kinks: its moments take" in caplog.text
+    phi = activations.get(lambda x: torch.tanh(x.to(torch.bfloat16).to(x.dtype)))
+    assert len(phi.kinks) > 3000
+    assert "kinks: its moments may take" in caplog.text

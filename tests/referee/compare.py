@@ -129,16 +129,19 @@ def recursion(case: Case, seed: int, q: np.ndarray | None = None) -> Iterator[Ch
             )
     star = profile.meta.get("q_star")
     if star and q is None and net.norm is None:
-        yield stationary(case, float(star), seed)
+        yield from stationary(case, float(star), seed)
 
 
-def stationary(case: Case, star: float, seed: int) -> Check:
+def stationary(case: Case, star: float, seed: int) -> Iterator[Check]:
     """V(q*) = q* by Gaussian means."""
     net = case.network
-    second, error = brute.mean(net.phi(math.sqrt(star) * brute.normals(seed)).square())
+    squares = net.phi(math.sqrt(star) * brute.normals(seed)).square()
+    if not _seen(squares):
+        return
+    second, error = brute.mean(squares)
     scale = net.branch**2 * net.sigma_w**2 * net.law.variance / (1 - net.dropout)
     after = net.skip**2 * star + scale * second + net.branch**2 * net.sigma_b**2
-    return Check(case.label, "q*", star, after, scale * error, brute.REPLICATES - 1, ROUNDING * star)
+    yield Check(case.label, "q*", star, after, scale * error, brute.REPLICATES - 1, ROUNDING * star)
 
 
 def correlation_slope(case: Case, q: float, c: float, theory: float, seed: int) -> Check:
@@ -247,7 +250,13 @@ def _batch(case: Case, seed: int, chi: float | None = None) -> Iterator[Check]:
     net = case.network.with_(**plain, first_layer="normal", depth=40)
     batch, width = case.batch or 8, 256
     if chi is None:
-        chi = firstlight.predict(net, q0=case.q0, c0=case.c0, batch=batch).meta.get("chi_star")
+        try:
+            chi = firstlight.predict(net, q0=case.q0, c0=case.c0, batch=batch).meta.get("chi_star")
+        except DomainError:
+            # entries of a batch stay within √(B − 1), where φ may be constant: theory must refuse then, and only then
+            inside = net.phi(math.sqrt(batch - 1) * torch.linspace(-1, 1, 4001, dtype=torch.float64))
+            if float(inside.max() - inside.min()) > 0:
+                raise
     if chi is None or (net.phi.kinks and not net.phi.degree):
         return  # a jump has no gradient
     grown, error = brute.batch_growth(net, batch, width=width, nets=10, seed=seed)

@@ -37,7 +37,7 @@ def parity_and_degree() -> Iterator[Check]:
 def refined_fixed_point() -> Iterator[Check]:
     """Row 2: the wrong end of an interval."""
     case = _case(activation="weibull-critical(3)", weight_law="weibull(3)")
-    yield stationary(case, 0.96466, 2)
+    yield from stationary(case, 0.96466, 2)
 
 
 def discrete_and_heavy_weights() -> Iterator[Check]:

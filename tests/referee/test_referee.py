@@ -1,10 +1,13 @@
 """The referee at a fixed seed, and what it must reject."""
 
 import pytest
+from tests.referee import claims
 from tests.referee.__main__ import judge
 from tests.referee.compare import Check, line
 from tests.referee.draw import cases
 from tests.referee.recorded import ROWS
+
+from firstlight.pairs import BuildError
 
 # As many checks as the full command makes.
 CHECKS = 5000
@@ -39,3 +42,17 @@ def test_a_check_counts_what_theory_allows_and_few_replicates():
 def test_the_same_seed_gives_the_same_networks():
     assert [c.label for c in cases(5, 20)] == [c.label for c in cases(5, 20)]
     assert len({c.label for c in cases(5, 20)}) == 20
+
+
+def test_sentences_that_state_an_accuracy_stand_where_their_claims_say():
+    assert [claim.name for claim in claims.CLAIMS if not claim.stands()] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("claim", claims.CLAIMS, ids=lambda claim: claim.name)
+def test_accuracies_that_are_stated_are_measured(claim):
+    try:
+        measured = claim.measure()
+    except BuildError as error:
+        pytest.skip(str(error))
+    assert measured <= claim.bound

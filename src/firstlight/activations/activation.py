@@ -23,7 +23,7 @@ from firstlight.gauss import as_float64, find_kinks
 _log = logging.getLogger(__name__)
 
 # More kinks than this make every integral slow, which is said.
-_MANY = 1000
+_MANY = 3000
 # Powers of the distance at which the square of a slope has no integral begin at 1; differences tell them to 1 %.
 _DIVERGES = 0.99
 _DIFFERENCE = (4 / 5, -1 / 5, 4 / 105, -1 / 280)
@@ -247,7 +247,7 @@ def from_callable(f: Any, name: str | None = None) -> Activation:
     places = tuple(kink.at for kink in kinks)
     if len(places) > _MANY:
         _log.warning(
-            "%s has %d kinks: its moments take about a second a variance, a path of 20 layers up to a minute",
+            "%s has %d kinks: its moments may take a second a variance, a path of 20 layers a minute",
             name or _name_of(f),
             len(places),
         )

@@ -83,7 +83,7 @@ def fit(
     point at the rate ρ by which it forgets. The walk is then taken unless another ρ is e³ times as likely.
 
     Starts may end in different states, and one network cannot show how far these states are apart: at an unstable
-    variance, such as GELU with σ_w = 1.5, the error is a third of the spread.
+    variance, such as GELU with σ_w = 1.5, the error is half of the spread.
 
     Parameters
     ----------

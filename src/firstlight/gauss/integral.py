@@ -142,7 +142,7 @@ def integrate(
     Panels of 24 Gauss–Legendre nodes end at every kink. A panel whose Legendre series is not resolved is split in
     four until the estimated error falls below ``rtol · E|f|``. So an undeclared kink or a steep function costs time
     and not accuracy. There is one exception: a kink in the last 0.2 % of a panel, beyond its last node, may cost
-    1e-7 std. Declare kinks, or let ``find_kinks`` find them. Tails are extended as far as f needs.
+    5e-6 std. Declare kinks, or let ``find_kinks`` find them. Tails are extended as far as f needs.
 
     Parameters
     ----------

@@ -23,7 +23,7 @@ _ENTRIES = 2048
 class Table:
     """ψ, ψ′ and ψ″/2 at equal steps from 0, for a Taylor step from the nearest entry.
 
-    ψ‴ is at most E|W|³, so with a spacing δ the error is below E|W|³ (δ/2)³/6: 1e-9 on the range used here.
+    ψ‴ is at most E|W|³, so with a spacing δ the error is below E|W|³ (δ/2)³/6: 2e-9 on the range used here.
 
     Examples
     --------
@@ -72,7 +72,7 @@ def log_characteristic(law: WeightLaw) -> tuple[float, tuple[float, ...], float]
     """Reach, coefficients and variance: log ψ_W(t) = Σ c_m (t/reach)^{2m}, m = 1…14, for |t| ≤ reach.
 
     The polynomial interpolates log ψ_W(t)/t² at Chebyshev points of t², on the largest interval where it is
-    good to 1e-11. Reach 0: there is none, as where high moments are infinite.
+    good to 3e-11. Reach 0: there is none, as where high moments are infinite.
 
     Examples
     --------

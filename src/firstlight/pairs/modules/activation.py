@@ -34,7 +34,7 @@ class PairActivation(nn.Module):
 
     Notes
     -----
-    float32, bfloat16 and float16 use a fit whose absolute error on [−12, 12] is about 1e-6, close to
+    float32, bfloat16 and float16 use a fit whose absolute error on [−12, 12] is below 2e-6, close to
     float32's own rounding; float64 uses a finer one (``fine.error``). Beyond 12 the tail is the power law of
     the exact function. The module has no parameters and an empty ``state_dict``. φ' is made together with φ and
     kept for the backward, beside x for a second derivative: two tensors an activation where tanh keeps one. For

@@ -116,7 +116,9 @@ def degenerate_slope(rank: int, d: int) -> float:
 
     .. math:: \tfrac12 \Bigl(\frac{1}{r - 3/2} - \frac{1}{d}\Bigr)
 
-    A fit to measurements at d = 100, good within about 15 %; 0 at full rank.
+    A fit to measurements at d = 100, good within 15 % for ranks from 5 to .7 d, once the first layers are past (10
+    layers at rank 10, 50 at rank 70). At rank 3 features lose their rank with depth: .28 over 30 layers and .19 from
+    50 to 100, where the fit has .33. 0 at full rank.
 
     Raises
     ------
@@ -140,8 +142,9 @@ def degenerate_slope(rank: int, d: int) -> float:
 @checked
 @clean
 def gaussian_slope(rank: int, d: int) -> float:
-    """Growth of log ‖∇W‖ per layer with Gaussian weights: about 1/d, more at low rank; within about 30 %.
+    """Growth of log ‖∇W‖ per layer with Gaussian weights: about 1/d over a hundred layers, more at low rank.
 
+    Within 30 % over layers 10 to 100 at n = d = 100. The rate rises with depth: .011 there, .021 from 50 to 100.
     At n = d this is not the mean-field rate, which holds only for d ≫ n².
 
     Examples

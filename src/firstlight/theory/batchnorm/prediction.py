@@ -248,11 +248,11 @@ def _notes(rank: int, width: int, samples: int, weights: str, linear: bool) -> t
     notes = []
     if rank < width:
         notes.append(
-            f"rank {rank} below width {width}: the slope is a fit to measurements, good within 15 %; use at least "
-            f"{width} independent samples"
+            f"rank {rank} below width {width}: the slope is a fit to measurements, good within 15 % from rank 5 on; "
+            f"use at least {width} independent samples"
         )
     if weights == "normal":
-        notes.append("Gaussian weights: the slope is a rule of thumb, good within 30 %")
+        notes.append("Gaussian weights: the slope is a rule of thumb, good within 30 % over a hundred layers")
     if not linear:
         notes.append("activation: large-batch mean field beyond the linear network; the gap is not predicted")
     if width < width_for_mean_field(samples):
