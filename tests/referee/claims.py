@@ -68,7 +68,7 @@ CLAIMS = (
     Claim("pair, page", PAGE, r"is below $2\cdot10^{-6}$ for every kind", 2e-6,
           lambda: measures.module_error(ALL, torch.float32)),
     Claim("pair, tail", PAGE, "the tail right to 2 %", 0.02, measures.tail_error),
-    Claim("kernels, Hermite", KERNELS, "for smooth activations (relative error 1e-12)", 1e-12,
+    Claim("kernels, Hermite", KERNELS, "a Hermite series (relative error 1e-12)", 1e-12,
           lambda: max(measures.kernel_error("tanh", np.tanh, 5, 1.3),
                       measures.kernel_error("silu", measures.silu, 5, 1.3))),
     Claim("kernels, 100 layers", SIGNALS, "within 3e-12 of sums over both Gaussians", 3e-12,
