@@ -343,6 +343,16 @@ def test_training_decides_and_says_what_the_fix_suits():
     assert firstlight.fix(model, x, targets=y, train_steps=3, train=loader).courses
 
 
+@pytest.mark.parametrize("moved", [lambda y: 1e4 * y, lambda y: y + 500], ids=["scale", "mean"])
+def test_weights_are_not_written_for_what_the_targets_do(moved):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 24), nn.ReLU(), nn.Linear(24, 24), nn.ReLU(), nn.Linear(24, 1))
+    x = torch.randn(64, 8, generator=generator())
+    result = firstlight.fix(model, x, targets=moved(x[:, :1].sin()))
+    assert [v.code for v in result.before.verdicts if v.severity == "unhealthy"]
+    assert not result.changed
+
+
 def test_training_wants_a_loss_and_pairs():
     model = chain(depth=10, width=32, phi=nn.ReLU)
     x = torch.randn(32, 16, generator=generator())

@@ -33,6 +33,7 @@ from firstlight.fixing._training import (
     trial,
 )
 from firstlight.fixing.remedies import REMEDIES, Attempt, Course, Remedy
+from firstlight.fixing.remedies.catalogue import OUTSIDE, RAW
 from firstlight.probe import Protocol
 from firstlight.probe.guard import fresh, untouched
 from firstlight.probe.trace.calling import call
@@ -185,7 +186,9 @@ class Search:
             return "" if learns_better(new.courses, best.courses) else "it learns worse"
         if said := harm(self.few, new.few):
             return said
-        warned = score(best.result)[0] == 0 and not self.terms.warnings
+        if not self.terms.warnings and _in_vain(best.result, new.result):
+            return "what is unhealthy stays, and is no fault of the weights"
+        warned = score(best.result)[0] == 0 and not self.terms.warnings and not best.structural
         return (
             "it does not learn clearly better"
             if warned and not learns_clearly_better(new.few, best.few)
@@ -206,22 +209,39 @@ class Search:
         )
 
     def beats(self, new: Trial, old: Trial) -> bool:
-        """Whether a less gentle copy takes the place of a gentler one: it leaves fewer verdicts, or learns better."""
+        """Whether a less gentle copy takes the place of a gentler one: it leaves fewer verdicts, or learns better.
+
+        Of copies with equally many verdicts, one that learns no worse than the model as it came is better than another.
+        """
         if self.steps:
             return learns_better(new.courses, old.courses)
-        ours, theirs = ((len(diverging(one.few)), *score(one.result)) for one in (new, old))
+        ours, theirs = (
+            (len(diverging(one.few)), *score(one.result), not learns_no_worse(one.few, self.few))
+            for one in (new, old)
+        )
         return ours < theirs or (ours == theirs and learns_clearly_better(new.few, old.few))
 
 
+def _in_vain(old: AuditResult, new: AuditResult) -> bool:
+    """Whether every unhealthy verdict stays, and each of them is about targets, inputs or code, not about weights."""
+    grave = set(codes(new, "unhealthy", "not judged"))
+    return (
+        bool(grave)
+        and grave <= OUTSIDE | {"first-loss"}
+        and grave == set(codes(old, "unhealthy", "not judged"))
+    )
+
+
 def _called_for(result: AuditResult, *, structural: bool) -> Iterator[Remedy]:
-    """Remedies that a verdict calls for; if the inputs need scaling, only those that write what is out of line. What
-    large inputs do to later layers is no fault of the weights, and weights that compensate for large inputs need other
-    learning rates.
+    """Remedies that a verdict calls for; if the inputs need scaling, only those that scale them or write what is out of
+    line. What large inputs do to later layers is no fault of the weights, and weights that compensate for large inputs
+    need other learning rates.
     """
     found = set(codes(result, "unhealthy", "warning"))
-    inputs = "input-scale" in found
+    inputs = bool(RAW & found)
     for remedy in REMEDIES:
-        if remedy.codes & found and (structural or not remedy.structural) and (remedy.local or not inputs):
+        fits = not inputs or remedy.local or remedy.codes & RAW
+        if remedy.codes & found and fits and (structural or not remedy.structural):
             yield remedy
 
 

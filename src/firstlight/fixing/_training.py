@@ -31,6 +31,8 @@ _FALLS = 0.25
 _CLEARLY = 0.1
 # two short trainings of equally good starts may differ by this share
 _ALIKE = 0.05
+# and a start whose loss falls less than half as far learns more slowly
+_HALF = 0.5
 _RISE = 3.0  # a loss that becomes four times larger over a few steps diverges; a smaller rise may be a first swing
 _FIRST = 2.0  # how much larger than before a first loss may be
 
@@ -141,9 +143,13 @@ def learns(new: Sequence[Course]) -> bool:
 
 
 def learns_no_worse(new: Sequence[Course], old: Sequence[Course]) -> bool:
-    """Whether a trial ends no higher than that of the model as it came, with each optimiser."""
+    """Whether a trial ends no higher than that of the model as it came, and falls half as far, with each optimiser."""
     ours, theirs = best(new), best(old)
-    return all(ours[name] <= (1 + _ALIKE) * theirs[name] for name in ours)
+    first, was = (max((course.first for course in one), default=0.0) for one in (new, old))
+    return all(
+        ours[name] <= (1 + _ALIKE) * theirs[name] and first - ours[name] >= _HALF * (was - theirs[name])
+        for name in ours
+    )
 
 
 def learns_clearly_better(new: Sequence[Course], old: Sequence[Course]) -> bool:

@@ -14,6 +14,7 @@ from firstlight.fixing._comparison import codes, good
 from firstlight.fixing._named import chosen_remedies
 from firstlight.fixing._search import Search, Terms, Trial, copied
 from firstlight.fixing.remedies import REMEDIES, Attempt, sites
+from firstlight.fixing.remedies.catalogue import RAW
 from firstlight.fixing.result import FixResult
 from firstlight.probe import Budget, Loss, Protocol
 from firstlight.probe.given import first_batch
@@ -134,7 +135,8 @@ def _fixed(search: Search, terms: Terms) -> FixResult:
     replaced = False
     # one round is enough where the audit only warns: a copy is kept then for learning, not for its verdicts
     for number in range(1, terms.rounds + 1 if sick else 2):
-        if sick and good(best.result, warnings=terms.warnings):
+        # weights that were right for the raw inputs need not be right for the standardised ones
+        if sick and not best.structural and good(best.result, warnings=terms.warnings):
             break
         chosen, tried = search.round(number, best)
         attempts += tried
@@ -162,6 +164,6 @@ def _unchanged(start: nn.Module, before: AuditResult, runnable: bool) -> FixResu
 
 
 def _structural_help(result: AuditResult) -> tuple[str, ...]:
-    """Remedies that may replace modules, for the unhealthy verdicts that remain."""
-    grave = set(codes(result, "unhealthy"))
-    return tuple(remedy.name for remedy in REMEDIES if remedy.structural and remedy.codes & grave)
+    """Remedies that may replace modules, for the unhealthy verdicts that remain, and for inputs off scale."""
+    called = set(codes(result, "unhealthy")) | (RAW & set(codes(result, "warning")))
+    return tuple(remedy.name for remedy in REMEDIES if remedy.structural and remedy.codes & called)

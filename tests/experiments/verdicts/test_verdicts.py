@@ -20,6 +20,7 @@ from firstlight.experiments.verdicts.rivals import (
     gradient_span,
     naswot,
     ntk_condition,
+    ntk_misalignment,
     rivals,
     synflow,
 )
@@ -284,8 +285,33 @@ def test_rivals_on_a_network_that_can_be_worked_out():
     assert math.isfinite(naswot(model, x))
     assert ntk_condition(model, x) > 0
     assert set(rivals(model, x, y)) == {
-        *("gradient ratio", "NASWOT", "SynFlow", "NTK condition", "AnyInit", "torch-audit"),
+        *(
+            "gradient ratio",
+            "NASWOT",
+            "SynFlow",
+            "NTK condition",
+            "1 − NTK alignment",
+            "AnyInit",
+            "torch-audit",
+        ),
     }
+
+
+def test_the_alignment_of_a_linear_layer_is_that_of_its_inputs():
+    torch.manual_seed(0)
+    y = torch.arange(32) % 3
+    x = torch.randn(32, 5) + 2 * torch.nn.functional.one_hot(y, 5)
+    # the kernel of u·(W x + b) is |u|² (x·x′ + 1), and a constant is taken out
+    inputs, classes = x.double().numpy(), np.eye(3)[y.numpy()]
+    a, b = (m - m.mean(0) for m in (inputs, classes))
+    wanted = np.linalg.norm(a.T @ b) ** 2 / (np.linalg.norm(a.T @ a) * np.linalg.norm(b.T @ b))
+    # gradients are float32
+    assert ntk_misalignment(torch.nn.Linear(5, 3), x, y) == pytest.approx(1 - wanted, rel=1e-5)
+    finding = {name: (Finding("chaotic", "unhealthy", 4.0, 2.0),) for name in ("sgd", "adam")}
+    assert Score("0.0", finding, {}, {"1 − NTK alignment": 0.25}).aligned("sgd") == 3.25
+    assert math.isnan(Score("0.0", finding).aligned("sgd"))
+    # a constant kernel moves all samples alike
+    assert ntk_misalignment(torch.nn.Linear(5, 3), torch.ones(32, 5), y) == pytest.approx(1.0)
 
 
 @pytest.mark.slow

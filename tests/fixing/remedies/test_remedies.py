@@ -292,7 +292,7 @@ def test_every_remedy_is_for_a_verdict_of_the_catalogue():
     without = known - frozenset().union(*(r.codes for r in remedies.REMEDIES))
     assert without == {
         *("healthy", "never-initialised", "unused-parameters"),
-        *("same-inputs", "input-scale", "not-judged", "target-scale"),
+        *("same-inputs", "not-judged", "target-scale"),
         *("constant-loss", "cut-gradients", "step-function", "one-unit-softmax", "one-entry-norm"),
         *("broadcast-loss", "loss-scale", "softmax-over-samples", "squashed-logits"),
         *("unregistered-parameters", "softmax-axis", "shared-layers", "linear-network", "mixed-samples"),
@@ -304,7 +304,7 @@ def test_every_remedy_is_for_a_verdict_of_the_catalogue():
 def test_each_remedy_works_outside_no_grad(remedy):
     torch.manual_seed(0)
     smooth = remedy.name == "small-signals"
-    normed = remedy.name == "isometric-batch-norm"
+    normed = remedy.name in ("isometric-batch-norm", "unit-gains")
     phi = nn.Tanh if smooth else nn.ReLU
     norm = nn.BatchNorm1d if normed else nn.Identity
     layers = [layer for _ in range(5) for layer in (nn.Linear(16, 16), norm(16), phi())]
@@ -312,13 +312,20 @@ def test_each_remedy_works_outside_no_grad(remedy):
     nn.init.ones_(body[0].weight)
     if remedy.name == "zero-biases":
         nn.init.constant_(body[3].bias, -5.0)
-    if remedy.name == "in-line":
+    factor = {"in-line": (3, 30.0), "small-readout": (-1, 1e3), "unit-gains": (4, 0.0)}.get(remedy.name)
+    if factor is not None:
         with torch.no_grad():
-            body[3].weight.mul_(30.0)
+            body[factor[0]].weight.mul_(factor[1])
+    if remedy.name == "unlike-copies":
+        body[6].load_state_dict(body[3].state_dict())
     model = Sum(body) if remedy.name == "scaled-branches" else body
     if remedy.name == "orthogonal-memory":
         model = Steps(body)
     x = torch.randn(32, 16)
+    if remedy.name == "drawn-embeddings":
+        model = nn.Sequential(nn.Embedding(9, 16), body)
+        nn.init.zeros_(model[0].weight)
+        x = torch.randint(0, 9, (32,))
     profile = firstlight.audit(model, x).profile
     assert torch.is_grad_enabled()
     changes = remedy.apply(model, profile, torch.Generator().manual_seed(0), lambda net: net(x))

@@ -170,12 +170,13 @@ def area(values: Float[np.ndarray, " n"], failed: Bool[np.ndarray, " n"]) -> flo
 
 
 def score_functions(optimiser: str, known: Sequence[Case]) -> dict[str, Callable[[Score], float]]:
-    """Every score by its name: verdict, both severities, the audit's measures, the rivals."""
+    """Every score by its name: verdict, the three severities, the audit's measures, the rivals."""
     found: dict[str, Callable[[Score], float]] = {
         "unhealthy": lambda s: float(s.verdict(optimiser) >= 2),
         "verdict (healthy, warning, unhealthy)": lambda s: float(s.verdict(optimiser)),
         "severity": lambda s: s.severity(optimiser),
         "severity and the tangent kernel's condition": lambda s: s.conditioned(optimiser),
+        "verdict and the tangent kernel's alignment": lambda s: s.aligned(optimiser),
     }
     names = {name: "measures" for case in known for name in case.score.measures}
     names |= {name: "rivals" for case in known for name in case.score.rivals}

@@ -206,7 +206,7 @@ def _curve_rows(
 ) -> Iterator[list[str]]:
     yield ["score before training", "area under ROC", "95 % interval", "starts with a score"]
     mine = [curve for curve in (study.curves if found is None else found) if curve.optimiser == optimiser]
-    for c in [*mine[:4], *sorted(mine[4:], key=lambda c: -c.auc)]:
+    for c in [*mine[:5], *sorted(mine[5:], key=lambda c: -c.auc)]:
         yield [c.name, _share(c.auc), f"{_share(c.low)} – {_share(c.high)}", f"{c.scored:.0%}"]
 
 

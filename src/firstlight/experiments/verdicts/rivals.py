@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-_NTK_SAMPLES = 24
+_NTK_SAMPLES, _ALIGNED_SAMPLES = 24, 32
 
 
 def rivals(model: nn.Module, inputs: Tensor, targets: Tensor) -> dict[str, float]:
@@ -22,14 +22,16 @@ def rivals(model: nn.Module, inputs: Tensor, targets: Tensor) -> dict[str, float
     ``gradient ratio``: |ln| of the first weight's gradient norm over the last one's. ``NASWOT``: −ln det of the kernel
     of the activations' signs (Mellor et al., ICML 2021). ``SynFlow``: −ln Σ θ ∂R/∂θ at absolute weights on absolute
     inputs (Tanaka et al., NeurIPS 2020). ``NTK condition``: ln of the largest over the smallest eigenvalue of the
-    tangent kernel of the summed logits (Chen et al., ICLR 2021). ``AnyInit``: root mean square of ln of the weights'
-    scales over those that AnyInit would write. ``torch-audit``: its findings after a backward pass, errors count 10.
+    tangent kernel of the summed logits (Chen et al., ICLR 2021). ``1 − NTK alignment``: as `ntk_misalignment`.
+    ``AnyInit``: root mean square of ln of the weights' scales over those that AnyInit would write. ``torch-audit``: its
+    findings after a backward pass, errors count 10.
     """
     scores: dict[str, Callable[[], float]] = {
         "gradient ratio": lambda: gradient_ratio(model, inputs, targets),
         "NASWOT": lambda: naswot(model, inputs),
         "SynFlow": lambda: synflow(model, inputs),
         "NTK condition": lambda: ntk_condition(model, inputs),
+        "1 − NTK alignment": lambda: ntk_misalignment(model, inputs, targets),
         "AnyInit": lambda: anyinit_distance(model, inputs),
         "torch-audit": lambda: torch_audit_findings(model, inputs, targets),
     }
@@ -102,15 +104,39 @@ def synflow(model: nn.Module, inputs: Tensor) -> float:
 
 def ntk_condition(model: nn.Module, inputs: Tensor) -> float:
     """Ln λ_max/λ_min of the tangent kernel of the summed logits."""
+    values = torch.linalg.eigvalsh(_tangent_kernel(model, model(inputs[:_NTK_SAMPLES]).sum(1)))
+    return math.log(float(values[-1])) - math.log(max(float(values[0]), 1e-12 * float(values[-1]), 1e-300))
+
+
+def ntk_misalignment(model: nn.Module, inputs: Tensor, targets: Tensor) -> float:
+    """1 − A, with A = ⟨HKH, HYYᵀH⟩/(‖HKH‖ ‖HYYᵀH‖) between the tangent kernel K and the kernel YYᵀ of the classes.
+
+    K is that of one contrast, the even classes' logits minus the odd ones'. H takes the mean over the samples out, and
+    so what moves all samples alike. Plain gradient descent learns the part of the targets along an eigenvector of K at
+    the rate of its eigenvalue (Arora et al., ICML 2019); A is small where what moves first is not the classes. Where K
+    is constant over the samples, A is 0 (Cortes, Mohri & Rostamizadeh, JMLR 2012).
+    """
+    logits = model(inputs[:_ALIGNED_SAMPLES])
+    contrast = 1.0 - 2.0 * (torch.arange(logits.shape[1], device=logits.device) % 2).to(logits.dtype)
+    kernel = _tangent_kernel(model, logits @ contrast)
+    classes = functional.one_hot(targets[: len(logits)]).double()
+    classes = classes - classes.mean(0)
+    kernel = kernel - kernel.mean(0)
+    kernel = kernel - kernel.mean(1, keepdim=True)
+    ideal = classes @ classes.T
+    size = float(kernel.norm() * ideal.norm())
+    return 1.0 - float((kernel * ideal).sum()) / size if size > 0 else 1.0
+
+
+def _tangent_kernel(model: nn.Module, outputs: Tensor) -> Tensor:
+    """Products of the gradients of each two outputs, in float64."""
     weights = list(model.parameters())
-    outputs = model(inputs[:_NTK_SAMPLES]).sum(1)
     rows = []
     for output in outputs:
         found = torch.autograd.grad(output, weights, retain_graph=True, materialize_grads=True)
         rows.append(torch.cat([g.flatten() for g in found]).double())
     jacobian = torch.stack(rows)
-    values = torch.linalg.eigvalsh(jacobian @ jacobian.T)
-    return math.log(float(values[-1])) - math.log(max(float(values[0]), 1e-12 * float(values[-1]), 1e-300))
+    return jacobian @ jacobian.T
 
 
 def anyinit_distance(model: nn.Module, inputs: Tensor) -> float:

@@ -76,6 +76,13 @@ class Score:
         decades = 0.0 if math.isnan(condition) else min(max(condition / math.log(10.0), 0.0), 6.0)
         return self.verdict(optimiser) + 0.05 * (self._decades_lost + decades)
 
+    def aligned(self, optimiser: str) -> float:
+        """The verdict plus 1 − A, the alignment of the tangent kernel with the classes; NaN where A is not known.
+
+        Within a verdict the starts are ordered by how little of what gradient descent moves first is the classes.
+        """
+        return self.verdict(optimiser) + self.rivals.get("1 − NTK alignment", math.nan)
+
     @property
     def _decades_lost(self) -> float:
         c = self.measures.get("correlation at the end", math.nan)

@@ -7,8 +7,14 @@ from firstlight.fixing.remedies.attempt import Course as Course
 from firstlight.fixing.remedies.branches import scaled_branches as scaled_branches
 from firstlight.fixing.remedies.catalogue import REMEDIES as REMEDIES
 from firstlight.fixing.remedies.catalogue import Remedy as Remedy
+from firstlight.fixing.remedies.gentle import drawn_tables as drawn_tables
 from firstlight.fixing.remedies.gentle import in_line as in_line
+from firstlight.fixing.remedies.gentle import small_readout as small_readout
+from firstlight.fixing.remedies.gentle import unit_gains as unit_gains
+from firstlight.fixing.remedies.gentle import unlike_copies as unlike_copies
 from firstlight.fixing.remedies.gentle import without_shift as without_shift
+from firstlight.fixing.remedies.inputs import Standardised as Standardised
+from firstlight.fixing.remedies.inputs import standardised_inputs as standardised_inputs
 from firstlight.fixing.remedies.isometric import make_isometric_ as make_isometric_
 from firstlight.fixing.remedies.linear_start import looks_linear as looks_linear
 from firstlight.fixing.remedies.linear_start import small_signals as small_signals

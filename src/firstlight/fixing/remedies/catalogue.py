@@ -11,7 +11,15 @@ from torch import nn
 from firstlight.diagnosis import EXPLANATIONS
 from firstlight.errors import DomainError
 from firstlight.fixing.remedies.branches import scaled_branches
-from firstlight.fixing.remedies.gentle import in_line, without_shift
+from firstlight.fixing.remedies.gentle import (
+    drawn_tables,
+    in_line,
+    small_readout,
+    unit_gains,
+    unlike_copies,
+    without_shift,
+)
+from firstlight.fixing.remedies.inputs import standardised_inputs
 from firstlight.fixing.remedies.linear_start import looks_linear, small_signals
 from firstlight.fixing.remedies.measured import Forward, layer_sequential
 from firstlight.fixing.remedies.recurrent import remember
@@ -28,7 +36,6 @@ OUTSIDE = frozenset(
         "cut-gradients",
         "frozen-model",
         "healthy",
-        "input-scale",
         "loss-scale",
         "linear-network",
         "mixed-samples",
@@ -49,7 +56,9 @@ OUTSIDE = frozenset(
         "unused-parameters",
     }
 )
-SIGNALS = frozenset(EXPLANATIONS) - FAULTS - OUTSIDE
+# what only `standardised-inputs` changes
+RAW = frozenset({"input-scale"})
+SIGNALS = frozenset(EXPLANATIONS) - FAULTS - OUTSIDE - RAW
 
 Apply = Callable[[nn.Module, Profile, torch.Generator, Forward], list[str]]
 
@@ -111,12 +120,43 @@ REMEDIES: tuple[Remedy, ...] = (
         local=True,
     ),
     Remedy(
+        "drawn-embeddings",
+        "draw embeddings of zeros that wait for another factor, and bring far too small or large ones to size 1",
+        FAULTS | {"zero-gradients", "embedding-scale", "first-loss", "dead-units"},
+        lambda m, p, g, _: drawn_tables(m, p, g),
+        "Glorot & Bengio, AISTATS 2010",
+        local=True,
+    ),
+    Remedy(
+        "unlike-copies",
+        "give every copy of a layer but the first one the same entries in a random order",
+        frozenset({"copied-layers"}),
+        lambda m, p, g, _: unlike_copies(m, p, g),
+        "Lakshminarayanan, Pritzel & Blundell, NeurIPS 2017",
+        local=True,
+    ),
+    Remedy(
         "zero-biases",
         "zero the biases that shift all pre-activations of a layer by their own size or more",
         SIGNALS | FAULTS,
         lambda m, p, g, _: without_shift(m, p, g),
         "LeCun et al., Efficient BackProp, 1998",
         local=True,
+    ),
+    Remedy(
+        "unit-gains",
+        "give normalisers whose gains are zero, or ten times off one, gains of one",
+        SIGNALS,
+        lambda m, p, g, _: unit_gains(m, p, g),
+        "Ioffe & Szegedy, ICML 2015",
+        local=True,
+    ),
+    Remedy(
+        "small-readout",
+        "bring outputs that are ten times too large to size one by the last weight alone",
+        frozenset({"first-loss", "logit-scale", "output-scale"}),
+        lambda m, p, g, _: small_readout(m, p, g),
+        "Zhang, Dauphin & Ma, ICLR 2019",
     ),
     Remedy(
         "in-line",
@@ -189,6 +229,14 @@ REMEDIES: tuple[Remedy, ...] = (
         lambda m, p, g, _: small_signals(m, p, g),
         "Martens et al., 2021; Li, Nica & Roy, NeurIPS 2022",
         suits="Adam; SGD at a smaller rate",
+    ),
+    Remedy(
+        "standardised-inputs",
+        "put fixed numbers in front of the first layers that standardise the data",
+        RAW,
+        standardised_inputs,
+        "LeCun et al., Efficient BackProp, 1998",
+        structural=True,
     ),
     Remedy(
         "isometric-batch-norm",
