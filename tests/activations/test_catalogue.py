@@ -137,6 +137,21 @@ def test_what_cannot_be_learnt_is_refused():
         activations.get("mittag_sigmoid(1)").module(learnable=True)
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("swiglu", "a gate of two inputs; use activations.gate"),
+        ("relu(1, 2)", "no parameters of relu"),
+        ("elu(nan)", "finite numbers"),
+        ("hermite_series(2.5)", "whole degree"),
+        ("fourier_series(-1)", "whole degree"),
+    ],
+)
+def test_names_that_make_no_activation_are_refused_in_one_sentence(name, message):
+    with pytest.raises(DomainError, match=message):
+        activations.get(name)
+
+
 def test_an_audit_follows_learnable_activations():
     torch.manual_seed(0)
     net = nn.Sequential(

@@ -165,6 +165,29 @@ def test_the_weight_multiplies_and_layers_are_chosen():
         assert out.shape == (2, 2)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(
+    "name", ["cauchy_schwarz", "norm_loss", "spectral_deviation", "hyperspherical_energy"]
+)
+def test_terms_of_narrow_weights_are_taken_in_float32(name, dtype):
+    w = normal(5, 4).to(dtype).requires_grad_()
+    term = getattr(recipes, name)
+    value = term(w)
+    assert value.dtype == torch.float32
+    assert float(value.detach()) == pytest.approx(float(term(w.detach().double())), rel=1e-5)
+    value.backward()
+    assert w.grad is not None
+    assert w.grad.dtype == dtype
+    h = normal(6, 4).to(dtype)
+    assert float(recipes.negative_vne(h)) == pytest.approx(float(recipes.negative_vne(h.double())), rel=1e-5)
+
+
+def test_terms_of_what_is_not_finite_are_not_numbers():
+    broken = torch.full((3, 3), math.nan)
+    assert math.isnan(float(recipes.spectral_deviation(broken)))
+    assert math.isnan(float(recipes.negative_vne(broken)))
+
+
 def test_what_cannot_be_held_is_said():
     model = network()
     with pytest.raises(DomainError, match="did you mean 'vne'"):

@@ -54,6 +54,18 @@ def test_a_trained_part_is_left_in_a_fresh_network():
     assert len([line for line in done.lines if "weight" in line.name]) == 4
 
 
+def test_where_one_weight_is_learnt_others_of_no_usual_law_count_as_trained():
+    net = nn.Sequential(*[m for _ in range(3) for m in (nn.Linear(64, 64), nn.ReLU())])
+    with torch.no_grad():
+        # what steps add: a direction in one weight, and to the others what takes the ends of a uniform draw away
+        net[0].weight += torch.ones(64, 1) @ torch.randn(1, 64, generator=seeded()) / 16
+        net[2].weight += 0.05 * torch.randn(64, 64, generator=seeded(1))
+    before = bits(net)
+    with pytest.raises(DomainError, match=r"1 of 3 weights hold a direction .* and 1 more follow no law"):
+        firstlight.initialise_(net, "he")
+    assert same(net, before)
+
+
 def test_trained_normalisers_are_seen():
     net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU())
     firstlight.initialise_(net, "he")

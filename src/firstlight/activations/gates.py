@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from firstlight.activations.activation import Activation
 from firstlight.activations.moments import dual, moments
+from firstlight.activations.registry import GATES as GATES
 from firstlight.activations.registry import get
 from firstlight.activations.table import zero_mass
 from firstlight.clean_room import clean
@@ -125,16 +126,6 @@ class GateModule(nn.Module):
     def extra_repr(self) -> str:
         """The gate's name."""
         return self.gate.name
-
-
-GATES: dict[str, tuple[str, str]] = {
-    "glu": ("linear", "sigmoid"),
-    "swiglu": ("linear", "silu"),
-    "geglu": ("linear", "gelu"),
-    "reglu": ("linear", "relu"),
-    "bilinear": ("linear", "linear"),
-    "drelu": ("relu", "relu"),
-}
 
 
 @clean

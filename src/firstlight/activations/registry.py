@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from functools import lru_cache
@@ -81,6 +82,17 @@ def register(activation: Activation, *, replace: bool = False) -> Activation:
         )
     _REGISTERED[activation.name] = activation
     return activation
+
+
+# Functions of two numbers, by their parts: what `gate` makes.
+GATES: dict[str, tuple[str, str]] = {
+    "glu": ("linear", "sigmoid"),
+    "swiglu": ("linear", "silu"),
+    "geglu": ("linear", "gelu"),
+    "reglu": ("linear", "relu"),
+    "bilinear": ("linear", "linear"),
+    "drelu": ("relu", "relu"),
+}
 
 
 @clean
@@ -167,6 +179,15 @@ def _library(name: str) -> Activation:
     if match and match[2] is None and base in FIXED:
         return FIXED[base]
     maker = _MAKERS.get(base)
+    if match and match[2] is not None and base in FIXED:
+        raise DomainError(
+            f"while looking up an activation: expected no parameters of {base}, got ({match[2]}); write {base!r}"
+        )
+    if base in GATES:
+        raise DomainError(
+            f"while looking up an activation: expected a function of one number, got {name!r}, a gate of two inputs; "
+            f"use activations.gate({base!r})"
+        )
     if match is None or maker is None:
         raise DomainError(
             f"while looking up an activation: expected one of {', '.join(names())}, got {name!r}; "
@@ -190,6 +211,10 @@ def _made(base: str, arguments: str) -> Activation:
                 named[key.strip()] = float(value)
             else:
                 positional.append(float(value))
+        if not all(map(math.isfinite, (*positional, *named.values()))):
+            raise DomainError(
+                f"while making the activation {base!r}: expected finite numbers for its parameters, got ({arguments})"
+            )
         return maker(*positional, **named)
     except (TypeError, ValueError) as error:
         if isinstance(error, DomainError):

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from firstlight.errors import DomainError
+from firstlight.errors import ArgumentError, DomainError
 
 # 64k float32 entries are 256 kB: a block and two buffers fit in a second-level cache of 1 MB.
 CPU_BLOCK = 65_536
@@ -22,7 +22,14 @@ def floating(x: Tensor, doing: str) -> Tensor:
     ------
     DomainError
         For integer, boolean, complex, sparse or meta tensors, which hold no such entries.
+    ArgumentError
+        For what is no tensor.
     """
+    if not isinstance(x, Tensor):
+        raise ArgumentError(
+            f"while {doing}: expected a real floating-point tensor, got {type(x).__name__}; make one with "
+            "torch.as_tensor(x, dtype=torch.float32)"
+        )
     if not x.is_floating_point():
         raise DomainError(
             f"while {doing}: expected a real floating-point tensor, got dtype {x.dtype} of shape "

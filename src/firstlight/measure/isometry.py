@@ -178,6 +178,11 @@ def _exact(x: Tensor, what: str) -> Tensor:
             f"while taking {what}: expected a matrix (or a stack of them) with at least one entry, "
             f"got shape {tuple(x.shape)}; pass features as (samples, features)"
         )
+    if x.is_complex() or x.layout != torch.strided or x.device.type == "meta":
+        raise DomainError(
+            f"while taking {what}: expected a dense matrix of real numbers, got {x.dtype} in layout {x.layout} on "
+            f"{x.device.type}; convert it first, for example with .to_dense() or .real"
+        )
     return (x.cpu() if x.device.type == "mps" else x).double()
 
 

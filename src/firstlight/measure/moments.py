@@ -12,6 +12,7 @@ from torch import Tensor
 
 from firstlight.clean_room import clean
 from firstlight.doors import checked
+from firstlight.errors import DomainError
 from firstlight.measure._blocks import CPU_BLOCK, blocks, floating, strided_sample, to_floats
 
 _PILOT = 512
@@ -297,7 +298,12 @@ def moments_of_each(rows: Float[Tensor, "rows entries"]) -> list[Moments]:
     """``moments`` of every row of a matrix, in far fewer calls.
 
     Rows with entries that are not finite, or too large or too small for their fourth powers, go through
-    ``moments`` one by one. Errors as ``moments``.
+    ``moments`` one by one.
+
+    Raises
+    ------
+    DomainError
+        Something else than a matrix of real floating-point numbers.
 
     Examples
     --------
@@ -307,6 +313,11 @@ def moments_of_each(rows: Float[Tensor, "rows entries"]) -> list[Moments]:
     True
     """
     rows = floating(rows, "measuring the moments of rows")
+    if rows.dim() != 2:
+        raise DomainError(
+            f"while measuring the moments of rows: expected a matrix, got shape {tuple(rows.shape)}; "
+            "flatten every sample, or use moments(x)"
+        )
     count = rows.shape[1]
     if rows.numel() == 0:
         return [moments(row) for row in rows]

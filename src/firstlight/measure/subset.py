@@ -149,7 +149,14 @@ class LayerStack:
 @checked
 @clean
 def stackable(rows: Float[Tensor, "layers samples units"]) -> list[bool]:
-    """For each layer, whether all its rows are finite and of a size whose square float32 holds."""
+    """For each layer, whether all its rows are finite and of a size whose square float32 holds.
+
+    Raises
+    ------
+    DomainError
+        Something else than a stack of real floating-point matrices.
+    """
+    rows = _stack(rows)
     if rows.numel() == 0:
         return [False] * len(rows)
     norms = torch.linalg.vector_norm(rows, dim=2)
@@ -163,6 +170,11 @@ def stack_layers(rows: Float[Tensor, "layers samples units"]) -> LayerStack:
 
     Every layer must be ``stackable``.
 
+    Raises
+    ------
+    DomainError
+        Something else than a stack of real floating-point matrices.
+
     Examples
     --------
     >>> import torch
@@ -171,8 +183,19 @@ def stack_layers(rows: Float[Tensor, "layers samples units"]) -> LayerStack:
     >>> stack.cosine.shape
     torch.Size([10, 64, 64])
     """
+    rows = _stack(rows)
     norms = torch.linalg.vector_norm(rows, dim=2, keepdim=True)
     unit = rows * (math.sqrt(rows.shape[2]) / norms)
     cosine = torch.bmm(unit, unit.mT).cpu().div_(max(rows.shape[2], 1)).clamp_(-1.0, 1.0)
     cosine.diagonal(dim1=1, dim2=2).fill_(1.0)
     return LayerStack(rows, unit, cosine)
+
+
+def _stack(rows: Tensor) -> Tensor:
+    rows = floating(rows, "standardising layers together")
+    if rows.dim() != 3:
+        raise DomainError(
+            f"while standardising layers together: expected layers × samples × units, got shape {tuple(rows.shape)}; "
+            "stack matrices of one shape with torch.stack"
+        )
+    return rows

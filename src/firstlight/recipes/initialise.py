@@ -15,7 +15,7 @@ from firstlight.probe.given import first_batch
 from firstlight.probe.trace.calling import unwrap
 from firstlight.recipes.layout.blueprint import Blueprint, blueprint
 from firstlight.recipes.layout.slots import NORMS, Left
-from firstlight.recipes.layout.trained import learnt_direction, moved_shifts
+from firstlight.recipes.layout.trained import learnt_direction, moved_shifts, smeared
 from firstlight.recipes.recipe import Draft, Recipe
 from firstlight.recipes.registry import get
 from firstlight.recipes.written import Written, commit
@@ -124,16 +124,21 @@ def fresh_part(sheet: Blueprint) -> Blueprint:
     Raises
     ------
     DomainError
-        At least half of the weights, or of the normalisers' shifts, look trained.
+        At least half of the weights, or of the normalisers' shifts, look trained. Where one weight holds a learnt
+        direction, weights that follow none of the laws that starts draw from count as well.
     """
     judged = [slot for slot in sheet.slots if slot.weight.numel() >= 128]
     ratios = {slot.name: learnt_direction(slot.weight) for slot in judged}
     learnt = {name: ratio for name, ratio in ratios.items() if ratio > 1.0}
     shifts = moved_shifts(sheet.model)
     norms = sum(isinstance(m, NORMS) and m._parameters.get("bias") is not None for m in sheet.model.modules())
-    if (learnt and 2 * len(learnt) >= len(judged)) or (shifts and 2 * len(shifts) >= norms):
+    moved = [slot.name for slot in judged if learnt and slot.name not in learnt and smeared(slot.weight)]
+    many = bool(learnt) and 2 * (len(learnt) + len(moved)) >= len(judged)
+    if many or (shifts and 2 * len(shifts) >= norms):
         what = f"{len(learnt)} of {len(judged)} weights hold a direction that no fresh draw has"
-        if not learnt or 2 * len(learnt) < len(judged):
+        if moved:
+            what += f", and {len(moved)} more follow no law that starts draw from"
+        if not many:
             what = f"the shifts of {len(shifts)} normalisers differ from unit to unit"
         raise DomainError(
             f"while initialising {type(sheet.model).__name__}: expected a model at its start, got one that looks "

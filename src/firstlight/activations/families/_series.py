@@ -65,6 +65,12 @@ def of_dual(*taylor: float) -> Activation:
     )
 
 
+def _whole(family: str, degree: float) -> int:
+    if degree != int(degree) or degree < 0:
+        raise DomainError(f"while making {family}: expected a whole degree ≥ 0, got {degree:g}")
+    return int(degree)
+
+
 def hermite_series(degree: float = 3, renormalise: float = 1) -> Activation:
     """Hermite series that tends to the edge of chaos at q = 1: both E φ² and E φ'² tend to 1.
 
@@ -75,9 +81,9 @@ def hermite_series(degree: float = 3, renormalise: float = 1) -> Activation:
     Raises
     ------
     DomainError
-        Both moments are asked of a constant.
+        A degree that is no whole number ≥ 0, or both moments asked of a constant.
     """
-    n = int(degree)
+    n = _whole("hermite_series", degree)
     if renormalise == 2 and n < 1:
         raise DomainError(
             f"while making hermite_series: expected a degree of at least 1 to give both moments, got {n}; "
@@ -99,8 +105,13 @@ def fourier_series(degree: float = 3, renormalise: float = 1) -> Activation:
 
     Under a uniform phase, which pre-activations much wider than 2π have, E φ² = Σ c_k² and E φ'² = Σ k² c_k²;
     ``renormalise=1`` divides by √Σ c_k².
+
+    Raises
+    ------
+    DomainError
+        A degree that is no whole number ≥ 0.
     """
-    n = int(degree)
+    n = _whole("fourier_series", degree)
     name, parameters = named("fourier_series", degree=n, renormalise=renormalise)
     c = edge_coefficients(n, renormalise=bool(renormalise))
 

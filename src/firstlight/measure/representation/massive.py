@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from torch import Tensor
 
 from firstlight.clean_room import clean
 from firstlight.errors import DomainError
+from firstlight.measure._blocks import floating
 
 _DOING = "fitting the growth of massive activations"
 
@@ -73,7 +75,7 @@ def fit_massive(steps: Sequence[float], ratios: Sequence[float]) -> MassiveFit:
     >>> round(fit.r_squared, 6), round(fit(950.0) / truth(950.0), 4)
     (1.0, 1.0)
     """
-    t, y = np.asarray(steps, dtype=np.float64), np.asarray(ratios, dtype=np.float64)
+    t, y = _numbers(steps), _numbers(ratios)
     if t.ndim != 1 or t.shape != y.shape or len(t) < 6:
         raise DomainError(
             f"while {_DOING}: expected one ratio for each of at least 6 steps, got {t.shape} and {y.shape}"
@@ -106,3 +108,14 @@ def fit_massive(steps: Sequence[float], ratios: Sequence[float]) -> MassiveFit:
     return MassiveFit(
         float(amplitude), float(decay), float(offset), float(rate / t[-1]), float(start), r_squared
     )
+
+
+def _numbers(values: object) -> np.ndarray:
+    try:
+        if isinstance(values, Tensor):
+            values = floating(values.double() if not values.is_complex() else values, _DOING).cpu()
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        if isinstance(error, DomainError):
+            raise
+        raise DomainError(f"while {_DOING}: expected real numbers, got {values!r:.60}; {error}") from error

@@ -84,9 +84,9 @@ def chosen_measures(names: str | Iterable[str], doing: str) -> tuple[Representat
     >>> [m.name for m in chosen_measures(("vne", "zeros", "vne"), "reading names")]
     ['vne', 'zeros']
     """
-    asked = (names,) if isinstance(names, str) else tuple(names)
+    asked = (names,) if isinstance(names, str) or not isinstance(names, Iterable) else tuple(names)
     for name in asked:
-        if name not in REPRESENTATION_MEASURES:
+        if not isinstance(name, str) or name not in REPRESENTATION_MEASURES:
             raise DomainError(
                 f"while {doing}: expected measures among {', '.join(REPRESENTATION_MEASURES)}, got {name!r}"
                 f"{did_you_mean(str(name), REPRESENTATION_MEASURES)}"

@@ -13,6 +13,15 @@ from firstlight.errors import DomainError
 
 def rows_of(h: Tensor) -> Tensor:
     """Samples (and places) × units: units are on axis 1 of maps, and on the last axis elsewhere."""
+    if not isinstance(h, Tensor) or h.layout != torch.strided or not h.is_floating_point() or h.dim() < 1:
+        got = (
+            f"{h.dtype} of shape {tuple(h.shape)} in layout {h.layout}"
+            if isinstance(h, Tensor)
+            else type(h).__name__
+        )
+        raise DomainError(f"while reading samples × units: expected a dense floating-point tensor, got {got}")
+    if h.numel() == 0:
+        raise DomainError(f"while reading samples × units: expected entries, got shape {tuple(h.shape)}")
     moved = h.movedim(1, -1) if h.dim() >= 4 else h
     return moved.reshape(-1, moved.shape[-1])
 
@@ -29,7 +38,10 @@ def negative_vne(h: Tensor) -> Tensor:
     >>> abs(float(negative_vne(torch.eye(4))) + math.log(4)) < 1e-6
     True
     """
-    unit = torch.nn.functional.normalize(rows_of(h), dim=1)
+    rows = rows_of(h)
+    if not bool(torch.isfinite(rows).all()):
+        return rows.sum() * torch.nan
+    unit = torch.nn.functional.normalize(rows.float() if rows.element_size() < 4 else rows, dim=1)
     gram = unit @ unit.T if unit.shape[0] <= unit.shape[1] else unit.T @ unit
     p = torch.linalg.eigvalsh(gram / len(unit)).clamp_min(1e-12)
     return (p * p.log()).sum()

@@ -13,6 +13,23 @@ Matrix = Float[Tensor, "rows columns"]
 _EXACT, _ITERATIONS = 256, 60
 
 
+def _matrix(weight: Tensor, doing: str) -> Tensor:
+    """The matrix, in float32 where it has fewer bits, which linear algebra on the CPU does not take."""
+    if not isinstance(weight, Tensor) or weight.layout != torch.strided or not weight.is_floating_point():
+        got = (
+            f"{weight.dtype} in layout {weight.layout}"
+            if isinstance(weight, Tensor)
+            else type(weight).__name__
+        )
+        raise DomainError(f"while taking {doing}: expected a dense floating-point matrix, got {got}")
+    if weight.dim() != 2 or weight.numel() == 0:
+        raise DomainError(
+            f"while taking {doing}: expected rows × columns with entries, got shape {tuple(weight.shape)}; "
+            "flatten a kernel with weight.flatten(1)"
+        )
+    return weight.float() if weight.dtype in (torch.float16, torch.bfloat16) else weight
+
+
 def cauchy_schwarz(weight: Matrix) -> Tensor:
     r"""n‖WᵀW‖² − ‖W‖⁴ = Σ_{i<j} (λ_i − λ_j)² over the n eigenvalues of the smaller Gram matrix.
 
@@ -25,6 +42,7 @@ def cauchy_schwarz(weight: Matrix) -> Tensor:
     >>> float(cauchy_schwarz(torch.diag(torch.tensor([2.0, 1.0])))), float(cauchy_schwarz(3 * torch.eye(4)))
     (9.0, 0.0)
     """
+    weight = _matrix(weight, "the term of Cauchy and Schwarz")
     gram = weight @ weight.T if weight.shape[0] <= weight.shape[1] else weight.T @ weight
     return len(gram) * gram.square().sum() - gram.diagonal().sum().square()
 
@@ -47,6 +65,7 @@ def group_orthogonality(weight: Matrix, *, groups: int = 1) -> Tensor:
     >>> float(group_orthogonality(rows, groups=2)), float(group_orthogonality(rows))
     (0.0, 4.0)
     """
+    weight = _matrix(weight, "the orthogonality of groups")
     if groups < 1 or weight.shape[0] % groups:
         raise DomainError(
             f"while taking the orthogonality of groups: expected groups that divide {weight.shape[0]} rows, "
@@ -67,7 +86,7 @@ def norm_loss(weight: Matrix) -> Tensor:
     >>> float(norm_loss(torch.tensor([[3.0, 4.0], [0.0, 1.0]])))
     16.0
     """
-    return (1 - torch.linalg.vector_norm(weight, dim=1)).square().sum()
+    return (1 - torch.linalg.vector_norm(_matrix(weight, "the loss of norms"), dim=1)).square().sum()
 
 
 def spectral_deviation(weight: Matrix, *, power: float = 1.0) -> Tensor:
@@ -83,10 +102,12 @@ def spectral_deviation(weight: Matrix, *, power: float = 1.0) -> Tensor:
     >>> round(float(spectral_deviation(torch.diag(torch.tensor([3.0, 1.0])), power=2)), 4)
     64.0
     """
-    return (_largest(weight).pow(power) - 1).square()
+    return (_largest(_matrix(weight, "the largest singular value")).pow(power) - 1).square()
 
 
 def _largest(weight: Tensor) -> Tensor:
+    if not bool(torch.isfinite(weight).all()):
+        return weight.sum() * torch.nan
     if min(weight.shape) <= _EXACT:
         return torch.linalg.svdvals(weight)[0]
     with torch.no_grad():
@@ -136,6 +157,7 @@ def hyperspherical_energy(weight: Matrix, *, power: float = 1.0) -> Tensor:
     >>> float(hyperspherical_energy(torch.tensor([[2.0, 0.0], [-1.0, 0.0]])))  # opposite directions are 2 apart
     0.5
     """
+    weight = _matrix(weight, "a hyperspherical energy")
     if len(weight) < 2 or power < 0:
         raise DomainError(
             f"while taking a hyperspherical energy: expected two rows or more and a power ≥ 0, got {len(weight)} rows "

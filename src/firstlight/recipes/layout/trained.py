@@ -13,6 +13,9 @@ _SMALLEST = 128  # entries below which a spectrum says too little
 _LARGEST = 256  # rows and columns that are looked at
 # a learnt direction stands this far above the spectrum of shuffled entries, relatively and in standard deviations
 _RATIO, _DEVIATIONS = 1.12, 6.0
+_ENTRIES = 100_000  # entries whose law is looked at
+# excess kurtosis, √n times its standard error, and the end in deviations: normal, uniform, normal cut at 2 deviations
+_LAWS = ((0.0, 4.9, float("inf")), (-1.2, 1.15, 3.0**0.5), (-0.6344, 2.0, 2.2738))
 _STEPS = 24  # of the power iteration: a value that stands out by 12 % is found to 1 %
 
 
@@ -63,15 +66,44 @@ def learnt_direction(weight: Tensor) -> float:
         return 1.0
     if len(matrix.abs().unique()) < 0.75 * matrix.numel():
         return 1.0  # mirrored or copied on purpose: training copies nothing
+    ratio, deviations = _above_shuffled(matrix)
+    return ratio if ratio > _RATIO and deviations > _DEVIATIONS else 1.0
+
+
+def _above_shuffled(matrix: Tensor) -> tuple[float, float]:
+    """The largest singular value over that of shuffled entries, and how many deviations it stands above."""
     own = float(_largest(matrix))
     generator = torch.Generator().manual_seed(0)
     first = _shuffled(matrix, generator)
     if own < 0.5 * (1 + _RATIO) * first:  # plainly within the fluctuations
-        return 1.0
+        return 1.0, 0.0
     others = torch.tensor([first, *(_shuffled(matrix, generator) for _ in range(_SHUFFLES - 1))])
     mean, deviation = float(others.mean()), float(others.std())
-    ratio = own / mean
-    return ratio if ratio > _RATIO and own - mean > _DEVIATIONS * deviation else 1.0
+    return own / mean, (own - mean) / max(deviation, 1e-300)
+
+
+@torch.no_grad()
+def smeared(weight: Tensor) -> bool:
+    """Whether entries follow none of the laws that starts draw from: normal, uniform, and normal cut at two deviations.
+
+    The excess kurtosis decides within five standard errors, and for laws with an end the largest entry. Steps of
+    training add to a uniform draw what takes its ends away. On its own this says little: starts scale parts apart.
+    """
+    entries = weight.detach().flatten()
+    if not entries.is_floating_point() or entries.is_meta or len(entries) < _SMALLEST:
+        return False
+    entries = entries[:: max(1, len(entries) // _ENTRIES)].double().cpu()
+    square = float(entries.square().mean())
+    if not 0 < square < float("inf") or len(entries.abs().unique()) < 0.75 * len(entries):
+        return False
+    n = len(entries)
+    kurtosis = float((entries / square**0.5).pow(4).mean()) - 3.0
+    top = float(entries.abs().max()) / square**0.5
+    off = 5.0 * ((kurtosis + 2.0) / (4.0 * n)) ** 0.5 + 0.01
+    return not any(
+        abs(kurtosis - law) <= 5.0 * scatter / n**0.5 + 0.02 and top <= end * (1.0 + off)
+        for law, scatter, end in _LAWS
+    )
 
 
 @clean

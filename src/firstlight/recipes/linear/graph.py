@@ -169,6 +169,13 @@ def _check(draft: Draft, graph: Graph) -> None:
     for row, phi in graph.phis.items():
         parents = graph.links[row]
         reader = parents[0] if len(parents) == 1 else -1
+        if reader >= 0 and graph.kinds[reader] == "residual":
+            draft.refuse(
+                "a weight or a normaliser with gain and shift between each sum and the activation that reads the sum",
+                f"{phi.name} directly behind a sum",
+                "the scale and shift of a shaped activation are parameters in front of it; a stream has none: put a "
+                "normaliser with gain and shift there, or use fixup, skipinit or normaliser-free",
+            )
         if reader not in holders or any(child not in graph.phis for child in graph.children[reader]):
             draft.refuse(
                 "a weight or a normaliser with gain and shift that each activation alone reads",

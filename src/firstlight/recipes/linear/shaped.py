@@ -91,6 +91,10 @@ class DKS(Recipe):
     parts; a normaliser in front of an activation holds α and β as its gain and shift. A convolution with zero padding
     feels the shift at its border.
 
+    Refused: a residual network whose activations read the sums directly, without a normaliser between. No parameter
+    there holds α and β. The paper changes such code: φ̂ in place of φ, and sums √(1 − w²)·x + w·branch of second
+    moment 1.
+
     Attributes
     ----------
     slope
