@@ -386,7 +386,7 @@ class Profile:
         except ImportError as error:
             raise ImportError(
                 "while turning a Profile into a DataFrame: pandas is not installed; "
-                "`pip install 'firstlight[frame]'`, or iterate over the profile for plain dicts"
+                "`pip install pandas`, or iterate over the profile for plain dicts"
             ) from error
         return pandas.DataFrame({name: column.copy() for name, column in self.columns.items()})
 

@@ -126,7 +126,7 @@ def test_images_of_another_shape_are_refused(tmp_path, shape):
     folder = tmp_path / "MNIST" / "raw"
     write_idx_set(folder)
     (folder / "train-images-idx3-ubyte.gz").write_bytes(idx(np.zeros(shape, np.uint8)))
-    with pytest.raises(LoadError, match="is it another data set"):
+    with pytest.raises(LoadError, match="is this another data set"):
         data.load("mnist", directory=tmp_path)
 
 

@@ -41,9 +41,9 @@ def test_digits_whose_file_has_moved_are_loaded_all_the_same(monkeypatch):
     assert torch.equal(data.load("digits", count=20).inputs, expected.inputs)
 
 
-def test_digits_without_scikit_learn_name_the_extra(monkeypatch):
+def test_digits_without_scikit_learn_name_what_to_install(monkeypatch):
     monkeypatch.setattr(loading_module.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(LoadError, match=r"firstlight\[data\]"):
+    with pytest.raises(LoadError, match="pip install scikit-learn"):
         data.load("digits")
 
 

@@ -70,7 +70,7 @@ def test_another_protocol_model_or_file_is_refused(tmp_path):
     with pytest.raises(LoadError, match="weights of this model"):
         train(build(depth=7), data, data, epochs=1, batch=50, checkpoint=path)
     path.write_bytes(b"not a checkpoint")
-    with pytest.raises(LoadError, match="delete it to start anew"):
+    with pytest.raises(LoadError, match="delete the file to start anew"):
         train(build(), data, data, epochs=1, batch=50, checkpoint=path)
     torch.save({"format": "other"}, path)
     with pytest.raises(LoadError, match="expected format"):

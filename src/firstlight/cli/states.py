@@ -29,7 +29,7 @@ def check_suffix(path: str | None) -> None:
         )
     if path is not None and path.endswith(".safetensors") and importlib.util.find_spec("safetensors") is None:
         raise LoadError(
-            f"while checking --out {path}: safetensors is not installed; `pip install 'firstlight[io]'`, or a .pt path"
+            f"while checking --out {path}: safetensors is not installed; `pip install safetensors`, or give a .pt path"
         )
 
 

@@ -73,7 +73,7 @@ def read_arrays(path: str | Path, *, train: bool = True) -> tuple[Any, Tensor | 
         raise
     except ImportError as error:
         raise LoadError(
-            f"while reading {path}: safetensors is not installed; `pip install 'firstlight[io]'`"
+            f"while reading {path}: safetensors is not installed; `pip install safetensors`"
         ) from error
     except pickle.UnpicklingError as error:
         raise LoadError(

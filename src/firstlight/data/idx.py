@@ -87,7 +87,7 @@ def _header(path: Path, file: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
     if len(first) < 4 or first[:2] != b"\0\0" or first[2] not in DTYPES or not 0 < first[3] <= _DIMENSIONS:
         raise LoadError(
             f"while reading {path}: expected an IDX file, which starts with two zero bytes, a type and a number of "
-            f"dimensions up to {_DIMENSIONS}, got {first.hex(' ') or 'an empty file'}; is it of another format?"
+            f"dimensions up to {_DIMENSIONS}, got {first.hex(' ') or 'an empty file'}; is the file of another format?"
         )
     rest = file.read(4 * first[3])
     if len(rest) < 4 * first[3]:

@@ -157,7 +157,7 @@ def _idx(folder: Path, train: bool) -> tuple[np.ndarray, np.ndarray]:
             raise LoadError(
                 f"while reading {path}: expected unsigned bytes of shape {('samples', *shape)}, got "
                 f"{array.dtype} of "
-                f"shape {array.shape}; is it another data set?"
+                f"shape {array.shape}; is this another data set?"
             )
     return pixels, classes
 
@@ -178,7 +178,7 @@ def _cifar(folder: Path, train: bool) -> tuple[np.ndarray, np.ndarray]:
         if not (isinstance(rows, np.ndarray) and rows.dtype == np.uint8 and rows.shape[1:] == (3072,)):
             raise LoadError(
                 f"while reading {path}: expected unsigned bytes of shape (samples, 3072) under 'data', "
-                f"got {getattr(rows, 'shape', type(rows).__name__)}; is it another data set?"
+                f"got {getattr(rows, 'shape', type(rows).__name__)}; is this another data set?"
             )
         if not (isinstance(labels, list) and all(type(label) is int for label in labels)):
             raise LoadError(
@@ -186,7 +186,7 @@ def _cifar(folder: Path, train: bool) -> tuple[np.ndarray, np.ndarray]:
             )
         if len(labels) != len(rows):
             raise LoadError(
-                f"while reading {path}: expected {len(rows)} labels, got {len(labels)}; it is damaged"
+                f"while reading {path}: expected {len(rows)} labels, got {len(labels)}; the file is damaged"
             )
         pixels.append(rows)
         classes.append(np.asarray(labels, np.int64))

@@ -210,7 +210,7 @@ def _digits_table() -> np.ndarray:
     if folder is None:
         raise LoadError(
             "while loading digits: scikit-learn, which holds them, is not installed; "
-            "`pip install 'firstlight[data]'`, or give other data such as 1x8x8 for noise"
+            "`pip install scikit-learn`, or give other data such as 1x8x8 for noise"
         )
     path = Path(folder) / "datasets" / "data" / "digits.csv.gz"
     if path.is_file():

@@ -83,7 +83,7 @@ def _run(module: nn.Module, row: Tensor, index: int) -> Tensor:
         result: Tensor = module(row)
     except ValueError as error:  # batch norm on one input
         raise DomainError(
-            f"while simulating block {index - 1}: expected inputs that it takes, got shape {tuple(row.shape)} "
+            f"while simulating block {index - 1}: expected inputs that the block takes, got shape {tuple(row.shape)} "
             f"({error}); give a batch"
         ) from error
     return result

@@ -214,7 +214,7 @@ def _tensor(inputs: object) -> Tensor:
     except (TypeError, ValueError, RuntimeError) as error:
         raise _fail(
             f"expected inputs as a tensor or an array of numbers of shape (features,) or (inputs, …), got "
-            f"{type(inputs).__name__}; take one batch of it, as in next(iter(loader))[0]"
+            f"{type(inputs).__name__}; take one batch, as in next(iter(loader))[0]"
         ) from error
     if x.is_complex():
         raise _fail(f"expected real inputs, got {x.dtype}; give real and imaginary parts as features")
@@ -244,6 +244,6 @@ def check_memory(plan: Plan, x: Tensor, workers: int = 1) -> None:
         have = math.inf
     if need > have:
         raise _fail(
-            f"expected it to fit into {have / 2**30:.1f} GB of memory, got {x.shape[-1]} inputs that need "
+            f"expected the simulation to fit into {have / 2**30:.1f} GB of memory, got {x.shape[-1]} inputs that need "
             f"{need / 2**30:.4g} GB; give fewer inputs or layers, or switch correlations off"
         )

@@ -75,7 +75,7 @@ class StudyResult(Document):
         except ImportError as error:
             raise ImportError(
                 "while turning a StudyResult into an Arrow table: pyarrow is not installed; "
-                "`pip install 'firstlight[frame]'`, or use to_pandas() or to_json()"
+                "`pip install pyarrow`, or use to_pandas() or to_json()"
             ) from error
         columns = {name: column.tolist() for name, column in self.findings.table.columns.items()}
         return pyarrow.table(columns, metadata={"firstlight": written(self.to_dict() | {"columns": {}})})

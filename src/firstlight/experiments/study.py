@@ -154,7 +154,7 @@ class Settings:
             raise DomainError(f"while setting up a study: expected a seed of at least 0, got {self.seed}")
         if self.resume and self.out is None:
             raise DomainError(
-                "while setting up a study: expected a folder of runs with resume, got none; name it (out, --out)"
+                "while setting up a study: expected a folder of runs with resume, got none; name a folder (out, --out)"
             )
 
     def say(self, line: str) -> None:

@@ -59,7 +59,7 @@ def model_of(shape: str, *, width: int, depth: int) -> tuple[nn.Module, Tensor]:
     except ImportError as error:
         raise DomainError(
             "while building a transformer: expected the library `transformers`, got none; "
-            "pip install 'firstlight[compat]'"
+            "`pip install transformers`"
         ) from error
     known(shape)
     heads, sigma = width // _HEAD, _SIGMA * math.sqrt(_WIDTH / width)

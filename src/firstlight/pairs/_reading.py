@@ -199,11 +199,14 @@ def values(activation: Callable[[Tensor], Tensor], x: Array) -> Array:
             again = activation(points[some])
     except (RuntimeError, TypeError, IndexError) as error:
         raise DomainError(
-            f"{what}, of float64 tensors, got {type(error).__name__}: {error}; wrap it so that it takes them"
+            f"{what}, of float64 tensors, got {type(error).__name__}: {error}; wrap the function so that it "
+            "takes such tensors"
         ) from error
     if not isinstance(out, Tensor) or out.shape != x.shape:
         got = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
-        raise DomainError(f"{what}, got {got} for an input of shape {x.shape}; apply it elementwise")
+        raise DomainError(
+            f"{what}, got {got} for an input of shape {x.shape}; apply the function to each entry alone"
+        )
     if not bool(torch.isfinite(out).all()):
         at = x[int((~torch.isfinite(out)).int().argmax())]
         raise DomainError(

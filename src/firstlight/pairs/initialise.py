@@ -109,7 +109,7 @@ def initialise_(
         reasons = "; ".join(f"{name}: {reason}" for name, reason in left) or "it has no parameters"
         raise DomainError(
             "while initialising a model: expected at least one trainable Linear or ConvNd layer, got none "
-            f"({reasons}); unfreeze it or pass the module that holds the layers"
+            f"({reasons}); unfreeze a layer, or pass the module that holds the layers"
         )
     with torch.no_grad():
         for _, target, sample, _, _ in plan:

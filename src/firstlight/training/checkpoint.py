@@ -110,7 +110,7 @@ def load_checkpoint(path: str | Path, *, identity: Mapping[str, object] | None =
         what = {"absent": "no file", "format": "another or an older format, or a damaged file"}
         raise SealError(
             f"while loading a checkpoint: expected format {FORMAT!r} in {target}, got "
-            f"{what.get(error.fault, error)}; delete it to start anew",
+            f"{what.get(error.fault, error)}; delete the file to start anew",
             error.fault,
         ) from error
     if not isinstance(state, dict):

@@ -110,8 +110,8 @@ class Folder:
         except SealError as error:
             if error.fault == "identity":
                 raise RunError(
-                    f"while opening the run '{self.path}': expected the plan it was started with, got another one; "
-                    f"choose another folder or undo the change:\n{_changes(error.identity, self.plan)}"
+                    f"while opening the run '{self.path}': expected the plan that the run was started with, got "
+                    f"another one; choose another folder or undo the change:\n{_changes(error.identity, self.plan)}"
                 ) from error
             raise RunError(
                 f"while opening the run '{self.path}': expected a plan of the format {FORMAT}, got a damaged one or "

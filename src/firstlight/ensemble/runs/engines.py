@@ -219,6 +219,5 @@ def _same(x: Tensor) -> Tensor:
 
 def _absent(extra: str, package: str, error: ImportError) -> RunError:
     return RunError(
-        f"while starting {extra}: the package {package} is not installed ({error}); "
-        f"`pip install 'firstlight[{extra}]'`"
+        f"while starting {extra}: the package {package} is not installed ({error}); `pip install {package}`"
     )

@@ -228,7 +228,7 @@ def _check_safetensors() -> None:
     if importlib.util.find_spec("safetensors") is None:
         raise RunError(
             "while opening a training's folder: expected safetensors, which holds the weights, got no such package; "
-            "`pip install 'firstlight[io]'`, or train without a folder"
+            "`pip install safetensors`, or train without a folder"
         )
 
 
