@@ -180,6 +180,13 @@ def test_a_copy_is_enough_where_its_loss_falls_with_each_optimiser():
     assert learns(fast)
     assert learns_no_worse(slow, came)
     assert not learns_no_worse(came, fast)
+    # 1.02 of the other's loss, and a quarter of its fall
+    assert not learns_no_worse(
+        (course("sgd", 2.3, 2.28), course("adam", 2.3, 1.5)),
+        (course("sgd", 2.3, 2.22), course("adam", 2.3, 1.5)),
+    )
+    # a model that is not finite as it came falls nowhere
+    assert learns_no_worse(slow, (course("sgd", math.nan, math.inf), course("adam", math.nan, math.inf)))
     assert learns_clearly_better(fast, came)
     assert not learns_clearly_better(came, fast)
     assert not learns_clearly_better(came, came)

@@ -32,7 +32,7 @@ _CLEARLY = 0.1
 # two short trainings of equally good starts may differ by this share
 _ALIKE = 0.05
 # and a start whose loss falls less than half as far learns more slowly
-_HALF = 0.5
+_HALF, _LEAST = 0.5, 1e-3
 _RISE = 3.0  # a loss that becomes four times larger over a few steps diverges; a smaller rise may be a first swing
 _FIRST = 2.0  # how much larger than before a first loss may be
 
@@ -146,8 +146,10 @@ def learns_no_worse(new: Sequence[Course], old: Sequence[Course]) -> bool:
     """Whether a trial ends no higher than that of the model as it came, and falls half as far, with each optimiser."""
     ours, theirs = best(new), best(old)
     first, was = (max((course.first for course in one), default=0.0) for one in (new, old))
+    # what the model as it came does not lose by training, since it diverges or has no finite loss, is no measure
+    fell = {name: was - last if math.isfinite(was - last) else 0.0 for name, last in theirs.items()}
     return all(
-        ours[name] <= (1 + _ALIKE) * theirs[name] and first - ours[name] >= _HALF * (was - theirs[name])
+        ours[name] <= (1 + _ALIKE) * theirs[name] and first - ours[name] >= _HALF * fell[name] - _LEAST
         for name in ours
     )
 
