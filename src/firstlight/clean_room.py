@@ -75,14 +75,13 @@ _outside: ContextVar[Ambient | None] = ContextVar("firstlight_outside", default=
 
 def is_clean(*, grad: bool = True) -> bool:
     """Whether a room would change nothing here."""
-    c = torch._C
     return (
-        c._len_torch_function_stack() == 0
-        and c._len_torch_dispatch_stack() == 0
+        not _functions_on()
+        and not _dispatchers_on()
         and not torch.is_inference_mode_enabled()
         and (torch.is_grad_enabled() or not grad)
-        and torch.get_default_dtype() == torch.float32
-        and not c._is_any_autocast_enabled()
+        and torch.get_default_dtype() is torch.float32
+        and not _autocast_on()
     )
 
 

@@ -176,3 +176,12 @@ def test_bad_arguments():
         measure.gaussianity(torch.randn(3, 4), level=0.9)
     with pytest.raises((DomainError, TypeError)):
         measure.gaussianity(torch.randn(3))
+
+
+def test_stacks_of_unequal_width_have_the_numbers_of_their_layers_alone():
+    generator = torch.Generator().manual_seed(3)
+    layers = [torch.randn(2, 20, units, generator=generator) for units in (1, 7, 40)]
+    together = measure.gaussianities(*map(measure.stack_layers, layers))
+    assert together == [measure.gaussianity(rows) for stack in layers for rows in stack]
+    with pytest.raises(DomainError, match="equally many samples"):
+        measure.gaussianities(*(measure.stack_layers(torch.ones(1, n, 4)) for n in (2, 3)))

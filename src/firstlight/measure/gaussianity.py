@@ -111,8 +111,13 @@ def gaussianity(
 
 @checked
 @clean
-def gaussianities(stack: LayerStack, *, level: float = 0.05) -> list[Gaussianity]:
-    """``gaussianity`` of every layer of a stack, with the same numbers in far fewer calls.
+def gaussianities(stack: LayerStack, *more: LayerStack, level: float = 0.05) -> list[Gaussianity]:
+    """``gaussianity`` of every layer of some stacks of equally many samples, with the same numbers in far fewer calls.
+
+    Raises
+    ------
+    DomainError
+        If a stack has another number of samples than the first one.
 
     Examples
     --------
@@ -123,17 +128,30 @@ def gaussianities(stack: LayerStack, *, level: float = 0.05) -> list[Gaussianity
     >>> measure.gaussianities(stack)[1] == measure.gaussianity(z[1])
     True
     """
-    samples, units = stack.unit.shape[1:]
-    both = sorted_distances(np.concatenate([stack.sorted_values, sorted_entries(stack.unit)]))
-    ks, standardised = both[: len(both) // 2], both[len(both) // 2 :]
-    draws = suprema(power_means(stack.cosine, units), units)
-    draws /= math.sqrt(units)
+    stacks = (stack, *more)
+    samples = stack.unit.shape[1]
+    if any(s.unit.shape[1] != samples for s in more):
+        raise DomainError(
+            f"while {_DOING}: expected stacks of equally many samples, got {[s.unit.shape[1] for s in stacks]}"
+        )
+    cosine = torch.cat([s.cosine for s in stacks]) if more else stack.cosine
+    units = np.concatenate([np.full(len(s.unit), s.unit.shape[2]) for s in stacks])
+    both = [
+        sorted_distances(np.concatenate([s.sorted_values, sorted_entries(s.unit)])).reshape(2, -1)
+        for s in stacks
+    ]
+    ks, standardised = np.concatenate(both, axis=1)
+    draws = suprema(power_means(cosine, units), units)
+    draws /= np.sqrt(units).astype(np.float32)[:, None]
     # the order statistic whose expected level is the asked one
     rank = math.ceil((1 - level) * DRAWS) - 1
     critical = np.partition(draws, rank, axis=-1)[:, rank]
     p_values = (1 + np.count_nonzero(draws >= standardised[:, None], axis=-1)) / (1 + DRAWS)
     # of every two samples the covariance at 0 is asin(c)/2π, of a sample with itself 1/4
-    arcsines = 2.0 * torch.asin(upper_triangle(stack.cosine)).sum(dim=-1).double() + samples * math.pi / 2
-    n_eff = units * samples**2 * 0.5 * math.pi / arcsines.clamp_min(1e-12 * samples**2)
+    arcsines = 2.0 * torch.asin(upper_triangle(cosine)).sum(dim=-1).double() + samples * math.pi / 2
+    n_eff = units * samples**2 * 0.5 * math.pi / arcsines.clamp_min(1e-12 * samples**2).numpy()
     columns = zip(*(c.tolist() for c in (ks, standardised, critical, p_values, n_eff)), strict=True)
-    return [Gaussianity(*numbers, samples, units) for numbers in columns]  # type: ignore[call-arg]
+    return [
+        Gaussianity(*numbers, samples, width)  # type: ignore[call-arg]
+        for numbers, width in zip(columns, units.tolist(), strict=True)
+    ]

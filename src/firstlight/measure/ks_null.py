@@ -88,20 +88,24 @@ def _reference() -> _Reference:
     )
 
 
-def power_means(correlation: Float[Tensor, "*layers samples samples"], units: int) -> NDArray[np.float32]:
+def power_means(
+    correlation: Float[Tensor, "*layers samples samples"], units: int | NDArray[np.int64]
+) -> NDArray[np.float32]:
     """w_k, the mean of c_ab^k over all ordered pairs of samples, for every order and band of the null law.
 
     One row per matrix of correlations, whose diagonals are ones. The last entry is w_1680, which only equal
     samples keep: the roughness of G between points of the grid. For k ≥ 3, c² is first reduced by the 1/n
-    that the cosine of two independent rows of n units has on average.
+    that the cosine of two independent rows of n units has on average; n may differ between layers.
     """
     samples = correlation.shape[-1]
     c = upper_triangle(correlation).float().numpy()
     square = c * c
-    if units > 1:
-        square -= np.float32(1.0 / units)
-        square *= np.float32(1.0 / (1.0 - 1.0 / units))
-        np.maximum(square, 0.0, out=square)
+    width = np.asarray(units, np.float64)[..., None]
+    # the cosine of two rows of one unit says nothing of chance
+    chance = np.where(width > 1, 1.0 / width, 0.0)
+    square -= chance.astype(np.float32)
+    square *= (1.0 / (1.0 - chance)).astype(np.float32)
+    np.maximum(square, 0.0, out=square)
     shrunk = np.copysign(np.sqrt(square), c)
     powers = np.empty((len(ORDERS) + len(BANDS) + 2, *c.shape), np.float32)
     powers[0] = c
@@ -130,7 +134,7 @@ def upper_triangle(matrices: Float[Tensor, "*layers samples samples"]) -> Float[
     return matrices.flatten(-2).index_select(-1, _upper(matrices.shape[-1]))
 
 
-def suprema(weights: NDArray[np.float32], units: int) -> NDArray[np.float32]:
+def suprema(weights: NDArray[np.float32], units: int | NDArray[np.int64]) -> NDArray[np.float32]:
     """Draws of sup_t |G(t) + √n b(t)| for these w_k, from the fixed reference draws.
 
     Parameters
@@ -138,7 +142,7 @@ def suprema(weights: NDArray[np.float32], units: int) -> NDArray[np.float32]:
     weights
         As ``power_means`` gives them, one row per layer.
     units
-        n, the number of units behind every sample.
+        n, the number of units behind every sample; one for all layers, or one for each.
 
     Returns
     -------
@@ -149,14 +153,15 @@ def suprema(weights: NDArray[np.float32], units: int) -> NDArray[np.float32]:
     layers = weights.reshape(-1, weights.shape[-1])
     amplitude = np.sqrt(layers)
     orders, bands = len(ORDERS), len(BANDS) + 1
-    offset = reference.bias * np.float32(math.sqrt(units) / (units + 2))
+    width = np.broadcast_to(np.asarray(units, np.float64), weights.shape[:-1]).reshape(-1)
+    offsets = (np.sqrt(width) / (width + 2)).astype(np.float32)
     basis = np.empty((GRID, orders + 1), np.float32)
-    basis[:, orders] = offset
     result = np.empty((len(layers), DRAWS), np.float32)
     rest, paths = np.empty(GRID * DRAWS, np.float32), np.empty((GRID, DRAWS), np.float32)
     for i, row in enumerate(amplitude):
         # one product for all orders and the bias, whose draw is always 1; a layer at a time stays in cache
         np.multiply(reference.basis, row[:orders], out=basis[:, :orders])
+        np.multiply(reference.bias, offsets[i], out=basis[:, orders])
         np.matmul(row[orders : orders + bands], reference.paths, out=rest)
         np.matmul(basis, reference.normals, out=paths)
         paths += rest.reshape(GRID, DRAWS)

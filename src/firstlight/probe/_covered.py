@@ -49,8 +49,8 @@ def _without_row(
     ledger: Ledger, model: nn.Module, gaps: tuple[str, ...], scripted: tuple[str, ...]
 ) -> tuple[WithoutRow, ...]:
     """Modules that were called and hold a parameter without a row, with the steps that were not measured."""
-    found = []
-    for path, module in model.named_modules():
+    found: list[WithoutRow] = []
+    for path, module in model.named_modules() if gaps else ():
         calls = ledger.module_calls.get(path, 0)
         own = [f"{path}.{n}" if path else n for n, _ in module.named_parameters(recurse=False)]
         if not calls or not any(name in gaps for name in own):

@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 import firstlight
+from firstlight.probe.graph._expression import IDENTITY, compose
 from firstlight.probe.local import _functions
 
 
@@ -42,6 +43,23 @@ class WithOwn(nn.Module):
         return Own.apply(x)
 
 
+class Scaled(nn.Module):
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = nn.Parameter(torch.tensor(factor))
+
+    def forward(self, x):
+        return torch.tanh(self.factor * x)
+
+
+def test_a_number_in_a_tensor_is_a_constant_to_its_last_digit():
+    assert twice(Scaled(0.3)) == (1, 1)
+    near = [compose(torch.mul, "mul", (torch.tensor(a).double(), IDENTITY), {}) for a in (0.333331, 0.333333)]
+    assert near[0].key != near[1].key
+    # integers are the caller's own tensors, which the caller may write
+    assert not compose(torch.mul, "mul", (torch.tensor(3), IDENTITY), {}).pure
+
+
 def test_a_composed_function_of_torch_is_recognised_once_for_each_constant():
     assert twice(nn.Tanh()) == (1, 1)
     assert twice(nn.GELU(approximate="tanh")) == (1, 1)
@@ -55,6 +73,17 @@ def test_a_composed_function_of_torch_is_recognised_once_for_each_constant():
     assert firstlight.audit(model, x).profile == steep
 
 
-def test_learned_slopes_and_functions_of_the_callers_are_read_anew_in_each_audit():
-    assert twice(nn.PReLU()) == (0, 0)
+def test_a_learned_slope_is_read_in_each_audit():
+    assert twice(nn.PReLU()) == (1, 1)
+    model, x = nn.Sequential(nn.Linear(8, 8), nn.PReLU(), nn.Linear(8, 4)), torch.randn(32, 8)
+    gentle = firstlight.audit(model, x).profile
+    with torch.no_grad():
+        model[1].weight.add_(1e-6)  # beyond the digits that a tensor shows
+    steep = firstlight.audit(model, x).profile
+    assert steep["q_theory"][-1] > gentle["q_theory"][-1]
+    _functions._recognised.cache_clear()
+    assert firstlight.audit(model, x).profile == steep
+
+
+def test_functions_of_the_callers_are_recognised_anew_in_each_audit():
     assert twice(WithOwn()) == (0, 0)

@@ -100,8 +100,24 @@ def _is_torchs(func: Callable[..., object]) -> bool:
     return not written or func.__module__.startswith("torch.")
 
 
+def _is_number(value: object) -> bool:
+    """Whether a value is a number as the tracer copies it from a tensor with one entry: nobody else writes it."""
+    return isinstance(value, Tensor) and value.dtype == torch.float64 and value.numel() == 1
+
+
 def _is_pure(value: object) -> bool:
-    return value.pure if isinstance(value, Expression) else type(value) in _PLAIN
+    if isinstance(value, Expression):
+        return value.pure
+    return type(value) in _PLAIN or _is_number(value)
+
+
+def _text(value: object) -> str:
+    """An argument in a key: of a number in a tensor all digits, since a tensor shows four of them."""
+    if isinstance(value, Expression):
+        return value.key
+    if isinstance(value, Tensor) and _is_number(value):
+        return f"{value.item()!r}{list(value.shape) or ''}"
+    return repr(value)
 
 
 def compose(
@@ -121,8 +137,7 @@ def compose(
     steps = 1 + sum(e.steps for e in inner)
     if steps > MAX_STEPS or any(e.gain != 1.0 or e.noise != 1.0 for e in inner):
         return None
-    texts = [a.key if isinstance(a, Expression) else repr(a) for a in args]
-    texts += [f"{k}={v.key if isinstance(v, Expression) else repr(v)}" for k, v in kwargs.items()]
+    texts = [*map(_text, args), *(f"{k}={_text(v)}" for k, v in kwargs.items())]
 
     def apply(t: Tensor) -> Tensor:
         # in-place functions write into their first argument: give them a copy

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -66,7 +67,10 @@ def checksum(flat: Tensor) -> Tensor:
     """Sums of runs of 64-bit words, with wrap-around; the last bytes as they are."""
     words, rest = _words(flat)
     even = words.numel() // _RUN * _RUN
-    return torch.cat([words[:even].view(-1, _RUN).sum(1), words[even:].sum()[None], rest.long()])
+    runs = words[:even].view(-1, _RUN)
+    # numpy adds as fast as memory gives the words; torch takes half as long again
+    sums = torch.from_numpy(np.add.reduce(runs.numpy(), axis=1)) if runs.is_cpu else runs.sum(1)
+    return torch.cat([sums, words[even:].sum()[None], rest.long()])
 
 
 def _words(flat: Tensor) -> tuple[Tensor, Tensor]:

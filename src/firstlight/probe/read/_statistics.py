@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -37,6 +38,8 @@ CHANNELLED = ("input", "weight", "norm", "residual")
 
 Rows = Float[Tensor, "layers samples units"]
 
+# Sites of one shape, and their standardised rows: of many that are whole, or of one that is not.
+Part: TypeAlias = tuple[list[Site], LayerStack | StandardRows]
 T = TypeVar("T")
 
 
@@ -77,22 +80,43 @@ def measure_sites(taken: list[Taken], spectrum_samples: int) -> dict[int, LayerS
         for t, moments in zip(group, found):
             _fill_moments(t, moments)
     samples: dict[int, LayerSample] = {}
-    for sites, rows in _stacks([(t.site, t.rows) for t in taken if t.images is None]):
-        keep_rows(sites, rows)
-        for part, stack in _standardised(sites, rows):
-            if sites[0].kind not in LAWLESS:
-                samples |= _laws(part, stack)
-            _correlations(part, stack, cosines=True)
-        _spectra(sites, rows, spectrum_samples)
-    for sites, rows in _stacks([(t.site, t.rows) for t in taken if t.images is not None]):
-        keep_rows(sites, rows)
-        for part, stack in _standardised(sites, rows) if sites[0].kind not in LAWLESS else ():
-            samples |= _laws(part, stack)
+    for parts in _together(_lawful(taken, spectrum_samples)):
+        samples |= _laws(parts)
     for sites, rows in _stacks([(t.site, t.images) for t in taken if t.images is not None]):
         for part, stack in _standardised(sites, rows):
             _correlations(part, stack, cosines=False)
         _spectra(sites, rows, spectrum_samples)
     return samples
+
+
+def _lawful(taken: list[Taken], spectrum_samples: int) -> Iterator[Part]:
+    """The rows of every site that has a law, standardised, once all else is measured on them."""
+    for sites, rows in _stacks([(t.site, t.rows) for t in taken if t.images is None]):
+        keep_rows(sites, rows)
+        for part, stack in _standardised(sites, rows):
+            _correlations(part, stack, cosines=True)
+            if sites[0].kind not in LAWLESS:
+                yield part, stack
+        _spectra(sites, rows, spectrum_samples)
+    for sites, rows in _stacks([(t.site, t.rows) for t in taken if t.images is not None]):
+        keep_rows(sites, rows)
+        if sites[0].kind not in LAWLESS:
+            yield from _standardised(sites, rows)
+
+
+def _together(parts: Iterable[Part]) -> Iterator[list[Part]]:
+    """Stacks of equally many samples, of ``LAYERS`` layers or fewer together; what stands alone, alone."""
+    waiting: dict[int, list[Part]] = {}
+    for part in parts:
+        if isinstance(part[1], StandardRows):
+            yield [part]
+            continue
+        held = waiting.setdefault(part[1].unit.shape[1], [])
+        if sum(len(sites) for sites, _ in (*held, part)) > LAYERS:
+            yield [*held]
+            held.clear()
+        held.append(part)
+    yield from waiting.values()
 
 
 def alike(things: Iterable[T], key: Callable[[T], Hashable]) -> Iterator[list[T]]:
@@ -111,7 +135,7 @@ def _stacks(taken: list[tuple[Site, Tensor]]) -> Iterator[tuple[list[Site], Rows
         yield [site for site, _ in group], torch.stack([rows for _, rows in group])
 
 
-def _standardised(sites: list[Site], rows: Rows) -> Iterator[tuple[list[Site], LayerStack | StandardRows]]:
+def _standardised(sites: list[Site], rows: Rows) -> Iterator[Part]:
     """The layers that can be standardised together, then the others with finite entries one by one."""
     whole = measure.stackable(rows)
     good = [i for i, fine in enumerate(whole) if fine]
@@ -161,15 +185,17 @@ def _channels(sites: list[Site], z: Rows) -> None:
             site.values |= {"channel_mean_square": max(square, 0.0), "channel_var": spread}
 
 
-def _laws(sites: list[Site], stack: LayerStack | StandardRows) -> dict[int, LayerSample]:
+def _laws(parts: list[Part]) -> dict[int, LayerSample]:
     """Gaussianity of every site, and the law of its entries to draw."""
+    sites = [site for part, _ in parts for site in part]
     # half of the units are enough for a distance, whose cost is their sorting
-    step = 2 if stack.unit.shape[-1] > 128 else 1
-    thin = stack.thinned(step)
-    if isinstance(thin, LayerStack):
-        found, flats = measure.gaussianities(thin), list(thin.sorted_values)
+    thin = [stack.thinned(2 if stack.unit.shape[-1] > 128 else 1) for _, stack in parts]
+    stacks = [stack for stack in thin if isinstance(stack, LayerStack)]
+    if stacks:
+        found, flats = measure.gaussianities(*stacks), [flat for s in stacks for flat in s.sorted_values]
     else:
-        found, flats = [measure.gaussianity(thin)], [np.sort(thin.values.cpu().numpy(), axis=None)]
+        found = [measure.gaussianity(rows) for rows in thin if isinstance(rows, StandardRows)]
+        flats = [np.sort(rows.values.cpu().numpy(), axis=None) for rows in thin]
     samples: dict[int, LayerSample] = {}
     for site, g, flat in zip(sites, found, flats):
         site.values |= {
@@ -202,7 +228,8 @@ def _sample(flat: NDArray[np.float32]) -> LayerSample:
     """Histogram and quantiles of sorted entries."""
     low, high = float(flat[0]), float(flat[-1])
     inner = (low + (high - low) / HISTOGRAM_BINS * np.arange(1, HISTOGRAM_BINS)).astype(flat.dtype)
-    counts = tuple(np.diff(flat.searchsorted(inner), prepend=0, append=len(flat)).tolist())
+    ends = [0, *flat.searchsorted(inner).tolist(), len(flat)]
+    counts = tuple(map(operator.sub, ends[1:], ends))
     return LayerSample(low, high, counts, tuple(flat[_places(len(flat))].tolist()))
 
 

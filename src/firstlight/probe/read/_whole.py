@@ -68,7 +68,7 @@ def whole(tensor: Tensor, unit: int = -1) -> Tensor:
     tensor(3.)
     """
     tensor = plain(tensor)
-    if hasattr(tensor, "full_tensor"):
+    if type(tensor) is not Tensor and hasattr(tensor, "full_tensor"):
         tensor = tensor.full_tensor()
     if tensor.is_nested:
         parts = [part.reshape(-1, part.shape[-1]) for part in tensor.unbind()]

@@ -19,7 +19,7 @@ from firstlight.probe.read._whole import carries, shape_of, whole
 from firstlight.probe.read.reader import Reader
 from firstlight.probe.trace._backward import Backward
 from firstlight.probe.trace._loops import Loops
-from firstlight.probe.trace._origins import Origins, Picks, upstream
+from firstlight.probe.trace._origins import Origins, Picks, of_parameter, upstream
 from firstlight.probe.trace._time import Recurrent
 
 # Index of the first tensor that is measured without a row: beyond every row.
@@ -152,7 +152,7 @@ class Ledger:
         """Where a tensor came from; a parameter comes from itself."""
         name = self.parameter_names.get(id(tensor))
         if name is not None:
-            return Origin(parameters=(name,))
+            return of_parameter(name)
         known = self.origins.get(tensor)
         if known is None:
             return self._from_graph(tensor) if tensor.requires_grad else None

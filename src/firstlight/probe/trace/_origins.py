@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Collection, Mapping
+from functools import lru_cache
 
 from torch import Tensor
 
@@ -15,6 +16,12 @@ from firstlight.probe.read._whole import carries
 _REACH = 1 << 14
 # Entries from which on the map is searched for tensors that are gone.
 _ROOM = 1 << 10
+
+
+@lru_cache(maxsize=1024)
+def of_parameter(name: str) -> Origin:
+    """Where a parameter came from: itself."""
+    return Origin(parameters=(name,))
 
 
 class Origins:

@@ -54,7 +54,7 @@ class Tracer(TorchFunctionMode):
         if torch._C._functorch.maybe_current_level() is not None:
             return self._transformed(func, name, args, kwargs)
         self._held.clear()
-        read = [(t, self.ledger.origin(t)) for t in tensors_in(args, kwargs)]
+        read = [(t, self.ledger.origin(t)) for t in tensors_in(*args, *kwargs.values())]
         return self._handle(Call(func, name, args, kwargs, read))
 
     def _picking(self, func: Any, args: Any, kwargs: Any) -> object:
