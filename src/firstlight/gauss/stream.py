@@ -116,7 +116,9 @@ def token_moments(x: Float[Tensor, "*draws samples tokens units"]) -> Float64[Te
         else torch.full_like(square, math.nan)
     )
     some = x[..., :: -(-tokens // RANKED), :].double()
-    values = torch.linalg.eigvalsh(some @ some.mT).clamp_min(0.0)
+    # of fewer units than tokens the units' own matrix has the same spectrum, but for zeros
+    gram = some @ some.mT if some.shape[-2] <= some.shape[-1] else some.mT @ some
+    values = torch.linalg.eigvalsh(gram).clamp_min(0.0)
     share = values / values.sum(-1, keepdim=True)
     rank = torch.special.entr(share).sum(-1).exp().mean(-1)
     return torch.stack([square, cosine, rank], -1)

@@ -296,7 +296,10 @@ def _decomposed(rows: NDArray[np.float64]) -> tuple[list[float], NDArray[np.floa
     scale = np.abs(rows).max(axis=(1, 2))
     fine = np.isfinite(scale) & (scale > 0.0)
     x = np.where(fine[:, None, None], rows, 0.0) / np.where(fine, scale, 1.0)[:, None, None]
-    values = np.linalg.eigvalsh(x @ x.transpose(0, 2, 1)).clip(0.0)
+    turned = x.transpose(0, 2, 1)
+    # of fewer units than samples the units' own matrix has the same spectrum, but for zeros
+    gram = x @ turned if x.shape[1] <= x.shape[2] else turned @ x
+    values = np.linalg.eigvalsh(gram).clip(0.0)
     total = values.sum(axis=1)
     share = values / np.where(fine, total, 1.0)[:, None]
     logs = np.log(share, out=np.zeros_like(share), where=share > 0.0)
