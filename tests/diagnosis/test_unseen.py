@@ -185,5 +185,53 @@ def test_a_shape_that_mixes_samples_is_unhealthy(name):
         assert found["mixed-samples"].severity == "unhealthy"
 
 
+LAYERS = {
+    "LSTM": (lambda **first: nn.LSTM(6, 8, **first), lambda layer, v: layer(v)[0]),
+    "GRU": (lambda **first: nn.GRU(6, 8, **first), lambda layer, v: layer(v)[0]),
+    "attention": (lambda **first: nn.MultiheadAttention(6, 2, **first), lambda layer, v: layer(v, v, v)[0]),
+    "encoder": (
+        lambda **first: nn.TransformerEncoderLayer(6, 2, 8, dropout=0.0, **first),
+        lambda layer, v: layer(v),
+    ),
+}
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("first", [True, False])
+def test_a_layer_that_takes_samples_for_steps_of_time_is_unhealthy(layer, first):
+    make, run = LAYERS[layer]
+    size = 8 if layer in ("LSTM", "GRU") else 6
+    model = Forward(
+        lambda s, v: s.o(run(s.l, v.view(32, 5, 6)).mean(1)), l=make(batch_first=first), o=nn.Linear(size, 3)
+    )
+    v = torch.randn(32, 30)
+    other = v.clone()
+    other[:16] += 1.0  # an LSTM reads samples in order
+    assert bool((model(v)[-1] - model(other)[-1]).abs().max() > 1e-5) is not first
+    found = told(model, v)
+    assert ("mixed-samples" in found) is not first
+    if not first:
+        assert "batch_first=True" in found["mixed-samples"].remedy
+
+
+def test_time_first_is_no_mistake_where_the_data_come_so():
+    steps = torch.randn(12, 32, 6)
+    last = Forward(lambda s, v: s.o(s.l(v)[0][-1]), l=nn.GRU(6, 8), o=nn.Linear(8, 3))
+    every = Forward(lambda s, v: s.o(s.l(v)[0]), l=nn.GRU(6, 8), o=nn.Linear(8, 3))
+    turned = Forward(lambda s, v: s.o(s.l(v.transpose(0, 1))[0][-1]), l=nn.GRU(6, 8), o=nn.Linear(8, 3))
+    points = Forward(
+        lambda s, v: s.o(s.l(*[v.unsqueeze(1)] * 3)[0].squeeze(1)),
+        l=nn.MultiheadAttention(6, 2),
+        o=nn.Linear(6, 3),
+    )
+    for model, v in (
+        (last, steps),
+        (every, steps),
+        (turned, steps.transpose(0, 1)),
+        (points, torch.randn(32, 6)),
+    ):
+        assert "mixed-samples" not in told(model, v)
+
+
 def test_picks_know_nothing_of_other_steps():
     assert Picks().reaching([]) == []

@@ -200,6 +200,12 @@ def _units() -> list[Lines]:
             ((0.5, ""),),
             ((0.9, ""), (units.OPEN, "chance of a way through the network, and below")),
         ),
+        Lines(
+            "heavy-dropout",
+            ((units.KEPT[0], "and below"),),
+            ((units.KEPT[1], "and below"),),
+            when="the dropouts stand on a chain without skips",
+        ),
         Lines("mean-shift", ((0.25, ""),), when="a quarter of the layers has it"),
         Lines(
             "not-gaussian",

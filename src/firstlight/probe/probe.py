@@ -176,6 +176,11 @@ def _measured(guard: Guard, net: nn.Module, batch: Any, protocol: Protocol, meta
     meta["mixed"] = {
         place: [list(before), list(after)] for place, (before, after) in ledger.samples.mixed.items()
     }
+    meta["dropouts"] = [[site.name, p, entries] for site, p, entries in ledger.dropouts]
+    # a network that reads time first gives time first, or one row for each sequence
+    given = primary_output(output)
+    if isinstance(given, Tensor) and given.dim() in (1, 2) and given.shape[0] == ledger.samples.count:
+        meta["along"] = {place: list(shape) for place, shape in ledger.samples.along.items()}
     meta["copies"], meta["shared"] = copies(ledger), shared(net)
     meta["steps"] = sorted(set().union(*ledger.unmeasured.values()))
     skipped = [Skipped(path or given, "scripted: its inner calls cannot be followed") for path in refused]

@@ -140,18 +140,43 @@ def _shared(f: Findings) -> list[Verdict]:
 
 
 def _mixed(f: Findings) -> list[Verdict]:
-    """Shapes that put one sample's numbers beside another's."""
+    """Shapes that put one sample's numbers beside another's, and layers that take samples for steps of time."""
     found: dict[str, list[list[int]]] = dict(f.meta.get("mixed", {}))
-    if not found:
+    along: dict[str, list[int]] = dict(f.meta.get("along", {}))
+    if not found and not along:
         return []
-    place, (before, after) = next(iter(found.items()))
-    before_text, after_text = ("×".join(map(str, shape)) for shape in (before, after))
-    evidence = (
-        f"At {place} a tensor of shape {before_text} is written as {after_text}: the axis of the samples is not where "
-        "it was, so numbers of different samples stand beside each other."
-    )
-    layers, count = tuple(found)[:12], float(len(found))
-    return [verdict("mixed-samples", "unhealthy", evidence, measured=count, threshold=0.0, layers=layers)]
+    evidence = []
+    if found:
+        place, shapes = next(iter(found.items()))
+        before, after = ("×".join(map(str, shape)) for shape in shapes)
+        evidence.append(
+            f"At {place} a tensor of shape {before} is written as {after}: the axis of the samples is not where the "
+            "axis was, so numbers of different samples stand beside each other."
+        )
+    for place, shape in list(along.items())[:1]:
+        evidence.append(
+            f"{place} reads a tensor of shape {'×'.join(map(str, shape))} along its first axis, which holds the "
+            "samples: every sample is a step of time, or a token, of one sequence."
+        )
+    layers = tuple(dict.fromkeys([*found, *along]))
+    count = float(len(layers))
+    return [
+        verdict(
+            "mixed-samples",
+            "unhealthy",
+            " ".join(evidence),
+            measured=count,
+            threshold=0.0,
+            layers=layers[:12],
+            **({} if found else _TIME_FIRST),
+        )
+    ]
+
+
+_TIME_FIRST = {
+    "cause": "torch's recurrent and attention layers expect time first: steps × samples × features",
+    "remedy": "build the layer with batch_first=True, or exchange the first two axes with transpose(0, 1)",
+}
 
 
 def _linear(f: Findings) -> list[Verdict]:

@@ -58,10 +58,12 @@ STRUCTURE: dict[str, Explanation] = {
         unit="layers",
     ),
     "mixed-samples": Explanation(
-        "A new shape mixes the samples",
+        "Samples are mixed",
         "view and reshape keep the order of the numbers: a shape with the axes in another order puts numbers of "
-        "other samples into each sample, so the prediction for one sample depends on its neighbours in the batch",
-        "view or reshape where axes were meant to be exchanged, or axes that were exchanged and not put back",
+        "other samples into each sample, and a layer that expects time first reads samples as steps; the prediction "
+        "for one sample then depends on its neighbours in the batch",
+        "view or reshape where axes were meant to be exchanged, axes that were exchanged and not put back, or a "
+        "recurrent or attention layer without batch_first=True",
         "exchange axes with transpose or permute, and bring the samples to the front before reshape(len(x), -1)",
         unit="places",
     ),

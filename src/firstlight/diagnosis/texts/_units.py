@@ -26,6 +26,15 @@ UNITS: dict[str, Explanation] = {
         "Glorot & Bengio, AISTATS 2010",
         "share of entries",
     ),
+    "heavy-dropout": Explanation(
+        "Dropout that drowns the signal",
+        "a layer behind dropout keeps the share 1 − p of its second moment as signal, the rest is noise that is drawn "
+        "anew at every step; layers multiply these shares, and a readout averages the noise over its inputs only",
+        "a p that was meant as the share to keep, or much dropout in narrow layers, one behind another",
+        "lower p: torch drops the share p, and common values are .1 to .5",
+        "Srivastava et al., JMLR 2014; Schoenholz et al., ICLR 2017 (dropout bounds the depth that trains)",
+        "entries of a sample's signal that are left",
+    ),
     "mean-shift": Explanation(
         "Pre-activations with a shared mean",
         "weights and biases of mean zero give pre-activations of mean zero; a shared mean is one direction "

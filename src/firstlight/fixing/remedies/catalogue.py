@@ -36,6 +36,7 @@ OUTSIDE = frozenset(
         "cut-gradients",
         "frozen-model",
         "healthy",
+        "heavy-dropout",
         "loss-scale",
         "linear-network",
         "mixed-samples",

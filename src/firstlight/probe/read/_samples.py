@@ -66,7 +66,7 @@ def copies(rows: Tensor) -> bool:
 
 
 class Samples:
-    """How many samples a batch holds, and the shapes that mix them, by the place in the model.
+    """How many samples a batch holds, and the shapes and layers that mix them, by the place in the model.
 
     Examples
     --------
@@ -78,12 +78,23 @@ class Samples:
 
     def __init__(self) -> None:
         self.count = 0
+        # layers that take the axis of samples for that of time, with the shape that each read
+        self.along: dict[str, tuple[int, ...]] = {}
         self.mixed: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {}
 
     def enter(self, inputs: Iterable[Tensor]) -> None:
         """Count the samples of a batch; inputs that do not agree have no axis of samples."""
         sizes = {t.shape[0] if not t.is_nested and t.dim() else 0 for t in inputs}
         self.count = sizes.pop() if len(sizes) == 1 else 0
+
+    def read_as_time(self, place: str, shape: Sequence[int], axis: int | None) -> None:
+        """Remember a layer that reads its first axis as time, where the samples stand on this axis.
+
+        A second axis of one entry means one sequence of all samples, as in layers over sets; a second axis as long as
+        the first tells nothing.
+        """
+        if axis == 0 and len(shape) == 3 and shape[0] == self.count and shape[1] not in (1, self.count):
+            self.along.setdefault(place, tuple(shape))
 
     def follow(self, place: str, before: Sequence[int], after: Sequence[int], axis: int) -> int | None:
         """The axis of samples in a new shape; what mixes samples is remembered."""

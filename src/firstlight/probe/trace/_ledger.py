@@ -105,6 +105,8 @@ class Ledger:
         The tensors of nodes that are functions of a site and have no row yet.
     module_calls
         How often each module was called, by path.
+    dropouts
+        The row behind which entries are dropped, the share that is dropped, and how many entries of a sample are drawn.
     unmeasured
         Operations that read a signal and gave no row, by the path of the module that ran.
     """
@@ -127,6 +129,7 @@ class Ledger:
         self.nodes: dict[Node, Origin] = {}
         self.made: dict[Node, weakref.ref[Tensor]] = {}
         self.module_calls: dict[str, int] = {}
+        self.dropouts: list[tuple[Site, float, int]] = []
         self.unmeasured: dict[str, set[str]] = {}
         self.grads = torch.is_grad_enabled()
         self._calls: dict[str, int] = {}

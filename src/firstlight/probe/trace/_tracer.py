@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from types import FunctionType
 from typing import Any
@@ -49,6 +50,7 @@ class Tracer(TorchFunctionMode):
             self.ledger.loops.foreign |= name == "register_hook" and not self.modules.paused
             return func(*args, **kwargs)
         if name == "multi_head_attention_forward":
+            self._along(args[0])
             with self:
                 return _opened_attention(*args, **kwargs)
         if torch._C._functorch.maybe_current_level() is not None:
@@ -56,6 +58,14 @@ class Tracer(TorchFunctionMode):
         self._held.clear()
         read = [(t, self.ledger.origin(t)) for t in tensors_in(*args, *kwargs.values())]
         return self._handle(Call(func, name, args, kwargs, read))
+
+    def _along(self, sequence: object) -> None:
+        """A layer whose first axis is time, and which was not told that samples come first."""
+        origin = (
+            self.ledger.origin(sequence) if isinstance(sequence, Tensor) and not sequence.is_nested else None
+        )
+        if isinstance(sequence, Tensor) and origin is not None:
+            self.ledger.samples.read_as_time(self.ledger.place, sequence.shape, origin.batch)
 
     def _picking(self, func: Any, args: Any, kwargs: Any) -> object:
         """The place of the largest or smallest entry: an integer that a signal makes."""
@@ -223,6 +233,8 @@ class Tracer(TorchFunctionMode):
         if not training or p == 0.0 or origin.site is None:
             return self.ledger.mark(out, origin) if out is not call.args[0] else out
         self.ledger.reader.streams.drop(origin.site, float(p))
+        shape = out.shape[1:] if call.name == "dropout" else out.shape[1:2]  # the others drop whole channels
+        self.ledger.dropouts.append((origin.site, float(p), math.prod(shape)))
         gained = origin.expression.times(noise=1.0 / (1.0 - p) if p < 1.0 else 0.0)
         return self.ledger.mark(out, self.ledger.like(origin, gained, origin.label, origin.path))
 
@@ -238,6 +250,8 @@ class Tracer(TorchFunctionMode):
             first, label, kind, call.name, -1, *sources, weighs=kind != "attention"
         )
         site.learned = call.parameters
+        if kind == "recurrent" and len(call.args) == 9 and call.args[8] is False:
+            self._along(call.args[0])
         if kind == "recurrent" and (again := recurrent(site, call.func, call.args)) is not None:
             self.ledger.recurrent.append(again)
         if call.name.endswith("_cell"):
