@@ -105,10 +105,8 @@ class Ledger:
         The tensors of nodes that are functions of a site and have no row yet.
     module_calls
         How often each module was called, by path.
-    dropouts
-        The row behind which entries are dropped, the share that is dropped, and how many entries of a sample are drawn.
-    unmeasured
-        Operations that read a signal and gave no row, by the path of the module that ran.
+    dropouts, unmeasured
+        Rows behind which a share of so many entries is dropped; operations that gave no row, by path of the module.
     """
 
     def __init__(self, model: nn.Module, reader: Reader, backward: Backward) -> None:
@@ -116,8 +114,7 @@ class Ledger:
         self._given = dict(model.named_parameters())
         self.parameters = dict(self._given)
         self.parameter_names = {id(p): name for name, p in self.parameters.items()}
-        self.sites: list[Site] = []
-        self.bases: list[Site] = []
+        self.sites, self.bases = list[Site](), list[Site]()
         self.recurrent: list[Recurrent] = []
         self.loops, self.picks, self.samples = Loops(), Picks(), Samples()
         self.outputs: list[Site] = []
