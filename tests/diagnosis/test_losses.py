@@ -191,6 +191,57 @@ def test_weak_misfits_are_warnings():
     )
 
 
+def clusters(count):
+    """Gaussian clusters, one for each class."""
+    generator = torch.Generator().manual_seed(0)
+    t = torch.arange(300) % count
+    return torch.randn(count, 16, generator=generator)[t] + 0.2 * torch.randn(300, 16, generator=generator), t
+
+
+@pytest.mark.parametrize(("count", "expected"), [(5, None), (30, "unhealthy")])
+def test_squared_errors_of_many_probabilities_stand_still(count, expected):
+    """Plain gradient descent at a rate of 1, 150 steps: it learns five classes, and of thirty nothing."""
+    x, t = clusters(count)
+    wanted = F.one_hot(t, count).float()
+    model = mlp(count, nn.Softmax(1))
+    told = found_on(model, x, wanted, "sgd").get("loss-scale")
+    assert (told and told.severity) == expected
+    assert told is None or "probabilities of 30 classes" in told.cause
+    assert "loss-scale" not in found_on(model, x, wanted, "adam")
+    steps = torch.optim.SGD(model.parameters(), 1.0)
+    first = F.mse_loss(model(x), wanted).item()
+    for _ in range(150):
+        steps.zero_grad()
+        loss = F.mse_loss(model(x), wanted)
+        loss.backward()
+        steps.step()
+    assert (loss.item() > 0.9 * first) is (expected is not None)
+
+
+def found_on(model, x, targets, optimiser, loss=F.mse_loss):
+    verdicts = firstlight.audit(model, x, targets, loss=loss, optimiser=optimiser).verdicts
+    return {v.code: v for v in verdicts}
+
+
+def test_a_sum_over_samples_and_outputs():
+    x = torch.randn(64, 16)
+    t = torch.tanh(x @ torch.randn(16, 100))
+    summed = nn.MSELoss(reduction="sum")
+    told = found_on(mlp(100), x, t, "sgd", summed)["loss-scale"]
+    assert (told.severity, told.threshold) == ("warning", 5.0)
+    assert "a sum over 6400 entries" in told.cause
+    assert "divide the rate by 6400" in told.remedy
+    assert "loss-scale" not in found_on(mlp(100), x, t, "adam", summed)
+    assert "loss-scale" not in found_on(mlp(100), x, t, "sgd")
+
+
+def test_large_gradients_with_a_reason_of_their_own_are_no_matter_of_the_loss():
+    x, t = torch.randn(64, 16), torch.randn(64, 1)
+    told = found_on(mlp(1), x, t + 3000, "sgd")
+    assert told["first-loss"].severity == "unhealthy"
+    assert "loss-scale" not in told
+
+
 def test_the_floor_is_what_the_best_output_has():
     """Two softmaxes: the best output of the first is one-hot, and the second makes e/(e + C − 1) of it."""
     best = F.cross_entropy(F.one_hot(LABELS, 10).float(), LABELS).item()

@@ -10,7 +10,7 @@ from firstlight.diagnosis.catalogue import verdict
 from firstlight.diagnosis.findings import Findings, factor
 from firstlight.diagnosis.rules._axes import axis_verdicts
 from firstlight.diagnosis.rules._gradients import OPTIMISERS, WARNING, gradient_verdicts
-from firstlight.diagnosis.rules._losses import loss_verdicts
+from firstlight.diagnosis.rules._losses import loss_verdicts, without_echoes
 from firstlight.diagnosis.rules._parameters import parameter_verdicts
 from firstlight.diagnosis.rules._propagation import (
     ALIKE,
@@ -81,6 +81,7 @@ def diagnose(measurement: Measurement, *, optimiser: str | None = None) -> tuple
         *structure_verdicts(findings),
         *size_verdicts(findings),
     ]
+    verdicts = without_echoes(verdicts)
     verdicts.sort(key=lambda v: _ORDER[v.severity])
     if not any(v.severity in ("unhealthy", "not judged", "warning") for v in verdicts):
         verdicts.append(_healthy(findings))

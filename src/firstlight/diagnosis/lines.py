@@ -217,19 +217,21 @@ def _units() -> list[Lines]:
 
 
 def _sizes() -> list[Lines]:
-    classes, reals = sizes.CLASSES, sizes.REALS
+    alike, classes, reals = sizes.LOST, sizes.CLASSES, sizes.REALS
     low, high, grave = (round(math.sqrt(q), 2) for q in (structure.SMALL, structure.LARGE, structure.GRAVE))
     columns = structure.COLUMNS, structure.COLUMNS_GRAVE
     return [
         Lines(
             "first-loss",
             (
-                (classes[0], "classes"),
+                (alike, "classes"),
                 (reals[0], "squared error"),
                 (round(math.sqrt(reals[0]), 2), "absolute error"),
             ),
             (
-                (classes[1], "classes"),
+                (classes["adam"], "classes, adaptive optimisers"),
+                (classes["sgd"], "classes, gradient descent"),
+                (sizes.ALONE, "classes, one layer"),
                 (reals[1], "squared error"),
                 (round(math.sqrt(reals[1]), 2), "absolute error"),
             ),
@@ -245,8 +247,14 @@ def _sizes() -> list[Lines]:
         _two("unreachable-targets", *losses.FLOOR),
         Lines(
             "loss-scale",
-            ((losses.LARGEST, "times the weight, gradient descent"),),
-            ((losses.SMALLEST, "and below"),),
+            (
+                (losses.SLOW, "times the weight and below, gradient descent"),
+                (losses.STEEP, "times the weight and above, gradient descent"),
+            ),
+            (
+                (losses.STILL, "times the weight and below, gradient descent"),
+                (losses.SMALLEST, "and below, adaptive optimisers"),
+            ),
         ),
         Lines("embedding-scale", ((sizes.EMBEDDING[0], "and below"), (sizes.EMBEDDING[1], "and above"))),
         Lines(

@@ -9,7 +9,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from firstlight.files.plain_data import Record
-from firstlight.probe._fit import LossValue, broadcast_misfit, classes_misfit, divergence_misfit, reals_misfit
+from firstlight.probe._fit import (
+    LossValue,
+    broadcast_misfit,
+    classes_misfit,
+    divergence_misfit,
+    is_law,
+    reals_misfit,
+)
 from firstlight.probe.trace.calling import primary_output
 
 
@@ -18,8 +25,9 @@ def sizes(output: object, targets: object, value: Tensor, op: str = "", name: st
 
     ``loss_kind`` names the loss that gives the value. ``loss_mean`` is its mean over entries, and ``guess`` is that
     mean for the best constant output (ln C for C classes). ``logit_std`` is the deviation of the outputs over classes.
-    ``target_rms`` and ``output_rms`` are the sizes of real targets and of the output. ``misfit`` says what is wrong
-    between the loss and the output, and ``floor`` says how low the loss can fall.
+    ``target_rms`` and ``output_rms`` are the sizes of real targets and of the output. ``law`` is the number of classes
+    whose probabilities a squared error reads. ``misfit`` says what is wrong between the loss and the output, and
+    ``floor`` says how low the loss can fall.
 
     Parameters
     ----------
@@ -103,5 +111,7 @@ def _reals(o: Tensor, t: Tensor, loss: LossValue, op: str) -> Record:
             "guess": float(losses[kind][1].mean()),
             "loss_mean": float(losses[kind][0].mean()),
         }
+    if kind == "squared error" and is_law(o):
+        found["law"] = o.shape[1]
     known = kind or loss.among(each)
     return found | (reals_misfit(o, t, known, op, float(losses[known][1].mean())) if known else divergence)

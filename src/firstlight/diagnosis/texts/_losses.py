@@ -53,13 +53,14 @@ LOSSES: dict[str, Explanation] = {
     ),
     "loss-scale": Explanation(
         "Gradients far from the range of optimisers",
-        "Adam adds 10⁻⁸ to the size of a gradient before it divides, so a smaller gradient moves nothing; a "
-        "gradient a million times as large as the weight it belongs to overwrites the weight at any usual rate of "
-        "plain gradient descent",
-        "a loss that was multiplied by a very small or a very large number, or summed over very many entries",
+        "a rate times the ratio of gradient and weight is the share of a weight that one step of plain gradient "
+        "descent changes: rates that bring this share to .003 to .07 train best (measured); Adam divides by the size "
+        "of a gradient after it adds 10⁻⁸, so a still smaller gradient moves nothing",
+        "a loss that was multiplied by a very small or a very large number, summed over many entries, or averaged "
+        "over many that hardly differ",
         "average the loss over samples and entries, and scale it to order one",
         "Kingma & Ba, Adam, ICLR 2015",
-        "root mean square of the largest gradient, or its norm over that of the weight",
+        "root mean square of the largest gradient",
     ),
     "output-scale": Explanation(
         "Outputs on a large scale",
