@@ -53,8 +53,11 @@ def test_raw_pixels_behind_a_batch_norm_are_sound():
     pixels, classes = torch.randint(0, 256, (16, 3, 12, 12)).float(), torch.arange(16) % 4
     assert set(severity(net(nn.BatchNorm2d(16)), pixels, targets=classes)) == {"healthy"}
     assert severity(net(), pixels, targets=classes)["input-scale"] == "unhealthy"
-    # a group norm takes out the scale, and not the mean that all pixels share
-    assert severity(net(nn.GroupNorm(4, 16)), pixels, targets=classes)["input-scale"] == "unhealthy"
+    # a group norm takes out the scale, and not a mean of many deviations that all pixels share; measured on clusters of
+    # such pixels: gradient descent ends at .001 to .02, Adam below 10⁻⁵
+    assert "input-scale" not in severity(net(nn.GroupNorm(4, 16)), pixels, targets=classes)
+    bright = 215.0 + pixels / 16.0
+    assert severity(net(nn.GroupNorm(4, 16)), bright, targets=classes)["input-scale"] == "unhealthy"
     centred = pixels - 127.5
     assert "input-scale" not in severity(net(nn.GroupNorm(4, 16)), centred, targets=classes)
 
@@ -134,7 +137,7 @@ def test_a_way_through_saturated_layers():
     assert severity(net(3, 64), x)["saturation"] == "warning"
 
 
-@pytest.mark.parametrize(("factor", "expected"), [(30.0, "warning"), (300.0, "unhealthy")])
+@pytest.mark.parametrize(("factor", "expected"), [(30.0, "warning"), (30000.0, "unhealthy")])
 def test_a_first_loss_of_ten_guesses_is_a_warning(factor, expected):
     model = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 4))
     model[2].weight.data *= factor

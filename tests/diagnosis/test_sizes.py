@@ -397,3 +397,47 @@ def test_meta_of_sizes():
     meta = probe(mlp(), x, targets=t).meta
     assert meta["loss_kind"] == "squared error"
     assert meta["guess"] == pytest.approx(float(t.var(0, correction=0).mean()), rel=1e-5)
+
+
+# ------------------------------------------------------ the scale of inputs that the model takes out or makes
+BYTES = 120.0 + 60.0 * torch.randn(64, 48, generator=torch.Generator().manual_seed(2))
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        lambda: (nn.Linear(48, 32), nn.LayerNorm(32)),
+        lambda: (nn.Linear(48, 32), nn.ReLU(), nn.LayerNorm(32)),
+        lambda: (nn.Linear(48, 32), nn.RMSNorm(32)),
+        lambda: (nn.LayerNorm(48), nn.Linear(48, 32)),
+    ],
+)
+def test_a_normaliser_before_the_next_layer_takes_the_scale_of_bytes(before):
+    model = nn.Sequential(*before(), nn.ReLU(), nn.Linear(32, 4))
+    assert "input-scale" not in severities(model, BYTES, targets=torch.arange(64) % 4)
+    plain = nn.Sequential(nn.Linear(48, 32), nn.ReLU(), nn.Linear(32, 4))
+    assert severities(plain, BYTES, targets=torch.arange(64) % 4)["input-scale"] == "unhealthy"
+
+
+class RandomFeatures(nn.Module):
+    """cos(x W + b) √(2/D) with fixed W and b, and a linear readout (Rahimi & Recht, 2007)."""
+
+    def __init__(self, count=500, scale=1.0):
+        super().__init__()
+        self.register_buffer("w", torch.randn(8, count))
+        self.register_buffer("b", 6.28 * torch.rand(count))
+        self.scale, self.readout = scale, nn.Linear(count, 1)
+
+    def forward(self, x):
+        return self.readout(self.scale * (x @ self.w + self.b).cos() * (2 / len(self.b)) ** 0.5)
+
+
+def test_features_that_the_model_scales_are_not_blamed_on_the_data():
+    x, t = torch.randn(64, 8), torch.randn(64, 1)
+    assert "input-scale" not in severities(RandomFeatures(), x, targets=t)
+    result = firstlight.audit(RandomFeatures(scale=1e-3), x, targets=t)
+    told = {v.code: v for v in result.verdicts}["input-scale"]
+    assert "a step of the model's own" in told.cause
+    # the same size in the data is the data's
+    result = firstlight.audit(nn.Linear(8, 1), 1e-3 * x, targets=t)
+    assert "not standardised" in {v.code: v for v in result.verdicts}["input-scale"].cause

@@ -339,3 +339,71 @@ def test_one_small_layer_brings_samples_together_and_is_a_warning(place, factor,
     assert {found.get("ordered"), found.get("rank-collapse")} <= {"warning", None}
     # measured by training: gradient descent learns from these starts
     assert "warning" in (found.get("ordered"), found.get("rank-collapse"))
+
+
+# ------------------------------------------------------------------ one layer of a chain that training soon changes
+def _one_changed(change, act=nn.ReLU):
+    """A chain of four layers on digits, one of which is changed."""
+    torch.manual_seed(0)
+    model = nn.Sequential(*(part for _ in range(3) for part in (nn.Linear(64, 64), act())), nn.Linear(64, 10))
+    with torch.no_grad():
+        change(model)
+    return model
+
+
+def _same_rows(model):
+    model[2].weight[:] = model[2].weight[:1]
+    model[2].bias[:] = model[2].bias[:1]
+
+
+def _same_columns(model):
+    model[2].weight[:] = model[2].weight[:, :1]
+
+
+def _small_middle(model):
+    model[2].weight *= 1e-3
+
+
+def _two_small(model):
+    model[2].weight *= 1e-2
+    model[4].weight *= 1e-2
+
+
+@pytest.mark.parametrize("change", [_same_rows, _same_columns, _small_middle])
+def test_a_layer_that_training_soon_changes_is_a_warning(digits, change):
+    for optimiser in ("sgd", "adam"):
+        found = firstlight.audit(_one_changed(change), digits, optimiser=optimiser)
+        assert found.healthy
+        assert "rank-collapse" in {v.code for v in found.verdicts}
+
+
+def test_an_adaptive_optimiser_makes_several_small_layers_grow(digits):
+    assert firstlight.audit(_one_changed(_two_small), digits, optimiser="adam").healthy
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("change", [_same_rows, _same_columns, _small_middle, _two_small])
+def test_what_training_makes_of_such_layers(change):
+    """300 steps on digits: gradient descent at the best of three rates, Adam at .01."""
+    from sklearn.datasets import load_digits
+
+    x, t = (torch.tensor(part) for part in load_digits(return_X_y=True))
+    x = (x - x.mean(dim=0)).float() / (x.std(dim=0).float() + 1e-6)
+
+    def ends(kind, rate):
+        model = _one_changed(change)
+        steps = kind(model.parameters(), rate)
+        generator = torch.Generator().manual_seed(0)
+        last = []
+        for _ in range(300):
+            at = torch.randint(0, len(x), (64,), generator=generator)
+            loss = nn.functional.cross_entropy(model(x[at]), t[at])
+            steps.zero_grad()
+            loss.backward()
+            steps.step()
+            last.append(loss.item())
+        return float(torch.tensor(last[-20:]).mean())
+
+    half = 0.5 * math.log(10)  # of a guess
+    assert min(ends(torch.optim.SGD, rate) for rate in (0.1, 0.3, 1.0)) < half
+    assert ends(torch.optim.Adam, 0.01) < half

@@ -43,3 +43,15 @@ def names(
     if order is not None:
         index = index[np.argsort(-order[index], kind="stable")]
     return tuple(str(n) for n in profile["name"][index[:limit]])
+
+
+def log(values: np.ndarray) -> np.ndarray:
+    """Natural log with −inf at zero and NaN below, silently."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.log(values)
+
+
+def product(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """The sum of two logs; NaN, silently, where an infinite gradient meets entries that are zero."""
+    with np.errstate(invalid="ignore"):
+        return one + other

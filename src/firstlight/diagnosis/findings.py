@@ -10,9 +10,13 @@ from typing import Any
 import numpy as np
 
 from firstlight.diagnosis._loops import calls_of, one_row_each, through_time
+from firstlight.diagnosis._small import SMALL, held_back
+from firstlight.diagnosis._streams import chains
 from firstlight.diagnosis._words import factor as factor
+from firstlight.diagnosis._words import log as log
 from firstlight.diagnosis._words import names as names
 from firstlight.diagnosis._words import number as number
+from firstlight.diagnosis._words import product as product
 from firstlight.diagnosis.trend import Trend, fit
 from firstlight.probe.measurement import Measurement
 from firstlight.profile import Profile
@@ -124,7 +128,8 @@ class Findings:
 
         A readout that starts small beside the other layers, or at zero, scales all gradients below it, and training
         makes the readout grow. Such a readout counts as one of the usual scale, or of the other layers' scale if that
-        scale is smaller. Routers of experts are left out, since a softmax stands behind them.
+        scale is smaller, and so do small hidden layers that training makes grow. Routers of experts are left out, since
+        a softmax stands behind them.
         """
         index = self.at("weight")
         logs, sigma = self.log_norms[index].copy(), self.profile["sigma_w"][index]
@@ -133,12 +138,32 @@ class Findings:
         usual = min(USUAL, float(np.median(others))) if len(others) else USUAL
         small = readout & (sigma > 0) & (sigma < usual / 2)
         logs[small] += np.log(sigma[small] / usual)
+        logs += self.held_back
         logs[self.extra(self.profile, "routes")[index] > 0] = math.nan
         if not self.loops:
             return logs
         place = {row: i for i, row in enumerate(index.tolist())}
         calls = [[place[row] for row in rows] for rows in calls_of(self.names, index.tolist()).values()]
         return one_row_each(calls, logs)
+
+    @cached_property
+    def small(self) -> tuple[int, ...]:
+        """Hidden layers on less than a tenth of the others' scale, which no normaliser reads."""
+        index, sigma = self.at("weight"), self.weights["sigma_w"]
+        low = (sigma > 0) & (sigma < SMALL * np.median(sigma)) & ~self.readout[index]
+        return tuple(row for row in index[low].tolist() if not self.into_norm(row))
+
+    @cached_property
+    def held_back(self) -> np.ndarray:
+        """Ln of the factor by which small layers hold back the gradients of the weight rows in front of them.
+
+        Plain gradient descent makes one of them grow in time, an adaptive optimiser all of them.
+        """
+        index, sigma = self.at("weight").tolist(), self.weights["sigma_w"]
+        if not self.small or not self.measurement.links or (len(self.small) > 1 and self.optimiser != "adam"):
+            return np.zeros(len(index))
+        usual = min(USUAL, float(np.median(sigma)))
+        return held_back(index, self.small, sigma, usual, (self.measurement.links, self.feeds))
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -327,23 +352,7 @@ class Findings:
     @cached_property
     def streams(self) -> tuple[np.ndarray, ...]:
         """Residual sums in chains: each sum of a chain has the one before it as its stream, normalised at most."""
-        chains: dict[int, list[int]] = {}
-        for row in self.at("residual").tolist():
-            before = self._stream_before(row)
-            chain = chains.pop(before, []) if before is not None else []
-            chains[row] = [*chain, row]
-        return tuple(np.array(chain) for chain in chains.values())
-
-    def _stream_before(self, row: int) -> int | None:
-        """The residual sum that a sum's stream comes from with no layer in between."""
-        links = self.measurement.links
-        while links and links[row]:
-            row = links[row][0]
-            if self.kinds[row] == "residual":
-                return row
-            if self.kinds[row] not in ("norm", "activation", "affine"):
-                return None
-        return None
+        return chains(self.at("residual").tolist(), self.measurement.links, self.kinds)
 
     def hidden(self) -> Profile:
         """Weight rows that another layer reads: a readout's few outputs say little about propagation.
@@ -385,15 +394,3 @@ def entries(profile: Profile) -> np.ndarray:
 @lru_cache(maxsize=1024)
 def _entries_of(shape: str) -> int:
     return math.prod(int(size) for size in shape.split("×")) if shape else 1
-
-
-def log(values: np.ndarray) -> np.ndarray:
-    """Natural log with −inf at zero and NaN below, silently."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.log(values)
-
-
-def product(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """The sum of two logs; NaN, silently, where an infinite gradient meets entries that are zero."""
-    with np.errstate(invalid="ignore"):
-        return one + other

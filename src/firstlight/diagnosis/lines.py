@@ -231,7 +231,7 @@ def _sizes() -> list[Lines]:
             (
                 (classes["adam"], "classes, adaptive optimisers"),
                 (classes["sgd"], "classes, gradient descent"),
-                (sizes.ALONE, "classes, one layer"),
+                (sizes.ALONE, "classes, one layer or a deep chain"),
                 (reals[1], "squared error"),
                 (round(math.sqrt(reals[1]), 2), "absolute error"),
             ),

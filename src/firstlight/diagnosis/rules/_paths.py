@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from firstlight.diagnosis._loops import reached
-from firstlight.diagnosis.findings import Findings, entries, log, product
+from firstlight.diagnosis.findings import USUAL, Findings, entries, log, product
 from firstlight.diagnosis.trend import Trend, fit
 from firstlight.profile import Profile
 
@@ -127,7 +127,10 @@ def paths(f: Findings) -> list[Path]:
     z = f.log_gradient_norms
     felt = f.sensitivity[at]
     with np.errstate(invalid="ignore"):
-        w = rows["log_weight_grad"] - log_weight_norm(rows)
+        w = rows["log_weight_grad"] - log_weight_norm(rows) + f.held_back
+    # a small layer counts as it was when it has grown: its gradient is the usual one, and its ratio is not
+    grown = np.isin(at, f.small) if f.held_back.any() else np.zeros(len(at), bool)
+    w[grown] += np.log(rows["sigma_w"][grown] / min(USUAL, float(np.median(rows["sigma_w"]))))
     found = []
     quantities: tuple[tuple[Quantity, np.ndarray], ...] = (("∂L/∂z", z), ("∂L/∂W", w))
     for role, index in members.items():

@@ -6,8 +6,9 @@ import math
 
 import numpy as np
 
+from firstlight.diagnosis._loops import reached
 from firstlight.diagnosis.catalogue import verdict
-from firstlight.diagnosis.findings import Findings, names, number
+from firstlight.diagnosis.findings import MIXES, Findings, names, number
 from firstlight.diagnosis.rules._gradients import holds_for
 from firstlight.diagnosis.verdict import Severity, Verdict
 
@@ -24,6 +25,22 @@ SMALL, LARGE, GRAVE = 1e-2, 1e2, 1e3
 STRAIGHT = frozenset(
     "cat concat stack mean sum avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d "
     "adaptive_avg_pool2d adaptive_avg_pool3d pad cumsum add sub interpolate pixel_shuffle unfold fold".split()
+)
+# Squared norm of what a first layer reads from which its scale is that of unit vectors.
+NORM = 0.1
+# Activations that hand a large scale on.
+UNBOUNDED = (
+    "relu",
+    "leaky_relu",
+    "leakyrelu",
+    "prelu",
+    "gelu",
+    "silu",
+    "swish",
+    "elu",
+    "mish",
+    "hardswish",
+    "softplus",
 )
 # Difference of the logarithms of two gradient norms that is rounding.
 SAME = 1e-5
@@ -204,7 +221,10 @@ def _input_scale(f: Findings) -> list[Verdict]:
     rows = f.rows(first)
     q, mean = f.read(first)
     spread = f.extra(rows, "read_spread")
-    bad = np.isfinite(q) & ((q > LARGE) | ((q < SMALL) & (q > 0))) & ~_absorbed(f, first, q, mean)
+    made = _made(f, first)
+    # a step of the model's own that gives all columns together a norm of order one, as random features have
+    meant = made & (q * rows["fan_in"] > NORM)
+    bad = np.isfinite(q) & ((q > LARGE) | ((q < SMALL) & (q > 0) & ~meant)) & ~_absorbed(f, first)
     uneven = np.isfinite(spread) & (spread > COLUMNS)
     if not (bad & (q > GRAVE)).any() and (far := _far(f, first)):
         return far
@@ -240,6 +260,7 @@ def _input_scale(f: Findings) -> list[Verdict]:
             measured=math.sqrt(value),
             threshold=math.sqrt(GRAVE if value > GRAVE else LARGE if value > 1 else SMALL),
             layers=names(rows, bad),
+            **(_OWN_STEP if made[worst] else {}),
         )
     ]
 
@@ -287,14 +308,37 @@ def _batch_normed(f: Findings, rows: np.ndarray) -> np.ndarray:
     return f.rescaled[rows] & batch
 
 
-def _absorbed(f: Findings, rows: np.ndarray, q: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """Whether a normaliser right behind a first layer takes out the scale of its input, and the mean if that is large.
+def _absorbed(f: Findings, rows: np.ndarray) -> np.ndarray:
+    """Whether normalisers divide by the scale of a first layer before any other layer reads it.
 
-    Every normaliser divides by the scale; only a batch norm takes out what all samples share.
+    What stands in between hands a scale on. Measured: bytes in front of a convolution and a group norm, of a linear
+    layer and a layer norm, of a convolution, ReLU and a layer norm, and of the patches of a pre-norm transformer train
+    like standardised data. A mean that all samples share has a rule of its own.
     """
-    with np.errstate(divide="ignore", invalid="ignore"):
-        shared = mean**2 / q > 0.5
-    return _batch_normed(f, rows) | (f.rescaled[rows] & ~shared)
+    own = np.isfinite(f.extra(f.profile, "norm_gain"))
+    found = []
+    for row in rows.tolist():
+        readers = f.next_rows(row, "norm", *MIXES)
+        between = set(f.next_rows(row, "activation", "norm", *MIXES)) - set(readers)
+        plain = all(str(f.profile["op"][i]).lower().startswith(UNBOUNDED) for i in between)
+        found.append(bool(readers) and plain and all(f.kinds[i] == "norm" and own[i] for i in readers))
+    return np.array(found, bool)
+
+
+def _made(f: Findings, rows: np.ndarray) -> np.ndarray:
+    """Whether the data that a first layer reads are of order one before the model's own steps."""
+    q, found = f.profile["q"], []
+    for row in rows.tolist():
+        above = reached(row, f.measurement.links) if f.measurement.links else ()
+        data = [float(q[i]) for i in above if f.kinds[i] == "input"]
+        found.append(bool(data) and all(SMALL <= value <= LARGE for value in data))
+    return np.array(found, bool)
+
+
+_OWN_STEP = {
+    "cause": "the data have a scale of order one: a step of the model's own in front of the layer changes it",
+    "remedy": "leave the factor out, or put a normaliser between the step and the layer",
+}
 
 
 def _same_inputs(f: Findings) -> list[Verdict]:
