@@ -14,8 +14,15 @@ from firstlight.probe import Loss, Protocol
 from firstlight.probe.given import first_batch
 from firstlight.probe.trace.calling import unwrap
 from firstlight.recipes.layout.blueprint import Blueprint, blueprint
-from firstlight.recipes.layout.slots import NORMS, Left
-from firstlight.recipes.layout.trained import learnt_direction, moved_shifts, smeared
+from firstlight.recipes.layout.slots import NORMS, Left, Slot
+from firstlight.recipes.layout.trained import (
+    bias_beyond,
+    default_bound,
+    learnt_direction,
+    left_default,
+    moved_shifts,
+    smeared,
+)
 from firstlight.recipes.recipe import Draft, Recipe
 from firstlight.recipes.registry import get
 from firstlight.recipes.written import Written, commit
@@ -125,19 +132,27 @@ def fresh_part(sheet: Blueprint) -> Blueprint:
     ------
     DomainError
         At least half of the weights, or of the normalisers' shifts, look trained. Where one weight holds a learnt
-        direction, weights that follow none of the laws that starts draw from count as well.
+        direction or is torch's own draw moved by steps, weights that follow none of the laws that starts draw from
+        count as well.
     """
     judged = [slot for slot in sheet.slots if slot.weight.numel() >= 128]
     ratios = {slot.name: learnt_direction(slot.weight) for slot in judged}
     learnt = {name: ratio for name, ratio in ratios.items() if ratio > 1.0}
+    steps = [slot.name for slot in judged if slot.name not in learnt and _stepped(slot)]
     shifts = moved_shifts(sheet.model)
     norms = sum(isinstance(m, NORMS) and m._parameters.get("bias") is not None for m in sheet.model.modules())
-    moved = [slot.name for slot in judged if learnt and slot.name not in learnt and smeared(slot.weight)]
-    many = bool(learnt) and 2 * (len(learnt) + len(moved)) >= len(judged)
+    seen = {*learnt, *steps}
+    moved = [slot.name for slot in judged if seen and slot.name not in seen and smeared(slot.weight)]
+    many = bool(seen) and 2 * (len(seen) + len(moved)) >= len(judged)
     if many or (shifts and 2 * len(shifts) >= norms):
-        what = f"{len(learnt)} of {len(judged)} weights hold a direction that no fresh draw has"
-        if moved:
-            what += f", and {len(moved)} more follow no law that starts draw from"
+        told = {
+            "hold a direction that no fresh draw has": len(learnt),
+            "are torch's own draw moved by steps": len(steps),
+            "follow no law that starts draw from": len(moved),
+        }
+        what = f"of {len(judged)} weights " + ", ".join(
+            f"{count} {how}" for how, count in told.items() if count
+        )
         if not many:
             what = f"the shifts of {len(shifts)} normalisers differ from unit to unit"
         raise DomainError(
@@ -145,9 +160,20 @@ def fresh_part(sheet: Blueprint) -> Blueprint:
             f"trained ({what}); pass force=True to overwrite its weights"
         )
     reason = "looks trained (a singular value {:.3g} times that of shuffled entries); force=True writes it"
-    left = tuple(Left(name, reason.format(ratio)) for name, ratio in learnt.items())
-    kept = tuple(slot for slot in sheet.slots if slot.name not in learnt)
-    return replace(sheet, slots=kept, left=(*sheet.left, *left)) if learnt else sheet
+    left = [Left(name, reason.format(ratio)) for name, ratio in learnt.items()]
+    left += [
+        Left(name, "looks trained (torch's own draw, moved by steps); force=True writes it") for name in steps
+    ]
+    kept = tuple(slot for slot in sheet.slots if slot.name not in seen)
+    return replace(sheet, slots=kept, left=(*sheet.left, *left)) if seen else sheet
+
+
+def _stepped(slot: Slot) -> bool:
+    """Whether steps have moved torch's own draw: of the weight, or of the bias beside a weight of no usual law."""
+    bound = default_bound(slot.module, slot.weight)
+    return left_default(slot.weight, bound) or (
+        bias_beyond(slot.module, slot.weight) and smeared(slot.weight)
+    )
 
 
 def _require(met: bool, recipe: Recipe, expected: str, todo: str) -> None:

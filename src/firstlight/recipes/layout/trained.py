@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
 
 from firstlight.clean_room import clean
 
@@ -104,6 +107,52 @@ def smeared(weight: Tensor) -> bool:
         abs(kurtosis - law) <= 5.0 * scatter / n**0.5 + 0.02 and top <= end * (1.0 + off)
         for law, scatter, end in _LAWS
     )
+
+
+def default_bound(module: nn.Module, weight: Tensor) -> float:
+    """The b of U(−b, b) that torch draws a layer's weight from by itself; NaN for other layers."""
+    if isinstance(module, nn.RNNBase | nn.RNNCellBase):
+        return float(module.hidden_size) ** -0.5
+    if isinstance(module, nn.Bilinear):
+        return float(module.in1_features) ** -0.5
+    if isinstance(module, nn.Linear | _ConvNd):
+        return float(weight[0].numel()) ** -0.5
+    return math.nan
+
+
+@torch.no_grad()
+def left_default(weight: Tensor, bound: float) -> bool:
+    """Whether entries are nearly, and no longer, torch's own draw from U(−b, b): steps of training have moved them.
+
+    The deviation is still that of the draw within 3 % below and 15 % above, the kurtosis nearly that of a uniform law,
+    and the largest entry lies beyond b by more than a uniform law of this deviation allows. No draw of another scale or
+    law has all three.
+    """
+    entries = weight.detach().flatten()
+    if not bound > 0 or not entries.is_floating_point() or entries.is_meta or len(entries) < _SMALLEST:
+        return False
+    entries = entries[:: max(1, len(entries) // _ENTRIES)].double().cpu() / bound
+    n = len(entries)
+    square = float(entries.square().mean())
+    if not 0 < square < float("inf"):
+        return False
+    deviation, kurtosis = (3.0 * square) ** 0.5, float(entries.pow(4).mean()) / square**2 - 3.0
+    scatter = n**-0.5  # of the deviation: .447, of the kurtosis: 1.15
+    near = 0.97 - 2.0 * scatter < deviation < 1.15 and -1.2 - 5.0 * scatter < kurtosis < -0.8
+    return near and float(entries.abs().max()) > max(1.05, deviation * (1.03 + 1.5 * scatter))
+
+
+@torch.no_grad()
+def bias_beyond(module: nn.Module, weight: Tensor) -> bool:
+    """Whether a layer's bias differs from unit to unit and has left the bounds of torch's own draw, ±b.
+
+    On its own this says little: some starts draw biases. Beside a weight of no usual law both tell of training.
+    """
+    bias, bound = module._parameters.get("bias"), default_bound(module, weight)
+    if bias is None or bias.is_meta or not bound > 0 or len(bias) < 2 or not bias.is_floating_point():
+        return False
+    values = bias.detach().float()
+    return bool((values != values[0]).any()) and float(values.abs().max()) > 1.001 * bound
 
 
 @clean
