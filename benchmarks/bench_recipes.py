@@ -1,9 +1,10 @@
-"""What a start costs: beside torch's own initialisation, and beside AnyInit's empirical mode."""
+"""What a start costs, beside torch's own initialisation, AnyInit's empirical mode and the search of the DKS package."""
 
 from __future__ import annotations
 
 import importlib.util
 import math
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -61,6 +62,36 @@ def small() -> Row:
     return Row(claim, best["theirs"] / best["ours"], 10.0, lower_is_better=False, detail=detail)
 
 
+def search() -> Row:
+    """The same perceptron, beside the search for a transformed tanh of the DKS authors' package."""
+    claim = "DKS's search for one activation over initialise_(critical), 50 layers of width 256"
+    if importlib.util.find_spec("dks") is None:
+        detail = "dks is not installed (pip install --no-deps dks autograd absl-py)"
+        return Row(claim, math.nan, 10.0, lower_is_better=False, detail=detail)
+    from dks.pytorch.activation_transform import get_transformed_activations
+
+    def largest(slope: float, local: Callable[[float], float]) -> float:
+        """The slope of a chain: that of one activation, again and again."""
+        for _ in range(DEPTH - 1):
+            slope = local(slope)
+        return slope
+
+    model = chain(DEPTH, SMALL, nn.Tanh)
+    best = interleaved(
+        {
+            "ours": lambda: firstlight.initialise_(model, "critical"),
+            "theirs": lambda: get_transformed_activations(["tanh"], method="DKS", subnet_max_func=largest),
+        },
+        repeats=3,
+        warmup=1,
+    )
+    detail = (
+        f"{best['theirs']:.3f} s for the search alone, weights not drawn, against {best['ours']:.3f} s; "
+        "both know the architecture"
+    )
+    return Row(claim, best["theirs"] / best["ours"], 10.0, lower_is_better=False, detail=detail)
+
+
 def run() -> list[Row]:
-    """Both rows."""
-    return [large(), small()]
+    """All rows."""
+    return [large(), small(), search()]
