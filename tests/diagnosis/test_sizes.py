@@ -219,6 +219,17 @@ def test_inputs_that_lie_far_from_zero():
     assert told(torch.cat([x, torch.ones(64, 1)], 1), mlp(17)) is None
 
 
+def test_a_quiet_border_of_maps_is_not_all_that_a_convolution_reads():
+    """Maps as handwritten digits are: the first place of every line hardly differs between samples."""
+    x = torch.randn(64, 1, 8, 8)
+    x[..., 0] = -0.8 + 0.01 * torch.randn(64, 1, 8)
+    model = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(512, 4))
+    assert "input-scale" not in severities(model, x)
+    rows = firstlight.audit(model, x).profile.select("weight")
+    # 4096 places, of which every ninth is read: three standard errors of a mean of 455
+    assert rows["read_offset"][0] == pytest.approx(float(x.mean().abs() / x.std()), abs=3 / math.sqrt(455))
+
+
 def test_masks_adjacency_and_times_are_no_data():
     class Masked(nn.Module):
         def __init__(self):

@@ -11,6 +11,8 @@ from tests.diagnosis.severities import severities
 from torch import nn
 
 from firstlight.probe import probe
+from firstlight.probe.graph._site import Site
+from firstlight.probe.read._tokens import read_attention
 
 
 @pytest.fixture(autouse=True)
@@ -166,6 +168,15 @@ def test_attention_that_is_one_hot_at_the_start(fused, how, sharp):
     assert ("one-hot-attention" in found) is sharp
     if sharp:
         assert found["one-hot-attention"] == "unhealthy"
+
+
+def test_queries_of_every_place_are_read():
+    weights = torch.full((64, 4, 8, 8), 1 / 8)
+    weights[:, :, 0] = torch.eye(8)[0]
+    site = Site(0, "softmax", "attention", "softmax", tuple(weights.shape), -1, 0)
+    read_attention(site, weights)
+    # 228 of 2048 queries, an eighth of which picks one key
+    assert site.values["attention_max"] == pytest.approx(float(weights.amax(-1).mean()), abs=1 / 228)
 
 
 @pytest.mark.parametrize("causal", [False, True])

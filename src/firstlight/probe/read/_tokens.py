@@ -12,7 +12,7 @@ from torch import Tensor
 
 from firstlight.gauss.stream import token_moments
 from firstlight.probe.graph._site import Site
-from firstlight.probe.read._places import places
+from firstlight.probe.read._places import places, stride
 from firstlight.probe.read._statistics import alike
 from firstlight.probe.read._whole import whole
 
@@ -82,7 +82,7 @@ def read_attention(site: Site, weights: Tensor) -> None:
     if weights.shape[-1] < KEYS or not weights.numel():
         return
     rows = whole(weights.detach()).reshape(-1, weights.shape[-1])
-    p = rows[:: max(1, -(-len(rows) // QUERIES))].float()
+    p = rows[:: stride(-(-len(rows) // QUERIES), weights.shape[:-1])].float()
     entropy = -(p * p.clamp_min(1e-30).log()).sum(dim=1).mean() / math.log(p.shape[1])
     site.values |= {"attention_max": float(p.amax(dim=1).mean()), "attention_entropy": float(entropy)}
 

@@ -18,7 +18,7 @@ from firstlight.measure.moments import work_dtype
 from firstlight.probe.graph._operations import WEIGHT_OPERATIONS
 from firstlight.probe.graph._site import Moments, Origin, Site
 from firstlight.probe.measurement import LayerSample
-from firstlight.probe.read._places import places
+from firstlight.probe.read._places import places, stride
 from firstlight.probe.read._samples import copies
 from firstlight.probe.read._statistics import Taken, measure_sites
 from firstlight.probe.read._streams import Streams
@@ -237,9 +237,9 @@ class Reader:
         t = whole(source.detach(), unit)
         if not t.is_floating_point() or t.layout != torch.strided or t.dim() < -unit or t.numel() == 0:
             return
-        rows = t.movedim(unit, -1)
-        rows = rows.reshape(-1, rows.shape[-1])
-        some = rows[:: -(-len(rows) // COLUMN_ROWS)].double()
+        moved = t.movedim(unit, -1)
+        rows = moved.reshape(-1, moved.shape[-1])
+        some = rows[:: stride(-(-len(rows) // COLUMN_ROWS), moved.shape[:-1])].double()
         # sin² + cos² = 1 for each wavelength, so that every row has a mean square of a half
         if bool(((some.square().mean(dim=1) - 0.5).abs() < _HALF).all()):
             return
@@ -353,8 +353,9 @@ def _fewer(t: Tensor, dims: list[int]) -> Tensor:
         step = min(count // 512, t.shape[-1])
         t = t[..., step // 2 :: step]  # half a step in, away from the border
     elif dims == [-1]:
+        lead = t.shape[:-1]
         t = t.reshape(-1, t.shape[-1])
-        t = t[:: max(len(t) // 512, 1)]
+        t = t[:: stride(len(t) // 512, lead)]
     return t.float()
 
 
@@ -372,10 +373,7 @@ def strided(t: Tensor, limit: int) -> Tensor:
     if t.numel() <= 2 * limit:
         return t
     flat = t.reshape(-1) if t.is_contiguous() else t.permute(_by_stride(t)).reshape(-1)
-    step = -(-t.numel() // limit)
-    while any(math.gcd(step, size) > 1 for size in t.shape if size > 1):
-        step += 1
-    return flat[::step]
+    return flat[:: stride(-(-t.numel() // limit), t.shape)]
 
 
 def _by_stride(t: Tensor) -> list[int]:
