@@ -44,6 +44,7 @@ def differentiate(
     removers: list[Callable[[], None]] = []
     try:
         backward.suspects = _suspects(ledger)
+        removers.append(backward.begin(value))
         removers += [backward.watch_parameter(n, p) for n, p in named]
         # half precision has no room for four nodes between two looks
         step = 1 if any(p.dtype.itemsize < 4 for p in wanted) else 4

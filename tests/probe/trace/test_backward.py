@@ -106,3 +106,64 @@ def test_log_square_of_nothing_and_of_infinity():
     assert log_square(torch.tensor([1.0, math.inf])) == math.inf
     assert math.isnan(log_square(torch.tensor([1.0, math.nan])))
     assert log_square(torch.zeros(0)) == -math.inf
+
+
+class Silent(torch.autograd.Function):
+    """A step that hands no gradient on."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.relu()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return None
+
+
+class Recomputed(torch.autograd.Function):
+    """A block that keeps no graph and is run again in the backward pass, as reversible networks do."""
+
+    @staticmethod
+    def forward(ctx, x, block, *parameters):
+        ctx.block, ctx.parameters = block, parameters
+        ctx.save_for_backward(x)
+        return x + block(x)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        x = ctx.saved_tensors[0].detach().requires_grad_()
+        with torch.enable_grad():
+            y = x + ctx.block(x)
+        first, *others = torch.autograd.grad(y, (x, *ctx.parameters), gradient)
+        return first, None, *others
+
+
+class Through(nn.Module):
+    def __init__(self, step):
+        super().__init__()
+        self.step, self.a, self.b, self.o = step, nn.Linear(64, 64), nn.Linear(64, 64), nn.Linear(64, 4)
+
+    def forward(self, x):
+        return self.o(self.step(self, self.a(x)))
+
+
+def loss(output, _):
+    return output.square().mean()
+
+
+def test_a_function_that_hands_no_gradient_on_is_a_cut():
+    torch.manual_seed(0)
+    result = probe(Through(lambda m, h: Silent.apply(m.b(h))), torch.randn(32, 64), loss=loss)
+    states = {name: g.state for name, g in result.gradients.items()}
+    assert {states[name] for name in ("a.weight", "a.bias", "b.weight", "b.bias")} == {"absent"}
+    assert states["o.weight"] == "finite"
+
+
+def test_a_backward_inside_a_functions_backward_keeps_its_gradients():
+    torch.manual_seed(0)
+    model = Through(lambda m, h: Recomputed.apply(h, m.b, *m.b.parameters()))
+    x = torch.randn(32, 64)
+    result = probe(model, x, loss=loss)
+    loss(model(x), None).backward()
+    for name, p in model.named_parameters():
+        assert result.gradients[name].log_norm == pytest.approx(float(p.grad.norm().log()), abs=1e-4)

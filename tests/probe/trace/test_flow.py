@@ -235,3 +235,13 @@ def test_theory_stands_beside_layers_inside_vmap(conv):
         # the kernels of vmap may sum in another order
         np.testing.assert_allclose(inside[name], plain[name], rtol=1e-4, err_msg=name)
     assert np.isfinite(inside["q_theory"]).all()
+
+
+def test_layers_are_measured_inside_vmap_where_nothing_may_be_drawn(monkeypatch):
+    torch.manual_seed(0)
+    model, x = Mapped(), torch.randn(16, 16)
+    late = probe(model, x).profile.select("weight")
+    monkeypatch.setattr("firstlight.probe.read.reader.PENDING", 0)
+    early = probe(model, x).profile.select("weight")
+    assert [str(name) for name in early["name"]] == ["a", "b", "o"]
+    np.testing.assert_array_equal(early["q"], late["q"])

@@ -163,7 +163,8 @@ class Reader:
 
     def _wait(self, size: int) -> None:
         self._waiting += size
-        if self._waiting > PENDING:
+        # inside vmap nothing random is drawn
+        if self._waiting > PENDING and torch._C._functorch.maybe_current_level() is None:
             self.finish()
 
     def finish(self) -> None:

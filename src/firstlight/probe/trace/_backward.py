@@ -88,13 +88,15 @@ class Backward:
     strangers: list[Tensor] = field(default_factory=list)
     chosen: list[Site] = field(default_factory=list)
     done: bool = False
+    task: int = -1
 
     @apart
     def watch(self, site: Site, output: Tensor) -> None:
         """Record ‖∂L/∂z‖² of this output when its gradient arrives."""
 
-        def hook(gradient: Tensor) -> None:
-            if not self.done:
+        def hook(gradient: Tensor | None) -> None:
+            # a Function may hand nothing on
+            if not self.done and gradient is not None:
                 site.log_square = self._log_square(gradient)
 
         output.register_hook(hook)
@@ -102,13 +104,24 @@ class Backward:
     def watch_parameter(self, name: str, parameter: Tensor) -> Callable[[], None]:
         """Record ‖∂L/∂W‖² of a parameter; returns what removes the hook."""
 
-        def hook(gradient: Tensor) -> Tensor | None:
+        def hook(gradient: Tensor | None) -> Tensor | None:
+            if gradient is None:
+                return None
             self.log_squares[name] = self._log_square(gradient)
             if name in self.suspects:
                 self.still_clones[name] = clones(self.suspects[name], gradient)
-            return emptied(gradient)
+            # a backward inside a Function's backward hands the gradient to that Function
+            return emptied(gradient) if torch._C._current_graph_task_id() == self.task else None
 
         return parameter.register_hook(hook).remove
+
+    def begin(self, value: Tensor) -> Callable[[], None]:
+        """Note which run of the engine differentiates the value itself; returns what removes the hook."""
+
+        def hook(gradient: Tensor) -> None:
+            self.task = torch._C._current_graph_task_id()
+
+        return value.register_hook(hook).remove
 
     def guard(self, node: Node) -> Callable[[], None]:
         """Bring the gradient that enters a narrow node back to order one; returns what removes the hook."""
