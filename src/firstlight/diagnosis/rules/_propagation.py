@@ -350,10 +350,18 @@ def _non_finite(f: Findings) -> list[Verdict]:
         f"{int(bad.sum())} of {len(share)} rows hold NaN or infinity; the first is {first} "
         f"({share[bad][0]:.2%} of its entries)."
     )
+    # what a choice throws away, as where(x > 0, log(x), 0) does, reaches neither the loss nor a gradient
+    given = [g.state for g in f.measurement.gradients.values()]
+    loss = f.meta.get("loss_value")
+    thrown = (
+        isinstance(loss, float) and math.isfinite(loss) and "finite" in given and "non-finite" not in given
+    )
+    if thrown:
+        evidence += " The loss and every gradient are finite, so a later step left these entries out."
     return [
         verdict(
             "non-finite-activations",
-            "unhealthy",
+            "warning" if thrown else "unhealthy",
             evidence,
             measured=float(share[bad].max()),
             threshold=0.0,
