@@ -452,3 +452,35 @@ def test_features_that_the_model_scales_are_not_blamed_on_the_data():
     # the same size in the data is the data's
     result = firstlight.audit(nn.Linear(8, 1), 1e-3 * x, targets=t)
     assert "not standardised" in {v.code: v for v in result.verdicts}["input-scale"].cause
+
+
+class Factors(nn.Module):
+    """The score of a user and an item: the product or the sum of two embeddings."""
+
+    def __init__(self, size, *, product=True):
+        super().__init__()
+        self.users, self.items, self.product = nn.Embedding(50, 16), nn.Embedding(50, 16), product
+        for table in (self.users, self.items):
+            nn.init.normal_(table.weight, std=size)
+
+    def forward(self, pairs):
+        u, v = self.users(pairs[:, 0]), self.items(pairs[:, 1])
+        return (u * v if self.product else u + v).sum(1)
+
+
+@pytest.mark.parametrize(
+    ("size", "product", "wanted"), [(1e-6, True, "unhealthy"), (0.1, True, None), (1e-6, False, None)]
+)
+def test_two_small_embeddings_that_meet_in_a_product(size, product, wanted):
+    pairs, y = torch.randint(0, 50, (256, 2)), torch.randn(256)
+    model = Factors(size, product=product)
+    assert severities(model, pairs, targets=y).get("embedding-scale") == wanted
+    if wanted:
+        assert severities(model, pairs, targets=y, optimiser="adam")["embedding-scale"] == "warning"
+        # a step of plain gradient descent at a rate of 1 leaves the outputs as they are
+        before = model(pairs)
+        F.mse_loss(before, y).backward()
+        with torch.no_grad():
+            for p in model.parameters():
+                p -= p.grad
+        assert float(model(pairs).detach().abs().max()) < 1e-9

@@ -150,6 +150,8 @@ class Findings:
     def small(self) -> tuple[int, ...]:
         """Hidden layers on less than a tenth of the others' scale, which no normaliser reads."""
         index, sigma = self.at("weight"), self.weights["sigma_w"]
+        if not len(index):
+            return ()
         low = (sigma > 0) & (sigma < SMALL * np.median(sigma)) & ~self.readout[index]
         return tuple(row for row in index[low].tolist() if not self.into_norm(row))
 

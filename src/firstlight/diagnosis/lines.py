@@ -256,7 +256,11 @@ def _sizes() -> list[Lines]:
                 (losses.SMALLEST, "and below, adaptive optimisers"),
             ),
         ),
-        Lines("embedding-scale", ((sizes.EMBEDDING[0], "and below"), (sizes.EMBEDDING[1], "and above"))),
+        Lines(
+            "embedding-scale",
+            ((sizes.EMBEDDING[0], "and below"), (sizes.EMBEDDING[1], "and above")),
+            ((sizes.EMBEDDING[0], "and below, two in a product, gradient descent"),),
+        ),
         Lines(
             "input-scale",
             (

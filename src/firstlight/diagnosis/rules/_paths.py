@@ -133,7 +133,8 @@ def paths(f: Findings) -> list[Path]:
         w = rows["log_weight_grad"] - log_weight_norm(rows) + f.held_back
     # a small layer counts as it was when it has grown: its gradient is the usual one, and its ratio is not
     grown = np.isin(at, f.small) if f.held_back.any() else np.zeros(len(at), bool)
-    w[grown] += np.log(rows["sigma_w"][grown] / min(USUAL, float(np.median(rows["sigma_w"]))))
+    if grown.any():
+        w[grown] += np.log(rows["sigma_w"][grown] / min(USUAL, float(np.median(rows["sigma_w"]))))
     found = []
     quantities: tuple[tuple[Quantity, np.ndarray], ...] = (("∂L/∂z", z), ("∂L/∂W", w))
     for role, index in members.items():

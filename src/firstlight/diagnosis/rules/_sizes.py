@@ -7,7 +7,7 @@ import math
 from firstlight.diagnosis.catalogue import verdict
 from firstlight.diagnosis.findings import MIXES, Findings, names, number
 from firstlight.diagnosis.rules._formats import range_verdicts
-from firstlight.diagnosis.rules._gradients import OPTIMISERS
+from firstlight.diagnosis.rules._gradients import OPTIMISERS, holds_for
 from firstlight.diagnosis.verdict import Severity, Verdict
 
 # First loss over that of a guess. Logits of deviation s cost about s²/2 nats, a regression as many variances as its
@@ -29,7 +29,9 @@ TARGETS = (30.0, 1e3)
 EVEN = 2.0 * math.log(2.0)
 # Cross-entropy of a constant output under which the targets are constant too.
 TRIVIAL = 1e-3
-# Root mean square of an embedding that is read without a normaliser.
+# Root mean square of an embedding that is read without a normaliser. Measured for two that meet in a product (200 users
+# and 200 items of 16 entries, squared error 3.35, 300 steps at a rate of 1): deviation .1 ends at .12, .01 at 1.13,
+# 10⁻⁴ at 3.32, 10⁻⁶ at 3.35; a rate of 10 and Adam (.01) end below .001 from each.
 EMBEDDING = (1e-3, 10.0)
 
 
@@ -160,7 +162,7 @@ def _embeddings(f: Findings) -> list[Verdict]:
         if plain and math.isfinite(size) and size > 0 and not EMBEDDING[0] <= size <= EMBEDDING[1]:
             bad.append((i, size))
     if not bad:
-        return []
+        return _products(f)
     worst, size = max(bad, key=lambda pair: abs(math.log(pair[1])))
     evidence = (
         f"The entries of {f.profile['name'][worst]} have root mean square {number(size)}, and "
@@ -174,5 +176,33 @@ def _embeddings(f: Findings) -> list[Verdict]:
             measured=size,
             threshold=EMBEDDING[0] if size < 1 else EMBEDDING[1],
             layers=tuple(str(f.profile["name"][i]) for i, _ in bad[:12]),
+        )
+    ]
+
+
+def _products(f: Findings) -> list[Verdict]:
+    """Small embeddings that only meet one another, in a product: each gets a gradient on the scale of the other."""
+    output, at = _fact(f, "output_rms"), f.at("embedding").tolist()
+    sizes = {i: math.sqrt(max(float(f.profile["q"][i]), 0.0)) for i in at}
+    small = [i for i in at if f.feeds and not f.feeds[i] and 0 < sizes[i] < EMBEDDING[0]]
+    # of a sum of them the outputs would have their size
+    if len(small) < 2 or not output < 0.1 * min(sizes[i] for i in small):
+        return []
+    layers = tuple(str(f.profile["name"][i]) for i in small[:12])
+    size = max(sizes[i] for i in small)
+    evidence = (
+        f"The entries of {layers[0]} and {layers[1]} have root mean square {number(size)} and less, and meet in a "
+        f"product, which makes outputs of {number(output)}: the gradient of each is as small as the other."
+    )
+    if f.optimiser is None:
+        evidence += holds_for(["sgd"], "forgive it")
+    return [
+        verdict(
+            "embedding-scale",
+            "warning" if f.optimiser == "adam" else "unhealthy",
+            evidence,
+            measured=size,
+            threshold=EMBEDDING[0],
+            layers=layers,
         )
     ]
