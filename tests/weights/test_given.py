@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from scipy import stats
+from scipy import special, stats
 
 from firstlight import pairs, weights
 from firstlight.errors import DomainError
@@ -40,6 +40,16 @@ by_mellin = pytest.mark.parametrize(("closed", "edge"), TRANSFORMS.values(), ids
 
 def points(law):
     return law.moment(1) * torch.tensor([-1.3, -0.05, 0.3, 0.9, 1.0, 1.7], dtype=torch.float64)
+
+
+def test_numpy_functions_give_laws_without_a_warning():
+    for icdf in (special.ndtri, lambda p: np.where(p < 0.5, np.log(2 * p), -np.log(2 - 2 * p))):
+        law = weights.from_icdf(icdf)
+        closed = stats.norm if icdf is special.ndtri else stats.laplace
+        assert law.moment(4) == pytest.approx(closed.moment(4), rel=1e-9)
+        at = torch.tensor([-1.3, 0.4], dtype=torch.float64)
+        np.testing.assert_allclose(law.log_prob(at), closed.logpdf(at.numpy()), atol=1e-7)
+        torch.testing.assert_close(law.cdf(law.icdf(law.cdf(at))), law.cdf(at))
 
 
 @by_icdf

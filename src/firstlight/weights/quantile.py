@@ -11,6 +11,7 @@ analytic, and like h² at a kink.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -187,13 +188,8 @@ def evaluate(function: Quantile, p: Tensor, label: str) -> Tensor:
         f"calling the quantile function of the weight law {label}",
         "the function takes a float64 tensor or array of probabilities",
         expected="a number for each probability", error=DomainError,
-    ):  # fmt: skip
-        try:
-            value = function(p)
-        except RuntimeError:  # NumPy refuses a tensor that records its gradient
-            if not p.requires_grad:
-                raise
-            value = function(p.detach())
+    ), np.errstate(all="ignore"):  # fmt: skip
+        value = _called(function, p)
         if not isinstance(value, Tensor):
             value = torch.as_tensor(np.asarray(value, dtype=np.float64))
     if value.shape != p.shape:
@@ -202,6 +198,19 @@ def evaluate(function: Quantile, p: Tensor, label: str) -> Tensor:
             f"{tuple(value.shape)} for {tuple(p.shape)}; vectorise it"
         )
     return value.to(p.device, torch.float64)
+
+
+def _called(function: Quantile, p: Tensor) -> Any:
+    """The function of a tensor, or of an array where the function is of NumPy."""
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", "__array_wrap__", DeprecationWarning)
+            return function(p)
+    except (RuntimeError, DeprecationWarning) as error:
+        # NumPy refuses a tensor that records its gradient, and gives notice to refuse every tensor
+        if not (p.requires_grad or "__array_wrap__" in str(error)):
+            raise
+    return function(p.detach().cpu().numpy())
 
 
 @checked
