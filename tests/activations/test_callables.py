@@ -120,3 +120,26 @@ def test_the_slope_of_levels_is_the_sum_of_their_densities(levels):
     density = np.exp(-form / (2 * q * (1 - c * c))) / (2 * math.pi * q * math.sqrt(1 - c * c))
     found = float(activations.covariance_slope(phi, q, q, c))
     assert found == pytest.approx(density.sum() / levels**2, rel=1e-12)
+
+
+@pytest.mark.parametrize(("at", "width", "c"), [(0.03, 0.002, 0.6), (0.2, 0.005, 0.2), (-0.2, 0.005, -0.4)])
+def test_correlations_meet_a_bump_that_is_narrow_beside_the_signal(at, width, c):
+    """The bump is a Gaussian: each of the three parts of the product has a closed form."""
+    q = 0.576
+    wide, area = q + width**2 / 2, math.sqrt(math.pi) * width
+    rest = wide**2 - (c * q) ** 2
+    line = area * math.exp(-at * at / 2 / wide) / math.sqrt(2 * math.pi * wide) * c * q * at / wide
+    both = area**2 * math.exp(-at * at * (wide - c * q) / rest) / (2 * math.pi * math.sqrt(rest))
+    phi = activations.get(lambda x: x / 8 + torch.exp(-(((x - at) / width) ** 2)))
+    found = float(activations.dual(phi, q, q, c))
+    assert found == pytest.approx(c * q / 64 + 2 * line / 8 + both, rel=1e-9)
+
+
+def test_a_slope_that_the_nodes_do_not_resolve_is_not_given():
+    phi = activations.get(lambda x: torch.sin(3 * x) + x / 5)
+    far = activations.moments(phi, 1e12)
+    assert float(far.second) == pytest.approx(0.5 + 1e12 / 25, rel=1e-6)
+    assert math.isnan(far.slope)
+    assert float(activations.moments(phi, 2.0).slope) == pytest.approx(
+        4.54 + 4.5 * math.exp(-36) + 1.2 * math.exp(-9), rel=1e-12
+    )

@@ -53,6 +53,13 @@ def test_smooth_functions_have_none(name):
     assert find_kinks(SMOOTH[name]) == ()
 
 
+def test_jumps_of_a_staircase_finer_than_a_thousandth_are_jumps():
+    found = find_kinks(lambda x: torch.round(torch.tanh(x) * 500) / 500)
+    steps = [math.atanh((k + 0.5) / 500) for k in range(-500, 500)]
+    assert {k.order for k in found} == {0}
+    assert [k.at for k in found] == pytest.approx(steps, abs=1e-9)
+
+
 def test_many_jumps():
     assert [k.at for k in find_kinks(torch.round, reach=4)] == [x + 0.5 for x in range(-4, 4)]
 

@@ -26,6 +26,8 @@ Scalars = float | Tensor
 
 # A second moment whose relative error is larger than this share is refused.
 _TOO_ROUGH = 1e-6
+# Share to which a slope has to be known, else it is NaN: slopes with an integrable pole come to 1e-3.
+_UNKNOWN = 0.01
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,7 +167,12 @@ def _integrated(phi: Activation, q: Float64[Tensor, " n"]) -> Float64[Tensor, "4
     def rows(q: Tensor) -> Tensor:
         found = gauss.integrate(functions, 0.0, q.sqrt(), kinks=phi.kinks, even=even)
         _refuse_rough(found, found.value[1], found.error[1])
-        return torch.cat([found.value, q[None]]).T
+        value = found.value.clone()
+        if not found.converged:
+            # a slope that turns too often for the nodes: a second moment may be known where that is not
+            scale = torch.stack([value[2].abs(), value[1]])
+            value[2:] = value[2:].masked_fill(found.error[2:] > _UNKNOWN * scale, math.nan)
+        return torch.cat([value, q[None]]).T
 
     with _named(f"moments at variances up to {float(q.max()):.4g}", phi):
         mean, second, slope, pull = interpolated(rows, q, sizes=_sizes).T[:4]

@@ -179,7 +179,7 @@ def _library(name: str) -> Activation:
     if match and match[2] is None and base in FIXED:
         return FIXED[base]
     maker = _MAKERS.get(base)
-    if match and match[2] is not None and base in FIXED:
+    if match and match[2] is not None and base in FIXED and maker is None:
         raise DomainError(
             f"while looking up an activation: expected no parameters of {base}, got ({match[2]}); write {base!r}"
         )

@@ -27,7 +27,8 @@ _BETWEEN, _FEWEST = 1024, 60
 # The octaves end at this distance from zero, where one panel takes their place.
 SMALLEST, SMALLEST_SINGLE = 2.6e-4, 0.26
 _ZERO = 1e-10
-# After so many halvings, so few unresolved panels of an octave are a narrow feature, which a quadrature may miss.
+# After so many halvings, so few unresolved panels of an octave are a narrow feature, which a quadrature may miss. An
+# octave within 1 of zero is narrow itself: it takes as many fewer halvings as it is halvings of the unit.
 _DEPTH, _FEW = 5, 4
 # By this share of itself a half reaches into the other, at least the 0.2 % that no node sees.
 _OVERLAP = 0.01
@@ -43,7 +44,11 @@ def precision(f: Function) -> float:
     y = f(x)
     changing = (f(x * 1.001) - y).abs() > 1e-6 * y.abs()
     if int(changing.sum()) >= 8 and bool((f(x * (1 + 1e-12)) == y)[changing].all()):
-        return _SINGLE
+        # a fine staircase stands still over more than the last digit of single precision; half precision does so too
+        moves = float((f(x * (1 + 1e-5)) != y)[changing].double().mean()) > 0.5
+        short = (x.to(kind).double() for kind in (torch.float16, torch.bfloat16))
+        if moves or any(bool((f(at) == y)[changing].all()) for at in short):
+            return _SINGLE
     # dyadic points and a dyadic step: the arguments are exact, and the second difference is rounding alone
     x, step = torch.arange(-47, 49, dtype=torch.float64) / 16, 2.0**-43
     here, right, left = f(x), f(x + step), f(x - step)
@@ -83,6 +88,7 @@ class Search:
         features: Spans = []
         count, parent, root = 0, torch.full((len(low),), -1), torch.arange(len(low))
         alone = torch.zeros(0, dtype=torch.bool)
+        due = (_DEPTH + torch.log2((high - low).clamp(max=1.0))).ceil().clamp_min(0.0)
         for turn in range(_ROUNDS):
             bad, y, tail = self._unresolved(low, high)
             bad &= _worst(tail, parent, alone)
@@ -94,8 +100,9 @@ class Search:
             low, high, y, parent, root = low[bad], high[bad], y[bad], parent[bad], root[bad]
             if len(low) == 0:
                 break
-            if turn == _DEPTH:
-                features = _local(low, high, root)
+            if turn <= _DEPTH:
+                now = (due[root] == turn) | (turn == _DEPTH)
+                features += _local(low[now], high[now], root[now])
             size = torch.maximum(low.abs(), high.abs())
             fine = high - low < narrow * torch.where(size < self.smallest, 1.0, size.clamp(max=1.0))
             replaced.append(parent[fine].numpy())
