@@ -291,3 +291,23 @@ def test_gradients_that_vanish_by_and_by_are_no_rounding():
     told = {v.code for v in firstlight.audit(net, torch.randn(64, 32)).verdicts}
     assert "vanishing-gradients" in told
     assert "zero-gradients" not in told
+
+
+def test_a_path_of_small_layers_beside_a_skip_is_no_rounding():
+    class Skipped(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.o = nn.Linear(16, 16), nn.Linear(16, 16), nn.Linear(32, 4)
+            self.small = nn.Sequential(*[nn.Linear(16, 16) for _ in range(3)])
+            self.others = nn.Sequential(*[nn.Linear(16, 16) for _ in range(6)])
+            for layer in self.small:
+                layer.weight.data *= 0.003
+
+        def forward(self, x):
+            return self.o(
+                torch.cat([self.small(torch.tanh(self.b(x))), torch.tanh(self.others(self.a(x)))], 1)
+            )
+
+    verdicts = firstlight.audit(Skipped(), torch.randn(32, 16)).verdicts
+    found = next(v for v in verdicts if v.code == "zero-gradients")
+    assert "layers on a small scale stand behind them: b" in found.evidence

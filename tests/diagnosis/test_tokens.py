@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from tests.diagnosis.severities import severities
 from torch import nn
 
+import firstlight
 from firstlight.probe import probe
 from firstlight.probe.graph._site import Site
 from firstlight.probe.read._tokens import read_attention
@@ -250,3 +251,78 @@ def test_places_of_a_map_are_told_as_tokens_are(axes):
     shares = torch.linalg.eigvalsh(places @ places.transpose(1, 2)).clamp_min(0)
     assert profile["token_rank"][row] > 1.0
     assert profile["token_rank"][row] <= float((shares > 1e-9).sum(1).max())
+
+
+# ------------------------------------------------------------------ positions, and attention without a skip
+class Placed(nn.Module):
+    """Tokens and positions in a pre-norm transformer, read out by the mean of its tokens."""
+
+    def __init__(self, form, size, depth=1, tokens=1.0, skip=True):
+        super().__init__()
+        self.e, self.form, self.skip = nn.Embedding(20, 32), form, skip
+        self.e.weight.data *= tokens
+        places = torch.randn(8, 32) * size
+        if form == "buffer":
+            self.register_buffer("p", places)
+        elif form == "embedding":
+            self.p = nn.Embedding.from_pretrained(places, freeze=False)
+        else:
+            self.p = nn.Parameter(places)
+        self.a = nn.ModuleList([Attention(32, 2) for _ in range(depth)])
+        self.m = nn.ModuleList([nn.Linear(32, 32) for _ in range(depth)])
+        self.n, self.o = nn.LayerNorm(32), nn.Linear(32, 4)
+
+    def forward(self, t):
+        places = self.p(torch.arange(8)) if self.form == "embedding" else self.p
+        x = self.e(t) * self.form + places if isinstance(self.form, float) else self.e(t) + places
+        for a, m in zip(self.a, self.m):
+            x = a(self.n(x)) + (x if self.skip else 0)
+            x = x + torch.tanh(m(self.n(x)))
+        return self.o(self.n(x).mean(1))
+
+
+@pytest.mark.parametrize("form", ["parameter", "buffer", "embedding"])
+def test_positions_that_drown_the_tokens(form):
+    t = torch.randint(0, 20, (64, 8))
+
+    def told(size, optimiser=None, **how):
+        verdicts = firstlight.audit(Placed(form, size, **how), t, optimiser=optimiser).verdicts
+        return next((v for v in verdicts if v.code == "drowned-tokens"), None)
+
+    assert told(0.02) is told(2.0) is told(1.0, tokens=0.02) is None
+    found = told(20.0)
+    assert found.severity == "unhealthy"
+    if form != "parameter":
+        return
+    # √(1 + 20²) times but for the sample: 4 samples, 32 units and a token or two drawn again
+    assert found.measured == pytest.approx(math.sqrt(401), rel=0.25)
+    assert "holds for plain gradient descent" in found.evidence
+    assert told(20.0, optimiser="adam").severity == "warning"
+    assert told(200.0, optimiser="adam").severity == "unhealthy"
+
+
+def test_tokens_that_are_multiplied_are_not_drowned():
+    assert "drowned-tokens" not in severities(Placed(32.0, 1.0), torch.randint(0, 20, (64, 8)))
+
+
+def test_the_bias_of_a_gate_drowns_nothing():
+    class Gated(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.g, self.h, self.bias = (
+                nn.Linear(16, 16),
+                nn.Linear(16, 16),
+                nn.Parameter(torch.full((16,), -9.0)),
+            )
+            self.o = nn.Linear(16, 4)
+
+        def forward(self, x):
+            return self.o(F.softplus(self.g(x) + self.bias) * self.h(x))
+
+    assert "drowned-tokens" not in severities(Gated(), torch.randn(32, 8, 16))
+
+
+@pytest.mark.parametrize(("depth", "expected"), [(4, "warning"), (8, "unhealthy")])
+def test_a_mean_over_tokens_excuses_few_attention_layers_without_a_skip(depth, expected):
+    model = Placed("parameter", 1.0, depth, skip=False)
+    assert severities(model, torch.randint(0, 20, (64, 8))).get("token-collapse") == expected

@@ -183,6 +183,11 @@ def _signals() -> list[Lines]:
         _two("vanishing-activations", rest[0], rest[1]),
         _two("residual-growth", rest[2], rest[3], "each sum multiplies q by at least 1.3"),
         _two("token-collapse", *alike, "the cosine between tokens ends above 0.95"),
+        Lines(
+            "drowned-tokens",
+            ((axes.DROWNED[0], ""),),
+            ((axes.DROWNED[1], "gradient descent"), (axes.DROWNED[2], "adaptive optimisers")),
+        ),
         _two("one-hot-attention", axes.SHARP, axes.ONE_HOT, "unhealthy only if half of the layers are there"),
         Lines(
             "channel-means",

@@ -296,7 +296,7 @@ def test_every_remedy_is_for_a_verdict_of_the_catalogue():
         *("constant-loss", "cut-gradients", "step-function", "one-unit-softmax", "one-entry-norm"),
         *("broadcast-loss", "loss-scale", "softmax-over-samples", "squashed-logits"),
         *("unregistered-parameters", "softmax-axis", "shared-layers", "linear-network", "mixed-samples"),
-        *("unbounded-loss", "unreachable-targets", "frozen-model", "heavy-dropout"),
+        *("unbounded-loss", "unreachable-targets", "frozen-model", "heavy-dropout", "drowned-tokens"),
     }
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from firstlight.diagnosis.catalogue import verdict
 from firstlight.diagnosis.findings import MIXES, Findings, factor, names, number
+from firstlight.diagnosis.rules._gradients import holds_for
 from firstlight.diagnosis.trend import Trend, fit
 from firstlight.diagnosis.verdict import Severity, Verdict
 from firstlight.files.plain_data import Record
@@ -27,16 +28,27 @@ CALLS = 5
 COLLAPSED, COLLAPSING = 100.0, 10.0
 # 1 − c from which tokens can be distinguished at all: copies of one stream begin below this line.
 APART = 1e-2
+# Attention layers without a skip around them from which a readout of all tokens together learns nothing. Measured
+# (tokens of order one, the class is that of the fourth of eight, skips around the other layers alone, 300 steps): with
+# 6 gradient descent ends at .8 and Adam at .0, with 8 at 2.3 and .1, with 12 both at 2.3.
+BLIND = {"sgd": 8, "adam": 12}
 # Units from which a cosine says something of tokens.
 WIDE = 8
 ONE_HOT, SHARP = 0.9, 0.7
+# The share of a token's mean square that differs between samples, from which tokens tell the samples apart.
+TOLD = 0.1
+# Times that positions are larger than the tokens they are added to: warned, unhealthy for gradient descent and for all.
+# Measured (the same tokens, two pre-norm blocks, 250 to 300 steps at the best of two or three rates, a guess has 2.3):
+# plain gradient descent ends at .0 with 3 times, .2 with 5, 2.3 with 10 and more; Adam at .0 up to 30 times and at 2.3
+# with 60. Patches of digits, 200 steps: 2.3 and .9 with 10 times, 2.3 and 2.3 with 30, against .6 and .1 with 1.
+DROWNED = (5.0, 10.0, 50.0)
 # Channel mean² over its sum with the variance, and its growth along the stream.
 MEAN_SHARE, MEAN_GROWTH = 0.4, 3.0
 
 
 def axis_verdicts(f: Findings) -> list[Verdict]:
     """What happens along time, among tokens and in channels."""
-    return [*_time(f), *_tokens(f), *_attention(f), *_crossed(f), *_channels(f)]
+    return [*_time(f), *_tokens(f), *_drowned(f), *_attention(f), *_crossed(f), *_channels(f)]
 
 
 # -------------------------------------------------------------------------------------------------------- time
@@ -177,6 +189,9 @@ def _tokens(f: Findings) -> list[Verdict]:
     # a readout of all tokens together, behind a stream that goes around every attention, needs no single token
     readout = [row for row in f.at("weight").tolist() if f.readout[row]]
     together = f.residual and not np.isfinite(f.profile["token_correlation"][readout]).any()
+    together &= (
+        _around(f) or kinds.tolist().count("attention") < BLIND["adam" if f.optimiser == "adam" else "sgd"]
+    )
     severity: Severity = "unhealthy" if shrink > COLLAPSED and left < 0.01 and not together else "warning"
     rank = f.profile["token_rank"]
     evidence = (
@@ -194,6 +209,67 @@ def _tokens(f: Findings) -> list[Verdict]:
             layers=names(f.profile, np.isin(np.arange(len(c)), index), c, 3),
         )
     ]
+
+
+def _around(f: Findings) -> bool:
+    """Whether streams have as many sums as there is attention; a stream around the other layers alone breaks."""
+    return sum(len(chain) for chain in f.streams if len(chain) > 1) >= len(f.at("attention"))
+
+
+def _drowned(f: Findings) -> list[Verdict]:
+    """Tokens beside which something far larger is added that is the same for all samples, as positions are.
+
+    Counted is how far the share of the samples falls from the tokens to the sum, in root mean square, and at most the
+    sum's own size: a small embedding beside positions of order one is soon as large as they are.
+    """
+    apart = np.where(f.extra(f.profile, "places") > 0, math.nan, f.extra(f.profile, "apart"))
+    worst: tuple[float, int, int] | None = None
+    for row in f.at("affine", "norm").tolist():
+        # in front of an activation stands a bias, as of a gate or a time step
+        if any(
+            f.kinds[reader] not in ("norm", "residual", *MIXES)
+            for reader in (f.feeds[row] if f.feeds else ())
+        ):
+            continue
+        sources = [s for s in f.measurement.links[row] if apart[s] > TOLD] if f.measurement.links else []
+        before = [s for s in sources if f.kinds[s] in ("embedding", "weight", "input")]
+        size = _size(f, row)
+        if not before or len(before) < len(sources) or not math.isfinite(apart[row] * size):
+            continue
+        token = max(before, key=lambda s: float(apart[s]))
+        times = min(math.sqrt(apart[token] / max(apart[row], 1e-12)), size)
+        if times > DROWNED[0] and (worst is None or times > worst[0]):
+            worst = (times, token, row)
+    if worst is None:
+        return []
+    times, token, row = worst
+    adam = times > DROWNED[2]
+    grave = times > DROWNED[1] and (f.optimiser != "adam" or adam)
+    evidence = (
+        f"What is added to {f.names[token]} is the same for every sample: of the mean square of {f.names[row]} a share "
+        f"of {number(float(apart[row]))} differs between samples, of that of {f.names[token]} "
+        f"{number(float(apart[token]))}. In root mean square the tokens' share is {number(times)} times smaller there."
+    )
+    if f.optimiser is None and grave and not adam:
+        evidence += holds_for(["sgd"], "are only slowed down")
+    return [
+        verdict(
+            "drowned-tokens",
+            "unhealthy" if grave else "warning",
+            evidence,
+            measured=times,
+            threshold=(DROWNED[2] if adam else DROWNED[1]) if grave else DROWNED[0],
+            layers=(f.names[row], f.names[token]),
+        )
+    ]
+
+
+def _size(f: Findings, row: int) -> float:
+    """Root mean square of what a normaliser reads, from the factor 1/σ of its gradient, or of another row."""
+    if f.kinds[row] != "norm":
+        return math.sqrt(float(f.profile["q"][row]))
+    gain, square = f.extra(f.profile, "norm_gain")[row], f.extra(f.profile, "gamma_square")[row]
+    return math.sqrt(square / gain) if gain > 0 and square > 0 else math.nan
 
 
 def _attention(f: Findings) -> list[Verdict]:

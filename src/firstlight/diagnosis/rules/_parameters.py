@@ -208,9 +208,14 @@ def _rounded(f: Findings) -> list[Verdict]:
     if not lost.any() or lost.sum() * 4 > known.sum() or near:
         return []
     least = math.exp(float(relative[lost].min()) - middle)
+    behind = [f.next_rows(row, "weight") for row in f.at("weight")[lost].tolist()]
+    shrunk = all(any(row in f.small for row in below) for below in behind)
+    why = (
+        "layers on a small scale stand behind them" if shrunk else "which is the rounding of sums that cancel"
+    )
     evidence = (
         f"The gradients of {int(lost.sum())} weights are {number(least)} of those of the others beside their weights, "
-        f"which is the rounding of sums that cancel: {_listed(names(rows, lost))}."
+        f"{why}: {_listed(names(rows, lost))}."
     )
     layers = names(rows, lost)
     return [verdict("zero-gradients", "warning", evidence, measured=least, threshold=ROUNDING, layers=layers)]

@@ -31,12 +31,21 @@ AXES: dict[str, Explanation] = {
         "a tenfold loss of what tells tokens apart is worth a warning; a hundredfold loss means that the last layers "
         "see one token. A network with a residual stream whose readout takes all tokens together, by a mean or a first "
         "token, is only warned: three of three such starts train with Adam, two of three by gradient descent "
-        "(measured)",
+        "(measured). Where no skip goes around the attention, that holds for fewer than eight attention layers, or "
+        "twelve with Adam",
         "attention averages, and nothing restores the differences: there is no skip around the attention, or the "
         "skip is too weak",
         "keep the skip around every attention, scale it up or the branch down, or start attention at the identity",
         "Dong, Cordonnier & Loukas, ICML 2021; Noci et al., NeurIPS 2022",
         "decades of 1 − c lost between tokens",
+    ),
+    "drowned-tokens": Explanation(
+        "Positions that drown the tokens they are added to",
+        "a normaliser divides the sum by its size, so the next layers hardly see what tells samples apart, and the "
+        "gradient of the tokens shrinks by the same factor",
+        "positions (or another constant) on a far larger scale than the tokens",
+        "draw positions on the tokens' scale or below, such as with deviation .02 beside tokens of order one",
+        unit="what is added over the tokens, root mean squares",
     ),
     "one-hot-attention": Explanation(
         "Attention that picks one key from the start",

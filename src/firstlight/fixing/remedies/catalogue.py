@@ -34,6 +34,7 @@ OUTSIDE = frozenset(
         "broadcast-loss",
         "constant-loss",
         "cut-gradients",
+        "drowned-tokens",
         "frozen-model",
         "healthy",
         "heavy-dropout",

@@ -65,7 +65,8 @@ def take_tokens(site: Site, t: Tensor, axis: int) -> TakenTokens | None:
 def measure_tokens(taken: list[TakenTokens]) -> None:
     """Fill in the mean cosine between the tokens of one sample, and their effective rank, of every site.
 
-    Both as `firstlight.gauss.stream.token_moments` takes them.
+    Both as `firstlight.gauss.stream.token_moments` takes them. ``apart`` is the variance over samples, of each unit of
+    each token, beside the mean square: what the samples tell, beside what all of them share.
     """
     for group in alike(taken, lambda t: (t.rows.shape, t.rows.device)):
         rows = torch.stack([t.rows for t in group]).cpu()
@@ -75,6 +76,8 @@ def measure_tokens(taken: list[TakenTokens]) -> None:
         for t, (_, c, rank), full in zip(group, found, known, strict=True):
             if full and math.isfinite(c):
                 t.site.values |= {"token_correlation": c, "token_rank": rank}
+                if len(t.rows) > 1:
+                    t.site.values["apart"] = float(t.rows.var(dim=0).mean() / t.rows.square().mean())
 
 
 def read_attention(site: Site, weights: Tensor) -> None:
