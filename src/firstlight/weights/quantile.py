@@ -210,7 +210,8 @@ def _called(function: Quantile, p: Tensor) -> Any:
         # NumPy refuses a tensor that records its gradient, and gives notice to refuse every tensor
         if not (p.requires_grad or "__array_wrap__" in str(error)):
             raise
-    return function(p.detach().cpu().numpy())
+    array: Any = p.detach().cpu().numpy()
+    return function(array)
 
 
 @checked
