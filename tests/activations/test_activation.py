@@ -101,7 +101,7 @@ def test_a_user_module_with_float32_parameters():
     [
         ("nosuch", "one of"),
         ("leaky_relu(a)", "numbers"),
-        ("relu(3)", "one of"),
+        ("relu(3)", "no parameters of relu"),
         (nn.Softmax(dim=-1), "entry"),
         (nn.GLU(), "entry"),
         (torch.rand_like, "entry"),

@@ -285,7 +285,7 @@ def test_a_network_of_blocks_is_written_down_and_read_again():
         ({"blocks": "dens"}, "did you mean 'dense'"),
         ({"blocks": "dense(foo=1)"}, "fields among activation, sigma_w, sigma_b"),
         ({"blocks": "dense", "norm": "batch"}, "norm to be left out beside blocks"),
-        ({"blocks": "dense", "depth": 7}, "depth 2 for 1 blocks"),
+        ({"blocks": "dense", "depth": 7}, "depth to be 2 for 1 blocks"),
         ({"blocks": "dense", "kernel_size": 3}, "kernel_size to be left out"),
         ({"blocks": "rms ** 2"}, "a word with its fields"),
         ({"blocks": [3]}, "a text, a block or a sequence"),

@@ -59,7 +59,7 @@ def test_run_folder_and_resume(tmp_path: Path, capsys: pytest.CaptureFixture[str
         ([*SMALL, "--layers", "1,9"], "between 1 and the depth 5"),
         ([*SMALL, "--layers", "one"], "expected numbers such as"),
         ([*SMALL, "--workers", "0"], "at least 1"),
-        ([*SMALL, "--sigma-w", "1e308"], "expected sigma_w at most 1e+75"),
+        ([*SMALL, "--sigma-w", "1e308"], "expected sigma_w to be at most 1e+75"),
         ([*SMALL, "--skip", "1e30"], "expected scales up to 1e+18 in float32"),
         ([*SMALL, "--norm", "batch"], "at least 2 inputs"),
         ([*SMALL, "--activation", "tanhh"], "tanh"),

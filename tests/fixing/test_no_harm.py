@@ -73,7 +73,7 @@ class Bare(nn.Module):
 def test_a_bare_parameter_is_written_at_the_scale_of_its_fan_in(how, fault):
     x = torch.randn(64, 16, generator=generator())
     torch.manual_seed(0)
-    result = firstlight.fix(Bare(how, fault), x, targets=classes(x))
+    result = firstlight.fix(Bare(how, fault), x, targets=classes(x), warnings=True)
     assert result.kept
     assert result.healthy
     # E w² = σ_w²/fan-in with fan-in 16, and σ_w = 1 for inputs with q = 1; 384 entries: se = √(2/384)

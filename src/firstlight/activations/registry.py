@@ -199,6 +199,9 @@ def _library(name: str) -> Activation:
 look_up_with(_by_name, _library)
 
 
+_UNCLIPPED = ("crelu", "cst")  # ∞ is the bound of one that has none
+
+
 @lru_cache(maxsize=1024)
 @clean
 def _made(base: str, arguments: str) -> Activation:
@@ -211,7 +214,8 @@ def _made(base: str, arguments: str) -> Activation:
                 named[key.strip()] = float(value)
             else:
                 positional.append(float(value))
-        if not all(map(math.isfinite, (*positional, *named.values()))):
+        values = (*positional, *named.values())
+        if any(map(math.isnan, values)) or (base not in _UNCLIPPED and any(map(math.isinf, values))):
             raise DomainError(
                 f"while making the activation {base!r}: expected finite numbers for its parameters, got ({arguments})"
             )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
+from firstlight.files.plain_data import Record
 from firstlight.profile import Profile
 from firstlight.render.axis import Axis, Scale
 from firstlight.render.chart import MEASURED, MEASURED_TOO, THEORY, Rule, Series, Style, line_chart
@@ -57,7 +58,7 @@ def simulation_text(profile: Profile) -> str:
     )
 
 
-def _cell(row: Mapping[str, float], name: str) -> str:
+def _cell(row: Record, name: str) -> str:
     value = row[name]
     if name == "depth":
         return str(int(value))
