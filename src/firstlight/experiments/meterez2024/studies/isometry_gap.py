@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -73,7 +74,7 @@ def _rows(start: str, weights: str, width: int, run: int, gaps: list[float], dep
     return [head | {"layer": i, "gap": gap} for i, gap in enumerate(gaps) if i % every == 0]
 
 
-def _mean(rows: Sequence[Record]) -> tuple[float, float]:
+def _mean(rows: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
     """Mean of log gap over runs and its standard error; infinite where a run is rank deficient."""
     logs = [math.log(row["gap"]) if row["gap"] > 0 else -math.inf for row in rows]
     if not all(map(math.isfinite, logs)):
