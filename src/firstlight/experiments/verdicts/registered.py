@@ -140,11 +140,11 @@ STUDY = Study(
     data="digits, tokens, mnist and fashion-mnist from --data-dir or FIRSTLIGHT_DATA",
     cost={
         "quick": "10 s: 40 starts audited, their training is stored",
-        "paper": "7 min: 832 starts audited; --set train=true trains them anew, two hours",
+        "paper": "5 min: 1064 starts audited; --set train=true trains them anew, two hours",
     },
     measure=measure,
     draw=draw,
-    sizes={"nets": Size(40, 832), "train": Size(quick=False, paper=False)},
+    sizes={"nets": Size(40, 1064), "train": Size(quick=False, paper=False)},
     images=("mnist", "fashion-mnist"),
     keeps_runs=True,
 )
