@@ -28,7 +28,8 @@ _BETWEEN, _FEWEST = 1024, 60
 SMALLEST, SMALLEST_SINGLE = 2.6e-4, 0.26
 _ZERO = 1e-10
 # After so many halvings, so few unresolved panels of an octave are a narrow feature, which a quadrature may miss. An
-# octave within 1 of zero is narrow itself: it takes as many fewer halvings as it is halvings of the unit.
+# octave within 1 of zero is narrow itself: it takes as many fewer halvings as it is halvings of the unit, yet two,
+# since what turns once an octave for ever has no features.
 _DEPTH, _FEW = 5, 4
 # By this share of itself a half reaches into the other, at least the 0.2 % that no node sees.
 _OVERLAP = 0.01
@@ -88,7 +89,7 @@ class Search:
         features: Spans = []
         count, parent, root = 0, torch.full((len(low),), -1), torch.arange(len(low))
         alone = torch.zeros(0, dtype=torch.bool)
-        due = (_DEPTH + torch.log2((high - low).clamp(max=1.0))).ceil().clamp_min(0.0)
+        due = (_DEPTH + torch.log2((high - low).clamp(max=1.0))).ceil().clamp_min(2.0)
         for turn in range(_ROUNDS):
             bad, y, tail = self._unresolved(low, high)
             bad &= _worst(tail, parent, alone)
