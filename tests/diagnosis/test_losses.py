@@ -340,3 +340,12 @@ def test_scores_between_bounds_keep_a_cross_entropy_up(last, high, low):
     best = torch.full((64, 10), low).scatter(1, LABELS[:, None], high)
     assert verdict.severity == "warning"
     assert verdict.measured == pytest.approx(float(F.cross_entropy(best, LABELS)) / math.log(10), abs=1e-6)
+
+
+def test_small_gradients_that_vanish_along_the_depth_are_not_blamed_on_the_loss():
+    torch.manual_seed(0)
+    layers = [m for _ in range(60) for m in (nn.Linear(32, 32), nn.ReLU())]
+    x, y = torch.randn(64, 32), torch.randint(0, 10, (64,))
+    found = {v.code for v in firstlight.audit(nn.Sequential(*layers, nn.Linear(32, 10)), x, y).verdicts}
+    assert "vanishing-gradients" in found
+    assert "loss-scale" not in found

@@ -211,13 +211,18 @@ _REASONS = {
 
 
 def without_echoes(verdicts: list[Verdict]) -> list[Verdict]:
-    """The verdicts without a scale of the loss where large gradients have a reason with a name of its own."""
-    named = any(v.code in _REASONS and v.severity in ("unhealthy", "warning") for v in verdicts)
+    """The verdicts without a scale of the loss where such gradients have a reason with a name of its own."""
+    large = any(v.code in _REASONS and v.severity in ("unhealthy", "warning") for v in verdicts)
+    small = any(v.code == "vanishing-gradients" and v.severity == "unhealthy" for v in verdicts)
 
     def echo(v: Verdict) -> bool:
-        return v.code == "loss-scale" and v.threshold == STEEP and "a sum over" not in v.cause
+        if v.code != "loss-scale":
+            return False
+        if v.threshold == STEEP:
+            return large and "a sum over" not in v.cause
+        return small and v.threshold in (SLOW, STILL) and "squared error of the probabilities" not in v.cause
 
-    return [v for v in verdicts if not (named and echo(v))]
+    return [v for v in verdicts if not echo(v)]
 
 
 def _outputs(f: Findings) -> list[Verdict]:
