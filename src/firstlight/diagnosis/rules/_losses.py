@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from firstlight.diagnosis.catalogue import verdict
+from firstlight.diagnosis.catalogue import EXPLANATIONS, verdict
 from firstlight.diagnosis.findings import Findings, names, number
 from firstlight.diagnosis.rules._gradients import holds_for
 from firstlight.diagnosis.rules._paths import log_weight_norm
@@ -216,11 +216,11 @@ def without_echoes(verdicts: list[Verdict]) -> list[Verdict]:
     small = any(v.code == "vanishing-gradients" and v.severity == "unhealthy" for v in verdicts)
 
     def echo(v: Verdict) -> bool:
-        if v.code != "loss-scale":
+        if (
+            v.code != "loss-scale" or v.cause != EXPLANATIONS[v.code].cause
+        ):  # the loss itself was found to be why
             return False
-        if v.threshold == STEEP:
-            return large and "a sum over" not in v.cause
-        return small and v.threshold in (SLOW, STILL) and "squared error of the probabilities" not in v.cause
+        return large if v.threshold == STEEP else small and v.threshold in (SLOW, STILL)
 
     return [v for v in verdicts if not echo(v)]
 

@@ -92,16 +92,11 @@ def smeared(weight: Tensor) -> bool:
     The excess kurtosis decides within five standard errors, and for laws with an end the largest entry. Steps of
     training add to a uniform draw what takes its ends away. On its own this says little: starts scale parts apart.
     """
-    entries = weight.detach().flatten()
-    if not entries.is_floating_point() or entries.is_meta or len(entries) < _SMALLEST:
+    entries = _standardised(weight)
+    if entries is None or len(entries[0].abs().unique()) < 0.75 * len(entries[0]):
         return False
-    entries = entries[:: max(1, len(entries) // _ENTRIES)].double().cpu()
-    square = float(entries.square().mean())
-    if not 0 < square < float("inf") or len(entries.abs().unique()) < 0.75 * len(entries):
-        return False
-    n = len(entries)
-    kurtosis = float((entries / square**0.5).pow(4).mean()) - 3.0
-    top = float(entries.abs().max()) / square**0.5
+    n = len(entries[0])
+    kurtosis, top = _shape(entries[0])
     off = 5.0 * ((kurtosis + 2.0) / (4.0 * n)) ** 0.5 + 0.01
     return not any(
         abs(kurtosis - law) <= 5.0 * scatter / n**0.5 + 0.02 and top <= end * (1.0 + off)
@@ -128,18 +123,31 @@ def left_default(weight: Tensor, bound: float) -> bool:
     and the largest entry lies beyond b by more than a uniform law of this deviation allows. No draw of another scale or
     law has all three.
     """
+    entries = _standardised(weight) if bound > 0 else None
+    if entries is None:
+        return False
+    deviation = 3.0**0.5 * entries[1] / bound
+    scatter = len(entries[0]) ** -0.5  # of the deviation: .447, of the kurtosis: 1.15
+    if not 0.97 - 2.0 * scatter < deviation < 1.15:
+        return False
+    kurtosis, top = _shape(entries[0])
+    ends = max(1.05, deviation * (1.03 + 1.5 * scatter))
+    return -1.2 - 5.0 * scatter < kurtosis < -0.8 and top * entries[1] / bound > ends
+
+
+def _standardised(weight: Tensor) -> tuple[Tensor, float] | None:
+    """Entries over their root mean square, at most so many, and that size; None where there is nothing to judge."""
     entries = weight.detach().flatten()
-    if not bound > 0 or not entries.is_floating_point() or entries.is_meta or len(entries) < _SMALLEST:
-        return False
-    entries = entries[:: max(1, len(entries) // _ENTRIES)].double().cpu() / bound
-    n = len(entries)
-    square = float(entries.square().mean())
-    if not 0 < square < float("inf"):
-        return False
-    deviation, kurtosis = (3.0 * square) ** 0.5, float(entries.pow(4).mean()) / square**2 - 3.0
-    scatter = n**-0.5  # of the deviation: .447, of the kurtosis: 1.15
-    near = 0.97 - 2.0 * scatter < deviation < 1.15 and -1.2 - 5.0 * scatter < kurtosis < -0.8
-    return near and float(entries.abs().max()) > max(1.05, deviation * (1.03 + 1.5 * scatter))
+    if not entries.is_floating_point() or entries.is_meta or len(entries) < _SMALLEST:
+        return None
+    entries = entries[:: max(1, len(entries) // _ENTRIES)].double().cpu()
+    size = float(entries.square().mean()) ** 0.5
+    return (entries / size, size) if 0 < size < float("inf") else None
+
+
+def _shape(entries: Tensor) -> tuple[float, float]:
+    """Excess kurtosis and largest entry of standardised entries."""
+    return float(entries.pow(4).mean()) - 3.0, float(entries.abs().max())
 
 
 @torch.no_grad()
