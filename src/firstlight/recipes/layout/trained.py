@@ -17,6 +17,7 @@ _LARGEST = 256  # rows and columns that are looked at
 # a learnt direction stands this far above the spectrum of shuffled entries, relatively and in standard deviations
 _RATIO, _DEVIATIONS = 1.12, 6.0
 _ENTRIES = 100_000  # entries whose law is looked at
+_LOOKED_AT = 10_000  # the same of every weight that is written, where the looks must cost little
 # excess kurtosis, √n times its standard error, and the end in deviations: normal, uniform, normal cut at 2 deviations
 _LAWS = ((0.0, 4.9, float("inf")), (-1.2, 1.15, 3.0**0.5), (-0.6344, 2.0, 2.2738))
 _STEPS = 24  # of the power iteration: a value that stands out by 12 % is found to 1 %
@@ -123,7 +124,7 @@ def left_default(weight: Tensor, bound: float) -> bool:
     and the largest entry lies beyond b by more than a uniform law of this deviation allows. No draw of another scale or
     law has all three.
     """
-    entries = _standardised(weight) if bound > 0 else None
+    entries = _standardised(weight, most=_LOOKED_AT) if bound > 0 else None
     if entries is None:
         return False
     deviation = 3.0**0.5 * entries[1] / bound
@@ -135,12 +136,12 @@ def left_default(weight: Tensor, bound: float) -> bool:
     return -1.2 - 5.0 * scatter < kurtosis < -0.8 and top * entries[1] / bound > ends
 
 
-def _standardised(weight: Tensor) -> tuple[Tensor, float] | None:
+def _standardised(weight: Tensor, *, most: int = _ENTRIES) -> tuple[Tensor, float] | None:
     """Entries over their root mean square, at most so many, and that size; None where there is nothing to judge."""
     entries = weight.detach().flatten()
     if not entries.is_floating_point() or entries.is_meta or len(entries) < _SMALLEST:
         return None
-    entries = entries[:: max(1, len(entries) // _ENTRIES)].double().cpu()
+    entries = entries[:: max(1, len(entries) // most)].double().cpu()
     size = float(entries.square().mean()) ** 0.5
     return (entries / size, size) if 0 < size < float("inf") else None
 
