@@ -198,3 +198,33 @@ def test_infinities_that_a_choice_throws_away_are_a_warning(choice):
     # measured (digits, 200 steps): .35 by gradient descent, .05 by Adam with the choice
     found = codes(Logs(), torch.randn(128, 32))
     assert found["non-finite-activations"] == ("warning" if choice else "unhealthy")
+
+
+class Saturated(nn.Module):
+    """Layers of tanh with large weights, as branches of a stream or one behind another."""
+
+    def __init__(self, *, skip):
+        super().__init__()
+        self.skip, self.e, self.o = skip, nn.Linear(32, 32), nn.Linear(32, 10)
+        self.layers = nn.ModuleList(
+            nn.Sequential(nn.Linear(32, 32), nn.Tanh(), nn.Linear(32, 32)) for _ in range(6)
+        )
+        for first, _, last in self.layers:
+            nn.init.normal_(first.weight, std=10 / 32**0.5)
+            nn.init.normal_(last.weight, std=(6 if skip else 1) ** -0.5 / 32**0.5)
+
+    def forward(self, x):
+        x = self.e(x)
+        for layer in self.layers:
+            x = x + layer(x) if self.skip else layer(x)
+        return self.o(x)
+
+
+@pytest.mark.parametrize(("skip", "severity"), [(True, "warning"), (False, "unhealthy")])
+def test_saturated_branches_are_no_fault_where_a_stream_goes_around(skip, severity):
+    torch.manual_seed(0)
+    verdicts = firstlight.audit(Saturated(skip=skip), torch.randn(128, 32)).verdicts
+    found = next(v for v in verdicts if v.code == "saturation")
+    # twenty such blocks, measured: .15 by gradient descent with the stream, 2.2 without it
+    assert found.severity == severity
+    assert ("6 of them stand on branches" in found.evidence) is skip

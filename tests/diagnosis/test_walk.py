@@ -98,3 +98,34 @@ def test_the_walk_is_the_deviation_over_draws_of_the_weights():
     seen, error = float(ratios.std()), float(ratios.std()) / math.sqrt(2 * (draws - 1))
     mean, spread = float(walks.mean()), float(walks.std()) / math.sqrt(len(walks))
     assert abs(seen - mean) < 4 * math.hypot(error, spread)
+
+
+class Shared(nn.Module):
+    """A branch that adds nearly the same to every sample."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.norm, self.first, self.last = (
+            nn.RMSNorm(width), nn.Linear(width, width, bias=False), nn.Linear(width, width, bias=False)
+        )  # fmt: skip
+        nn.init.orthogonal_(self.first.weight, 0.25)
+        nn.init.orthogonal_(self.last.weight, 2.0)
+
+    def forward(self, x):
+        return x + self.last(torch.sigmoid(self.first(self.norm(x))))
+
+
+def test_samples_that_become_alike_on_a_stream_that_keeps_their_differences_are_a_warning():
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Linear(32, 16), *[Shared(16) for _ in range(16)], nn.RMSNorm(16), nn.Linear(16, 10)
+    )
+    found = firstlight.audit(model, torch.randn(64, 32), optimiser="sgd")
+    verdict = next(v for v in found.verdicts if v.code == "ordered")
+    rows = found.profile.select("residual")
+    apart = rows["q"] * (1 - rows["correlation"])
+    # beyond the line of a chain, and nothing that tells samples apart is lost
+    assert found.profile.select("weight")["correlation"][-2] > 0.999
+    assert 0.5 < apart[-1] / apart[0] < 2
+    assert verdict.severity == "warning"
+    assert f"behind the first sum and {apart[-1]:.3g} behind the last" in verdict.evidence

@@ -30,6 +30,8 @@ LOST = 1e-3
 NORMED = 7e-3
 # Correlation at the end, and the loss of 1 − c, from which samples count as alike.
 ALIKE, TENTH = 0.95, 10.0
+# The smallest number of residual sums that make a stream.
+SUMS = 4
 # Effective ranks below which features have hardly more than one direction, and above which they have several.
 ONE, SEVERAL = 1.5, 3.0
 # Units from which a rank says something of the signal and not of the layer's width.
@@ -114,7 +116,9 @@ def _ordered(f: Findings) -> list[Verdict]:
     # an adaptive optimiser can still find differences that float32 can hold
     lost = left < ROUNDED if f.optimiser == "adam" else left < LOST
     alone = _of_one_layer(f)
-    grave = shrink > 100.0 and lost and (exponential or trend is None) and not _opens(f) and not alone
+    handed_on = "" if left < ROUNDED else _handed_on(f)
+    steep = exponential or trend is None
+    grave = shrink > 100.0 and lost and steep and not (_opens(f) or alone or handed_on)
     # a normaliser of each sample scales up what the samples share, so no learning rate can reach the differences that
     # are left
     measured, line = math.log10(shrink), 2.0 if grave else 1.0
@@ -129,6 +133,7 @@ def _ordered(f: Findings) -> list[Verdict]:
     )
     if alone:
         evidence += f" {alone} alone makes nearly all of it, and its first steps undo it."
+    evidence += handed_on
     return [
         verdict(
             "ordered",
@@ -139,6 +144,23 @@ def _ordered(f: Findings) -> list[Verdict]:
             layers=names(rows, known, c, 3),
         )
     ]
+
+
+def _handed_on(f: Findings) -> str:
+    """Words on a residual stream that keeps q (1 − c), the size of what tells samples apart; empty without one.
+
+    The correlation rises there since the branches add something that all samples share. Measured (digits, 20 to 80
+    blocks of sigmoid or softplus with LayerNorm or RMSNorm, 150 steps of gradient descent at the best of three rates):
+    sixteen streams of sixteen with 1 − c of 7·10⁻⁵ to 3·10⁻⁴ at the end come to .20 to .58; a guess has 2.30.
+    """
+    for rows in (f.rows(stream) for stream in sorted(f.streams, key=len, reverse=True)[:1]):
+        apart = rows["q"] * (1.0 - rows["correlation"])
+        if len(apart) >= SUMS and np.isfinite(apart).all() and apart[-1] > apart[0] / TENTH:
+            return (
+                f" The residual stream keeps the size of it: q (1 − c) is {number(float(apart[0]))} behind the first "
+                f"sum and {number(float(apart[-1]))} behind the last one, and what the samples share grows beside it."
+            )
+    return ""
 
 
 def _passed_by(f: Findings, good: np.ndarray) -> bool:
@@ -317,7 +339,7 @@ def _normed_stream(f: Findings, chain: np.ndarray) -> bool:
 
 def _stream(rows: Profile) -> Verdict | None:
     q = rows["q"]
-    if len(q) < 4 or not np.isfinite(q).all() or (q <= 0).any():
+    if len(q) < SUMS or not np.isfinite(q).all() or (q <= 0).any():
         return None
     # growth between the two ends of each sum: what a normaliser undoes afterwards does not compound
     steps = log(q / np.maximum(rows["stream_q"], 1e-300))

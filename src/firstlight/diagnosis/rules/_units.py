@@ -8,7 +8,7 @@ import numpy as np
 
 from firstlight.diagnosis.catalogue import verdict
 from firstlight.diagnosis.findings import Findings, entries, names, number
-from firstlight.diagnosis.rules._paths import gates
+from firstlight.diagnosis.rules._paths import branches, gates
 from firstlight.diagnosis.verdict import Severity, Verdict
 
 # A unit that is on for one input in eight is silent on sixteen of them with probability 12 %.
@@ -50,16 +50,20 @@ def _share(f: Findings, column: str, code: str, what: str) -> list[Verdict]:
     bad = np.isfinite(share) & (share > 0.5) & (enough | (column != "dead"))
     if not bad.any():
         return []
-    aside = np.isin(f.at("activation"), list(gates(f))) if column == "saturated" else np.zeros(len(bad), bool)
-    worst, counted = float(share[bad].max()), bad & ~aside
+    gated, around = (
+        np.isin(f.at("activation"), list(of(f) if column == "saturated" else ())) for of in (gates, branches)
+    )
+    worst, counted = float(share[bad].max()), bad & ~gated & ~around
     severity: Severity = "unhealthy" if share[counted].max(initial=0.0) > 0.9 else "warning"
     evidence = f"In {int(bad.sum())} of {len(rows)} activations {what}; the worst has {worst:.0%}."
     # the steps of a loop are no depth: an open gate is saturated at each of them, and lets the state pass
     ways = column == "saturated" and not f.loops
     through = _through(rows["depth"][counted], share, counted) if ways else 1.0
     measured, line = worst, 0.9 if severity == "unhealthy" else 0.5
-    if aside[bad].any():
-        evidence += f" {int(aside[bad].sum())} of them are gates beside a way that stays open."
+    if count := int((bad & gated).sum()):
+        evidence += f" {count} of them are gates beside a way that stays open."
+    if count := int((bad & around & ~gated).sum()):
+        evidence += f" {count} of them stand on branches that a residual stream goes around."
     if through < OPEN:
         severity, measured, line = "unhealthy", through, OPEN
         evidence += f" A way through all of them meets no such entry with probability {number(through, 2)}."
