@@ -13,7 +13,7 @@ from firstlight.errors import DomainError
 from firstlight.experiments import verdicts
 from firstlight.experiments.verdicts.analysis import Curve, Rates
 from firstlight.experiments.verdicts.networks import Block, GatedBlock, Recurrent
-from firstlight.experiments.verdicts.outcomes import BATCH, JUDGED, RATES
+from firstlight.experiments.verdicts.outcomes import BATCH, JUDGED, RATES, TRIED
 from firstlight.experiments.verdicts.registered import _goals
 from firstlight.experiments.verdicts.rivals import (
     gradient_ratio,
@@ -104,6 +104,39 @@ def test_a_stack_trains_as_one_network_trains(family):
             last = float(functional.cross_entropy(net(judged[0]), judged[1]))
         # six steps in float32, batched products in another order
         assert getattr(found[2], name)[0] == pytest.approx(last, rel=2e-3)
+
+
+@pytest.mark.slow
+def test_a_trial_is_a_few_steps_on_the_samples_in_turn_at_the_best_rate():
+    one = min(
+        (verdicts.architecture(n) for n in range(200)),
+        key=lambda a: (a.family != "dense", a.data != "digits", a.norm == "batch", a.depth),
+    )
+    found = verdicts.tried(one, TASKS, count=96, marks=(1, 4))[1]
+    inputs, targets, features, length = TASKS.samples(one)
+    x, y = inputs[:96], targets[:96]
+    shares = torch.bincount(y).double() / 96
+    guess = float(torch.special.entr(shares).sum())
+    for name, optimiser in (("sgd", torch.optim.SGD), ("adam", torch.optim.Adam)):
+        ends = []
+        for rate in RATES[name]:
+            net = verdicts.build(verdicts.starts(one)[1], features, length)
+            steps = optimiser(net.parameters(), lr=rate)
+            for batch in (0, 1, 2, 0):  # 32 samples each
+                rows = slice(32 * batch, 32 * batch + 32)
+                steps.zero_grad()
+                functional.cross_entropy(net(x[rows]), y[rows]).backward()
+                steps.step()
+            with torch.no_grad():
+                ends.append(float(functional.cross_entropy(net(x), y)) / guess)
+        # four steps in float32, batched products in another order
+        assert found[name][1] == pytest.approx(min(ends), rel=2e-3)
+
+
+def test_a_trial_leaves_at_most_a_guess():
+    score = Score("0.0", {"sgd": (), "adam": ()}, {}, {}, {"sgd": (0.9, math.inf, 0.5)})
+    assert [score.learning("sgd", steps) for steps in TRIED] == [0.9, 1.0, 0.5]
+    assert math.isnan(score.learning("adam", 3))
 
 
 def test_areas_are_the_chance_of_the_right_order():
@@ -340,6 +373,8 @@ def test_what_is_stored_is_whole():
     outcomes = verdicts.read(verdicts.study.STORED / "outcomes.jsonl")
     assert len(outcomes) >= 600
     assert len({o.start for o in outcomes}) == len(outcomes)
+    trials = (verdicts.study.STORED / "trials.jsonl").read_text().splitlines()
+    assert {json.loads(line)["start"] for line in trials} == {o.start for o in outcomes}
     # cross-entropy of ten classes at their shares
     assert all(2.0 < o.guess <= math.log(10) + 1e-9 for o in outcomes)
 

@@ -11,9 +11,11 @@ from firstlight.experiments.verdicts.analysis import curves as curves
 from firstlight.experiments.verdicts.analysis import ends as ends
 from firstlight.experiments.verdicts.analysis import rates as rates
 from firstlight.experiments.verdicts.outcomes import Outcome as Outcome
+from firstlight.experiments.verdicts.outcomes import courses as courses
 from firstlight.experiments.verdicts.outcomes import read as read
 from firstlight.experiments.verdicts.outcomes import run as run
 from firstlight.experiments.verdicts.outcomes import train as train
+from firstlight.experiments.verdicts.outcomes import tried as tried
 from firstlight.experiments.verdicts.repeats import AtBest as AtBest
 from firstlight.experiments.verdicts.repeats import Ceiling as Ceiling
 from firstlight.experiments.verdicts.repeats import Share as Share
@@ -32,6 +34,7 @@ from firstlight.experiments.verdicts.scores import audited as audited
 from firstlight.experiments.verdicts.scores import read_scores as read_scores
 from firstlight.experiments.verdicts.scores import run_audits as run_audits
 from firstlight.experiments.verdicts.scores import run_rivals as run_rivals
+from firstlight.experiments.verdicts.scores import run_trials as run_trials
 from firstlight.experiments.verdicts.starts import Architecture as Architecture
 from firstlight.experiments.verdicts.starts import Start as Start
 from firstlight.experiments.verdicts.starts import architecture as architecture

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from firstlight.experiments.verdicts.outcomes import Outcome
+from firstlight.experiments.verdicts.outcomes import TRIED, Outcome
 from firstlight.experiments.verdicts.scores import Score
 from firstlight.experiments.verdicts.starts import part
 
@@ -170,7 +170,7 @@ def area(values: Float[np.ndarray, " n"], failed: Bool[np.ndarray, " n"]) -> flo
 
 
 def score_functions(optimiser: str, known: Sequence[Case]) -> dict[str, Callable[[Score], float]]:
-    """Every score by its name: verdict, the three severities, the audit's measures, the rivals."""
+    """Every score by its name: verdict, severities, trials, the audit's measures, the rivals."""
     found: dict[str, Callable[[Score], float]] = {
         "unhealthy": lambda s: float(s.verdict(optimiser) >= 2),
         "verdict (healthy, warning, unhealthy)": lambda s: float(s.verdict(optimiser)),
@@ -178,6 +178,11 @@ def score_functions(optimiser: str, known: Sequence[Case]) -> dict[str, Callable
         "severity and the tangent kernel's condition": lambda s: s.conditioned(optimiser),
         "verdict and the tangent kernel's alignment": lambda s: s.aligned(optimiser),
     }
+    for steps in TRIED:
+        found[f"verdict and a trial of {steps} steps"] = lambda s, n=steps: (  # type: ignore[misc]
+            s.verdict(optimiser) + s.learning(optimiser, n)
+        )
+    found[f"a trial of {TRIED[-1]} steps"] = lambda s: s.learning(optimiser, TRIED[-1])
     names = {name: "measures" for case in known for name in case.score.measures}
     names |= {name: "rivals" for case in known for name in case.score.rivals}
     for name, kind in names.items():

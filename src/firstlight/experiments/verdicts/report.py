@@ -17,7 +17,7 @@ from firstlight.experiments.verdicts.analysis import (
     curves,
     rates,
 )
-from firstlight.experiments.verdicts.outcomes import OPTIMISERS, Outcome
+from firstlight.experiments.verdicts.outcomes import OPTIMISERS, TRIED, Outcome
 from firstlight.experiments.verdicts.scores import Score
 from firstlight.experiments.verdicts.starts import architecture, part, starts
 from firstlight.files.plain_data import Record
@@ -176,6 +176,7 @@ def tidy(outcomes: Sequence[Outcome], scores: Sequence[Score], *, seed: int = 0)
                 row["verdict"] = ("healthy", "warning", "not judged", "unhealthy")[score.verdict(name)]
                 row["codes"] = "; ".join(f"{f.code} {f.severity}" for f in score.findings[name])
                 row |= score.measures | score.rivals
+                row |= {f"trial {n}": loss for n, loss in zip(TRIED, score.trial.get(name, ()), strict=False)}
             rows.append(row)
     heads = list(dict.fromkeys(key for row in rows for key in row))
     stream = io.StringIO()

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from firstlight.diagnosis import Verdict, diagnose
 from firstlight.errors import FirstlightError
 from firstlight.experiments.verdicts._lines import append, lines, short
-from firstlight.experiments.verdicts.outcomes import OPTIMISERS
+from firstlight.experiments.verdicts.outcomes import OPTIMISERS, TRIED, tried
 from firstlight.experiments.verdicts.rivals import gradient_span, rivals
 from firstlight.experiments.verdicts.starts import Start, architecture, build, starts
 from firstlight.experiments.verdicts.tasks import Tasks
@@ -48,12 +48,15 @@ class Score:
         Numbers of the audit's table; larger means sicker, NaN where a network has none.
     rivals
         As in `rivals`.
+    trial
+        For each optimiser, the losses of a trial after 3, 6 and 15 steps, in guesses, as `tried` gives them.
     """
 
     start: str
     findings: dict[str, tuple[Finding, ...]]
     measures: dict[str, float] = field(default_factory=dict)
     rivals: dict[str, float] = field(default_factory=dict)
+    trial: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
     def verdict(self, optimiser: str) -> int:
         """3 unhealthy, 2 not judged, 1 warning, 0 healthy."""
@@ -82,6 +85,11 @@ class Score:
         Within a verdict the starts are ordered by how little of what gradient descent moves first is the classes.
         """
         return self.verdict(optimiser) + self.rivals.get("1 − NTK alignment", math.nan)
+
+    def learning(self, optimiser: str, steps: int) -> float:
+        """The loss that a trial of so many steps leaves, in guesses and at most 1; NaN where no trial was made."""
+        known = self.trial.get(optimiser)
+        return math.nan if known is None else min(known[TRIED.index(steps)], 1.0)
 
     @property
     def _decades_lost(self) -> float:
@@ -168,16 +176,37 @@ def run_rivals(path: str | Path, identities: Sequence[str], tasks: Tasks, *, see
         yield start.identity
 
 
-def read_scores(audits: str | Path, rivals: str | Path | None = None) -> list[Score]:
-    """The audits in a file that `run_audits` wrote, each with what rivals say, where their file has it."""
+def run_trials(path: str | Path, identities: Sequence[str], tasks: Tasks, *, seed: int = 0) -> Iterator[str]:
+    """Make the trials of the starts that the file does not hold yet, as `run_audits` does; whole architectures."""
+    target = Path(path)
+    done: set[int] = set()
+    for start in _missing(target, identities, seed):
+        one = start.architecture
+        if one.number in done:
+            continue
+        done.add(one.number)
+        for mine, found in zip(
+            starts(one, seed=seed), tried(one, tasks, count=AUDITED, seed=seed), strict=True
+        ):
+            trial = {name: [short(loss) for loss in losses] for name, losses in found.items()}
+            append(target, {"start": mine.identity, "trial": trial})
+            yield mine.identity
+
+
+def read_scores(
+    audits: str | Path, rivals: str | Path | None = None, trials: str | Path | None = None
+) -> list[Score]:
+    """The audits in a file that `run_audits` wrote, each with what rivals and trials say, where their files have it."""
     others = {} if rivals is None else {line["start"]: line["rivals"] for line in lines(Path(rivals))}
+    tries = {} if trials is None else {line["start"]: line["trial"] for line in lines(Path(trials))}
     found = []
     for line in lines(Path(audits)):
         findings = {
             name: tuple(Finding(code, severity, float(m), float(t)) for code, severity, m, t in given)
             for name, given in line["findings"].items()
         }
-        found.append(Score(line["start"], findings, line["measures"], others.get(line["start"], {})))
+        trial = {name: tuple(map(float, losses)) for name, losses in tries.get(line["start"], {}).items()}
+        found.append(Score(line["start"], findings, line["measures"], others.get(line["start"], {}), trial))
     return found
 
 

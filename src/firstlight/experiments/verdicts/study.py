@@ -11,7 +11,7 @@ from pathlib import Path
 from firstlight.errors import DomainError, LoadError
 from firstlight.experiments.verdicts.outcomes import STEPS, Outcome, read, run
 from firstlight.experiments.verdicts.report import VerdictStudy, verdict_study
-from firstlight.experiments.verdicts.scores import Score, read_scores, run_audits, run_rivals
+from firstlight.experiments.verdicts.scores import Score, read_scores, run_audits, run_rivals, run_trials
 from firstlight.experiments.verdicts.starts import STARTS, architecture, number_at
 from firstlight.experiments.verdicts.tasks import Tasks
 
@@ -63,7 +63,7 @@ def reproduce(
     starts
         How many starts, four to an architecture, the fresh ones last; all stored ones by default.
     train
-        Whether to train anew, and to score by the rivals that are installed, in place of what is stored.
+        Whether to train anew, and to score by trials and by the rivals that are installed, in place of what is stored.
     out
         Folder for what is made; a temporary one by default.
     directory
@@ -109,12 +109,17 @@ def reproduce(
         for number, name in enumerate(run_audits(folder / "audits.jsonl", names, tasks, seed=seed), start=1):
             if number % 40 == 0:
                 say(f"audited {name}, {number} in this run")
-        others = folder / "rivals.jsonl" if train else STORED / "rivals.jsonl"
+        place = folder if train else STORED
+        others, trials = place / "rivals.jsonl", place / "trials.jsonl"
         if train:
-            for _ in run_rivals(others, names, tasks, seed=seed):
+            for _ in (
+                *run_rivals(others, names, tasks, seed=seed),
+                *run_trials(trials, names, tasks, seed=seed),
+            ):
                 pass
         known = set(names)
-        scores = [one for one in read_scores(folder / "audits.jsonl", others) if one.start in known]
+        found = read_scores(folder / "audits.jsonl", others, trials)
+        scores = [one for one in found if one.start in known]
     return Reproduced(tuple(outcomes), tuple(scores), tuple(missing))
 
 
