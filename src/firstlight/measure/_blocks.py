@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -124,3 +125,28 @@ def to_floats(values: Sequence[Tensor]) -> list[float]:
         return [value.item() for value in values]
     result: list[float] = torch.stack(list(values)).cpu().tolist()
     return result
+
+
+def short_sums(
+    rows: Tensor,
+) -> tuple[list[float], list[float], list[float], list[tuple[float, float, float, float]]]:
+    """Least and largest entry and mean of each row of a matrix on the CPU, and sums of four powers about the mean.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from firstlight.measure._blocks import short_sums
+    >>> short_sums(torch.tensor([[1.0, 2.0, 3.0]]))
+    ([1.0], [3.0], [2.0], [(0.0, 2.0, 0.0, 2.0)])
+    """
+    x = rows.numpy().astype(np.float64)
+    with np.errstate(invalid="ignore", over="ignore"):
+        lows, highs = x.min(axis=1), x.max(axis=1)
+        means = x.mean(axis=1)
+        x -= means[:, None]
+        squares = x * x
+        sums = [x.sum(axis=1), squares.sum(axis=1)]
+        x *= squares
+        squares *= squares
+        sums += [x.sum(axis=1), squares.sum(axis=1)]
+    return lows.tolist(), highs.tolist(), means.tolist(), list(zip(*(each.tolist() for each in sums)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -100,20 +101,19 @@ def sample_correlations(stack: LayerStack) -> list[SampleCorrelation]:
     [0.7071..., 0.0]
     """
     samples, units = stack.unit.shape[1:]
-    cosine, rows = stack.cosine.double(), stack.unit
-    others = cosine.sum(dim=2) - 1.0
+    cosine, rows = stack.cosine.double().numpy(), stack.unit.cpu().double().numpy()
+    others = cosine.sum(axis=2) - 1.0
     pairs = samples * (samples - 1)
-    means = others.sum(dim=1) / pairs
+    means = others.sum(axis=1) / pairs
     # Change of the mean cosine when one unit weighs more, with the rows' norms following.
-    weights = (others + 1.0).to(rows).unsqueeze(1)
-    influence = rows.sum(dim=1).square() - torch.bmm(weights, rows.square()).squeeze(1)
-    nothing = torch.full_like(means, math.nan)
-    se_units = influence.std(dim=1).cpu().double() / pairs / math.sqrt(units) if units > 1 else nothing
-    spread = others.std(dim=1) / (samples - 1)
-    se_samples = 2.0 * spread / math.sqrt(samples) if samples > 2 else nothing
+    influence = np.square(rows.sum(axis=1)) - ((others + 1.0)[:, None] @ np.square(rows))[:, 0]
+    nothing = np.full(len(means), math.nan)
+    se_units = influence.std(axis=1, ddof=1) / pairs / math.sqrt(units) if units > 1 else nothing
+    spread = others.std(axis=1, ddof=1) / (samples - 1) if samples > 2 else nothing
+    se_samples = 2.0 * spread / math.sqrt(samples)
     return [
         SampleCorrelation(mean, by_unit, by_sample, matrix, samples, units)
         for mean, by_unit, by_sample, matrix in zip(
-            means.tolist(), se_units.tolist(), se_samples.tolist(), cosine.unbind()
+            means.tolist(), se_units.tolist(), se_samples.tolist(), torch.from_numpy(cosine).unbind()
         )
     ]

@@ -13,9 +13,11 @@ from torch import Tensor
 from firstlight.clean_room import clean
 from firstlight.doors import checked
 from firstlight.errors import DomainError
-from firstlight.measure._blocks import CPU_BLOCK, blocks, floating, strided_sample, to_floats
+from firstlight.measure._blocks import CPU_BLOCK, blocks, floating, short_sums, strided_sample, to_floats
 
 _PILOT = 512
+# Rows of up to so many entries are measured in float64: the calls cost more than the arithmetic.
+_SHORT = 8192
 # Fourth powers of scaled deviations in this range neither overflow float32 nor become subnormal.
 _TAME = (1e-4, 1e4)
 _LIMIT = {torch.float32: 1e8, torch.float64: 1e70}
@@ -322,6 +324,8 @@ def moments_of_each(rows: Float[Tensor, "rows entries"]) -> list[Moments]:
     if rows.numel() == 0:
         return [moments(row) for row in rows]
     rows = rows.to(work_dtype(rows))
+    if rows.device.type == "cpu" and count <= _SHORT:
+        return _of_short(rows)
     step = max(1, 2 * CPU_BLOCK // count) if rows.device.type == "cpu" else len(rows)
     result: list[Moments] = []
     for x in rows.split(step):
@@ -337,6 +341,18 @@ def moments_of_each(rows: Float[Tensor, "rows entries"]) -> list[Moments]:
             tame = math.isfinite(low) and math.isfinite(high) and _TAME[0] < size < _TAME[1]
             found = _Sums(count, low, high, tuple(sums[i]))
             result.append(_from_sums(found, count, shift, 0) if tame else moments(x[i]))
+    return result
+
+
+def _of_short(rows: Tensor) -> list[Moments]:
+    """Moments of short rows in float64, where a call of numpy takes a third of the time of a call of torch."""
+    lows, highs, shifts, powers = short_sums(rows)
+    count, result = rows.shape[1], list[Moments]()
+    for i, (low, high, shift, found) in enumerate(zip(lows, highs, shifts, powers)):
+        tame = _TAME[0] < max(abs(low), abs(high)) < _TAME[1]  # false for what is not a number
+        result.append(
+            _from_sums(_Sums(count, low, high, found), count, shift, 0) if tame else moments(rows[i])
+        )
     return result
 
 

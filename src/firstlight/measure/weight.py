@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -84,11 +85,18 @@ class WeightSummary:
         return tuple(found)
 
 
+@lru_cache(maxsize=64)
+@clean
+def _form(columns: int) -> Tensor:
+    """The coefficients of a random linear form, the same for the same number of columns."""
+    generator = torch.Generator().manual_seed(columns)
+    return torch.randint(-(2**62), 2**62, (columns,), generator=generator)
+
+
 def _keys(rows: Tensor) -> Tensor:
     """One 64-bit key per row, equal for rows with equal bits: a random linear form modulo 2**64."""
     bits = rows.contiguous().view({2: torch.int16, 4: torch.int32, 8: torch.int64}[rows.element_size()])
-    generator = torch.Generator().manual_seed(rows.shape[1])
-    form = torch.randint(-(2**62), 2**62, (rows.shape[1],), generator=generator).to(rows.device)
+    form = _form(rows.shape[1]).to(rows.device)
     pieces = bits.split(max(1, (1 << 18) // rows.shape[1]))
     return torch.cat([(piece.long() * form).sum(dim=1) for piece in pieces])
 

@@ -58,7 +58,7 @@ def add_blocks(model: nn.Module, sites: Sequence[Site], streams: Streams, seed: 
                 left[site.name] = str(reason)
     for chain in _chains(steps):
         if any(isinstance(step.one.branch, AttentionBranch) for step in chain):
-            drawn = _fill(chain, streams.sums, seed)
+            drawn = _fill(chain, streams, seed)
             left |= _copies(chain)
     return {"networks": drawn, "left": left}
 
@@ -215,14 +215,15 @@ def _copies(chain: list[_Step]) -> dict[str, str]:
     return found
 
 
-def _fill(chain: list[_Step], sums: Mapping[int, Tokens], seed: int) -> int:
+def _fill(chain: list[_Step], streams: Streams, seed: int) -> int:
     """Columns of one chain; returns how many networks were drawn."""
-    start = sums[chain[0].site.index].stream
+    start = streams.sums[chain[0].site.index].stream
     work = sum(_numbers(step.one, start) for step in chain)
     draws = int(min(NETWORKS, max(FEWEST, NUMBERS // max(work, 1))))
     found = draw_stream([step.one for step in chain], start, draws=draws, seed=seed)
+    moments = streams.moments([step.site.index for step in chain])
     for place, step in enumerate(chain):
-        measured = sums[step.site.index].moments.tolist()
+        measured = moments[step.site.index]
         values = step.site.values
         values["token_correlation"], values["token_rank"] = measured[1:]
         drawn = (found.q, found.token_correlation, found.token_rank)

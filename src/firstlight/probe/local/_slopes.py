@@ -8,7 +8,7 @@ from torch import Tensor
 from firstlight import activations
 from firstlight.probe.graph._site import Link, Site
 from firstlight.probe.local._functions import Replayed
-from firstlight.probe.read._statistics import alike
+from firstlight.probe.read._groups import alike
 
 # Functions with a side on which the slope is exactly zero, by what their names hold.
 FLAT_SIDED = (

@@ -30,7 +30,7 @@ from firstlight.probe.local._expansion import expansion, power_series
 from firstlight.probe.local._functions import replayed
 from firstlight.probe.local._slopes import judge_slopes, without_slopes
 from firstlight.probe.measurement import Skipped
-from firstlight.probe.read._statistics import alike
+from firstlight.probe.read._groups import alike
 
 # Sample norms enter as the means of this many groups of sorted row variances.
 NORMS = 8

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Hashable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -21,6 +19,8 @@ from firstlight.measure import LayerStack, StandardRows
 from firstlight.measure.ks_null import upper_triangle
 from firstlight.probe.graph._site import Site
 from firstlight.probe.measurement import HISTOGRAM_BINS, QUANTILE_LEVELS, LayerSample
+from firstlight.probe.read._groups import LAYERS, alike
+from firstlight.probe.read._taking import Taken
 
 # Distance between the quartiles of a standard Gaussian.
 QUARTILES = 1.349
@@ -29,48 +29,16 @@ QUARTILES = 1.349
 SPREAD = 20.0
 # The largest numbers of float8 (E4M3) and of float16.
 EIGHT, HALF = 448.0, 65504.0
-# Layers that are stacked at a time: enough to share the cost of a call, few enough to stay near the caches.
-LAYERS = 32
 # Kinds whose law and spectrum nobody asks for.
 LAWLESS = ("activation", "base")
 # Kinds whose channels are compared along a stream.
 CHANNELLED = ("input", "weight", "norm", "residual")
 
-Rows = Float[Tensor, "layers samples units"]
+Rows: TypeAlias = NDArray[np.float32]  # layers × samples × units
+Exact: TypeAlias = NDArray[np.float64]  # the same, or their products, layers × samples × samples
 
 # Sites of one shape, and their standardised rows: of many that are whole, or of one that is not.
 Part: TypeAlias = tuple[list[Site], LayerStack | StandardRows]
-T = TypeVar("T")
-
-
-@dataclass(eq=False, frozen=True)
-class Taken:
-    """What was taken of one tensor.
-
-    Attributes
-    ----------
-    entries
-        Strided entries, or all, for the moments.
-    rows
-        One row per sample (and position), one column per unit.
-    images
-        Where samples are maps: one row per whole map. None elsewhere.
-    absmax, nonfinite
-        Largest finite entry and share of non-finite ones of the whole tensor; NaN where ``entries`` is whole.
-    """
-
-    site: Site
-    entries: Tensor
-    rows: Tensor
-    images: Tensor | None
-    absmax: float
-    nonfinite: float
-
-    @property
-    def size(self) -> int:
-        """Bytes that are held until the statistics are made."""
-        held = [self.entries, self.rows] + ([] if self.images is None else [self.images])
-        return sum(t.numel() * t.element_size() for t in held)
 
 
 def measure_sites(taken: list[Taken], spectrum_samples: int) -> dict[int, LayerSample]:
@@ -80,28 +48,35 @@ def measure_sites(taken: list[Taken], spectrum_samples: int) -> dict[int, LayerS
         for t, moments in zip(group, found):
             _fill_moments(t, moments)
     samples: dict[int, LayerSample] = {}
-    for parts in _together(_lawful(taken, spectrum_samples)):
-        samples |= _laws(parts)
-    for sites, rows in _stacks([(t.site, t.images) for t in taken if t.images is not None]):
-        for part, stack in _standardised(sites, rows):
-            _correlations(part, stack, cosines=False)
-        _spectra(sites, rows, spectrum_samples)
+    # what is not finite somewhere spreads through the products of its rows, and is left out of what is told
+    with np.errstate(all="ignore"):
+        for parts in _together(_lawful(taken, spectrum_samples)):
+            samples |= _laws(parts)
+        for sites, rows in _stacks((t.site, t.images) for t in taken):
+            wide = rows.astype(np.float64)
+            gram = wide @ wide.swapaxes(1, 2)
+            for part, stack in _standardised(sites, rows, wide, gram):
+                _correlations(part, stack, cosines=False)
+            _spectra(sites, wide, gram, spectrum_samples)
     return samples
 
 
 def _lawful(taken: list[Taken], spectrum_samples: int) -> Iterator[Part]:
     """The rows of every site that has a law, standardised, once all else is measured on them."""
-    for sites, rows in _stacks([(t.site, t.rows) for t in taken if t.images is None]):
-        keep_rows(sites, rows)
-        for part, stack in _standardised(sites, rows):
-            _correlations(part, stack, cosines=True)
-            if sites[0].kind not in LAWLESS:
-                yield part, stack
-        _spectra(sites, rows, spectrum_samples)
-    for sites, rows in _stacks([(t.site, t.rows) for t in taken if t.images is not None]):
-        keep_rows(sites, rows)
-        if sites[0].kind not in LAWLESS:
-            yield from _standardised(sites, rows)
+    for mapped in (False, True):
+        pairs = [(t.site, t.rows) for t in taken if (t.images is not None) is mapped]
+        for sites, rows in _stacks(pairs):
+            wide = rows.astype(np.float64)
+            gram = wide @ wide.swapaxes(1, 2)
+            _keep_rows(sites, rows, wide, gram)
+            law = sites[0].kind not in LAWLESS
+            for part, stack in _standardised(sites, rows, wide, gram) if law or not mapped else ():
+                if not mapped:
+                    _correlations(part, stack, cosines=True)
+                if law:
+                    yield part, stack
+            if not mapped:
+                _spectra(sites, wide, gram, spectrum_samples)
 
 
 def _together(parts: Iterable[Part]) -> Iterator[list[Part]]:
@@ -119,32 +94,37 @@ def _together(parts: Iterable[Part]) -> Iterator[list[Part]]:
     yield from waiting.values()
 
 
-def alike(things: Iterable[T], key: Callable[[T], Hashable]) -> Iterator[list[T]]:
-    """The things in groups of equal key, at most ``LAYERS`` in a group."""
-    groups: dict[Hashable, list[T]] = {}
-    for thing in things:
-        groups.setdefault(key(thing), []).append(thing)
-    for group in groups.values():
-        for i in range(0, len(group), LAYERS):
-            yield group[i : i + LAYERS]
-
-
-def _stacks(taken: list[tuple[Site, Tensor]]) -> Iterator[tuple[list[Site], Rows]]:
+def _stacks(pairs: Iterable[tuple[Site, NDArray[np.float32] | None]]) -> Iterator[tuple[list[Site], Rows]]:
     """Rows of sites of one shape, with a law or without."""
-    for group in alike(taken, lambda t: (t[1].shape, t[1].device, t[0].kind in LAWLESS)):
-        yield [site for site, _ in group], torch.stack([rows for _, rows in group])
+    known = [(site, rows) for site, rows in pairs if rows is not None]
+    for group in alike(known, lambda pair: (pair[1].shape, pair[0].kind in LAWLESS)):
+        yield [site for site, _ in group], np.stack([rows for _, rows in group])
 
 
-def _standardised(sites: list[Site], rows: Rows) -> Iterator[Part]:
+def _standardised(sites: list[Site], rows: Rows, wide: Exact, gram: Exact) -> Iterator[Part]:
     """The layers that can be standardised together, then the others with finite entries one by one."""
-    whole = measure.stackable(rows)
-    good = [i for i, fine in enumerate(whole) if fine]
-    if good:
-        yield [sites[i] for i in good], measure.stack_layers(rows if len(good) == len(rows) else rows[good])
-    for i, fine in enumerate(whole):
-        if not fine and bool(torch.isfinite(rows[i]).all()):
+    norms = np.sqrt(gram.diagonal(axis1=1, axis2=2))
+    whole = ((norms > 1e-15) & (norms < 1e15)).all(axis=1) & bool(rows.size)
+    if whole.all():
+        yield sites, _stack(rows, wide, gram, norms)
+        return
+    good = np.flatnonzero(whole)
+    if len(good):
+        yield [sites[i] for i in good], _stack(rows[good], wide[good], gram[good], norms[good])
+    for i in np.flatnonzero(~whole):
+        if np.isfinite(rows[i]).all():
             samples, units = rows[i].shape
-            yield [sites[i]], measure.standardise(rows[i], max_samples=samples, max_units=units)
+            alone = torch.from_numpy(rows[i])
+            yield [sites[i]], measure.standardise(alone, max_samples=samples, max_units=units)
+
+
+def _stack(rows: Rows, wide: Exact, gram: Exact, norms: Exact) -> LayerStack:
+    """What ``measure.stack_layers`` makes of rows, from their products, which are needed for other things too."""
+    unit = (wide * (math.sqrt(rows.shape[2]) / norms)[:, :, None]).astype(np.float32)
+    cosine = gram / norms[:, :, None] / norms[:, None, :]
+    cosine.clip(-1.0, 1.0, out=cosine)
+    np.einsum("lss->ls", cosine)[:] = 1.0
+    return LayerStack(*map(torch.from_numpy, (rows, unit, cosine)))
 
 
 def _fill_moments(taken: Taken, m: measure.Moments) -> None:
@@ -163,23 +143,26 @@ def _fill_moments(taken: Taken, m: measure.Moments) -> None:
         values |= {"beyond_half": float((size > HALF).double().mean())}
 
 
-def keep_rows(sites: list[Site], rows: Rows) -> None:
+def _keep_rows(sites: list[Site], rows: Rows, wide: Exact, gram: Exact) -> None:
     """Give every site its rows, with the mean of each and the mean of its squares."""
-    z = rows if rows.numel() == 0 or float(rows.abs().amax()) < 1e15 else rows.double()
-    squares, means = (t.cpu().double().numpy() for t in (z.square().mean(dim=2), z.mean(dim=2)))
+    units = rows.shape[2]
+    squares = gram.diagonal(axis1=1, axis2=2) / units if units else wide.mean(axis=2)
+    means = wide.mean(axis=2)
     for i, site in enumerate(sites):
-        site.rows, site.row_squares, site.row_means = rows[i], squares[i], means[i]
-    _channels(sites, z)
+        site.rows, site.row_squares, site.row_means = torch.from_numpy(rows[i]), squares[i], means[i]
+    _channels(sites, wide)
 
 
-def _channels(sites: list[Site], z: Rows) -> None:
+def _channels(sites: list[Site], wide: Exact) -> None:
     """Squared mean and variance of every channel over samples and places, both without bias, mean over channels."""
-    count = z.shape[1]
-    if count < 2 or z.shape[2] == 0 or not any(site.kind in CHANNELLED for site in sites):
+    count = wide.shape[1]
+    if count < 2 or wide.shape[2] == 0 or not any(site.kind in CHANNELLED for site in sites):
         return
-    variance = z.var(dim=1)
-    mean_square = z.mean(dim=1).square() - variance / count
-    both = torch.stack([mean_square.mean(dim=1), variance.mean(dim=1)]).double().tolist()
+    means = wide.sum(axis=1) / count
+    centred = wide - means[:, None]
+    variance = np.einsum("lsu,lsu->lu", centred, centred) / (count - 1)
+    mean_square = np.square(means) - variance / count
+    both = mean_square.mean(axis=1).tolist(), variance.mean(axis=1).tolist()
     for site, square, spread in zip(sites, *both):
         if site.kind in CHANNELLED:
             site.values |= {"channel_mean_square": max(square, 0.0), "channel_var": spread}
@@ -237,36 +220,52 @@ def _correlations(sites: list[Site], stack: LayerStack | StandardRows, *, cosine
     """How alike the samples are; ``cosines`` keeps every pair's for theory to carry on."""
     if stack.values.shape[-2] < 2:
         return
+    pairs: Iterable[Tensor]
     if isinstance(stack, LayerStack):
         found = measure.sample_correlations(stack)
+        pairs = upper_triangle(stack.cosine.double()) if cosines else ()
     else:
         found = [measure.sample_correlation(stack)]
+        pairs = [upper_triangle(c.cosine) for c in found] if cosines else ()
     for site, c in zip(sites, found):
         site.values |= {"correlation": c.mean, "correlation_se": c.se}
-        if cosines:
-            site.values["cosines"] = upper_triangle(c.cosine)
+    for site, pair in zip(sites, pairs):
+        site.values["cosines"] = pair
 
 
-def _spectra(sites: list[Site], rows: Rows, samples: int) -> None:
+def _spectra(sites: list[Site], wide: Exact, gram: Exact, samples: int) -> None:
     """Effective rank and isometry gap of every site that has a law."""
-    if sites[0].kind in LAWLESS or rows.shape[1] < 2 or rows.shape[2] == 0:
+    if sites[0].kind in LAWLESS or wide.shape[1] < 2 or wide.shape[2] == 0:
         return
-    few = rows[:, :: -(-rows.shape[1] // samples)].cpu().numpy().astype(np.float64)
-    for site, (rank, gap) in zip(sites, spectra(few)):
+    step = -(-wide.shape[1] // samples)
+    for site, (rank, gap) in zip(sites, spectra(wide[:, ::step], gram[:, ::step, ::step])):
         if not math.isnan(rank):
             site.values |= {"effective_rank": rank, "isometry_gap": gap}
 
 
-def spectra(rows: NDArray[np.float64]) -> list[tuple[float, float]]:
+def spectra(rows: Exact, gram: Exact) -> list[tuple[float, float]]:
     """Effective rank and isometry gap of the samples' Gram matrix of every layer, from one decomposition.
 
-    The gap is −log of the geometric over the arithmetic mean of the eigenvalues; where an eigenvalue nears the
-    rounding of the product, the singular values decide (``measure.isometry_gap``). NaN where an entry is not
-    finite.
+    The rank is exp of the entropy of the shares of the eigenvalues: NaN where an entry is not finite, 0 where all are
+    zero. The gap is −log of the geometric over the arithmetic mean of the eigenvalues; where an eigenvalue nears the
+    rounding of the product, the singular values decide (``measure.isometry_gap``).
+
+    Examples
+    --------
+    >>> rows = np.stack([np.eye(3), np.ones((3, 3)), np.zeros((3, 3))])
+    >>> [round(rank, 6) for rank, _ in spectra(rows, rows @ rows.swapaxes(1, 2))]
+    [3.0, 1.0, 0.0]
     """
-    ranks, x, share = _decomposed(rows)
     samples, units = rows.shape[1:]
-    known = np.greater(ranks, 0.0)
+    # of fewer units than samples the units' own matrix has the same spectrum, but for zeros
+    gram = gram if samples <= units else rows.swapaxes(1, 2) @ rows
+    size = gram.trace(axis1=1, axis2=2)
+    known = np.isfinite(size) & (size > 0.0)
+    values = np.linalg.eigvalsh(np.where(known[:, None, None], gram, 0.0)).clip(0.0)
+    share = values / np.where(known, values.sum(axis=1), 1.0)[:, None]
+    logs = np.log(share, out=np.zeros_like(share), where=share > 0.0)
+    ranks = np.exp(-(share * logs).sum(axis=1))
+    ranks = np.where(known, ranks, np.where(size == 0.0, 0.0, math.nan))
     gaps = np.where(known, math.inf, math.nan)
     if units >= samples:
         # an eigenvalue is known to 1 % there, which its logarithm divided by k hardly sees
@@ -274,34 +273,5 @@ def spectra(rows: NDArray[np.float64]) -> list[tuple[float, float]]:
         gaps[sure] = -np.log(share[sure] * samples).mean(axis=1).clip(max=0.0)
         doubtful = known & ~sure
         if doubtful.any():
-            gaps[doubtful] = measure.isometry_gap(torch.from_numpy(x[doubtful])).numpy()
-    return list(zip(ranks, gaps.tolist()))
-
-
-def effective_ranks(rows: NDArray[np.float64]) -> list[float]:
-    """Effective rank of the samples' Gram matrix of every layer: exp of the entropy of its eigenvalues' shares.
-
-    NaN where an entry is not finite, 0 where all are zero.
-
-    Examples
-    --------
-    >>> [round(rank, 6) for rank in effective_ranks(np.stack([np.eye(3), np.ones((3, 3)), np.zeros((3, 3))]))]
-    [3.0, 1.0, 0.0]
-    """
-    return _decomposed(rows)[0]
-
-
-def _decomposed(rows: NDArray[np.float64]) -> tuple[list[float], NDArray[np.float64], NDArray[np.float64]]:
-    """Effective ranks, the rows divided by their largest entry, and the shares of the eigenvalues, smallest first."""
-    scale = np.abs(rows).max(axis=(1, 2))
-    fine = np.isfinite(scale) & (scale > 0.0)
-    x = np.where(fine[:, None, None], rows, 0.0) / np.where(fine, scale, 1.0)[:, None, None]
-    turned = x.transpose(0, 2, 1)
-    # of fewer units than samples the units' own matrix has the same spectrum, but for zeros
-    gram = x @ turned if x.shape[1] <= x.shape[2] else turned @ x
-    values = np.linalg.eigvalsh(gram).clip(0.0)
-    total = values.sum(axis=1)
-    share = values / np.where(fine, total, 1.0)[:, None]
-    logs = np.log(share, out=np.zeros_like(share), where=share > 0.0)
-    ranks = np.exp(-(share * logs).sum(axis=1))
-    return np.where(fine, ranks, np.where(scale == 0.0, 0.0, np.nan)).tolist(), x, share
+            gaps[doubtful] = measure.isometry_gap(torch.from_numpy(rows[doubtful])).numpy()
+    return list(zip(ranks.tolist(), gaps.tolist()))

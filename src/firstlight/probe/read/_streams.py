@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,6 +12,8 @@ from torch import Tensor
 from firstlight.clean_room import apart
 from firstlight.gauss.stream import token_moments
 from firstlight.probe.graph._site import Site
+from firstlight.probe.read._groups import alike
+from firstlight.probe.read._taking import SMALL
 from firstlight.probe.read._whole import whole
 
 # Tokens of all samples together that are followed, and tokens of one sample.
@@ -20,10 +22,13 @@ TOGETHER, LONGEST = 128, 256
 
 @dataclass(frozen=True, eq=False)
 class Tokens:
-    """A residual sum: the stream that enters it, some samples and the first tokens, and what came out of it."""
+    """A residual sum: the stream that enters it, some samples and the first tokens, and what came out of it.
+
+    ``out`` is a copy of what came out, or the moments of it where a copy would be large.
+    """
 
     stream: Tensor
-    moments: Tensor
+    out: Tensor
     tokens: int
 
 
@@ -62,11 +67,23 @@ class Streams:
         if tokens < 2 or not t.numel():
             return
         part = slice(kept(batch, tokens)), slice(LONGEST)
-        rows = t[part].to("cpu", torch.float32)
+        rows, entered = t[part], before[part]
         if bool(torch.isfinite(rows).all()):
+            if rows.numel() > SMALL:
+                out = token_moments(rows.to("cpu", torch.float32))
+            else:
+                out = rows.to("cpu", torch.float32, copy=True)
             # a copy, since an in-place sum may follow
-            entered = before[part].to("cpu", torch.float32, copy=True)
-            self.sums[site.index] = Tokens(entered, token_moments(rows), tokens)
+            self.sums[site.index] = Tokens(entered.to("cpu", torch.float32, copy=True), out, tokens)
+
+    def moments(self, indices: Sequence[int]) -> dict[int, list[float]]:
+        """What `token_moments` gives of what came out of some sums, by the number of the row."""
+        found: dict[int, list[float]] = {}
+        for group in alike(indices, lambda index: self.sums[index].out.shape):
+            together = torch.stack([self.sums[index].out for index in group])
+            moments = together if together.dim() == 2 else token_moments(together)
+            found |= dict(zip(group, moments.tolist()))
+        return found
 
     def drop(self, site: Site, p: float) -> None:
         """Note that weights of attention are dropped behind a softmax."""

@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from firstlight.gauss.stream import token_moments
 from firstlight.probe.graph._site import Site
+from firstlight.probe.read._groups import alike
 from firstlight.probe.read._places import places, stride
-from firstlight.probe.read._statistics import alike
 from firstlight.probe.read._whole import whole
 
 # Samples, tokens and units that are read of each tensor.
@@ -26,15 +27,16 @@ MASKED = -1e4
 
 @dataclass(eq=False, frozen=True)
 class TakenTokens:
-    """Some samples of a tensor, each with some of its tokens or places (samples × tokens × units)."""
+    """Some samples of a tensor, each with some of its tokens or, of maps, its places (samples × tokens × units)."""
 
     site: Site
-    rows: Tensor
+    rows: NDArray[np.float32]
+    places: bool
 
 
-def take_places(site: Site, t: Tensor) -> TakenTokens | None:
+def some_places(t: Tensor, unit: int) -> Tensor | None:
     """Some places of a map of samples × channels × places (up to three axes of places), or None for other tensors."""
-    if t.dim() < 3 or site.unit != 1 - t.dim() or not t.is_floating_point() or not t.numel():
+    if t.dim() < 3 or unit != 1 - t.dim() or not t.numel():
         return None
     spread = tuple(t.shape[2:])
     if math.prod(spread) < 2:
@@ -46,20 +48,19 @@ def take_places(site: Site, t: Tensor) -> TakenTokens | None:
     if math.prod(spread) > TOKENS:
         spots: tuple[slice | Tensor, ...] = (slice(None), slice(None), *places(spread, TOKENS, t.device))
         some = some[spots]
-    site.values["places"] = 1.0
-    return TakenTokens(site, some.flatten(2).transpose(1, 2).to(torch.float32, copy=True))
+    return some.flatten(2).transpose(1, 2)
 
 
-def take_tokens(site: Site, t: Tensor, axis: int) -> TakenTokens | None:
+def some_tokens(t: Tensor, unit: int, axis: int) -> Tensor | None:
     """Some tokens of a tensor of samples × tokens × units (or tokens first), or None for any other tensor."""
-    if t.dim() != 3 or site.unit not in (-1, 2) or t.shape[axis] < 2 or not t.is_floating_point():
+    if t.dim() != 3 or unit not in (-1, 2) or t.shape[axis] < 2:
         return None
     moved = t if axis == 1 else t.transpose(0, 1)
     samples, tokens, units = (
         slice(None, None, max(1, -(-size // most)))
         for size, most in zip(moved.shape, (SAMPLES, TOKENS, UNITS))
     )
-    return TakenTokens(site, moved[samples, tokens, units].to(torch.float32, copy=True))
+    return moved[samples, tokens, units]
 
 
 def measure_tokens(taken: list[TakenTokens]) -> None:
@@ -68,16 +69,36 @@ def measure_tokens(taken: list[TakenTokens]) -> None:
     Both as `firstlight.gauss.stream.token_moments` takes them. ``apart`` is the variance over samples, of each unit of
     each token, beside the mean square: what the samples tell, beside what all of them share.
     """
-    for group in alike(taken, lambda t: (t.rows.shape, t.rows.device)):
-        rows = torch.stack([t.rows for t in group]).cpu()
-        size = rows.norm(dim=3)
-        known = ((size > 0) & size.isfinite()).flatten(1).all(dim=1).tolist()
-        found = token_moments(rows.where(rows.isfinite(), 0.0)).tolist()
-        for t, (_, c, rank), full in zip(group, found, known, strict=True):
-            if full and math.isfinite(c):
-                t.site.values |= {"token_correlation": c, "token_rank": rank}
-                if len(t.rows) > 1:
-                    t.site.values["apart"] = float(t.rows.var(dim=0).mean() / t.rows.square().mean())
+    for t in taken:
+        t.site.values |= {"places": 1.0} if t.places else {}
+    for group in alike(taken, lambda t: t.rows.shape):
+        rows = np.stack([t.rows for t in group]).astype(np.float64)
+        with np.errstate(all="ignore"):
+            _measure_alike([t.site for t in group], rows)
+
+
+def _measure_alike(sites: list[Site], rows: NDArray[np.float64]) -> None:
+    """The columns of `measure_tokens` for sites of one shape (sites × samples × tokens × units)."""
+    samples, tokens, units = rows.shape[1:]
+    gram = rows @ rows.swapaxes(-1, -2)
+    size = np.sqrt(gram.diagonal(axis1=-2, axis2=-1))
+    known = np.asarray(np.logical_and(size > 0, np.isfinite(size)).all(axis=(1, 2)))
+    cosine = (gram / (size[..., None] * size[..., None, :])).sum(axis=(-1, -2))
+    cosines = ((cosine - tokens) / (tokens * (tokens - 1))).mean(axis=1)
+    # of fewer units than tokens the units' own matrix has the same spectrum, but for zeros
+    gram = gram if tokens <= units else rows.swapaxes(-1, -2) @ rows
+    values = np.linalg.eigvalsh(np.where(known[:, None, None, None], gram, 0.0)).clip(0.0)
+    share = values / values.sum(axis=-1, keepdims=True)
+    logs = np.log(share, out=np.zeros_like(share), where=share > 0.0)
+    ranks = np.exp(-(share * logs).sum(axis=-1)).mean(axis=1)
+    centred = rows - rows.mean(axis=1, keepdims=True)
+    spread, square = (np.einsum("lstu,lstu->l", t, t) for t in (centred, rows))
+    apart = spread / max(samples - 1, 1) * samples / square
+    for i, site in enumerate(sites):
+        if known[i] and math.isfinite(cosines[i]):
+            site.values |= {"token_correlation": float(cosines[i]), "token_rank": float(ranks[i])}
+            if samples > 1:
+                site.values["apart"] = float(apart[i])
 
 
 def read_attention(site: Site, weights: Tensor) -> None:

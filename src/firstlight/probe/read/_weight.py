@@ -16,7 +16,7 @@ from firstlight.files.plain_data import Record
 from firstlight.measure import WeightSummary, weight_summaries
 from firstlight.probe.graph._operations import WEIGHT_OPERATIONS
 from firstlight.probe.graph._site import Origin, Site, Weight
-from firstlight.probe.read._statistics import alike
+from firstlight.probe.read._groups import alike
 from firstlight.probe.read._whole import carries, whole
 
 FindOrigin = Callable[[Tensor], Origin | None]

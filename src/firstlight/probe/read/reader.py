@@ -14,14 +14,14 @@ from torch import Tensor
 from firstlight import measure
 from firstlight.clean_room import apart
 from firstlight.files.plain_data import Record
-from firstlight.measure.moments import work_dtype
 from firstlight.probe.graph._operations import WEIGHT_OPERATIONS
 from firstlight.probe.graph._site import Moments, Origin, Site
 from firstlight.probe.measurement import LayerSample
-from firstlight.probe.read._places import places, stride
+from firstlight.probe.read._places import stride
 from firstlight.probe.read._samples import copies
-from firstlight.probe.read._statistics import Taken, measure_sites
+from firstlight.probe.read._statistics import measure_sites
 from firstlight.probe.read._streams import Streams
+from firstlight.probe.read._taking import SMALL, Form, Taken, copied, floats, gather
 from firstlight.probe.read._tokens import (
     TakenTokens,
     later,
@@ -29,8 +29,6 @@ from firstlight.probe.read._tokens import (
     measure_tokens,
     read_attention,
     read_logits,
-    take_places,
-    take_tokens,
     weights_of,
 )
 from firstlight.probe.read._weight import TakenWeight, coverage, measure_weights, take_weight
@@ -98,36 +96,28 @@ class Reader:
             site.values["fault"] = "empty"
             return
         site.unit = max(site.unit, -max(t.dim(), 1))
+        # attention as the projection reads it: all heads of one token beside each other
+        heads = site.op == "scaled_dot_product_attention" and t.dim() == 4
+        budget = self.budget
+        form = Form(tuple(t.shape), site.unit, heads, self.token_axis, budget.samples, budget.units)
+        small = t.numel() <= min(SMALL, 2 * budget.entries) and t.is_floating_point()
+        self._taken.append(Taken(site, copied(t), form) if small else self._some(site, t, form))
+        self._wait(self._taken[-1].size)
+
+    def _some(self, site: Site, t: Tensor, form: Form) -> Taken:
+        """What is read of a large tensor, copied at once."""
         entries = strided(t, self.budget.entries)
+        absmax = nonfinite = math.nan
         if entries.numel() < t.numel():
             self.subsampled += 1
             absmax, nonfinite = extremes(t)
-        else:
-            absmax = nonfinite = math.nan
         if site.kind == "activation" and t.dim() > 1 and site.unit >= -t.dim():
             site.values["dead"] = measure.constant_units(t, dim=site.unit)
-        if site.op == "scaled_dot_product_attention" and t.dim() == 4:
-            t = t.transpose(1, 2).flatten(
-                2
-            )  # as the projection reads it: all heads of one token beside each other
-        tokens = take_tokens(site, t, self.token_axis) or take_places(site, t)
-        if tokens is not None:
-            self._tokens.append(tokens)
-        images = site.unit < -1 and t.dim() == -site.unit + 1
-        rows = self._rows(t, site.unit)
-        if site.kind == "input":
-            site.values["copies"] = float(copies(rows))
-        taken = Taken(
-            site,
-            # a copy, since an in-place operation may follow
-            entries.reshape(-1).to(work_dtype(t), copy=True),
-            rows,
-            self._images(t) if images else None,
-            absmax,
-            nonfinite,
-        )
-        self._taken.append(taken)
-        self._wait(taken.size)
+        turned = form.turned(t)
+        if t.is_floating_point() and (tokens := form.tokens(turned)) is not None:
+            self._tokens.append(TakenTokens(site, floats(tokens), form.placed))
+        images = floats(form.images(turned)) if form.mapped else None
+        return Taken(site, copied(entries), None, floats(form.rows(turned)), images, absmax, nonfinite)
 
     @apart
     def weigh(self, site: Site, matrix: Tensor) -> None:
@@ -169,6 +159,10 @@ class Reader:
 
     def finish(self) -> None:
         """Measure everything that is waiting."""
+        self._tokens += gather(self._taken)
+        for taken in self._taken:
+            if taken.site.kind == "input" and taken.rows is not None:
+                taken.site.values["copies"] = float(copies(torch.from_numpy(taken.rows)))
         self.samples |= measure_sites(self._taken, self.budget.spectrum)
         measure_weights(self._weights)
         measure_tokens(self._tokens)
@@ -179,20 +173,6 @@ class Reader:
         for site in sites:
             site.retracted = True
             self.samples.pop(site.index, None)
-
-    def _rows(self, t: Tensor, unit: int) -> Tensor:
-        """At most ``samples × units`` entries as float32 rows, spread over all samples and units."""
-        moved = t.movedim(unit, -1) if t.dim() else t.reshape(1, 1)
-        lead, n = tuple(moved.shape[:-1]), moved.shape[-1]
-        moved = moved[..., :: -(-n // self.budget.units)] if n > self.budget.units else moved
-        if math.prod(lead) > self.budget.samples:
-            moved = moved[places(lead, self.budget.samples, t.device)]
-        return moved.reshape(-1, moved.shape[-1]).to(torch.float32, copy=True)
-
-    def _images(self, t: Tensor) -> Tensor:
-        """Whole maps, one row each: what tells two inputs apart is not one place of them."""
-        flat = t[: self.budget.samples].flatten(1)
-        return flat[:, :: -(-flat.shape[1] // (4 * self.budget.units))].to(torch.float32, copy=True)
 
     @apart
     def input_moments(self, tensor: Tensor, origin: Origin | None) -> Moments:

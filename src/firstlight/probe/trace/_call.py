@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 from torch import Tensor
@@ -17,7 +16,11 @@ from firstlight.probe.trace._ledger import tensors_in
 
 @dataclass(eq=False)
 class Call:
-    """A torch function with its arguments, and the origin of every tensor among them."""
+    """A torch function with its arguments, and the origin of every tensor among them.
+
+    ``flowing`` is what carries a signal, ``quiet`` what counts as a constant until a layer reads it, ``learned`` what
+    is made of parameters alone; ``parameters`` are the names of those.
+    """
 
     func: Callable[..., Any]
     name: str
@@ -25,31 +28,31 @@ class Call:
     kwargs: dict[str, Any]
     read: list[tuple[Tensor, Origin | None]]
 
-    @cached_property
-    def flowing(self) -> list[tuple[Tensor, Origin]]:
-        """What carries a signal."""
-        return [(t, o) for t, o in self.read if o is not None and not o.parameters and not o.quiet]
+    def __post_init__(self) -> None:
+        self.sort()
 
-    @cached_property
-    def quiet(self) -> list[tuple[Tensor, Origin]]:
-        """What counts as a constant until a layer reads it."""
-        return [(t, o) for t, o in self.read if o is not None and o.quiet]
+    def sort(self) -> None:
+        """Tell what carries a signal, what counts as a constant until a layer reads it, and what is learned."""
+        self.flowing: list[tuple[Tensor, Origin]] = []
+        self.quiet: list[tuple[Tensor, Origin]] = []
+        self.learned: list[tuple[Tensor, Origin]] = []
+        for tensor, origin in self.read:
+            if origin is None:
+                continue
+            if origin.quiet:
+                self.quiet.append((tensor, origin))
+            if origin.parameters:
+                self.learned.append((tensor, origin))
+            elif not origin.quiet:
+                self.flowing.append((tensor, origin))
+        names = (p for _, origin in self.learned for p in origin.parameters)
+        self.parameters = tuple(dict.fromkeys(names)) if self.learned else ()
 
-    @cached_property
-    def learned(self) -> list[tuple[Tensor, Origin]]:
-        """What is made of parameters alone."""
-        return [(t, o) for t, o in self.read if o is not None and o.parameters]
-
-    @cached_property
+    @property
     def foreign(self) -> list[Tensor]:
         """What is no signal and no single number."""
         signals = {id(t) for t, _ in self.flowing}
         return [t for t, _ in self.read if id(t) not in signals and t.numel() != 1]
-
-    @property
-    def parameters(self) -> tuple[str, ...]:
-        """Names of the parameters that are read."""
-        return tuple(dict.fromkeys(p for _, o in self.learned for p in o.parameters))
 
     @property
     def in_place(self) -> bool:

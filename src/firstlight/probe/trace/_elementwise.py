@@ -31,11 +31,12 @@ class Elementwise:
             return self.opaque(call)  # a reduction, not an element-wise choice
         # an element-wise function of complex numbers mixes their two parts
         real = all(not t.is_complex() for t, _ in call.read)
-        if not call.foreign and real:
+        foreign = call.foreign
+        if not foreign and real:
             expression = self._expression(call)
             if expression is not None:
                 return self._follow(call, expression)
-        if len(call.foreign) == len(call.learned) == len(call.flowing) == 1:
+        if len(foreign) == len(call.learned) == len(call.flowing) == 1:
             if name in ops.PRODUCTS:
                 return self._scale(call)
             if name in ops.SHIFTS:

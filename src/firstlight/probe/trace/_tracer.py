@@ -139,8 +139,7 @@ class Tracer(TorchFunctionMode):
             else:
                 self.ledger.mark(tensor, replace(origin, quiet=False))
         call.read = [(t, self.ledger.origin(t)) for t, _ in call.read]
-        for name in ("flowing", "quiet", "learned", "foreign"):
-            call.__dict__.pop(name, None)
+        call.sort()
         return bool(call.flowing)
 
     def _constant(self, call: Call) -> object:
