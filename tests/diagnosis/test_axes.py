@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from tests.diagnosis.severities import severities
 from torch import nn
 
@@ -118,6 +119,54 @@ def test_a_recurrence_that_explodes(name):
     found = severities(EXPLODES[name](), torch.randn(8, steps, 4))
     assert found["exploding-through-time"] == "unhealthy"
     assert "residual-growth" not in found
+
+
+class Stepwise(nn.Module):
+    """A recurrent layer whose loss reads every step: fused, packed, or a cell."""
+
+    def __init__(self, form):
+        super().__init__()
+        self.r = nn.LSTMCell(4, 16) if form == "cell" else nn.LSTM(4, 16, batch_first=form != "time first")
+        self.o, self.form = nn.Linear(16, 1), form
+
+    def forward(self, x):
+        if self.form == "packed":
+            lengths = torch.tensor([x.shape[1]] * len(x))
+            return self.o(self.r(nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True))[0].data)
+        if self.form == "time first":
+            return self.o(self.r(x.transpose(0, 1))[0].transpose(0, 1))
+        if self.form == "fused":
+            return self.o(self.r(x)[0])
+        state, found = None, []
+        for t in range(x.shape[1]):
+            state = self.r(x[:, t], state)
+            found.append(state[0])
+        return self.o(torch.stack(found, 1))
+
+
+@pytest.mark.parametrize("form", ["fused", "time first", "packed", "cell"])
+def test_an_answer_at_every_step_needs_less_memory(form):
+    x = torch.randn(8, 60, 4)
+
+    # packed sequences come in the order of their steps
+    def loss(out, targets):
+        return F.mse_loss(out.flatten(), targets.flatten())
+
+    (found,) = (
+        v
+        for v in firstlight.audit(Stepwise(form), x, torch.randn_like(x[..., :1]), loss=loss).verdicts
+        if v.code == "vanishing-through-time"
+    )
+    assert found.measured > 9.0  # beyond the line of plain gradient descent where the last step alone is read
+    assert found.severity == "warning"
+    assert "The loss reads 100% of the steps directly" in found.evidence
+
+
+def test_forgetting_that_adaptive_optimisers_forgive_says_so():
+    model, x = Sequence(nn.LSTM(4, 16, batch_first=True), 16), torch.randn(8, 60, 4)
+    sides = {o: firstlight.audit(model, x, optimiser=o).verdicts[0] for o in (None, "sgd", "adam")}
+    assert [sides[o].severity for o in sides] == ["unhealthy", "unhealthy", "warning"]
+    assert sides[None].evidence.endswith("adaptive optimisers such as Adam forgive it.")
 
 
 def test_a_recurrence_at_the_edge_of_chaos_remembers():

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from sklearn.datasets import load_diabetes
 from torch import nn
 
 import firstlight
@@ -233,6 +234,16 @@ def test_a_sum_over_samples_and_outputs():
     assert "divide the rate by 6400" in told.remedy
     assert "loss-scale" not in found_on(mlp(100), x, t, "adam", summed)
     assert "loss-scale" not in found_on(mlp(100), x, t, "sgd")
+
+
+def test_one_layer_alone_bears_larger_rates():
+    x, y = (torch.tensor(part, dtype=torch.float32) for part in load_diabetes(return_X_y=True))
+    x, y = (x - x.mean(0)) / x.std(0), ((y - y.mean()) / y.std())[:, None]
+    model = nn.Linear(10, 1)
+    assert "loss-scale" not in found_on(model, x, y, "sgd", F.mse_loss)
+    # independently: plain gradient descent converges below 2/λ, λ the largest eigenvalue of the Hessian 2 xᵀx/n
+    assert 2.0 / torch.linalg.eigvalsh(2.0 * x.T @ x / len(x))[-1] > 0.1
+    assert "loss-scale" in found_on(model, x, y, "sgd", nn.MSELoss(reduction="sum"))
 
 
 def test_large_gradients_with_a_reason_of_their_own_are_no_matter_of_the_loss():

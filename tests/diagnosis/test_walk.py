@@ -8,7 +8,7 @@ from torch import nn
 
 import firstlight
 from firstlight.diagnosis.findings import Findings
-from firstlight.diagnosis.rules._walk import walk_verdicts
+from firstlight.diagnosis.rules._gradients import walk_verdicts
 from firstlight.probe import probe
 
 

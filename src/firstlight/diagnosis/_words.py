@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 
@@ -55,3 +56,13 @@ def product(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """The sum of two logs; NaN, silently, where an infinite gradient meets entries that are zero."""
     with np.errstate(invalid="ignore"):
         return one + other
+
+
+def entries(profile: Profile) -> np.ndarray:
+    """Number of entries of each row's output."""
+    return np.array([_entries_of(str(shape)) for shape in profile["shape"]], float)
+
+
+@lru_cache(maxsize=1024)
+def _entries_of(shape: str) -> int:
+    return math.prod(int(size) for size in shape.split("×")) if shape else 1

@@ -9,7 +9,7 @@ import numpy as np
 from firstlight.diagnosis.catalogue import verdict
 from firstlight.diagnosis.findings import Findings, factor
 from firstlight.diagnosis.rules._axes import axis_verdicts
-from firstlight.diagnosis.rules._gradients import OPTIMISERS, WARNING, gradient_verdicts
+from firstlight.diagnosis.rules._gradients import OPTIMISERS, WARNING, gradient_verdicts, walk_verdicts
 from firstlight.diagnosis.rules._losses import loss_verdicts, without_echoes
 from firstlight.diagnosis.rules._parameters import parameter_verdicts
 from firstlight.diagnosis.rules._propagation import (
@@ -21,8 +21,8 @@ from firstlight.diagnosis.rules._propagation import (
 from firstlight.diagnosis.rules._seen import not_judged
 from firstlight.diagnosis.rules._sizes import size_verdicts
 from firstlight.diagnosis.rules._structure import structure_verdicts
+from firstlight.diagnosis.rules._time import time_verdicts
 from firstlight.diagnosis.rules._units import unit_verdicts
-from firstlight.diagnosis.rules._walk import walk_verdicts
 from firstlight.diagnosis.verdict import Verdict
 from firstlight.errors import DomainError
 from firstlight.probe.measurement import Measurement
@@ -76,6 +76,7 @@ def diagnose(measurement: Measurement, *, optimiser: str | None = None) -> tuple
         *gradient_verdicts(findings),
         *walk_verdicts(findings),
         *propagation_verdicts(findings),
+        *time_verdicts(findings),
         *axis_verdicts(findings),
         *unit_verdicts(findings),
         *structure_verdicts(findings),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy as np
 from firstlight.diagnosis._loops import calls_of, one_row_each, through_time
 from firstlight.diagnosis._small import SMALL, held_back
 from firstlight.diagnosis._streams import chains
+from firstlight.diagnosis._words import entries as entries
 from firstlight.diagnosis._words import factor as factor
 from firstlight.diagnosis._words import log as log
 from firstlight.diagnosis._words import names as names
@@ -52,6 +53,11 @@ class Findings:
     def learnt(self) -> bool:
         """Whether the first loss is below half of a guess's: the outputs know the targets, so this is no start."""
         return self.meta.get("loss_mean", math.nan) < 0.5 * self.meta.get("guess", math.nan)
+
+    @property
+    def drawn(self) -> bool:
+        """Whether no loss is known, and the output times a random tensor stands in its place."""
+        return str(self.meta.get("loss", "")).startswith("random")
 
     @cached_property
     def weights(self) -> Profile:
@@ -386,13 +392,3 @@ class Findings:
             if sources and kind in ("weight", "norm", "activation", "affine"):
                 found[row] = min(found[row], sum(found[s] for s in sources))
         return found
-
-
-def entries(profile: Profile) -> np.ndarray:
-    """Number of entries of each row's output."""
-    return np.array([_entries_of(str(shape)) for shape in profile["shape"]], float)
-
-
-@lru_cache(maxsize=1024)
-def _entries_of(shape: str) -> int:
-    return math.prod(int(size) for size in shape.split("×")) if shape else 1

@@ -14,8 +14,8 @@ from firstlight.diagnosis.rules import _propagation as signals
 from firstlight.diagnosis.rules import _seen as seen
 from firstlight.diagnosis.rules import _sizes as sizes
 from firstlight.diagnosis.rules import _structure as structure
+from firstlight.diagnosis.rules import _time as time
 from firstlight.diagnosis.rules import _units as units
-from firstlight.diagnosis.rules import _walk as walk
 from firstlight.errors import DomainError, did_you_mean
 from firstlight.render.numbers import number
 
@@ -112,8 +112,8 @@ def _two(code: str, warning: float, unhealthy: float, when: str = "") -> Lines:
 
 def _gradients() -> list[Lines]:
     low, high, forgiven = _decades(gradients.WARNING, gradients.UNHEALTHY, gradients.FORGIVEN)
-    slow, gone, grows, blows = _decades(axes.FADING, axes.FORGOTTEN, axes.GROWING, axes.GROWN)
-    (adam,) = _decades(axes.FORGIVEN)
+    slow, gone, grows, blows = _decades(time.FADING, time.FORGOTTEN, time.GROWING, time.GROWN)
+    (adam,) = _decades(time.FORGIVEN)
     slight, kept, never = _decades(paths.SLIGHT, paths.STARVED, paths.FORGIVEN)
     return [
         Lines(
@@ -136,8 +136,8 @@ def _gradients() -> list[Lines]:
         ),
         Lines(
             "depth-over-width",
-            ((round(walk.WALKED, 3), ""),),
-            ((round(walk.WALKED, 3), "chains with a normaliser of each sample"),),
+            ((round(gradients.WALKED, 3), ""),),
+            ((round(gradients.WALKED, 3), "chains with a normaliser of each sample"),),
             "more than twenty layers make a chain without skips",
         ),
         Lines(
@@ -149,8 +149,8 @@ def _gradients() -> list[Lines]:
         Lines(
             "vanishing-through-time",
             ((slow, ""),),
-            ((gone, ""), (adam, "adaptive optimisers")),
-            f"unhealthy only where a step keeps {axes.HARDLY:g} of what it knew",
+            ((gone, ""), (adam, "adaptive optimisers, or a loss that reads every step")),
+            f"unhealthy only where a step keeps {time.HARDLY:g} of what it knew",
         ),
         _two("exploding-through-time", grows, blows),
     ]
@@ -182,7 +182,12 @@ def _signals() -> list[Lines]:
         _two("exploding-activations", rest[0], rest[1]),
         _two("vanishing-activations", rest[0], rest[1]),
         _two("residual-growth", rest[2], rest[3], "each sum multiplies q by at least 1.3"),
-        _two("token-collapse", *alike, "the cosine between tokens ends above 0.95"),
+        _two(
+            "token-collapse",
+            *alike,
+            "the cosine between tokens ends above 0.95, and for unhealthy above "
+            f"{1.0 - axes.ALIKE:g} with attention and {1.0 - axes.MERGED:g} without",
+        ),
         Lines(
             "drowned-tokens",
             ((axes.DROWNED[0], ""),),
@@ -255,6 +260,7 @@ def _sizes() -> list[Lines]:
             (
                 (losses.SLOW, "times the weight and below, gradient descent"),
                 (losses.STEEP, "times the weight and above, gradient descent"),
+                (losses.ALONE, "times the weight and above, one layer alone"),
             ),
             (
                 (losses.STILL, "times the weight and below, gradient descent"),

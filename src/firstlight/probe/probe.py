@@ -212,7 +212,13 @@ def _times(ledger: Ledger, seed: int) -> dict[str, Record]:
             continue
         if logs:
             radius = spectral_radius(layer.matrices, seed)
-            found[layer.site.name] = {"steps": layer.steps, "logs": logs, "spectral_radius": radius}
+            heard = ledger.backward.heard.get(layer.site, math.nan)
+            found[layer.site.name] = {
+                "steps": layer.steps,
+                "logs": logs,
+                "spectral_radius": radius,
+                "heard": heard,
+            }
     if ledger.backward.done and ledger.loops.repeatable():
         for name, logs in ledger.loops.jacobian(seed).items():
             radius = spectral_radius(ledger.loops.weights(name), seed)

@@ -67,7 +67,7 @@ def _frozen(f: Findings) -> list[Verdict]:
     if states != {"frozen"}:
         return []
     count = sum(g.state == "frozen" for g in f.measurement.gradients.values())
-    trains = not str(f.meta.get("loss", "")).startswith("random")
+    trains = not f.drawn
     return [
         verdict(
             "frozen-model",
@@ -233,7 +233,7 @@ _GRAVITY = {"unhealthy": 0, "warning": 1, "note": 2}
 
 
 def _cut(f: Findings) -> list[Verdict]:
-    own = not str(f.meta.get("loss", "")).startswith("random")
+    own = not f.drawn
     causes = ("cut", "index", "number") if own else ("cut", "index")
     found = _chosen(f, lambda g: g.state == "absent" and g.cause in causes and not g.bias)
     codes = _chosen(f, lambda g: g.state == "absent" and g.cause == "code")

@@ -12,6 +12,9 @@ from torch import Tensor
 from firstlight.files.plain_data import Record
 from firstlight.probe.graph._expression import IDENTITY, Expression
 
+# Rows, the latest ones, that a step without a row of its own is linked to: a table may have dozens of columns.
+NEAREST = 64
+
 
 @dataclass(eq=False, frozen=True)
 class Link:

@@ -18,6 +18,8 @@ from firstlight.probe.trace._cuts import Cuts
 
 # Rescale when the size leaves [2^-16, 2^16]: float16 underflows at 2^-24, float32 at 2^-126.
 WINDOW = 16.0
+# The loss reads a step whose gradient is this share of the largest step's.
+HEARD = 0.01
 
 
 def narrow_nodes(root: Node) -> list[Node]:
@@ -76,7 +78,8 @@ class Backward:
     ``log_scale`` is the log of the factor by which the gradients now flowing were multiplied. ``suspects`` are
     weights with equal units; ``still_clones`` tells which of them have units that get equal gradients too.
     ``strangers`` are leaves of the loss's graph that are neither parameters nor made of what passed; ``chosen`` are the
-    rows whose integers chose what reaches the loss.
+    rows whose integers chose what reaches the loss. ``heard`` is the share of a recurrent row's steps that the loss
+    reads: their part of ∂L/∂z is a hundredth of the largest step's or more.
     """
 
     log_scale: float = 0.0
@@ -87,6 +90,7 @@ class Backward:
     cuts: Cuts = field(default_factory=Cuts)
     strangers: list[Tensor] = field(default_factory=list)
     chosen: list[Site] = field(default_factory=list)
+    heard: dict[Site, float] = field(default_factory=dict)
     done: bool = False
     task: int = -1
 
@@ -100,6 +104,23 @@ class Backward:
                 site.log_square = self._log_square(gradient)
 
         output.register_hook(hook)
+
+    def watch_steps(self, site: Site, output: Tensor, axis: int, sizes: list[int]) -> None:
+        """Record the share of steps, along an axis, at which the loss reads a recurrent layer's output.
+
+        ``sizes`` are the sequences that each step of packed ones holds, along axis 0; empty where nothing is packed.
+        """
+
+        @apart
+        def hook(gradient: Tensor) -> None:
+            if not self.done:
+                given = gradient.detach().float()
+                steps = given.split(sizes) if sizes else given.unbind(axis)
+                norms = torch.stack([torch.linalg.vector_norm(step) for step in steps])
+                self.heard[site] = float((norms >= HEARD * norms.amax()).float().mean())
+
+        if output.requires_grad:
+            output.register_hook(hook)
 
     def watch_parameter(self, name: str, parameter: Tensor) -> Callable[[], None]:
         """Record ‖∂L/∂W‖² of a parameter; returns what removes the hook."""

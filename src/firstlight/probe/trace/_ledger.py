@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from firstlight.clean_room import apart
 from firstlight.probe.graph._expression import Expression
-from firstlight.probe.graph._site import Origin, Site
+from firstlight.probe.graph._site import NEAREST, Origin, Site
 from firstlight.probe.guard.nodes import Node, written_in_python
 from firstlight.probe.read._samples import Samples
 from firstlight.probe.read._whole import carries, shape_of, whole
@@ -170,7 +170,7 @@ class Ledger:
                 self.realise([(made, self.origins.get(made) or self.nodes[node])])
         if not sites and not names:
             return None
-        origin = Origin(ancestors=sites[-8:], arrangement=object())
+        origin = Origin(ancestors=sites[-NEAREST:], arrangement=object())
         held = [self.parameter_names.get(id(getattr(n, "variable", None))) for n, _ in root.next_functions]
         own = tuple(dict.fromkeys(name for name in held if name is not None))
         if not sites:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from firstlight.probe.graph import _operations as ops
-from firstlight.probe.graph._site import Origin, Site
+from firstlight.probe.graph._site import NEAREST, Origin, Site
 from firstlight.probe.read._representation import mark_router
 from firstlight.probe.read._samples import RESHAPES
 from firstlight.probe.read._weight import normaliser, read_weight
@@ -223,7 +223,7 @@ class Tracer(TorchFunctionMode):
         """Follow signals that are cast to integers: they count as constants until a layer reads them."""
         for tensor in tensors_in(out):
             if not carries(tensor):
-                self.ledger.mark(tensor, Origin(ancestors=sites[-8:], quiet=True))
+                self.ledger.mark(tensor, Origin(ancestors=sites[-NEAREST:], quiet=True))
 
     def _dropout(self, call: Call) -> object:
         out, origin = call.run(), call.flowing[0][1]
@@ -253,6 +253,8 @@ class Tracer(TorchFunctionMode):
             self._along(call.args[0])
         if kind == "recurrent" and (again := recurrent(site, call.func, call.args)) is not None:
             self.ledger.recurrent.append(again)
+            sizes = [] if isinstance(call.args[8], bool) and traced.dim() == 3 else call.args[1].tolist()
+            self.ledger.backward.watch_steps(site, traced, int(not sizes and call.args[8]), sizes)
         if call.name.endswith("_cell"):
             self.ledger.loops.cells[site.name.partition("#")[0]] = [call.args[3]]
             for state in call.results(out)[1:]:
@@ -280,7 +282,7 @@ class Tracer(TorchFunctionMode):
         out = call.run()
         results = call.results(out)
         ancestors = {s.index: s for _, origin in call.flowing for s in origin.nearest}
-        latest = tuple(ancestors[i] for i in sorted(ancestors)[-8:])
+        latest = tuple(ancestors[i] for i in sorted(ancestors)[-NEAREST:])
         self._integers(out, latest)
         if not results:
             return out
@@ -335,7 +337,7 @@ class Tracer(TorchFunctionMode):
         results, out = call.results(call.run()), call.out
         if not results:
             return out
-        ancestors = tuple(dict.fromkeys(s for _, o in call.flowing for s in o.sites))[-8:]
+        ancestors = tuple(dict.fromkeys(s for _, o in call.flowing for s in o.sites))[-NEAREST:]
         origin = Origin(ancestors=ancestors, arrangement=object())
         if call.parameters and (call.flowing or name in ops.WEIGHT_OPERATIONS):
             layer = name in ops.WEIGHT_OPERATIONS or name in ops.MATMULS
