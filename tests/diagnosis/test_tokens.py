@@ -394,3 +394,32 @@ def test_a_sum_over_the_paths_of_a_chain_drowns_no_tokens():
 
     torch.manual_seed(0)
     assert "drowned-tokens" not in severities(Chain(), torch.randint(50, (32, 15)))
+
+
+class Decoder(nn.Module):
+    """A decoder whose attention adds a key and a query and reads both by one layer, over the states of an encoder."""
+
+    def __init__(self):
+        super().__init__()
+        self.e, self.d = nn.Embedding(50, 32), nn.Embedding(50, 32)
+        self.encoder, self.decoder = nn.GRU(32, 32, batch_first=True), nn.GRU(64, 32, batch_first=True)
+        self.key, self.query, self.score, self.o = (nn.Linear(32, n) for n in (32, 32, 1, 50))
+        with torch.no_grad():
+            self.key.weight.mul_(1e-4)
+
+    def forward(self, x, y):
+        states, h = self.encoder(self.e(x))
+        out = []
+        for token in y.unbind(1):
+            scores = self.score(torch.tanh(self.key(states) + self.query(h[-1])[:, None]))
+            context = scores.squeeze(-1).softmax(-1)[:, None] @ states
+            step, h = self.decoder(torch.cat([self.d(token)[:, None], context], -1), h)
+            out.append(self.o(step))
+        return torch.cat(out, 1)
+
+
+def test_keys_that_are_alike_are_no_collapse_of_the_tokens():
+    """Attention that begins with one weight for all keys is how attention begins (measured: such a decoder trains)."""
+    torch.manual_seed(0)
+    x, y = torch.randint(50, (16, 10)), torch.randint(50, (16, 10))
+    assert "token-collapse" not in severities(Decoder(), (x, y))

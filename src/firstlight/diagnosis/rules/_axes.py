@@ -13,6 +13,8 @@ from firstlight.diagnosis.verdict import Severity, Verdict
 
 # 1 − c between the tokens of one sample.
 COLLAPSED, COLLAPSING = 100.0, 10.0
+# The part in the loss, ‖∂L/∂z‖ ‖z‖ beside a readout's, below which a row's tokens are not read.
+FELT = 0.01
 # 1 − c at the end of what is unhealthy, with attention and without. Without attention most layers keep what tells the
 # tokens apart. Measured: points on rays (8 layers, 1.2·10⁻³) and a function on a grid (four spectral layers, 1.1·10⁻³)
 # train; layers that average over a graph's neighbours still learn with 3 layers (1.7·10⁻⁴), and with 5 (10⁻⁷) plain
@@ -59,6 +61,8 @@ def _tokens(f: Findings) -> list[Verdict]:
     if not given.any() and "attention" not in kinds:
         return []
     index = f.at("weight", "norm", "residual", "recurrent")
+    # keys that only score, as attention begins, are no part of what reaches the loss
+    index = index[~(f.sensitivity[index] < math.log(FELT))]
     # where attention averages, tokens are alike at the end of a branch, but not in the stream that the branch is
     # added to
     kept = [math.isfinite(c[i]) and (f.kinds[i] == "residual" or not f.joins(i)) for i in index.tolist()]
