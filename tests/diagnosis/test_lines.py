@@ -74,7 +74,8 @@ def test_every_form_of_an_audit_shows_the_lines_and_where_they_are_explained(mon
     monkeypatch.delenv("FIRSTLIGHT_DOCS", raising=False)
     assert place in result.to_text()
     assert f"<code>{place}</code>" in result.to_html()
-    assert result.to_dict()["lines"]["exploding-gradients"]["unhealthy"] == [[2.0, ""]]
+    unhealthy = result.to_dict()["lines"]["exploding-gradients"]["unhealthy"]
+    assert unhealthy == [[2.0, ""], [3.0, "∂L/∂z in a residual stream"]]
     monkeypatch.setenv("FIRSTLIGHT_DOCS", "https://docs.example.org/stable/")
     assert f'<a href="https://docs.example.org/stable/{place}">' in result.to_html()
     assert documented(place) == result.to_dict()["lines"]["exploding-gradients"]["page"]

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
 from firstlight.diagnosis.catalogue import verdict
 from firstlight.diagnosis.findings import Findings, factor
 from firstlight.diagnosis.rules._axes import axis_verdicts
-from firstlight.diagnosis.rules._gradients import OPTIMISERS, WARNING, gradient_verdicts, walk_verdicts
+from firstlight.diagnosis.rules._gradients import (
+    OPTIMISERS,
+    WARNING,
+    gradient_verdicts,
+    holds_for,
+    walk_verdicts,
+)
 from firstlight.diagnosis.rules._losses import loss_verdicts, without_echoes
 from firstlight.diagnosis.rules._parameters import parameter_verdicts
 from firstlight.diagnosis.rules._propagation import (
@@ -27,6 +34,8 @@ from firstlight.diagnosis.verdict import Verdict
 from firstlight.errors import DomainError
 from firstlight.probe.measurement import Measurement
 
+# words by which a sentence of evidence already names an optimiser
+_SPOKEN = "such as Adam"
 _ORDER = {"unhealthy": 0, "not judged": 1, "warning": 2, "note": 3, "healthy": 4}
 
 
@@ -68,6 +77,16 @@ def diagnose(measurement: Measurement, *, optimiser: str | None = None) -> tuple
         raise DomainError(
             f"while diagnosing: expected optimiser {' or '.join(map(repr, OPTIMISERS))} or None, got {optimiser!r}"
         )
+    verdicts = _found(measurement, optimiser)
+    if optimiser is None:
+        verdicts = _for_whom(measurement, verdicts)
+    if not any(v.severity in ("unhealthy", "not judged", "warning") for v in verdicts):
+        verdicts.append(_healthy(Findings(measurement, optimiser)))
+    return tuple(verdicts)
+
+
+def _found(measurement: Measurement, optimiser: str | None) -> list[Verdict]:
+    """What every rule says, the gravest first."""
     findings = Findings(measurement, optimiser)
     verdicts = [
         *not_judged(measurement),
@@ -84,9 +103,24 @@ def diagnose(measurement: Measurement, *, optimiser: str | None = None) -> tuple
     ]
     verdicts = without_echoes(verdicts)
     verdicts.sort(key=lambda v: _ORDER[v.severity])
-    if not any(v.severity in ("unhealthy", "not judged", "warning") for v in verdicts):
-        verdicts.append(_healthy(findings))
-    return tuple(verdicts)
+    return verdicts
+
+
+def _for_whom(measurement: Measurement, verdicts: list[Verdict]) -> list[Verdict]:
+    """The verdicts, with the optimiser named where only one of the two kinds makes a verdict unhealthy."""
+    told = [v for v in verdicts if v.severity != "unhealthy" or _SPOKEN in v.evidence]
+    if len(told) == len(verdicts):
+        return verdicts
+    grave = {
+        name: {v.code for v in _found(measurement, name) if v.severity == "unhealthy"} for name in OPTIMISERS
+    }
+    named = []
+    for v in verdicts:
+        held = [name for name, codes in grave.items() if v.code in codes]
+        if v not in told and len(held) == 1:
+            v = replace(v, evidence=v.evidence + holds_for(held, "forgive it"))
+        named.append(v)
+    return named
 
 
 def _healthy(f: Findings) -> Verdict:

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from firstlight.diagnosis._loops import calls_of, one_row_each, through_time
+from firstlight.diagnosis._saddle import HALF, PLAIN, SHORT, leaves
 from firstlight.diagnosis._small import SMALL, held_back
-from firstlight.diagnosis._streams import chains
+from firstlight.diagnosis._streams import chains, widths
 from firstlight.diagnosis._words import entries as entries
 from firstlight.diagnosis._words import factor as factor
 from firstlight.diagnosis._words import log as log
@@ -132,16 +133,15 @@ class Findings:
     def log_gradient_norms(self) -> np.ndarray:
         """Ln ‖∂L/∂z‖ of the weight rows: the norm, not the rms, is what an isometric layer keeps.
 
-        A readout that starts small beside the other layers, or at zero, scales all gradients below it, and training
-        makes the readout grow. Such a readout counts as one of the usual scale, or of the other layers' scale if that
-        scale is smaller, and so do small hidden layers that training makes grow. Routers of experts are left out, since
-        a softmax stands behind them.
+        A readout that starts small, or at zero, scales all gradients below it, and training makes the readout grow. The
+        readout counts as one of the usual scale, or of the other layers' scale if that is smaller, and so do small
+        hidden layers that training makes grow. Routers of experts are left out, since a softmax stands behind them.
         """
         index = self.at("weight")
         logs, sigma = self.log_norms[index].copy(), self.profile["sigma_w"][index]
         readout = self.readout[index]
         others = sigma[~readout & (sigma > 0)]
-        usual = min(USUAL, float(np.median(others))) if len(others) else USUAL
+        usual = min(USUAL, float(np.median(others))) if len(others) and not self.grows else USUAL
         small = readout & (sigma > 0) & (sigma < usual / 2)
         logs[small] += np.log(sigma[small] / usual)
         logs += self.held_back
@@ -153,12 +153,32 @@ class Findings:
         return one_row_each(calls, logs)
 
     @cached_property
+    def grows(self) -> bool:
+        """Whether the network is a chain so short that an adaptive optimiser makes all small weights grow."""
+        return self.optimiser == "adam" and self.chain and len(self.weights) <= SHORT
+
+    @cached_property
+    def chain(self) -> bool:
+        """Whether the network has layers and activations alone, without skips, normalisers and loops."""
+        return set(self.kinds) <= PLAIN and not self.loops
+
+    @cached_property
+    def leaves(self) -> bool:
+        """Whether gradient descent leaves a short chain of small weights at a usual rate."""
+        trend = self.gradient if self.chain and self.optimiser != "adam" else None
+        return trend is not None and leaves(self.weights, trend.total, USUAL)
+
+    @cached_property
+    def small_line(self) -> float:
+        """The σ_w under which a layer counts as small."""
+        sigma = self.weights["sigma_w"]
+        return HALF * USUAL if self.grows or not len(sigma) else SMALL * float(np.median(sigma))
+
+    @cached_property
     def small(self) -> tuple[int, ...]:
         """Hidden layers on less than a tenth of the others' scale, which no normaliser reads."""
         index, sigma = self.at("weight"), self.weights["sigma_w"]
-        if not len(index):
-            return ()
-        low = (sigma > 0) & (sigma < SMALL * np.median(sigma)) & ~self.readout[index]
+        low = (sigma > 0) & (sigma < self.small_line) & ~self.readout[index]
         return tuple(row for row in index[low].tolist() if not self.into_norm(row))
 
     @cached_property
@@ -170,7 +190,7 @@ class Findings:
         index, sigma = self.at("weight").tolist(), self.weights["sigma_w"]
         if not self.small or not self.measurement.links or (len(self.small) > 1 and self.optimiser != "adam"):
             return np.zeros(len(index))
-        usual = min(USUAL, float(np.median(sigma)))
+        usual = USUAL if self.grows else min(USUAL, float(np.median(sigma)))
         return held_back(index, self.small, sigma, usual, (self.measurement.links, self.feeds))
 
     @cached_property
@@ -254,9 +274,8 @@ class Findings:
         """Numbers of the inputs that hold data: not those of zeros and ones, or of one value, beside others."""
         index = self.at("input")
         rows = self.rows(index)
-        flat = rows["var"] <= 1e-12 * rows["q"]
-        binary = np.abs(rows["q"] - rows["mean"]) <= 1e-6 * np.abs(rows["q"])
-        masks = flat | binary
+        masks = rows["var"] <= 1e-12 * rows["q"]
+        masks |= np.abs(rows["q"] - rows["mean"]) <= 1e-6 * np.abs(rows["q"])
         return index[~masks] if (~masks).any() else index
 
     @cached_property
@@ -303,8 +322,7 @@ class Findings:
     @cached_property
     def shut(self) -> list[int]:
         """Layers of zeros that stop the signal, for as long as they take no step."""
-        flags = self.profile["weight_flags"]
-        rows = self.at("weight").tolist()
+        flags, rows = self.profile["weight_flags"], self.at("weight").tolist()
         return [row for row in rows if "zero" in str(flags[row]).split(", ") and self.stops(row)]
 
     @cached_property
@@ -327,8 +345,7 @@ class Findings:
     @cached_property
     def sample_normed(self) -> bool:
         """Whether normalisers of each sample stand after at least half of the weight layers."""
-        by_sample = sum(str(op) != "batch_norm" for op in self.norms["op"])
-        return by_sample * 2 >= max(len(self.weights), 1)
+        return sum(str(op) != "batch_norm" for op in self.norms["op"]) * 2 >= max(len(self.weights), 1)
 
     @cached_property
     def normalised(self) -> bool:
@@ -344,12 +361,17 @@ class Findings:
     def theory_growth(self) -> float:
         """Theory's log growth of the squared gradient per weight layer; NaN where a factor on the way is unknown."""
         inner = self.at("weight", "norm", "residual")
-        loops = self.loops or not self.measurement.links
-        if self.residual or len(inner) < 2 or self.gradient is None or loops:
+        if (
+            self.residual
+            or len(inner) < 2
+            or self.gradient is None
+            or self.loops
+            or not self.measurement.links
+        ):
             return math.nan
         below = [self.next_rows(row, "weight", "norm", "residual", *MIXES) for row in inner[:-1].tolist()]
         values = self.profile["growth_theory"][inner[:-1]]
-        chain = all(rows == [after] for rows, after in zip(below, inner[1:].tolist()))
+        chain = below == [[after] for after in inner[1:].tolist()]
         # an activation whose use is not known ends the row's own factor before the next row
         between = [r for row in inner[:-1].tolist() for r in self.feeds[row] if self.kinds[r] == "activation"]
         chain &= bool(np.isfinite(self.profile["log_grad_theory"][between]).all())
@@ -363,10 +385,8 @@ class Findings:
         return chains(self.at("residual").tolist(), self.measurement.links, self.kinds)
 
     def hidden(self) -> Profile:
-        """Weight rows that another layer reads: a readout's few outputs say little about propagation.
-
-        Distances are left out, since they are positive and so alike whatever the signal is, and the later steps of a
-        loop, which are judged through time.
+        """Weight rows that another layer reads, without distances, which are alike whatever the signal is, and without
+        the later steps of a loop, which are judged through time.
         """
         index = self.at("weight")
         distances = np.isin(self.profile["op"][index].astype(str), DISTANCES)
@@ -382,13 +402,5 @@ class Findings:
     @cached_property
     def width(self) -> np.ndarray:
         """Directions that a row's units can have at most: its units, its fan-in, and the width of what it reads."""
-        units, fan_in = self.extra(self.profile, "units"), self.profile["fan_in"]
-        found = np.where(np.isfinite(units), units, math.inf)
-        for row, kind in enumerate(self.kinds):
-            if kind == "weight" and fan_in[row] >= 1:
-                found[row] = min(found[row], fan_in[row])
-            linked = self.measurement.links[row] if self.measurement.links else ()
-            sources = [s for s in linked if self.kinds[s] != "input"]
-            if sources and kind in ("weight", "norm", "activation", "affine"):
-                found[row] = min(found[row], sum(found[s] for s in sources))
-        return found
+        units = self.extra(self.profile, "units")
+        return widths(units, self.profile["fan_in"], self.measurement.links, self.kinds)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from firstlight.diagnosis._saddle import leaves_from
 from firstlight.diagnosis.catalogue import EXPLANATIONS
 from firstlight.diagnosis.rules import _axes as axes
 from firstlight.diagnosis.rules import _gradients as gradients
@@ -112,6 +113,8 @@ def _two(code: str, warning: float, unhealthy: float, when: str = "") -> Lines:
 
 def _gradients() -> list[Lines]:
     low, high, forgiven = _decades(gradients.WARNING, gradients.UNHEALTHY, gradients.FORGIVEN)
+    (stream,) = _decades(gradients.STREAM)
+    saddles = [(n, *_decades(leaves_from(n))) for n in (3, 4, 5)]
     slow, gone, grows, blows = _decades(time.FADING, time.FORGOTTEN, time.GROWING, time.GROWN)
     (adam,) = _decades(time.FORGIVEN)
     slight, kept, never = _decades(paths.SLIGHT, paths.STARVED, paths.FORGIVEN)
@@ -119,13 +122,17 @@ def _gradients() -> list[Lines]:
         Lines(
             "exploding-gradients",
             ((low, ""), (high, "∂L/∂W, adaptive optimisers")),
-            ((high, ""),),
+            ((high, ""), (stream, "∂L/∂z in a residual stream")),
             "the change is three standard errors from none",
         ),
         Lines(
             "vanishing-gradients",
             ((low, "gradient descent"), (high, "adaptive optimisers")),
-            ((high, "gradient descent"), (forgiven, "∂L/∂z, adaptive optimisers")),
+            (
+                (high, "gradient descent"),
+                (forgiven, "∂L/∂z, adaptive optimisers"),
+                *((decades, f"{n} layers of small weights, gradient descent") for n, decades in saddles),
+            ),
             "the change is three standard errors from none",
         ),
         _two(
@@ -163,7 +170,8 @@ def _signals() -> list[Lines]:
         signals.SIGNAL_WARNING,
         signals.SIGNAL_UNHEALTHY,
         signals.STREAM_WARNING,
-        signals.STREAM_UNHEALTHY,
+        signals.STREAMS["sgd"],
+        signals.STREAMS["adam"],
     )
     return [
         Lines("chaotic", (), ((chaos, ""),), "the correlation falls by more than 0.05"),
@@ -181,7 +189,12 @@ def _signals() -> list[Lines]:
         ),
         _two("exploding-activations", rest[0], rest[1]),
         _two("vanishing-activations", rest[0], rest[1]),
-        _two("residual-growth", rest[2], rest[3], "each sum multiplies q by at least 1.3"),
+        Lines(
+            "residual-growth",
+            ((rest[2], ""),),
+            ((rest[3], "gradient descent"), (rest[4], "adaptive optimisers")),
+            "each sum multiplies q by at least 1.3",
+        ),
         _two(
             "token-collapse",
             *alike,
@@ -193,7 +206,12 @@ def _signals() -> list[Lines]:
             ((axes.DROWNED[0], ""),),
             ((axes.DROWNED[1], "gradient descent"), (axes.DROWNED[2], "adaptive optimisers")),
         ),
-        _two("one-hot-attention", axes.SHARP, axes.ONE_HOT, "unhealthy only if half of the layers are there"),
+        Lines(
+            "one-hot-attention",
+            ((axes.SHARP, ""),),
+            ((axes.ONE_HOT, "no stream around"), (axes.PASSED, "two layers in a stream, gradient descent")),
+            "unhealthy only if half of the layers are there",
+        ),
         Lines(
             "channel-means",
             ((axes.MEAN_SHARE, ""),),
@@ -241,13 +259,18 @@ def _sizes() -> list[Lines]:
             (
                 (classes["adam"], "classes, adaptive optimisers"),
                 (classes["sgd"], "classes, gradient descent"),
+                (sizes.STREAMS["adam"], "classes, residual streams, adaptive optimisers"),
                 (sizes.ALONE, "classes, one layer or a deep chain"),
                 (reals[1], "squared error"),
                 (round(math.sqrt(reals[1]), 2), "absolute error"),
             ),
         ),
         _two("target-scale", *sizes.TARGETS, "the outputs are ten times smaller"),
-        _two("logit-scale", *sizes.LOGITS),
+        Lines(
+            "logit-scale",
+            ((sizes.LOGITS[0], ""),),
+            ((sizes.LOGITS[1], ""), (sizes.LOGITS[2], "one layer or a deep chain")),
+        ),
         _two("output-scale", *losses.OUTPUTS, "no targets are given"),
         Lines(
             "squashed-logits",

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from firstlight.diagnosis.catalogue import EXPLANATIONS, verdict
-from firstlight.diagnosis.findings import Findings, names, number
+from firstlight.diagnosis.findings import Findings, entries, names, number
 from firstlight.diagnosis.rules._gradients import holds_for
 from firstlight.diagnosis.rules._paths import log_weight_norm
 from firstlight.diagnosis.verdict import Severity, Verdict
@@ -30,6 +30,10 @@ SLOW, STILL, STEEP = 1e-3, 5e-4, 5.0
 # regression on ten standardised columns: ratio 5.6, and a rate of .1 converges.
 ALONE = 100.0
 USUAL = 0.01
+# ‖∂L/∂z‖ of a last layer, times the root of the samples: of order one for a mean, whatever the size of the weights.
+# Above this line small gradients come from small weights or embeddings, which grow. Measured (embeddings of deviation
+# 10⁻⁴, a learned factor of .001 before the last layer): both end below .01 at a rate of 1.
+FELT = 0.05
 # Root mean square of the outputs, where no targets say what they are for.
 OUTPUTS = (10.0, 100.0)
 
@@ -153,7 +157,7 @@ def _rate(f: Findings) -> list[Verdict]:
         return []
     middle, top = math.exp(float(np.median(ratio))), math.exp(float(ratio.max()))
     # where one layer gets a usual gradient, the others' are small along the depth and not by the loss
-    low = middle < SLOW and top < 10 * SLOW and not f.learnt
+    low = middle < SLOW and top < 10 * SLOW and not f.learnt and not _felt(f) > FELT
     steep = ALONE if len(rows) == 1 else STEEP
     if not low and middle <= steep:
         return []
@@ -178,6 +182,16 @@ def _rate(f: Findings) -> list[Verdict]:
             **specific,
         )
     ]
+
+
+def _felt(f: Findings) -> float:
+    """The largest norm of ∂L/∂z over the last layers, times the root of the number of samples or places."""
+    rows = f.rows(np.flatnonzero(f.readout & (f.profile["kind"] == "weight")))
+    count = entries(rows)
+    logs = (
+        rows["log_grad"] + 0.5 * np.log(count) + 0.5 * np.log(count / np.maximum(f.extra(rows, "units"), 1.0))
+    )
+    return math.exp(float(np.max(logs[np.isfinite(logs)], initial=-math.inf)))
 
 
 def _squares_of_laws(f: Findings) -> dict[str, str]:

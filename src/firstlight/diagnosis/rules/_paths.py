@@ -134,7 +134,8 @@ def paths(f: Findings) -> list[Path]:
     # a small layer counts as it was when it has grown: its gradient is the usual one, and its ratio is not
     grown = np.isin(at, f.small) if f.held_back.any() else np.zeros(len(at), bool)
     if grown.any():
-        w[grown] += np.log(rows["sigma_w"][grown] / min(USUAL, float(np.median(rows["sigma_w"]))))
+        usual = USUAL if f.grows else min(USUAL, float(np.median(rows["sigma_w"])))
+        w[grown] += np.log(rows["sigma_w"][grown] / usual)
     found = []
     quantities: tuple[tuple[Quantity, np.ndarray], ...] = (("∂L/∂z", z), ("∂L/∂W", w))
     for role, index in members.items():

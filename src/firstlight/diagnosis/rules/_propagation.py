@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 
-from firstlight.diagnosis._small import SMALL
 from firstlight.diagnosis.catalogue import verdict
 from firstlight.diagnosis.findings import DEEP, DISTANCES, MIXES, Findings, factor, log, names, number
 from firstlight.diagnosis.trend import fit
@@ -17,7 +16,10 @@ from firstlight.profile import Profile
 CHAOS = math.log(100.0)
 # The signal's second moment between the first and the last layer.
 SIGNAL_WARNING, SIGNAL_UNHEALTHY = math.log(1e3), math.log(1e6)
-STREAM_WARNING, STREAM_UNHEALTHY = math.log(100.0), math.log(1e4)
+# Of the stream. Measured on digits (four to ten blocks of one or two layers on 4 times torch's start, 250 steps at the
+# best of four rates, a guess has 2.30): 10^3.5 to 10^5.1 end at .06 to .37 by gradient descent and below .05 by Adam;
+# 10^6.2 and 10^6.5 diverge or end at .9, and at .02 and .05 by Adam; 10^8.2 and 10^10.4 end at 1.6 and 25 by Adam.
+STREAM_WARNING, STREAMS = math.log(100.0), {"sgd": math.log(10**5.5), "adam": math.log(1e7)}
 DECADE = math.log(10.0)
 # 1 − c of which float32 keeps about one digit. Measured (study of verdicts, training half, chains without normalisers
 # or of few layers): three of three starts below fail with Adam, none of seven from twice the line to 10⁻³.
@@ -210,7 +212,7 @@ def _small(f: Findings) -> str:
     steps = np.diff(left)
     at = int(np.argmin(steps))
     row = np.flatnonzero(known)[at]
-    low = rows["sigma_w"] < SMALL * np.median(f.weights["sigma_w"])
+    low = rows["sigma_w"] < f.small_line
     low &= np.array(["zero" not in str(flag).split(", ") for flag in flags], bool)
     opened = low[known] & ((np.arange(len(steps)) == at) | (f.optimiser == "adam"))
     rest = float(left[0] - left[-1] + steps[opened].sum())
@@ -250,9 +252,9 @@ def _one_direction(f: Findings) -> str:
 def _opens(f: Findings) -> bool:
     """Whether the collapse is that of a layer of zeros, which an adaptive optimiser moves by its first step.
 
-    In front of a batch norm plain gradient descent does too.
+    In front of a batch norm plain gradient descent does too, and a short chain of small weights soon grows.
     """
-    return f.centred_zeros or (f.optimiser == "adam" and bool(f.shut))
+    return f.centred_zeros or f.leaves or (f.optimiser == "adam" and bool(f.shut))
 
 
 def _rank(f: Findings) -> list[Verdict]:
@@ -302,8 +304,9 @@ def _signal(f: Findings) -> list[Verdict]:
     trend = f.signal
     if trend is None or not trend.beyond(SIGNAL_WARNING):
         return []
-    severity: Severity = "unhealthy" if abs(trend.total) > SIGNAL_UNHEALTHY else "warning"
     up = trend.slope > 0
+    grows = not up and (f.leaves or (f.grows and bool(f.small)))
+    severity: Severity = "unhealthy" if abs(trend.total) > SIGNAL_UNHEALTHY and not grows else "warning"
     rate, q = math.exp(trend.slope), f.weights["q"]
     if up is not bool(q[-1] > q[0]):
         return []  # a line past a dip rises, and the signal does not
@@ -327,7 +330,11 @@ def _signal(f: Findings) -> list[Verdict]:
 
 def _streams(f: Findings) -> list[Verdict]:
     """The worst stream: sums that are linked, so that what one adds the next reads."""
-    found = [v for c in f.streams if not _normed_stream(f, c) and (v := _stream(f.rows(c))) is not None]
+    found = [
+        v
+        for c in f.streams
+        if not _normed_stream(f, c) and (v := _stream(f.rows(c), STREAMS[f.optimiser or "sgd"])) is not None
+    ]
     return [max(found, key=lambda v: (v.severity == "unhealthy", v.measured or 0.0))] if found else []
 
 
@@ -337,7 +344,7 @@ def _normed_stream(f: Findings, chain: np.ndarray) -> bool:
     return bool(readers) and all(f.kinds[reader] == "norm" for reader in readers)
 
 
-def _stream(rows: Profile) -> Verdict | None:
+def _stream(rows: Profile, line: float) -> Verdict | None:
     q = rows["q"]
     if len(q) < SUMS or not np.isfinite(q).all() or (q <= 0).any():
         return None
@@ -347,7 +354,7 @@ def _stream(rows: Profile) -> Verdict | None:
     late = float(np.median(steps[len(steps) // 2 :]))
     if total < STREAM_WARNING or late < math.log(1.3):
         return None
-    severity: Severity = "unhealthy" if total > STREAM_UNHEALTHY else "warning"
+    severity: Severity = "unhealthy" if total > line else "warning"
     evidence = (
         f"Each residual sum multiplies q by {number(math.exp(late))} (median of the later half), and the stream "
         f"grows from {number(float(q[0]))} to {number(float(q.max()))} over {len(q)} sums."
@@ -357,7 +364,7 @@ def _stream(rows: Profile) -> Verdict | None:
         severity,
         evidence,
         measured=total / DECADE,
-        threshold=(STREAM_UNHEALTHY if severity == "unhealthy" else STREAM_WARNING) / DECADE,
+        threshold=(line if severity == "unhealthy" else STREAM_WARNING) / DECADE,
         layers=names(rows, np.ones(len(q), bool), q, 3),
     )
 
