@@ -75,7 +75,7 @@ def test_every_form_of_an_audit_shows_the_lines_and_where_they_are_explained(mon
     assert place in result.to_text()
     assert f"<code>{place}</code>" in result.to_html()
     unhealthy = result.to_dict()["lines"]["exploding-gradients"]["unhealthy"]
-    assert unhealthy == [[2.0, ""], [3.0, "∂L/∂z in a residual stream"]]
+    assert unhealthy == [[2.0, ""], [3.0, "∂L/∂z in a residual stream of up to ten sums"]]
     monkeypatch.setenv("FIRSTLIGHT_DOCS", "https://docs.example.org/stable/")
     assert f'<a href="https://docs.example.org/stable/{place}">' in result.to_html()
     assert documented(place) == result.to_dict()["lines"]["exploding-gradients"]["page"]

@@ -241,10 +241,7 @@ class Findings:
 
     @cached_property
     def gradient(self) -> Trend | None:
-        """Trend of the log gradient norm with depth; negative when gradients grow towards the input.
-
-        The steps of a loop through time are one layer: how far it looks back is told along time.
-        """
+        """Trend of the log gradient norm with depth, negative towards growth; steps of a loop are one layer."""
         depth, logs = self.weights["depth"], self.log_gradient_norms
         if self.loops:
             kept = np.isfinite(logs)
@@ -361,13 +358,8 @@ class Findings:
     def theory_growth(self) -> float:
         """Theory's log growth of the squared gradient per weight layer; NaN where a factor on the way is unknown."""
         inner = self.at("weight", "norm", "residual")
-        if (
-            self.residual
-            or len(inner) < 2
-            or self.gradient is None
-            or self.loops
-            or not self.measurement.links
-        ):
+        trend, linked = self.gradient, bool(self.measurement.links)
+        if trend is None or self.residual or self.loops or len(inner) < 2 or not linked:
             return math.nan
         below = [self.next_rows(row, "weight", "norm", "residual", *MIXES) for row in inner[:-1].tolist()]
         values = self.profile["growth_theory"][inner[:-1]]
@@ -375,9 +367,9 @@ class Findings:
         # an activation whose use is not known ends the row's own factor before the next row
         between = [r for row in inner[:-1].tolist() for r in self.feeds[row] if self.kinds[r] == "activation"]
         chain &= bool(np.isfinite(self.profile["log_grad_theory"][between]).all())
-        if not chain or not np.isfinite(values).all() or not self.gradient.span > 0:
+        if not chain or not np.isfinite(values).all() or not trend.span > 0:
             return math.nan
-        return float(values.sum() / self.gradient.span)
+        return float(values.sum() / trend.span)
 
     @cached_property
     def streams(self) -> tuple[np.ndarray, ...]:

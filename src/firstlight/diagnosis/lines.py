@@ -122,7 +122,7 @@ def _gradients() -> list[Lines]:
         Lines(
             "exploding-gradients",
             ((low, ""), (high, "∂L/∂W, adaptive optimisers")),
-            ((high, ""), (stream, "∂L/∂z in a residual stream")),
+            ((high, ""), (stream, "∂L/∂z in a residual stream of up to ten sums")),
             "the change is three standard errors from none",
         ),
         Lines(

@@ -205,7 +205,9 @@ class Search:
             return False
         warned = score(new.result)[1] > 0
         return (
-            not self.few or learns(new.few) or (local and not warned and learns_no_worse(new.few, self.few))
+            not self.few
+            or learns(new.few, self.few)
+            or (local and not warned and learns_no_worse(new.few, self.few))
         )
 
     def beats(self, new: Trial, old: Trial) -> bool:

@@ -136,9 +136,14 @@ def harm(before: Sequence[Course], after: Sequence[Course]) -> str:
     return ""
 
 
-def learns(new: Sequence[Course]) -> bool:
-    """Whether a trial says that a copy will do: its loss falls by a quarter with each optimiser."""
-    begin = max((course.first for course in new), default=0.0)
+def learns(new: Sequence[Course], old: Sequence[Course]) -> bool:
+    """Whether a trial says that a copy will do: its loss falls by a quarter with each optimiser.
+
+    The fall is counted from the copy's own first loss, or from that of the model as it came if that is lower: a copy
+    that begins above a guess and comes back to the guess has learnt nothing.
+    """
+    firsts = [max((course.first for course in one), default=0.0) for one in (new, old)]
+    begin = min((first for first in firsts if math.isfinite(first)), default=0.0)
     return all(last <= (1 - _FALLS) * begin for last in best(new).values())
 
 

@@ -33,10 +33,10 @@ FORGIVEN = math.log(10.0**4.5)
 WALKED = math.log(2.0)
 # A normal law's deviation from its median deviation.
 _ROBUST = 1.4826
-# growth of ∂L/∂z in a stream of residual sums. Measured (the blocks of residual growth): 2.2 and 2.8 decades end at .06
-# and .37 by gradient descent and at .00 and .04 by Adam; with 3.4 gradient descent diverges at every rate; all such
-# networks of the study of verdicts from 3.4 on fail by both
-STREAM = math.log(1e3)
+# growth of ∂L/∂z in a stream of three to ten residual sums. Measured (the blocks of residual growth): 2.2 and 2.8
+# decades end at .06 and .37 by gradient descent and at .00 and .04 by Adam; with 3.4 gradient descent diverges at every
+# rate. A transformer of fifteen layers (study of verdicts) fails with less than 3.
+STREAM, FEW_SUMS = math.log(1e3), range(3, 11)
 TORCH_DEFAULT = 1.0 / math.sqrt(3.0)
 FEW = (
     " A quarter of the batch norms see eight entries or fewer on this batch, which alone distorts gradients: audit "
@@ -124,7 +124,7 @@ def judged(
         lines["adam"] = (UNHEALTHY, math.inf)
     else:
         lines["adam"] = (WARNING, UNHEALTHY) if grows else (UNHEALTHY, FORGIVEN)
-    if grows and quantity == "∂L/∂z" and len(f.at("residual")) > 2:
+    if grows and quantity == "∂L/∂z" and len(f.at("residual")) in FEW_SUMS:
         lines = {name: (low, max(high, STREAM)) for name, (low, high) in lines.items()}
     if not grows and f.leaves:
         lines = dict.fromkeys(lines, (WARNING, math.inf))
