@@ -9,17 +9,22 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import verdict_wrong
+
 from firstlight.experiments import verdicts
 
 HERE = Path(__file__).parent / "theory"
 
 if __name__ == "__main__":
     made = verdicts.reproduce(out=sys.argv[1] if len(sys.argv) > 1 else None, tell=print)
-    parts = {verdicts.part(int(outcome.start.split(".")[0])) for outcome in made.outcomes}
-    for half in sorted(parts):
-        name = f"verdict_tables_{half.replace(' ', '_')}.inc"
-        (HERE / name).write_text(verdicts.study_markdown(made.half(half)), encoding="utf-8")
+    known = {verdicts.part(int(outcome.start.split(".")[0])) for outcome in made.outcomes}
+    studies = [made.half(half) for half in verdict_wrong.PARTS if half in known]
+    for study in studies:
+        name = f"verdict_tables_{study.half.replace(' ', '_')}.inc"
+        (HERE / name).write_text(verdicts.study_markdown(study), encoding="utf-8")
+    (HERE / "verdict_summary.inc").write_text(verdicts.summary_markdown(studies), encoding="utf-8")
     (HERE / "verdict_ceiling.inc").write_text(
         verdicts.ceiling_markdown(verdicts.repeated()), encoding="utf-8"
     )
     (HERE / "verdict_study.csv").write_text(verdicts.tidy(made.outcomes, made.scores), encoding="utf-8")
+    verdict_wrong.write()

@@ -191,6 +191,9 @@ def test_the_second_outcome_counts_starts_that_are_no_better_than_a_guess():
     # the verdict flags a second start, one of three that are not stuck
     assert study.stuck_rates[0].false_alarms == pytest.approx(1 / 3)
     assert "No better than a guess" in verdicts.study_markdown(study)
+    # of two sound starts none is flagged, of two failed ones both; no trial and no rival is known
+    assert "| all, SGD | 1.000 (" in verdicts.summary_markdown([study])
+    assert "| – | 0.0 % (0 % – 0 %) | 0 % (0 % – 0 %) |" in verdicts.summary_markdown([study])
 
 
 def test_the_goals_are_claims_that_an_interval_may_leave_open():

@@ -27,6 +27,7 @@ from firstlight.experiments.verdicts.report import VerdictStudy as VerdictStudy
 from firstlight.experiments.verdicts.report import study_markdown as study_markdown
 from firstlight.experiments.verdicts.report import study_sections as study_sections
 from firstlight.experiments.verdicts.report import study_text as study_text
+from firstlight.experiments.verdicts.report import summary_markdown as summary_markdown
 from firstlight.experiments.verdicts.report import tidy as tidy
 from firstlight.experiments.verdicts.report import verdict_study as verdict_study
 from firstlight.experiments.verdicts.scores import Score as Score

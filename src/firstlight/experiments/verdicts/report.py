@@ -147,6 +147,36 @@ def study_markdown(study: VerdictStudy) -> str:
     return "\n".join(lines)
 
 
+def summary_markdown(studies: Sequence[VerdictStudy]) -> str:
+    """One line for each part and optimiser: areas of the severity and of the longest trial, and wrong verdicts."""
+    heads = [
+        "part",
+        "severity",
+        f"verdict and a trial of {TRIED[-1]} steps",
+        "best other score",
+        "false alarms",
+        "misses",
+    ]
+    lines = [_markdown_row(heads), "|---" * len(heads) + "|"]
+    for study in studies:
+        for optimiser, spoken in _SPOKEN.items():
+            mine = [curve for curve in study.curves if curve.optimiser == optimiser]
+            known = {curve.name: curve for curve in mine}
+            if not mine:
+                continue
+            ours = [known["severity"], known[f"verdict and a trial of {TRIED[-1]} steps"]]
+            other = max(mine[5 + len(TRIED) + 1 :], key=lambda curve: curve.auc, default=None)
+            whole = next(r for r in study.rates if (r.name, r.optimiser) == ("unhealthy", optimiser))
+            cells = [f"{_share(c.auc)} ({_share(c.low)} – {_share(c.high)})" for c in ours]
+            cells += [
+                f"{other.name}, {_share(other.auc)}" if other else "–",
+                f"{_tenth(whole.false_alarms)} ({_percent(whole.false_low)} – {_percent(whole.false_high)})",
+                f"{_percent(whole.misses)} ({_percent(whole.miss_low)} – {_percent(whole.miss_high)})",
+            ]
+            lines.append(_markdown_row([f"{study.half}, {spoken}", *cells]))
+    return "\n".join([*lines, ""])
+
+
 def tidy(outcomes: Sequence[Outcome], scores: Sequence[Score], *, seed: int = 0) -> str:
     """One CSV line for each start and optimiser: what it is, how it trained, what was said of it."""
     known = {one.start: one for one in scores}
@@ -207,7 +237,8 @@ def _curve_rows(
 ) -> Iterator[list[str]]:
     yield ["score before training", "area under ROC", "95 % interval", "starts with a score"]
     mine = [curve for curve in (study.curves if found is None else found) if curve.optimiser == optimiser]
-    for c in [*mine[:5], *sorted(mine[5:], key=lambda c: -c.auc)]:
+    own = 5 + len(TRIED)
+    for c in [*mine[:own], *sorted(mine[own:], key=lambda c: -c.auc)]:
         yield [c.name, _share(c.auc), f"{_share(c.low)} – {_share(c.high)}", f"{c.scored:.0%}"]
 
 
@@ -235,6 +266,10 @@ def _share(value: float) -> str:
 
 def _percent(value: float) -> str:
     return "–" if math.isnan(value) else f"{100 * value:.0f} %"
+
+
+def _tenth(value: float) -> str:
+    return f"{100 * value:.1f} %"
 
 
 def _padded(rows: list[list[str]]) -> list[list[str]]:
