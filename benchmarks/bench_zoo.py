@@ -42,7 +42,8 @@ LIBRARIES = {
 FILE = Path(os.environ.get("FIRSTLIGHT_BENCH_ZOO", "build/bench-zoo.jsonl"))
 
 
-def _plain(model: torch.nn.Module, batch: object) -> None:
+def plain_pass_of_any(model: torch.nn.Module, batch: object) -> None:
+    """One forward and one backward pass of a model of any output."""
     output = primary_output(call(model, batch))
     assert output is not None
     output.abs().square().mean().backward()
@@ -64,6 +65,15 @@ def cases() -> Iterator[Any]:
         yield from (case for case in turn if case is not None)
 
 
+def tiny() -> Iterator[tuple[torch.nn.Module, object]]:
+    """The networks that are tiny, built anew, each with its batch."""
+    for case in cases():
+        torch.manual_seed(0)
+        model, batch = case.build(), case.batch()
+        if sum(p.numel() for p in model.parameters()) <= TINY:
+            yield model, batch
+
+
 def measured(case: Any) -> dict[str, Any] | None:
     """CPU seconds of a plain pass and of an audit, each the least of two; None for a network that is not tiny."""
     torch.manual_seed(0)
@@ -78,7 +88,7 @@ def measured(case: Any) -> dict[str, Any] | None:
     try:
         for turn in range(-1, REPEATS):
             start = time.process_time()
-            _plain(model, batch)
+            plain_pass_of_any(model, batch)
             middle = time.process_time()
             rows = len(audit(model, batch).profile)
             end = time.process_time()

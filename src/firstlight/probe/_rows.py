@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-import torch
 from torch import Tensor, nn
 
 from firstlight.files.plain_data import Record
 from firstlight.probe.graph._site import Site, Weight, moments_of
+from firstlight.probe.local._theory import log_sum
 from firstlight.probe.measurement import Skipped
 from firstlight.probe.trace._backward import Backward
 from firstlight.probe.trace._ledger import Ledger
@@ -82,7 +82,7 @@ def _row(site: Site, backward: Backward) -> Record:
     names = site.weight.names if site.weight is not None else site.learned
     logs = [log_squares[n] for n in names if n in log_squares]
     if logs and site.kind != "norm":
-        row["log_weight_grad"] = 0.5 * float(torch.logsumexp(torch.tensor(logs, dtype=torch.float64), 0))
+        row["log_weight_grad"] = 0.5 * log_sum(logs)
     return row
 
 

@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 
 R = TypeVar("R")
 
+_NUMBERS = tuple(map(int, signal.valid_signals()))
+
 # A guarded section sets generators, flags and modules that the whole process shares, so there is one at a time.
 # Re-entrant: a hook inside an audited forward may audit something else.
 _lock = threading.RLock()
@@ -60,7 +62,7 @@ class Shield:
         """Take the places of the handlers that are written in Python."""
         if threading.current_thread() is not threading.main_thread():
             return
-        for number in map(int, signal.valid_signals()):
+        for number in _NUMBERS:
             handler = signal.getsignal(number)
             if callable(handler):
                 self._handlers[number] = handler

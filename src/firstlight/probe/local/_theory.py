@@ -328,8 +328,8 @@ def _backward(site: Site, laws: dict[tuple[int, str], Law]) -> None:
         values["chi"] = slope * _through(weights[0].target)
     factors = _contributions(site, laws)
     if factors is not None:
-        _compare(site, _log_sum([f + link.target.log_square for link, f in factors]))
-        values["consumed_log"] = _log_sum([link.target.log_square for link, _ in factors])
+        _compare(site, log_sum([f + link.target.log_square for link, f in factors]))
+        values["consumed_log"] = log_sum([link.target.log_square for link, _ in factors])
 
 
 def _activation_backward(site: Site) -> None:
@@ -342,15 +342,15 @@ def _activation_backward(site: Site) -> None:
         if not factor > 0.0 or math.isnan(use.target.log_square):
             return
         logs.append(math.log(factor) + use.target.log_square)
-    _compare(site, _log_sum(logs))
+    _compare(site, log_sum(logs))
 
 
-def _log_sum(logs: list[float]) -> float:
+def log_sum(logs: list[float]) -> float:
     """log Σ exp, of numbers so few that a tensor of them costs more than their sum.
 
     Examples
     --------
-    >>> round(_log_sum([-800.0, -800.0 + math.log(3.0)]) + 800.0 - math.log(4.0), 12)
+    >>> round(log_sum([-800.0, -800.0 + math.log(3.0)]) + 800.0 - math.log(4.0), 12)
     0.0
     """
     largest = max(logs)

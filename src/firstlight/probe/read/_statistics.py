@@ -69,14 +69,24 @@ def _lawful(taken: list[Taken], spectrum_samples: int) -> Iterator[Part]:
             wide = rows.astype(np.float64)
             gram = wide @ wide.swapaxes(1, 2)
             _keep_rows(sites, rows, wide, gram)
-            law = sites[0].kind not in LAWLESS
-            for part, stack in _standardised(sites, rows, wide, gram) if law or not mapped else ():
+            if mapped and all(site.kind in LAWLESS for site in sites):
+                continue
+            for part, stack in _standardised(sites, rows, wide, gram):
                 if not mapped:
                     _correlations(part, stack, cosines=True)
-                if law:
-                    yield part, stack
+                yield from _with_law(part, stack)
             if not mapped:
                 _spectra(sites, wide, gram, spectrum_samples)
+
+
+def _with_law(sites: list[Site], stack: LayerStack | StandardRows) -> Iterator[Part]:
+    """Those of the layers whose law is asked for."""
+    asked = [i for i, site in enumerate(sites) if site.kind not in LAWLESS]
+    if len(asked) == len(sites):
+        yield sites, stack
+    elif asked and isinstance(stack, LayerStack):
+        chosen = (t[asked] for t in (stack.values, stack.unit, stack.cosine))
+        yield [sites[i] for i in asked], LayerStack(*chosen)
 
 
 def _together(parts: Iterable[Part]) -> Iterator[list[Part]]:
@@ -95,9 +105,9 @@ def _together(parts: Iterable[Part]) -> Iterator[list[Part]]:
 
 
 def _stacks(pairs: Iterable[tuple[Site, NDArray[np.float32] | None]]) -> Iterator[tuple[list[Site], Rows]]:
-    """Rows of sites of one shape, with a law or without."""
+    """Rows of sites of one shape."""
     known = [(site, rows) for site, rows in pairs if rows is not None]
-    for group in alike(known, lambda pair: (pair[1].shape, pair[0].kind in LAWLESS)):
+    for group in alike(known, lambda pair: pair[1].shape):
         yield [site for site, _ in group], np.stack([rows for _, rows in group])
 
 
@@ -235,12 +245,15 @@ def _correlations(sites: list[Site], stack: LayerStack | StandardRows, *, cosine
 
 def _spectra(sites: list[Site], wide: Exact, gram: Exact, samples: int) -> None:
     """Effective rank and isometry gap of every site that has a law."""
-    if sites[0].kind in LAWLESS or wide.shape[1] < 2 or wide.shape[2] == 0:
+    asked = [i for i, site in enumerate(sites) if site.kind not in LAWLESS]
+    if not asked or wide.shape[1] < 2 or wide.shape[2] == 0:
         return
+    if len(asked) < len(sites):
+        wide, gram = wide[asked], gram[asked]
     step = -(-wide.shape[1] // samples)
-    for site, (rank, gap) in zip(sites, spectra(wide[:, ::step], gram[:, ::step, ::step])):
+    for i, (rank, gap) in zip(asked, spectra(wide[:, ::step], gram[:, ::step, ::step])):
         if not math.isnan(rank):
-            site.values |= {"effective_rank": rank, "isometry_gap": gap}
+            sites[i].values |= {"effective_rank": rank, "isometry_gap": gap}
 
 
 def spectra(rows: Exact, gram: Exact) -> list[tuple[float, float]]:
