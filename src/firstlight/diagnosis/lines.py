@@ -132,6 +132,7 @@ def _gradients() -> list[Lines]:
                 (high, "gradient descent"),
                 (forgiven, "∂L/∂z, adaptive optimisers"),
                 *((decades, f"{n} layers of small weights, gradient descent") for n, decades in saddles),
+                (never, "at one step"),
             ),
             "the change is three standard errors from none",
         ),

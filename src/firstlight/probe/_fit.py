@@ -146,6 +146,42 @@ def classes_misfit(logits: Tensor, labels: Tensor, loss: LossValue, op: str = ""
     return {}
 
 
+def laws_misfit(loss: str, given: Tensor, axis: int) -> Record:
+    """What is wrong between a loss of classes, by torch's name, and what it is given, with classes along an axis.
+
+    Parameters
+    ----------
+    loss
+        ``"cross_entropy"``, which takes scores, or ``"nll_loss"`` or ``"ctc_loss"``, which take logarithms of laws.
+    given
+        The first argument of the loss.
+    axis
+        The axis of the classes.
+
+    Examples
+    --------
+    >>> laws_misfit("nll_loss", torch.zeros(2, 2), 1)["misfit"], laws_misfit("nll_loss", torch.full((2, 2), -0.6931), 1)
+    ('unbounded', {})
+    """
+    if given.dim() < 2 or given.shape[axis] < 2 or not torch.isfinite(given).any():
+        return {}
+    count, law = given.shape[axis], is_law(given, axis)
+    if loss == "cross_entropy":
+        floor = math.log(1 + (count - 1) / math.e)
+        known = {"misfit_kind": "cross-entropy", "floor": floor, "guess": math.log(count), "classes": count}
+        return {"misfit": "softmax"} | known if law else {}
+    if is_log_law(given, axis):
+        return {}
+    kind = "negative log-likelihood" if loss == "nll_loss" else "CTC loss"
+    found: dict[str, object] = {"misfit": "no-logarithm" if law else "unbounded", "misfit_kind": kind}
+    others = [
+        a
+        for a in range(given.dim())
+        if a != axis % given.dim() and given.shape[a] > 1 and is_log_law(given, a)
+    ]
+    return found | ({"misfit_axis": others[0]} if others else {})
+
+
 def reals_misfit(o: Tensor, t: Tensor, kind: str, op: str, guess: float) -> Record:
     """What is wrong between real outputs and targets of one shape, with the loss that the best output has.
 

@@ -51,6 +51,8 @@ def differentiate(
         removers += [backward.guard(node) for node in narrow_nodes(root)[::step]]
         steps = steps_of(root)
         backward.chosen = ledger.picks.reaching({*steps, root})
+        backward.lost = ledger.picks.lost.reaching({*steps, root})
+        backward.derivatives = ledger.picks.derivatives.reaching({*steps, root})
         if _doubtful(ledger, steps):
             removers += backward.cuts.watch(steps)
         again = ledger.loops.repeatable()
@@ -97,8 +99,16 @@ def _factor(name: str) -> bool:
     return "bias" not in last and last != "beta"
 
 
-def parameter_gradients(ledger: Ledger) -> dict[str, ParameterGradient]:
-    """What every parameter received, by name; empty where no backward pass was made."""
+def parameter_gradients(ledger: Ledger, *, own: bool = False) -> dict[str, ParameterGradient]:
+    """What every parameter received, by name; empty where no backward pass was made.
+
+    Parameters
+    ----------
+    ledger
+        The forward and the backward that were traced.
+    own
+        Whether the loss is the caller's, so that what the loss leaves out is left out in training too.
+    """
     backward = ledger.backward
     if not backward.done:
         return {}
@@ -115,6 +125,11 @@ def parameter_gradients(ledger: Ledger) -> dict[str, ParameterGradient]:
     chosen = _above(ledger.sites, backward.chosen) | {s.index for s in backward.chosen}
     numbers = ledger.picks.numbers
     told = _above(ledger.sites, list(numbers.values())) | set(numbers)
+    read = ledger.picks.told | _above(ledger.sites, [s for s in ledger.sites if s.index in ledger.picks.told])
+    written = ledger.picks.written | _above(
+        ledger.sites, [s for s in ledger.sites if s.index in ledger.picks.written]
+    )
+    lost = {s.index for s in backward.lost} | _above(ledger.sites, backward.lost)
     broken = max((s.index for s in ledger.sites if s.kind == "weight" and not s.parents), default=-1)
     if any(name not in rows and _factor(name) for name in moving):
         broken = len(ledger.sites)  # what reads such a parameter was not seen, so its source was not either
@@ -122,14 +137,18 @@ def parameter_gradients(ledger: Ledger) -> dict[str, ParameterGradient]:
     for name, parameter in ledger.parameters.items():
         state, cause = _state(name, parameter, ledger), causes.get(name, "")
         if state == "absent":
-            own = {site.index for site in rows.get(name, ())}
-            # lost: nothing that was seen reads the row, and a later layer reads what came from nowhere
-            lost = bool(own) and not own & shown and max(own) < broken
+            at = {site.index for site in rows.get(name, ())}
+            # gone: nothing that was seen reads the row, and a later layer reads what came from nowhere
+            gone = bool(at) and not at & shown and max(at) < broken
             looked_up = any(site.kind == "embedding" for site in rows.get(name, ()))
-            chooses = bool(own & chosen) and not own & (reached | shown)
-            cause = "index" if chooses else ("code" if looked_up else "cut") if own & reached or lost else ""
-            if not cause and own & told and not own & shown:
+            chooses = bool(at & chosen) and not at & (reached if own else reached | shown)
+            cause = "index" if chooses else ("code" if looked_up else "cut") if at & reached or gone else ""
+            if not cause and (at & read or (at & told and not at & shown)):
                 cause = "number"
+            if not cause and (at & lost or (at & written and not at & shown)):
+                cause = "cut"
+            if not cause and own and at & shown:
+                cause = "loss"
         if state == "zero" and rows.get(name) and all("fault" in s.values for s in rows[name]):
             cause = "empty"
         found[name] = ParameterGradient(

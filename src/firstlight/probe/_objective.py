@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from firstlight.files.plain_data import Record
 from firstlight.probe._fit import (
@@ -15,9 +17,56 @@ from firstlight.probe._fit import (
     classes_misfit,
     divergence_misfit,
     is_law,
+    laws_misfit,
     reals_misfit,
 )
+from firstlight.probe.graph._operations import NUMBERS, plain_name
+from firstlight.probe.trace._ledger import Ledger, tensors_in
+from firstlight.probe.trace._origins import heed, tensors_of
 from firstlight.probe.trace.calling import primary_output
+
+# Losses of classes, with the axis of the classes.
+_OF_CLASSES = {"nll_loss": 1, "ctc_loss": -1, "cross_entropy": 1}
+
+
+class Heeded(TorchFunctionMode):
+    """Listens to a loss: what it turns into numbers, the derivatives it takes, and what the losses in it are given.
+
+    Attributes
+    ----------
+    misfit
+        What is wrong between a loss of classes inside the caller's loss and what it is given; empty where nothing is.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        super().__init__()
+        self.ledger = ledger
+        self.misfit: Record = {}
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name, first = plain_name(func), args[0] if args else None
+        if getattr(func, "__name__", "") in NUMBERS and isinstance(first, Tensor) and first.requires_grad:
+            origin = self.ledger.origin(first)
+            self.ledger.picks.told |= {site.index for site in origin.nearest} if origin is not None else set()
+        if name in _OF_CLASSES and isinstance(first, Tensor) and not self.misfit:
+            self.misfit = laws_misfit(name, first.detach().double(), _OF_CLASSES[name])
+        out = func(*args, **(kwargs or {}))
+        self._losing(args, out)
+        heed(self.ledger, name, args, [(t, None) for t in tensors_in(args)], out)
+        return out
+
+    def _losing(self, args: Any, out: object) -> None:
+        """Follow what loses its graph in the loss, by detach() or a comparison, to where the loss uses it."""
+        picks, read, made = self.ledger.picks, list(tensors_in(args)), tensors_of(out)
+        sites = picks.lost.choosing([(t, None) for t in read])
+        if sites:
+            picks.lost.note(made, sites)
+        elif any(t.requires_grad for t in read) and torch.is_grad_enabled():
+            flat = [t for t in made if not t.requires_grad]
+            origins = [
+                o for t in read if flat and t.requires_grad and (o := self.ledger.origin(t)) is not None
+            ]
+            picks.lost.note(flat, tuple({s.index: s for o in origins for s in o.nearest}.values()))
 
 
 def sizes(output: object, targets: object, value: Tensor, op: str = "", name: str = "") -> Record:

@@ -19,7 +19,7 @@ from firstlight.files.plain_data import Record
 from firstlight.probe._blame import failed, raise_interrupt
 from firstlight.probe._covered import coverage_of, unregistered
 from firstlight.probe._gradients import copies, differentiate, parameter_gradients, shared
-from firstlight.probe._objective import sizes
+from firstlight.probe._objective import Heeded, sizes
 from firstlight.probe._rows import last_step, links, meta_rows, to_profile
 from firstlight.probe.coverage import Coverage
 from firstlight.probe.given import check_samples, first_batch
@@ -151,7 +151,8 @@ def _measured(guard: Guard, net: nn.Module, batch: Any, protocol: Protocol, meta
     end = ledger.end(primary_output(output))
     meta["output"] = end.name if end is not None else ""
     protocol = replace(protocol, targets=fresh(protocol.targets))
-    value, meta["loss"] = _differentiable(output, protocol, guard)
+    heeded = Heeded(ledger)
+    value, meta["loss"] = _differentiable(output, protocol, guard, heeded)
     reader.finish()
     measure_representations(ledger.sites, protocol.measures, protocol.targets, reader.budget.samples)
     blocked = _DETACHED if value is None else _backward(ledger, value, guard, net, batch)
@@ -159,6 +160,7 @@ def _measured(guard: Guard, net: nn.Module, batch: Any, protocol: Protocol, meta
     if value is not None:
         meta["loss_value"] = float(value.detach())
         meta |= sizes(output, protocol.targets, value, last_step(end), meta["loss"])
+        meta |= heeded.misfit if "misfit" not in meta and "loss_kind" not in meta else {}
         if math.isnan(meta["loss_value"]):
             notes.append("the loss is NaN, so the gradients are")
     if blocked:
@@ -172,15 +174,19 @@ def _measured(guard: Guard, net: nn.Module, batch: Any, protocol: Protocol, meta
     last = reader.chosen(primary_output(output))
     meta["choices"] = {name: top for name, top in reader.choices.items() if name != last}
     meta["time"] = _times(ledger, protocol.seed)
-    gradients = parameter_gradients(ledger)
+    gradients = parameter_gradients(ledger, own=protocol.targets is not None or protocol.loss is not None)
+    meta["derivatives"] = ledger.backward.derivatives
     meta["mixed"] = {
         place: [list(before), list(after)] for place, (before, after) in ledger.samples.mixed.items()
     }
+    meta["beside"] = {ledger.sites[row].name: size for row, size in ledger.samples.beside.items()}
     meta["dropouts"] = [[site.name, p, entries] for site, p, entries in ledger.dropouts]
     # a network that reads time first gives time first, or one row for each sequence
     given = primary_output(output)
     if isinstance(given, Tensor) and given.dim() in (1, 2) and given.shape[0] == ledger.samples.count:
-        meta["along"] = {place: list(shape) for place, shape in ledger.samples.along.items()}
+        meta["placed"] = {place: [list(a), list(b)] for place, (a, b) in ledger.samples.placed.items()}
+        meta["weighed"] = {place: list(shape) for place, shape in ledger.samples.weighed.items()}
+        meta["along"] = {place: [list(shape), axis] for place, (shape, axis) in ledger.samples.along.items()}
     meta["copies"], meta["shared"] = copies(ledger), shared(net)
     meta["steps"] = sorted(set().union(*ledger.unmeasured.values()))
     skipped = [Skipped(path or given, "scripted: its inner calls cannot be followed") for path in refused]
@@ -298,8 +304,10 @@ def _forward(tracer: Tracer, guard: Guard, model: nn.Module, batch: object) -> A
         raise AuditError(failed(error, tracer.ledger.place, model, batch)) from error
 
 
-def _differentiable(output: object, protocol: Protocol, guard: Guard) -> tuple[Tensor | None, str]:
-    with kept(), guard.watching():
+def _differentiable(
+    output: object, protocol: Protocol, guard: Guard, heeded: Heeded
+) -> tuple[Tensor | None, str]:
+    with kept(), guard.watching(), heeded:
         value, description = protocol.objective(output)
     if value.requires_grad:
         return value, description

@@ -27,6 +27,11 @@ APART = 1e-2
 # (tokens of order one, the class is that of the fourth of eight, skips around the other layers alone, 300 steps): with
 # 6 gradient descent ends at .8 and Adam at .0, with 8 at 2.3 and .1, with 12 both at 2.3.
 BLIND = {"sgd": 8, "adam": 12}
+# Attention layers, with no skip anywhere, from which a stack learns nothing. Measured (tokens of 32 units, attention
+# and two layers of GELU with a layer norm behind each, the class is that of the fourth of twelve tokens, 200 steps,
+# the mean or the fourth token read out; a guess has 1.39): with 2 and 3 gradient descent ends at .005 to .04 and Adam
+# at .002, with 4 Adam at .4 to 1.0, with 6 gradient descent at .2 and Adam at 1.35.
+ALONE = 4
 # The cosine from which the tokens of an input are one thing that all tokens share, as the direction of a ray.
 SHARED = 0.99
 # Units from which a cosine says something of tokens.
@@ -49,7 +54,7 @@ MEAN_SHARE, MEAN_GROWTH = 0.4, 3.0
 
 def axis_verdicts(f: Findings) -> list[Verdict]:
     """What happens among tokens and in channels."""
-    return [*_tokens(f), *_drowned(f), *_attention(f), *_crossed(f), *_channels(f)]
+    return [*_tokens(f), *_drowned(f), *_attention(f), *(_over_samples(f) or _crossed(f)), *_channels(f)]
 
 
 # ------------------------------------------------------------------------------------------------------ tokens
@@ -89,6 +94,7 @@ def _tokens(f: Findings) -> list[Verdict]:
     together &= (
         _around(f) or kinds.tolist().count("attention") < BLIND["adam" if f.optimiser == "adam" else "sgd"]
     )
+    together |= 0 < kinds.tolist().count("attention") < ALONE
     alike = left < (ALIKE if "attention" in kinds else MERGED)
     severity: Severity = "unhealthy" if shrink > COLLAPSED and alike and not together else "warning"
     rank = f.profile["token_rank"]
@@ -166,7 +172,7 @@ def _drowned(f: Findings) -> list[Verdict]:
         if times > DROWNED[0] and (worst is None or times > worst[0]):
             worst = (times, token, row)
     if worst is None:
-        return []
+        return _beside(f, apart)
     times, token, row = worst
     adam = times > DROWNED[2]
     grave = times > DROWNED[1] and (f.optimiser != "adam" or adam)
@@ -177,16 +183,47 @@ def _drowned(f: Findings) -> list[Verdict]:
     )
     if f.optimiser is None and grave and not adam:
         evidence += holds_for(["sgd"], "are only slowed down")
-    return [
-        verdict(
-            "drowned-tokens",
-            "unhealthy" if grave else "warning",
-            evidence,
-            measured=times,
-            threshold=(DROWNED[2] if adam else DROWNED[1]) if grave else DROWNED[0],
-            layers=(f.names[row], f.names[token]),
-        )
-    ]
+    return [_drowning(times, grave, adam, evidence, (f.names[row], f.names[token]))]
+
+
+def _drowning(times: float, grave: bool, adam: bool, evidence: str, layers: tuple[str, ...]) -> Verdict:
+    return verdict(
+        "drowned-tokens",
+        "unhealthy" if grave else "warning",
+        evidence,
+        measured=times,
+        threshold=(DROWNED[2] if adam else DROWNED[1]) if grave else DROWNED[0],
+        layers=layers,
+    )
+
+
+def _beside(f: Findings, apart: np.ndarray) -> list[Verdict]:
+    """Tokens that a constant of the model's is added to, in a sum that has no row of its own."""
+    worst: tuple[float, int, float] | None = None
+    for name, size in dict(f.meta.get("beside", {})).items():
+        row = f.names.index(name)
+        readers = f.feeds[row] if f.feeds else ()
+        if not apart[row] > TOLD or f.kinds[row] not in ("embedding", "weight"):
+            continue
+        if not readers or any(f.kinds[reader] not in ("norm", "residual", *MIXES) for reader in readers):
+            continue
+        q = float(f.profile["q"][row])
+        times = min(math.sqrt((q + size**2) / q), math.sqrt(q + size**2))
+        if times > DROWNED[0] and (worst is None or times > worst[0]):
+            worst = (times, row, size)
+    if worst is None:
+        return []
+    times, row, size = worst
+    adam = times > DROWNED[2]
+    grave = times > DROWNED[1] and (f.optimiser != "adam" or adam)
+    evidence = (
+        f"What is added to {f.names[row]} is the same for every sample and has root mean square {number(size)}, the "
+        f"tokens have {number(math.sqrt(float(f.profile['q'][row])))}: in the sum they are {number(times)} times "
+        "smaller."
+    )
+    if f.optimiser is None and grave and not adam:
+        evidence += holds_for(["sgd"], "are only slowed down")
+    return [_drowning(times, grave, adam, evidence, (f.names[row],))]
 
 
 def _again(f: Findings, row: int, token: int) -> bool:
@@ -272,6 +309,23 @@ def _crossed(f: Findings) -> list[Verdict]:
     if over == 0:
         evidence += " Axis 0 holds the samples, so each sample's weights depend on the others."
     return [verdict("softmax-axis", "warning", evidence, measured=float(over), layers=names(rows, bad))]
+
+
+def _over_samples(f: Findings) -> list[Verdict]:
+    """A softmax inside the model over the axis of the samples.
+
+    With two axes alone the first may hold nodes of a graph or parts of a set, which is a design.
+    """
+    found = {n: s for n, s in dict(f.meta.get("weighed", {})).items() if n != f.meta.get("output", "")}
+    if not found:
+        return []
+    name = max(found, key=lambda n: len(found[n]))
+    evidence = (
+        f"The softmax of {name} (shape {'×'.join(map(str, found[name]))}) is taken over axis 0, which holds the "
+        "samples: each sample's weights depend on the others, and those of a sample alone are 1."
+    )
+    severity: Severity = "unhealthy" if len(found[name]) > 2 else "warning"
+    return [verdict("softmax-axis", severity, evidence, measured=0.0, layers=tuple(found)[:12])]
 
 
 # ---------------------------------------------------------------------------------------------------- channels

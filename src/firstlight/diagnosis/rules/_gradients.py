@@ -14,7 +14,15 @@ from firstlight.diagnosis.findings import DEEP, MIXES, Findings, factor, names, 
 from firstlight.diagnosis.rules._paths import (
     FORGIVEN as ONLY_FOR_ADAM,
 )
-from firstlight.diagnosis.rules._paths import SLIGHT, STARVED, Path, Quantity, paths, starved
+from firstlight.diagnosis.rules._paths import (
+    SLIGHT,
+    STARVED,
+    Path,
+    Quantity,
+    dropped,
+    paths,
+    starved,
+)
 from firstlight.diagnosis.trend import Trend
 from firstlight.diagnosis.verdict import Severity, Verdict
 
@@ -64,7 +72,7 @@ def holds_for(held: Sequence[str], others: str = "") -> str:
 def gradient_verdicts(f: Findings) -> list[Verdict]:
     """Exploding or vanishing gradients, along the depth and along each role, named by their cause."""
     found: dict[str, Verdict] = {}
-    candidates = [_overall(f), *(_along(f, path) for path in paths(f))]
+    candidates = [_overall(f), *(_along(f, path) for path in paths(f)), _dropped(f)]
     for new in candidates:
         if new is None:
             continue
@@ -234,6 +242,26 @@ def _along(f: Findings, path: Path) -> Verdict | None:
         unit=f"decades of {path.quantity} along the role",
         layers=path.names[:3],
         **(_specific(f, trend) if trend is not None and trend.total * change > 0 else {}),
+    )
+
+
+def _dropped(f: Findings) -> Verdict | None:
+    """One step of a chain that hands on hardly anything of the gradient, in a network of any depth."""
+    found = dropped(f)
+    if found is None:
+        return None
+    above, below, fall = found
+    return verdict(
+        "vanishing-gradients",
+        "unhealthy",
+        f"From {f.names[below]} to {f.names[above]}, one layer towards the input, ‖∂L/∂z‖ ‖z‖ falls by a factor "
+        f"{factor(fall)}, though no small weight stands between.",
+        measured=fall / math.log(10.0),
+        threshold=ONLY_FOR_ADAM / math.log(10.0),
+        unit="decades at one step",
+        layers=(f.names[above],),
+        cause="a step with hardly any slope, or with a backward of its own that makes the gradient small",
+        remedy="look at what stands between these two layers: a custom backward, a hook, a saturated function",
     )
 
 

@@ -1,4 +1,4 @@
-"""Rules about the loss: whether it fits the output, how low it can fall, and the size of what it sends back."""
+"""Rules about the loss and the outputs: whether they fit, how low the loss can fall, the size of what it sends back."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from firstlight.diagnosis.catalogue import EXPLANATIONS, verdict
 from firstlight.diagnosis.findings import Findings, entries, names, number
 from firstlight.diagnosis.rules._gradients import holds_for
-from firstlight.diagnosis.rules._paths import log_weight_norm
+from firstlight.diagnosis.rules._paths import FORGIVEN, log_weight_norm, starved
 from firstlight.diagnosis.verdict import Severity, Verdict
 
 # Lowest reachable loss over that of a guess.
@@ -34,13 +34,15 @@ USUAL = 0.01
 # Above this line small gradients come from small weights or embeddings, which grow. Measured (embeddings of deviation
 # 10⁻⁴, a learned factor of .001 before the last layer): both end below .01 at a rate of 1.
 FELT = 0.05
+# 1 − c of outputs that are the same number for every sample, and a correlation of samples that are told apart.
+SAME, APART = 1e-6, 0.95
 # Root mean square of the outputs, where no targets say what they are for.
 OUTPUTS = (10.0, 100.0)
 
 
 def loss_verdicts(f: Findings) -> list[Verdict]:
     """The verdicts about the loss itself."""
-    return [*_misfit(f), *_half(f), *_scale(f), *_outputs(f)]
+    return [*_misfit(f), *_half(f), *_scale(f), *_outputs(f), *_one_output(f), *_unheard(f)]
 
 
 def _misfit(f: Findings) -> list[Verdict]:
@@ -65,7 +67,11 @@ def _misfit(f: Findings) -> list[Verdict]:
         return []
     severity: Severity = "unhealthy" if what == "unbounded" else "warning"
     loss = float(f.meta["loss_value"])
-    return [verdict("unbounded-loss", severity, evidence, measured=loss, layers=last)]
+    specific = {}
+    if "misfit_axis" in f.meta:
+        evidence += f" They sum to one over axis {f.meta['misfit_axis']}, which is not that of the classes."
+        specific = {"cause": "log_softmax over another axis than that of the classes"}
+    return [verdict("unbounded-loss", severity, evidence, measured=loss, layers=last, **specific)]
 
 
 def _floor(f: Findings, what: str, kind: str, last: tuple[str, ...]) -> list[Verdict]:
@@ -261,5 +267,115 @@ def _outputs(f: Findings) -> list[Verdict]:
             measured=size,
             threshold=OUTPUTS[1] if grave else OUTPUTS[0],
             layers=names(rows, np.ones(1, bool)),
+        )
+    ]
+
+
+def _one_output(f: Findings) -> list[Verdict]:
+    """Outputs that are the same for all samples, though the layers in front tell the samples apart."""
+    links, c, q = f.measurement.links, f.profile["correlation"], f.profile["q"]
+    # the cosine of numbers is 1 or −1
+    alike = np.where(f.extra(f.profile, "units") > 1, c > 1.0 - SAME, f.profile["channel_var"] <= SAME**2 * q)
+    readouts = [row for row in f.at("weight").tolist() if f.readout[row] and np.isfinite(c[row])]
+    if f.one_sample or not links or not readouts or not alike[readouts].all():
+        return []
+    for row in readouts:
+        sources = [s for s in links[row] if np.isfinite(c[s])]
+        # tokens, places and streams have ways of their own to begin alike, as at a learned token
+        plain = all(str(f.profile["shape"][s]).count("×") == 1 for s in (row, *sources))
+        if not plain or any("zero" in str(flag) for flag in f.profile["weight_flags"]):
+            return []
+        # where biases make the outputs, or weights are zero, the samples are lost in the layer itself
+        own = f.profile["sigma_b"][row] ** 2 < 0.5 * q[row] and f.profile["sigma_w"][row] > 0
+        if not own or not sources or any(c[s] > APART for s in sources):
+            return []
+    first, before = names(f.profile, np.isin(np.arange(len(c)), readouts), c), links[readouts[0]][0]
+    evidence = (
+        f"{first[0]} gives the same outputs for every sample, while the correlation between samples is "
+        f"{number(float(c[before]))} in front of it, at {f.names[before]}."
+    )
+    return [
+        verdict(
+            "ordered",
+            "unhealthy",
+            evidence,
+            measured=0.0,
+            threshold=SAME,
+            unit="1 − c of the outputs",
+            layers=first,
+            cause="a mean, a sum or a softmax over the axis of the samples (dim=0) in front of the layer",
+            remedy="take it over the axis of tokens or places",
+        )
+    ]
+
+
+def derivative_verdicts(f: Findings) -> list[Verdict]:
+    """Derivatives by the points of the forward, on which the loss depends and which teach nothing."""
+    found: dict[str, str] = dict(f.meta.get("derivatives", {}))
+    for kind, (code, what, specific) in _DERIVATIVES.items():
+        places = tuple(place or str(f.meta.get("model", "model")) for place, k in found.items() if k == kind)
+        if places:
+            evidence = f"The loss reads a derivative that is taken in {places[0]}, and {what}."
+            count = float(len(places))
+            return [
+                verdict(
+                    code, "unhealthy", evidence, measured=count, threshold=0.0, layers=places[:12], **specific
+                )
+            ]
+    return []
+
+
+_DERIVATIVES: dict[str, tuple[str, str, dict[str, str]]] = {
+    "graph": (
+        "cut-gradients",
+        "no gradient passes through it: it was taken without create_graph=True",
+        {
+            "cause": "torch.autograd.grad without create_graph=True: the derivative is a number without a graph",
+            "remedy": "take the derivative with create_graph=True",
+        },
+    ),
+    "zero": (
+        "zero-gradients",
+        "it is zero at every point, whatever the parameters are",
+        {
+            "cause": (
+                "a second derivative of a function that is linear in pieces, such as ReLU, or a first one of a "
+                "function with steps"
+            ),
+            "remedy": "use a smooth activation such as tanh, SiLU or sine",
+        },
+    ),
+}
+
+
+def _unheard(f: Findings) -> list[Verdict]:
+    """An output whose term in the caller's loss has hardly any weight beside the others."""
+    rows = [row for row in f.at("weight").tolist() if f.readout[row]]
+    if str(f.meta.get("loss", "")).startswith("random") or len(rows) < 2 or starved(f) is not None:
+        return []
+    place = {row: i for i, row in enumerate(f.at("weight").tolist())}
+    with np.errstate(invalid="ignore"):
+        moved = (f.weights["log_weight_grad"] - log_weight_norm(f.weights))[[place[row] for row in rows]]
+        most = moved[np.isfinite(moved)].max(initial=-math.inf)
+        less = np.minimum(most - moved, -f.sensitivity[rows])
+    less = np.where(np.isfinite(less), less, 0.0)
+    worst = int(np.argmax(less))
+    if not less[worst] > FORGIVEN:
+        return []
+    name = f.names[rows[worst]]
+    evidence = (
+        f"The outputs of {name} have {number(math.exp(-float(less[worst])), 2)} of the part in the loss that the "
+        "other outputs have, and so much less ∂L/∂W beside the weight."
+    )
+    return [
+        verdict(
+            "starved-path",
+            "unhealthy",
+            evidence,
+            measured=float(less[worst]) / math.log(10.0),
+            threshold=FORGIVEN / math.log(10.0),
+            layers=(name,),
+            cause="a term of the loss with hardly any weight, or on a far smaller scale than the others",
+            remedy="bring the terms of the loss to one scale",
         )
     ]

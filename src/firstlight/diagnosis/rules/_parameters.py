@@ -9,6 +9,7 @@ import numpy as np
 
 from firstlight.diagnosis.catalogue import verdict
 from firstlight.diagnosis.findings import Findings, names, number
+from firstlight.diagnosis.rules._losses import derivative_verdicts
 from firstlight.diagnosis.rules._paths import log_weight_norm
 from firstlight.diagnosis.verdict import Severity, Verdict
 from firstlight.probe.measurement import ParameterGradient
@@ -41,7 +42,8 @@ MANY, NEARLY_ALL = 0.5, 0.9
 
 def parameter_verdicts(f: Findings) -> list[Verdict]:
     """What the backward pass brought to every parameter."""
-    return [
+    derived = derivative_verdicts(f)
+    found = [
         *_frozen(f),
         *_unregistered(f),
         *_non_finite(f),
@@ -51,6 +53,8 @@ def parameter_verdicts(f: Findings) -> list[Verdict]:
         *_one_entry(f),
         *_zero_gains(f),
     ]
+    # what a derivative without a slope does to the parameters has its own name and cause
+    return [*derived, *(v for v in found if all(v.code != d.code for d in derived))]
 
 
 def _chosen(f: Findings, wanted: Callable[[ParameterGradient], bool]) -> tuple[str, ...]:
@@ -142,8 +146,24 @@ def _all_zero(f: Findings) -> list[Verdict]:
         return []
     found = tuple(trained)
     evidence = f"All {len(found)} parameters got a gradient of exactly zero, or none."
-    count = float(len(found))
-    return [verdict("constant-loss", "unhealthy", evidence, measured=count, threshold=0.0, layers=found[:12])]
+    count, specific = float(len(found)), {}
+    if f.meta.get("loss_value") == 0.0:
+        evidence += " The loss is exactly zero."
+        specific = {
+            "cause": "a loss with a margin or a threshold that this whole batch is beyond, or one that is cut to zero",
+            "remedy": "take harder samples or a larger margin; check the signs and the scale of what is compared",
+        }
+    return [
+        verdict(
+            "constant-loss",
+            "unhealthy",
+            evidence,
+            measured=count,
+            threshold=0.0,
+            layers=found[:12],
+            **specific,
+        )
+    ]
 
 
 def _without_gradient(f: Findings) -> list[Verdict]:
@@ -238,7 +258,7 @@ def _cut(f: Findings) -> list[Verdict]:
     found = _chosen(f, lambda g: g.state == "absent" and g.cause in causes and not g.bias)
     codes = _chosen(f, lambda g: g.state == "absent" and g.cause == "code")
     if not found and not codes:
-        return []
+        return _left_out(f)
     severity: Severity = "unhealthy" if found else "warning"
     evidence = (
         f"{len(found or codes)} parameters take part in what reaches the loss, and got no gradient: "
@@ -258,6 +278,29 @@ def _cut(f: Findings) -> list[Verdict]:
     count, layers = float(len(found or codes)), (found or codes)[:12]
     return [
         verdict("cut-gradients", severity, evidence, measured=count, threshold=0.0, layers=layers, **whole)
+    ]
+
+
+def _left_out(f: Findings) -> list[Verdict]:
+    """Parameters whose result is returned, and that the caller's loss does not use."""
+    found = _chosen(f, lambda g: g.state == "absent" and g.cause == "loss" and not g.bias)
+    if not found or derivative_verdicts(f):
+        return []
+    evidence = (
+        f"{len(found)} parameters make something that the model returns and the loss does not use, and got no "
+        f"gradient: {_listed(found)}."
+    )
+    return [
+        verdict(
+            "cut-gradients",
+            "warning",
+            evidence,
+            measured=float(len(found)),
+            threshold=0.0,
+            layers=found[:12],
+            cause="a part of the output that the loss leaves out, or that it reads behind detach()",
+            remedy="add the term of the loss that trains these parameters, or leave them out of the model",
+        )
     ]
 
 

@@ -28,6 +28,8 @@ SHORT = 4
 # .001; Adam in three of four at .01, in two at .001, in one at 10⁻⁶.
 SLIGHT, STARVED, FORGIVEN = math.log(1e2), math.log(10**2.5), math.log(1e6)
 
+# Rows between two layers of a chain.
+LONG = 12
 # Ln of the second moment of a gate that is closed, and of one that is open; of a sum over what it hands on.
 OPENED, CARRIED = (math.log(1e-2), math.log(0.95)), 0.5
 
@@ -233,6 +235,38 @@ def starved(f: Findings) -> Starved | None:
             less = min(less, sizes[strongest] - max(own, default=sizes[weak]) - fewer)
             if less > limit:
                 worst = Starved(tuple(ends[weak]), meeting, strongest, float(less))
+    return worst
+
+
+def dropped(f: Findings) -> tuple[int, int, float] | None:
+    """The step of a chain at which the gradient falls most while the signal goes on: two rows, and ln of the fall.
+
+    Weights hand on ‖z‖ ‖∂L/∂z‖ whatever their scale is. The product falls where a slope is nearly zero, or where a step
+    has a backward of its own. Left out are small layers, which grow, what biases make, learned factors, choosers and
+    steps in time.
+    """
+    worst: tuple[int, int, float] | None = None
+    felt, fixed = _felt(f), f.extra(f.profile, "sigma_b") ** 2 > 0.99 * f.profile["q"]
+    learned, quiet = f.extra(f.profile, "learned"), set(f.small) | set(f.at("recurrent").tolist())
+    flags = f.profile["weight_flags"].astype(str)
+    for row in f.at("weight").tolist():
+        here, seen = row, [row]
+        while f.feeds and len(f.feeds[here]) == 1 and len(seen) < LONG:
+            here = f.feeds[here][0]
+            seen.append(here)
+            if f.kinds[here] == "weight" or len(f.measurement.links[here]) > 1:
+                break
+        ends = f.kinds[here] == "weight" and here != row and len(f.measurement.links[here]) == 1
+        if not ends or quiet.intersection((row, here)) or f.later[row] or f.later[here] or fixed[here]:
+            continue
+        # gradients of equal units cancel; a weight of zeros has a rule of its own
+        if any(learned[at] > 0 or f.kinds[at] == "attention" for at in seen) or flags[here] or flags[row]:
+            continue
+        if not (math.isfinite(felt[here]) and math.isfinite(felt[row])):
+            continue
+        fall = float(felt[here] - felt[row])
+        if fall > FORGIVEN and (worst is None or fall > worst[2]):
+            worst = row, here, fall
     return worst
 
 

@@ -240,7 +240,8 @@ def _one_direction(f: Findings) -> str:
             new = [s for s in links[source] if np.isnan(rank[source]) and s not in seen]
             seen.update(new)
             sources += new
-        above = [s for s in sources if rank[s] > SEVERAL and not c[s] > ALIKE]
+        ranked = [s for s in sources if np.isfinite(rank[s])]
+        above = ranked if all(rank[s] > SEVERAL and not c[s] > ALIKE for s in ranked) else []
         # where biases make the signal, the weights are not to blame
         own = profile["sigma_b"][row] ** 2 < 0.5 * profile["q"][row]
         later = chi[index[place + 1 :]]

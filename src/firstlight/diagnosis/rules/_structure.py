@@ -159,8 +159,9 @@ def _shared(f: Findings) -> list[Verdict]:
 def _mixed(f: Findings) -> list[Verdict]:
     """Shapes that put one sample's numbers beside another's, and layers that take samples for steps of time."""
     found: dict[str, list[list[int]]] = dict(f.meta.get("mixed", {}))
-    along: dict[str, list[int]] = dict(f.meta.get("along", {}))
-    if not found and not along:
+    along: dict[str, tuple[list[int], int]] = dict(f.meta.get("along", {}))
+    placed: dict[str, list[list[int]]] = dict(f.meta.get("placed", {}))
+    if not found and not along and not placed:
         return []
     evidence = []
     if found:
@@ -170,12 +171,19 @@ def _mixed(f: Findings) -> list[Verdict]:
             f"At {place} a tensor of shape {before} is written as {after}: the axis of the samples is not where the "
             "axis was, so numbers of different samples stand beside each other."
         )
-    for place, shape in list(along.items())[:1]:
+    for place, (shape, axis) in list(along.items())[:1]:
         evidence.append(
-            f"{place} reads a tensor of shape {'×'.join(map(str, shape))} along its first axis, which holds the "
-            "samples: every sample is a step of time, or a token, of one sequence."
+            f"{place} reads a tensor of shape {'×'.join(map(str, shape))} along its {('first', 'second')[axis]} axis, "
+            "which holds the samples: every sample is a step of time, or a token, of one sequence."
         )
-    layers = tuple(dict.fromkeys([*found, *along]))
+    for place, shapes in list(placed.items())[:1]:
+        tokens, rows = ("×".join(map(str, shape)) for shape in shapes)
+        evidence.append(
+            f"At {place or f.meta.get('model', 'the model')} rows of a table (shape {rows}) are added to tokens of "
+            f"shape {tokens} along the first axis, which holds the samples: each sample gets a vector by its place in "
+            "the batch, and all its tokens get the same one."
+        )
+    layers = tuple(dict.fromkeys([*found, *along, *placed]))
     count = float(len(layers))
     return [
         verdict(
@@ -185,15 +193,25 @@ def _mixed(f: Findings) -> list[Verdict]:
             measured=count,
             threshold=0.0,
             layers=layers[:12],
-            **({} if found else _TIME_FIRST),
+            **({} if found else _READ_AS_TIME[next(iter(along.values()))[1]] if along else _PLACED),
         )
     ]
 
 
-_TIME_FIRST = {
-    "cause": "torch's recurrent and attention layers expect time first: steps × samples × features",
-    "remedy": "build the layer with batch_first=True, or exchange the first two axes with transpose(0, 1)",
+_PLACED = {
+    "cause": "positions that are taken by the first axis, as for steps × samples × units, while samples come first",
+    "remedy": "take positions by the axis of the tokens, such as table[:, :x.size(1)]",
 }
+_READ_AS_TIME = (
+    {
+        "cause": "torch's recurrent and attention layers expect time first: steps × samples × features",
+        "remedy": "build the layer with batch_first=True, or exchange the first two axes with transpose(0, 1)",
+    },
+    {
+        "cause": "the layer was built with batch_first=True and is given time first: steps × samples × features",
+        "remedy": "build the layer with batch_first=False, or exchange the first two axes with transpose(0, 1)",
+    },
+)
 
 
 def _linear(f: Findings) -> list[Verdict]:

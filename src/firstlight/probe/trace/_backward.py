@@ -91,6 +91,8 @@ class Backward:
     strangers: list[Tensor] = field(default_factory=list)
     chosen: list[Site] = field(default_factory=list)
     heard: dict[Site, float] = field(default_factory=dict)
+    derivatives: dict[str, str] = field(default_factory=dict)
+    lost: list[Site] = field(default_factory=list)
     done: bool = False
     task: int = -1
 

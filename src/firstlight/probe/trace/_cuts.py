@@ -93,6 +93,14 @@ def _unasked(node: Node) -> bool:
     return all(isinstance(t, Tensor) and is_zero(t) for t in both)
 
 
+def _keys(node: Node) -> int:
+    """How many entries a product of matrices sums over; 1 where neither factor was kept."""
+    left, right = (getattr(node, name, None) for name in ("_saved_self", "_saved_mat2"))
+    if isinstance(right, Tensor):
+        return int(right.shape[-2])
+    return int(left.shape[-1]) if isinstance(left, Tensor) else 1
+
+
 @dataclass(eq=False)
 class Cuts:
     """Follows zeros through one backward pass.
@@ -106,18 +114,30 @@ class Cuts:
     dead: set[Node] = field(default_factory=set)
     causes: dict[Node, str] = field(default_factory=dict)
     watching: bool = False
-    weighing: set[Node] = field(default_factory=set)
+    weighing: dict[Node, Node] = field(default_factory=dict)
+    summed: dict[Node, tuple[int, ...]] = field(default_factory=dict)
     unasked: set[Node] = field(default_factory=set)
+    shapes: dict[Node, tuple[int, ...]] = field(default_factory=dict)
 
     def watch(self, steps: list[Node]) -> list[Callable[[], None]]:
         """Look at what enters and leaves every step; returns what removes the hooks."""
         self.watching = True
         # what a step saved is gone once the backward has passed
         self.unasked = {node for node in steps if _unasked(node)}
+        saved = {n: getattr(n, "_saved_result", None) for n in steps if kind_of(n) in _SOFTMAX}
+        self.shapes = {n: tuple(t.shape) for n, t in saved.items() if isinstance(t, Tensor)}
         for node in steps:
             children = [child for child, _ in node.next_functions if child is not None]
-            if kind_of(node) == "Bmm" or (kind_of(node) == "Mul" and len(children) > 1):
-                self.weighing.update(children)
+            kind = kind_of(node)
+            if (
+                kind in ("Sum", "Mean")
+                and children
+                and isinstance(dims := getattr(node, "_saved_dim", None), tuple)
+            ):
+                self.summed[children[0]] = dims
+            # a mean over several tokens with weights of one entry each is no attention to one key
+            if (kind == "Bmm" and _keys(node) < 2) or (kind == "Mul" and len(children) > 1):
+                self.weighing.update(dict.fromkeys(children, node))
         return [node.register_hook(self._hook(node)).remove for node in steps]
 
     def _hook(self, node: Node) -> Callable[..., None]:
@@ -163,7 +183,10 @@ class Cuts:
     def _cause(
         self, node: Node, none: list[int], live: list[int], names: Mapping[int, str], moving: set[str]
     ) -> str:
-        if self.causes[node] == "softmax" and any(self._only_shapes(top, node) for top in self.weighing):
+        if self.causes[node] == "softmax" and any(
+            self._only_shapes(top, node) and not self._pools(product, node)
+            for top, product in self.weighing.items()
+        ):
             return "one-key"
         if self.causes[node]:
             return self.causes[node]
@@ -178,6 +201,12 @@ class Cuts:
         taken = [i for i, (child, _) in enumerate(node.next_functions) if child is not None]
         zero = [i for i in none if i in taken and i != _PRODUCTS[kind]]
         return "two-zeros" if len(zero) > 1 else "constant"
+
+    def _pools(self, product: Node, softmax: Node) -> bool:
+        """Whether what a softmax weighs is summed over an axis along which the weights have several entries."""
+        shape = self.shapes.get(softmax, ())
+        dims = [d if d < 2**63 else d - 2**64 for d in self.summed.get(product, ())]
+        return any(shape[d] > 1 for d in dims if -len(shape) <= d < len(shape))
 
     def _only_shapes(self, top: Node, bottom: Node) -> bool:
         """Whether only changes of shape or dropout stand between two steps."""

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Collection, Mapping
-from functools import lru_cache
+from collections.abc import Collection, Iterable, Mapping
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
+from firstlight.probe.graph._operations import MATMULS, WEIGHT_OPERATIONS
 from firstlight.probe.graph._site import Origin, Site
-from firstlight.probe.guard.nodes import Node
+from firstlight.probe.guard.nodes import Node, nodes, written_in_python
 from firstlight.probe.read._whole import carries
 
+if TYPE_CHECKING:
+    from firstlight.probe.trace._ledger import Ledger
+
+LAYERS = MATMULS | set(WEIGHT_OPERATIONS)
+# What puts the entries of one tensor into another.
+WRITES = frozenset({"copy", "set"})
 # Nodes of the autograd graph that are looked at for where one tensor came from.
 _REACH = 1 << 14
 # Entries from which on the map is searched for tensors that are gone.
@@ -68,13 +77,23 @@ class Picks:
     """What was chosen by integers that were made of signals, and the rows that the integers were made of.
 
     What is chosen is known by its node of the autograd graph; where the chosen thing takes no gradient itself, by its
-    tensor, until a step gives it one. ``numbers`` are the rows that Python numbers were made of, by their index.
+    tensor, until a step gives it one. ``numbers`` are the rows that Python numbers were made of, by their index, and
+    ``told`` those whose numbers the loss reads.
     """
 
     def __init__(self) -> None:
         self._nodes: list[tuple[Node, tuple[Site, ...]]] = []
         self._tensors = Origins()
         self.numbers: dict[int, Site] = {}
+        self.told: set[int] = set()
+        # rows that were written into parameters
+        self.written: set[int] = set()
+        self.derivatives = Derivatives()
+
+    @cached_property
+    def lost(self) -> Picks:
+        """The same of what loses its graph inside the loss."""
+        return Picks()
 
     def choosing(self, read: list[tuple[Tensor, Origin | None]]) -> tuple[Site, ...]:
         """The rows that made the integers among what a call reads."""
@@ -95,6 +114,131 @@ class Picks:
         """The rows that chose something on which the loss depends, by the steps of the loss's graph."""
         found = {site.index: site for node, sites in self._nodes if node in steps for site in sites}
         return list(found.values())
+
+
+class Derivatives:
+    """Derivatives by the points of a forward that teach nothing, from where they are taken to the loss.
+
+    Such a derivative has no graph, because it was taken without ``create_graph=True``, or it is zero everywhere and no
+    parameter changes that, as the second derivative of ReLU. A derivative that a layer reads is left alone: it is a
+    step towards another point, as in sampling.
+    """
+
+    def __init__(self) -> None:
+        self._tensors = Origins()
+        self._nodes: list[tuple[Node, str]] = []
+
+    def take(
+        self, place: str, outputs: object, inputs: object, results: object, learned: list[Tensor]
+    ) -> None:
+        """Look at derivatives of outputs by inputs; those by parameters, or by what is made of them, are no points."""
+        mine = {id(p) for p in learned}
+        if any(p.grad_fn is not None or id(p) in mine for p in tensors_of(inputs)):
+            return
+        below = nodes(*(t.grad_fn for t in tensors_of(outputs)))
+        leaves = {id(node.variable) for node in below if hasattr(node, "variable")} & mine
+        for result in tensors_of(results) if leaves else ():
+            if not result.any():
+                if not _moves(result, [p for p in learned if id(p) in leaves]):
+                    self._put(result, f"{place}|zero")
+            elif not result.requires_grad:
+                self._put(result, f"{place}|graph")
+
+    def _put(self, tensor: Tensor, what: str) -> None:
+        if tensor.grad_fn is not None:
+            self._nodes.append((tensor.grad_fn, what))
+        else:
+            self._tensors.put(tensor, Origin(path=what))
+
+    def follow(self, read: Iterable[Tensor], results: Iterable[Tensor]) -> None:
+        """Go with derivatives through a step that is no layer."""
+        what = next((o.path for t in read if (o := self._tensors.get(t)) is not None), "")
+        for tensor in results if what else ():
+            self._put(tensor, what)
+
+    def __len__(self) -> int:
+        return len(self._tensors)
+
+    def reaching(self, steps: Collection[Node]) -> dict[str, str]:
+        """The derivatives on which the loss depends, by place: ``"graph"`` or ``"zero"``."""
+        return dict(what.split("|") for node, what in self._nodes if node in steps)
+
+
+def heed(
+    ledger: Ledger,
+    name: str,
+    args: tuple[Any, ...],
+    known: list[tuple[Tensor, Origin | None]],
+    out: object,
+) -> None:
+    """Note what a step of the forward or the loss does to derivatives, to parameters, and with constants.
+
+    ``known`` are the tensors that the step read, with what was known of each before the step.
+    """
+    found, read = ledger.picks.derivatives, [t for t, _ in known]
+    if name == "grad" and len(args) > 1:
+        found.take(ledger.place, args[0], args[1], out, list(ledger.parameters.values()))
+    elif len(found):
+        layer = name in LAYERS and any(id(t) in ledger.parameter_names for t in read)
+        found.follow([] if layer else read, tensors_of(out))
+    if name in WRITES and len(read) == 2:
+        _written(ledger, *known)
+    elif name == "add" and len(read) == 2 and read[0].dim() > 2 and read[1].dim() > 1:
+        _added(ledger, *read)
+
+
+def _written(
+    ledger: Ledger, target: tuple[Tensor, Origin | None], source: tuple[Tensor, Origin | None]
+) -> None:
+    """Signals that are written into a parameter: its next gradient is its own, and theirs is lost."""
+    if target[1] is not None and len(target[1].parameters) == 1 and source[1] is not None:
+        ledger.picks.written.update(site.index for site in source[1].nearest)
+
+
+def _added(ledger: Ledger, signal: Tensor, table: Tensor) -> None:
+    """A constant that is added to tokens: how large it is, and whether it holds rows of a table by the sample."""
+    origin, samples = ledger.origin(signal), ledger.samples
+    if origin is None or origin.site is None or origin.batch != 0 or signal.shape[0] != samples.count:
+        return
+    held = ledger.origin(table)
+    if held is not None and not held.parameters:
+        return
+    by_sample = table.dim() == signal.dim() and table.shape[0] == samples.count != signal.shape[1]
+    if by_sample and table.shape[1] == 1 and signal.shape[1] > 1 and _of_a_table(ledger, table):
+        samples.placed.setdefault(ledger.place, (tuple(signal.shape), tuple(table.shape)))
+    elif held is None and origin.plain and (table.dim() < signal.dim() or table.shape[0] == 1):
+        samples.beside[origin.site.index] = float(table.detach().float().square().mean().sqrt())
+
+
+def _of_a_table(ledger: Ledger, table: Tensor) -> bool:
+    """Whether a tensor is a part of a longer table that the model keeps, with rows that differ."""
+    base, model = table._base, ledger.frames[0].module
+    kept = base is not None and any(base is t for t in (*model.buffers(), *model.parameters()))
+    return bool(kept and base is not None and len(base) > len(table) and (table[0] != table[-1]).any())
+
+
+def tensors_of(value: object) -> list[Tensor]:
+    """The tensors of a tensor, a tuple or a list.
+
+    Examples
+    --------
+    >>> len(tensors_of((torch.ones(1), None, torch.ones(2))))
+    2
+    """
+    values = value if isinstance(value, (tuple, list)) else (value,)
+    return [v for v in values if isinstance(v, Tensor)]
+
+
+def _moves(result: Tensor, learned: list[Tensor]) -> bool:
+    """Whether a derivative that is zero changes with some parameter; code of the caller's does not run for it."""
+    if result.grad_fn is None:
+        return False
+    if any(map(written_in_python, nodes(result.grad_fn))):
+        return True
+    found = torch.autograd.grad(
+        result, learned, torch.ones_like(result), retain_graph=True, allow_unused=True
+    )
+    return any(g is not None and bool(g.any()) for g in found)
 
 
 def upstream(

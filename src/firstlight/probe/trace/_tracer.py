@@ -22,6 +22,7 @@ from firstlight.probe.trace._call import Behind, Call, behind
 from firstlight.probe.trace._elementwise import Elementwise
 from firstlight.probe.trace._ledger import Ledger, owner, tensors_in
 from firstlight.probe.trace._modules import Modules, add_norm
+from firstlight.probe.trace._origins import heed
 from firstlight.probe.trace._time import recurrent
 
 
@@ -59,13 +60,14 @@ class Tracer(TorchFunctionMode):
         read = [(t, self.ledger.origin(t)) for t in tensors_in(*args, *kwargs.values())]
         return self._handle(Call(func, name, args, kwargs, read))
 
-    def _along(self, sequence: object) -> None:
-        """A layer whose first axis is time, and which was not told that samples come first."""
+    def _along(self, sequence: object, time: int = 0) -> int | None:
+        """Note the axis that a layer takes for time, which may be that of the samples; returns the samples' axis."""
         origin = (
             self.ledger.origin(sequence) if isinstance(sequence, Tensor) and not sequence.is_nested else None
         )
         if isinstance(sequence, Tensor) and origin is not None:
-            self.ledger.samples.read_as_time(self.ledger.place, sequence.shape, origin.batch)
+            self.ledger.samples.read_as_time(self.ledger.place, sequence.shape, origin.batch, time)
+        return origin.batch if origin is not None else None
 
     def _picking(self, func: Any, args: Any, kwargs: Any) -> object:
         """The place of the largest or smallest entry: an integer that a signal makes."""
@@ -86,6 +88,7 @@ class Tracer(TorchFunctionMode):
         out = self._routed(call)
         if sites:
             self.ledger.picks.note(call.results(out), sites)
+        heed(self.ledger, call.name, call.args, call.read, out)
         return out
 
     def _routed(self, call: Call) -> object:
@@ -217,7 +220,8 @@ class Tracer(TorchFunctionMode):
             return result.dim() + self.ledger.reader.follow_axis(
                 source, result, call.name, call.args, axis - source.dim()
             )
-        return 0 if axis == 0 and result.dim() and result.shape[0] == samples.count else None
+        one = axis == 1 and result.dim() == source.dim() - 1 and source.shape[0] != samples.count
+        return 0 if (axis == 0 or one) and result.dim() and result.shape[0] == samples.count else None
 
     def _integers(self, out: object, sites: tuple[Site, ...]) -> None:
         """Follow signals that are cast to integers: they count as constants until a layer reads them."""
@@ -249,8 +253,13 @@ class Tracer(TorchFunctionMode):
             first, label, kind, call.name, -1, *sources, weighs=kind != "attention"
         )
         site.learned = call.parameters
-        if kind == "recurrent" and len(call.args) == 9 and call.args[8] is False:
-            self._along(call.args[0])
+        rest = Origin(ancestors=(site,))
+        if kind == "recurrent" and len(call.args) == 9:
+            first_axis = int(call.args[8] is True)
+            batch = self._along(call.args[0], first_axis)
+            # states are layers × samples × units
+            rest = replace(rest, batch=1 if batch == 1 - first_axis else None)
+            self.ledger.mark(traced, replace(self.ledger.origin(traced) or rest, batch=batch))
         if kind == "recurrent" and (again := recurrent(site, call.func, call.args)) is not None:
             self.ledger.recurrent.append(again)
             sizes = [] if isinstance(call.args[8], bool) and traced.dim() == 3 else call.args[1].tolist()
@@ -262,7 +271,7 @@ class Tracer(TorchFunctionMode):
         if kind == "attention":
             site.axis = call.kwargs.get("dim", call.args[1] if len(call.args) > 1 else None)
             self.ledger.reader.attend(site, first, call.args, call.kwargs)
-        rest = Origin(ancestors=(site,))
+            self.ledger.samples.weigh(site.name, first.shape, site.axis)
         for tensor in tensors_in(out):
             if tensor is not first and carries(tensor):
                 self.ledger.mark(tensor, rest)
@@ -274,6 +283,7 @@ class Tracer(TorchFunctionMode):
         axis = call.kwargs.get("dim", call.args[1] if len(call.args) > 1 else None)
         if isinstance(axis, int) and isinstance(out, Tensor):
             self.ledger.reader.choice(self.ledger.path(call.name), out, axis)
+            self.ledger.samples.weigh(self.ledger.path(call.name), out.shape, axis)
         return out
 
     def _opaque(self, call: Call) -> object:
