@@ -29,6 +29,8 @@ QUARTILES = 1.349
 SPREAD = 20.0
 # The largest numbers of float8 (E4M3) and of float16.
 EIGHT, HALF = 448.0, 65504.0
+# Entries of rows that are measured together: a megabyte of float64, which stays near the caches.
+TOGETHER = 1 << 17
 # Kinds whose law and spectrum nobody asks for.
 LAWLESS = ("activation", "base")
 # Kinds whose channels are compared along a stream.
@@ -105,10 +107,12 @@ def _together(parts: Iterable[Part]) -> Iterator[list[Part]]:
 
 
 def _stacks(pairs: Iterable[tuple[Site, NDArray[np.float32] | None]]) -> Iterator[tuple[list[Site], Rows]]:
-    """Rows of sites of one shape."""
+    """Rows of sites of one shape, up to ``TOGETHER`` entries at a time."""
     known = [(site, rows) for site, rows in pairs if rows is not None]
     for group in alike(known, lambda pair: pair[1].shape):
-        yield [site for site, _ in group], np.stack([rows for _, rows in group])
+        step = max(1, TOGETHER // max(group[0][1].size, 1))
+        for part in (group[i : i + step] for i in range(0, len(group), step)):
+            yield [site for site, _ in part], np.stack([rows for _, rows in part])
 
 
 def _standardised(sites: list[Site], rows: Rows, wide: Exact, gram: Exact) -> Iterator[Part]:
