@@ -74,6 +74,14 @@ def test_derivatives_with_a_graph(order):
     assert not sick(told(derivative(order), torch.randn(24, 2), loss=residual))
 
 
+def test_forces_of_an_energy_that_begins_at_zero():
+    model = derivative(1)
+    nn.init.zeros_(model.n[-1].weight)
+    found = told(model, torch.randn(24, 2), loss=residual)
+    assert not sick(found)
+    assert found["zero-gradients"].severity == "note"
+
+
 def langevin(s, v):
     """A step along a derivative, and a layer behind it."""
     with torch.enable_grad():

@@ -191,15 +191,16 @@ class Cuts:
         if self.causes[node]:
             return self.causes[node]
         kind = kind_of(node)
-        if kind not in _PRODUCTS:
+        # the backward of a step, in a derivative of a derivative, multiplies a slope by a gradient
+        if kind not in _PRODUCTS and not kind.endswith("Backward"):
             return "flat" if kind in _FLAT else kind
         if node in self.unasked and {0, 1} <= set(none):
             return "two-zeros"
-        factors = [i for i in live if i != _PRODUCTS[kind]]
+        factors = [i for i in live if i != _PRODUCTS.get(kind)]
         if any(self._moves(node, i, names, moving) for i in factors):
             return "meant"
         taken = [i for i, (child, _) in enumerate(node.next_functions) if child is not None]
-        zero = [i for i in none if i in taken and i != _PRODUCTS[kind]]
+        zero = [i for i in none if i in taken and i != _PRODUCTS.get(kind)]
         return "two-zeros" if len(zero) > 1 else "constant"
 
     def _pools(self, product: Node, softmax: Node) -> bool:
