@@ -199,3 +199,17 @@ def test_a_batch_is_copied_for_every_pass():
     assert torch.equal(pixels, before)
     assert result.before.profile == first.profile
     assert result.after.profile["q"][0] == first.profile["q"][0]
+
+
+def test_a_batch_to_which_the_model_adds_an_axis_is_no_single_sample():
+    class Spectrum(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(2, 4, 3)
+
+        def forward(self, x):  # samples × channels × time to samples × parts × frequencies × frames
+            z = torch.stft(x[:, 0], 16, window=torch.ones(16), return_complex=True)
+            return self.conv(torch.stack([z.real, z.imag], 1))
+
+    x = torch.randn(2, 1, 64)  # as many samples as the convolution has inputs
+    assert len(firstlight.audit(Spectrum(), x).profile) >= 2

@@ -276,3 +276,20 @@ def test_the_cosine_of_one_number_is_not_read():
 def test_an_activation_with_a_parameter_bends():
     told = severities(nn.Sequential(nn.Linear(16, 32), nn.PReLU(32), nn.Linear(32, 4)), X, LABELS)
     assert "linear-network" not in told
+
+
+def test_samples_that_are_apart_in_narrow_layers_later_on_never_collapsed():
+    class Joined(nn.Module):
+        """A constant start, the same for all samples, into which the samples come later, as atoms of one kind do."""
+
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(1, 16), nn.Linear(16, 16)
+            self.c, self.d, self.o = nn.Linear(19, 4), nn.Linear(4, 4), nn.Linear(4, 1)
+
+        def forward(self, x):
+            h = torch.tanh(self.b(torch.tanh(self.a(torch.ones(len(x), 1)))))
+            return self.o(torch.tanh(self.d(torch.tanh(self.c(torch.cat([h, 3 * x], 1))))))
+
+    torch.manual_seed(0)
+    assert "ordered" not in {v.code for v in firstlight.audit(Joined(), torch.randn(32, 3)).verdicts}

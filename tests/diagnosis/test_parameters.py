@@ -311,3 +311,22 @@ def test_a_path_of_small_layers_beside_a_skip_is_no_rounding():
     verdicts = firstlight.audit(Skipped(), torch.randn(32, 16)).verdicts
     found = next(v for v in verdicts if v.code == "zero-gradients")
     assert "layers on a small scale stand behind them: b" in found.evidence
+
+
+class Gated(nn.Module):
+    """A gate that sees one channel behind a normaliser of that channel, beside a stream; or the whole way there."""
+
+    def __init__(self, whole):
+        super().__init__()
+        self.a, self.one, self.norm = nn.Linear(16, 32), nn.Linear(32, 1), nn.LayerNorm(1)
+        self.b, self.o, self.whole = nn.Linear(1, 32), nn.Linear(32, 2), whole
+
+    def forward(self, x):
+        h = torch.relu(self.a(x))
+        gate = self.b(self.norm(self.one(h)))
+        return self.o(gate if self.whole else h * torch.sigmoid(gate))
+
+
+@pytest.mark.parametrize(("whole", "severity"), [(False, "warning"), (True, "unhealthy")])
+def test_a_normaliser_of_one_entry_beside_the_way_of_the_input_is_a_warning(whole, severity, x):
+    assert severities(Gated(whole), x)["one-entry-norm"] == severity

@@ -423,3 +423,26 @@ def test_keys_that_are_alike_are_no_collapse_of_the_tokens():
     torch.manual_seed(0)
     x, y = torch.randint(50, (16, 10)), torch.randint(50, (16, 10))
     assert "token-collapse" not in severities(Decoder(), (x, y))
+
+
+class Codes(nn.Module):
+    """Codes whose softmax is sharp: of its weights an entropy is taken, one is drawn, or values are weighed."""
+
+    def __init__(self, use):
+        super().__init__()
+        self.i, self.o, self.use = nn.Linear(16, 16), nn.Linear(16, 4), use
+
+    def forward(self, x):
+        z = self.i(x)
+        if self.use == "draw":  # over an axis of one entry
+            p = z[:, :1].softmax(dim=1)
+            return self.o(z.gather(1, torch.multinomial(p.transpose(1, 2).flatten(0, 1), 1).view(8, 1, 16)))
+        p = (100 * z).softmax(dim=-1)
+        if self.use == "entropy":
+            return self.o(z).sum() - (p * p.clamp_min(1e-6).log()).sum(-1).mean()
+        return self.o(p @ torch.eye(16).expand(8, 16, 16) * z)
+
+
+@pytest.mark.parametrize(("use", "sharp"), [("entropy", False), ("draw", False), ("weigh", True)])
+def test_a_softmax_that_weighs_nothing_else_is_no_attention(use, sharp):
+    assert ("one-hot-attention" in severities(Codes(use), torch.randn(8, 10, 16))) is sharp

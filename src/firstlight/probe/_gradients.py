@@ -56,12 +56,14 @@ def differentiate(
         if _doubtful(ledger, steps):
             removers += backward.cuts.watch(steps)
         again = ledger.loops.repeatable()
+        backward.running = True
         with kept(), watching(root):
             torch.autograd.grad(value, wanted, allow_unused=True, retain_graph=again)
         backward.done = True
     except RuntimeError as error:
         return f"the backward pass failed ({in_one_line(error)}); gradients below it are missing"
     finally:
+        backward.running = False
         for remove in removers:
             remove()
     return ""
@@ -191,7 +193,7 @@ def copies(ledger: Ledger) -> list[list[str]]:
     groups: dict[tuple[object, ...], list[tuple[str, Tensor]]] = {}
     for name, p in ledger.parameters.items():
         matrix = sum(size > 1 for size in p.shape) > 1
-        if matrix and p.requires_grad and name in ledger.used:
+        if matrix and p.numel() and p.requires_grad and name in ledger.used:
             entries = ledger.value(name)
             flat = entries.reshape(-1)
             some = tuple(flat[:: -(-flat.numel() // _SOME)].tolist())

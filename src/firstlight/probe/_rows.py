@@ -32,6 +32,7 @@ EXTRA = (
     "learned",
     "routes",
     "crossed",
+    "weighs",
     "apart",
 )
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from firstlight.data import Dataset
 from firstlight.errors import AuditError, user_code
+from firstlight.probe.graph._site import Site
 from firstlight.probe.guard import random_state
 from firstlight.probe.protocol import Protocol
 from firstlight.probe.trace.calling import named_tensors
@@ -92,28 +93,47 @@ def _cut(inputs: object) -> Any:
     return type(inputs)(_cut(value) for value in inputs) if isinstance(inputs, (tuple, list)) else inputs
 
 
-def check_samples(model: nn.Module, batch: object) -> None:
-    """Refuse one sample without an axis of samples, as the model's first layer tells it.
+@dataclass(frozen=True)
+class Alone:
+    """A batch that may be one sample without an axis of samples, as the shape of one layer tells it.
 
-    Raises
-    ------
-    AuditError
-        If the batch is one tensor, and the first layer would take it as a single sample.
+    Attributes
+    ----------
+    layer, axes
+        Path of the layer, and the number of axes of one sample there.
+    text
+        What to say if the layer really takes the batch as one sample.
     """
+
+    layer: str
+    axes: int
+    text: str
+
+    def taken(self, sites: Iterable[Site]) -> bool:
+        """Whether the layer gave what one sample gives; a spectrum or a patch in front of it may have added axes."""
+        own = (site for site in sites if site.kind == "weight" and self.layer in ("", site.name))
+        return any(len(site.shape) == self.axes for site in own)
+
+
+def alone(model: nn.Module, batch: object) -> Alone | None:
+    """Whether a batch looks like one sample to the model's first layer."""
     tensors = list(named_tensors(batch))
-    first = next((m for m in model.modules() if isinstance(m, _LAYERS)), None)
+    first = next(((path, m) for path, m in model.named_modules() if isinstance(m, _LAYERS)), None)
     if first is None or len(tensors) != 1 or not tensors[0][1].is_floating_point():
-        return
+        return None
+    path, layer = first
     name, tensor = tensors[0]
-    axes = 1 if isinstance(first, nn.Linear) else len(first.kernel_size) + 1
-    width = first.in_features if isinstance(first, nn.Linear) else first.in_channels
-    where = -1 if isinstance(first, nn.Linear) else 0
-    if tensor.dim() == axes and tensor.shape[where] == width:
-        raise AuditError(
-            f"while auditing {type(model).__name__}: expected {name} to be a batch of samples, got one sample of "
-            f"shape {tuple(tensor.shape)}; pass several samples stacked along a first axis, such as {name}[None] "
-            "for a batch of one"
-        )
+    axes = 1 if isinstance(layer, nn.Linear) else len(layer.kernel_size) + 1
+    width = layer.in_features if isinstance(layer, nn.Linear) else layer.in_channels
+    where = -1 if isinstance(layer, nn.Linear) else 0
+    if tensor.dim() != axes or tensor.shape[where] != width:
+        return None
+    text = (
+        f"while auditing {type(model).__name__}: expected {name} to be a batch of samples, got one sample of "
+        f"shape {tuple(tensor.shape)}; pass several samples stacked along a first axis, such as {name}[None] "
+        "for a batch of one"
+    )
+    return Alone(path, axes, text)
 
 
 _LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)

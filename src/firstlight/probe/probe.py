@@ -22,7 +22,7 @@ from firstlight.probe._gradients import copies, differentiate, parameter_gradien
 from firstlight.probe._objective import Heeded, sizes
 from firstlight.probe._rows import last_step, links, meta_rows, to_profile
 from firstlight.probe.coverage import Coverage
-from firstlight.probe.given import check_samples, first_batch
+from firstlight.probe.given import alone, first_batch
 from firstlight.probe.graph._site import Origin
 from firstlight.probe.guard import LIMIT, Guard, fresh, untouched
 from firstlight.probe.local._blocks import add_blocks
@@ -118,7 +118,6 @@ def measure(model: nn.Module, batch: object, protocol: Protocol, *, name: str | 
     net = unwrap(model)
     batch, protocol = first_batch(batch, protocol)
     check_batch(batch)
-    check_samples(net, batch)
     meta = facts(net, given, batch, protocol)
     if name is not None:
         meta["model"] = name
@@ -238,8 +237,16 @@ def traced(
     """The model's output, and the paths of the modules that could not be followed."""
     modules = Modules(ledger)
     refused = modules.hook(model)
-    output = _forward(Tracer(ledger, modules), guard, model, batch)
+    sample = alone(model, batch)
+    try:
+        output = _forward(Tracer(ledger, modules), guard, model, batch)
+    except AuditError as error:
+        if sample is not None:
+            raise AuditError(sample.text) from error
+        raise
     modules.close()
+    if sample is not None and sample.taken(ledger.sites):
+        raise AuditError(sample.text)
     _scripted(refused, ledger, given)
     return output, refused
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from firstlight.clean_room import clean
 from firstlight.errors import AuditError
 from firstlight.probe._rows import links, meta_rows, to_profile
-from firstlight.probe.given import check_samples, first_batch
+from firstlight.probe.given import first_batch
 from firstlight.probe.guard import Guard, fresh, untouched
 from firstlight.probe.probe import eager, facts, traced
 from firstlight.probe.protocol import Protocol
@@ -76,7 +76,6 @@ def structure(model: nn.Module, batch: object, *, training: bool | None = True, 
     net = unwrap(model)
     batch, protocol = first_batch(batch, Protocol(training=training, seed=seed, budget=_BUDGET))
     check_batch(batch)
-    check_samples(net, batch)
     if meta_rows(net) is not None:
         raise AuditError(
             f"while tracing {type(net).__name__}: expected parameters with data, got meta or lazy ones; move the model "

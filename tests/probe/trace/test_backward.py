@@ -167,3 +167,44 @@ def test_a_backward_inside_a_functions_backward_keeps_its_gradients():
     loss(model(x), None).backward()
     for name, p in model.named_parameters():
         assert result.gradients[name].log_norm == pytest.approx(float(p.grad.norm().log()), abs=1e-4)
+
+
+class Divergence(nn.Module):
+    """A layer and the trace of its Jacobian, row by row or all rows at once."""
+
+    def __init__(self, together):
+        super().__init__()
+        self.a, self.b, self.together = nn.Linear(3, 8), nn.Linear(8, 3), together
+
+    def forward(self, x):
+        with torch.enable_grad():
+            x = x.requires_grad_()
+            y = self.b(torch.tanh(self.a(x)))
+            unit = torch.eye(3)[:, None].expand(3, len(x), 3)
+            if self.together:
+                (rows,) = torch.autograd.grad(y, x, unit, create_graph=True, is_grads_batched=True)
+            else:
+                rows = torch.stack([torch.autograd.grad(y, x, u, create_graph=True)[0] for u in unit])
+        return y + rows.diagonal(dim1=0, dim2=2).sum(1, keepdim=True)
+
+
+def test_several_gradients_at_once_inside_the_forward_are_not_measured():
+    torch.manual_seed(0)
+    x, one, all_ = torch.randn(16, 3), Divergence(False), Divergence(True)
+    all_.load_state_dict(one.state_dict())
+    found, expected = probe(all_, x), probe(one, x)
+    assert found.coverage.gradient_share == 1.0
+    for name, gradient in expected.gradients.items():
+        assert found.gradients[name].log_norm == pytest.approx(gradient.log_norm, abs=1e-4)
+
+
+def test_a_matrix_without_entries_is_no_copy():
+    class Empty(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.l, self.none = nn.Linear(4, 4), nn.Parameter(torch.empty(0, 4, 4))
+
+        def forward(self, x):
+            return torch.cat([self.l(x).flatten(), (x @ self.none).flatten()])
+
+    assert probe(Empty(), torch.randn(8, 4)).coverage.blocked == ""

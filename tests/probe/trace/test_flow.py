@@ -245,3 +245,29 @@ def test_layers_are_measured_inside_vmap_where_nothing_may_be_drawn(monkeypatch)
     early = probe(model, x).profile.select("weight")
     assert [str(name) for name in early["name"]] == ["a", "b", "o"]
     np.testing.assert_array_equal(early["q"], late["q"])
+
+
+@pytest.mark.parametrize(
+    "like",
+    [
+        lambda w, h: w.unsqueeze(0).expand_as(h),
+        lambda w, h: w.unsqueeze(0).expand(h.shape),
+        lambda w, h: w.type_as(h),
+        lambda w, h: w.flatten().view_as(h[0]),
+    ],
+    ids=["expand_as", "expand", "type_as", "view_as"],
+)
+def test_a_tensor_that_gives_its_shape_alone_is_not_read(like):
+    class Weighed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(6, 8), nn.Linear(4, 2)
+            self.w = nn.Parameter(torch.randn(4, 8))
+
+        def forward(self, x):
+            h = torch.tanh(self.a(x)).unsqueeze(1).expand(-1, 4, -1)
+            return self.b((h * like(self.w, h)).sum(2))
+
+    found = probe(Weighed(), torch.randn(16, 6))
+    assert found.coverage.gaps == ()
+    assert list(found.profile["kind"]) == ["input", "weight", "activation", "affine", "weight"]

@@ -253,7 +253,8 @@ def _attention(f: Findings) -> list[Verdict]:
     """Attention that has picked one key before it learnt anything."""
     rows = f.profile.select("attention")
     sharpest = rows["attention_max"]
-    known = np.isfinite(sharpest)
+    # a softmax that multiplies nothing, as one of which an entropy is taken, is no attention
+    known = np.isfinite(sharpest) & ((rows["op"] != "softmax") | (f.extra(rows, "weighs") > 0))
     bad = known & (sharpest > SHARP)
     if not bad.any():
         return []

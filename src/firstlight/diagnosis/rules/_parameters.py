@@ -10,7 +10,7 @@ import numpy as np
 from firstlight.diagnosis.catalogue import verdict
 from firstlight.diagnosis.findings import Findings, names, number
 from firstlight.diagnosis.rules._losses import derivative_verdicts
-from firstlight.diagnosis.rules._paths import log_weight_norm
+from firstlight.diagnosis.rules._paths import log_weight_norm, weight_entries
 from firstlight.diagnosis.verdict import Severity, Verdict
 from firstlight.probe.measurement import ParameterGradient
 
@@ -331,16 +331,36 @@ def _one_entry(f: Findings) -> list[Verdict]:
     )
     if not own.any():
         evidence += " These groups are the samples of this batch: audit with the batch that training uses."
+    # a branch that learns nothing, as a gate that sees one channel, leaves the other ways as they are
+    around = _behind(f, f.at("norm")[found]) < MANY
+    if own.any() and around:
+        evidence += " The input has another way to the output."
     return [
         verdict(
             "one-entry-norm",
-            "unhealthy" if own.any() else "warning",
+            "unhealthy" if own.any() and not around else "warning",
             evidence,
             measured=max(float(f.extra(rows, "norm_left")[found].min()), 0.0),
             threshold=0.0,
             layers=names(rows, found),
         )
     ]
+
+
+def _behind(f: Findings, closed: np.ndarray) -> float:
+    """The share of the weights' entries that reach the end through closed rows alone; 1 where the input does."""
+    links, shut = f.measurement.links, set(closed.tolist())
+    open_rows = [row for row in range(len(links)) if not f.feeds[row] and row not in shut]
+    seen = set(open_rows)
+    while open_rows:
+        new = {source for source in links[open_rows.pop()] if source not in shut} - seen
+        seen |= new
+        open_rows += new
+    if not seen.intersection(f.at("input", "embedding").tolist()):
+        return 1.0
+    entries = weight_entries(f.weights)
+    kept = np.isin(f.at("weight"), list(seen))
+    return float(entries[~kept].sum() / entries.sum()) if len(entries) else 0.0
 
 
 def _zero_gains(f: Findings) -> list[Verdict]:

@@ -134,6 +134,8 @@ class Reader:
         if logits is not None:
             values = (args[2] if len(args) > 2 else kwargs["value"]) if fused else None
             read_logits(site, logits, values)
+        if not fused and isinstance(site.axis, int) and -result.dim() <= site.axis < result.dim():
+            result = result.movedim(site.axis, -1)
         weights = later(result) if not fused else None if logits is None else weights_of(logits)
         if weights is not None:
             read_attention(site, weights)

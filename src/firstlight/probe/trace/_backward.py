@@ -79,7 +79,8 @@ class Backward:
     weights with equal units; ``still_clones`` tells which of them have units that get equal gradients too.
     ``strangers`` are leaves of the loss's graph that are neither parameters nor made of what passed; ``chosen`` are the
     rows whose integers chose what reaches the loss. ``heard`` is the share of a recurrent row's steps that the loss
-    reads: their part of ∂L/∂z is a hundredth of the largest step's or more.
+    reads: their part of ∂L/∂z is a hundredth of the largest step's or more. ``running`` is true in the
+    pass that is measured: a model that differentiates inside its own forward sends other gradients through the rows.
     """
 
     log_scale: float = 0.0
@@ -93,6 +94,7 @@ class Backward:
     heard: dict[Site, float] = field(default_factory=dict)
     derivatives: dict[str, str] = field(default_factory=dict)
     lost: list[Site] = field(default_factory=list)
+    running: bool = False
     done: bool = False
     task: int = -1
 
@@ -101,8 +103,8 @@ class Backward:
         """Record ‖∂L/∂z‖² of this output when its gradient arrives."""
 
         def hook(gradient: Tensor | None) -> None:
-            # a Function may hand nothing on
-            if not self.done and gradient is not None:
+            # a Function may hand nothing on, and several gradients at once belong to a pass inside the model's own
+            if self.running and gradient is not None and not _several(gradient):
                 site.log_square = self._log_square(gradient)
 
         output.register_hook(hook)
@@ -167,6 +169,11 @@ class Backward:
     @apart
     def _log_square(self, gradient: Tensor) -> float:
         return log_square(gradient) - 2.0 * self.log_scale
+
+
+def _several(gradient: Tensor) -> bool:
+    """Whether ``is_grads_batched`` sends several gradients at once, which no operation of ours can read."""
+    return type(gradient) is Tensor and "Batched" in str(torch._C._dispatch_keys(gradient))
 
 
 def _size(gradient: Tensor) -> float:

@@ -108,3 +108,31 @@ def behind(value: Any) -> Any:
     if type(value) in (tuple, list):
         return type(value)(behind(v) for v in value)
     return {key: behind(v) for key, v in value.items()} if type(value) is dict else value
+
+
+def weighed(call: Call) -> None:
+    """Note on a softmax that its weights multiply something that does not come from the softmax itself."""
+    if len(call.flowing) < 2:
+        return
+    near = [{site.index: site for site in origin.nearest} for _, origin in call.flowing]
+    for own in near:
+        for index, site in own.items():
+            if site.op == "softmax" and not all(index in other for other in near):
+                site.values["weighs"] = 1.0
+
+
+def crossed(call: Call) -> None:
+    """Note on a softmax that weighs something over which axis it was taken, where the product sums over another."""
+    first: Any = call.args[0] if call.args else None
+    weights = next((o for t, o in call.flowing if t is first), None)
+    site = weights.site if weights is not None and weights.plain else None
+    if (
+        call.name not in ("matmul", "bmm")
+        or site is None
+        or site.op != "softmax"
+        or first.shape != site.shape
+    ):
+        return
+    dims = len(site.shape)
+    if isinstance(site.axis, int) and dims > 2 and site.axis % dims != dims - 1 and site.shape[site.axis] > 1:
+        site.values["crossed"] = float(site.axis % dims)

@@ -18,7 +18,7 @@ from firstlight.probe.read._representation import mark_router
 from firstlight.probe.read._samples import RESHAPES
 from firstlight.probe.read._weight import normaliser, read_weight
 from firstlight.probe.read._whole import carries, form, plain
-from firstlight.probe.trace._call import Behind, Call, behind
+from firstlight.probe.trace._call import Behind, Call, behind, crossed, weighed
 from firstlight.probe.trace._elementwise import Elementwise
 from firstlight.probe.trace._ledger import Ledger, owner, tensors_in
 from firstlight.probe.trace._modules import Modules, add_norm
@@ -57,7 +57,9 @@ class Tracer(TorchFunctionMode):
         if torch._C._functorch.maybe_current_level() is not None:
             return self._transformed(func, name, args, kwargs)
         self._held.clear()
-        read = [(t, self.ledger.origin(t)) for t in tensors_in(*args, *kwargs.values())]
+        # of a tensor that gives a shape or a type alone nothing is read
+        given = args[:1] if name in _LIKE else (*args, *kwargs.values())
+        read = [(t, self.ledger.origin(t)) for t in tensors_in(*given)]
         return self._handle(Call(func, name, args, kwargs, read))
 
     def _along(self, sequence: object, time: int = 0) -> int | None:
@@ -85,6 +87,8 @@ class Tracer(TorchFunctionMode):
 
     def _handle(self, call: Call) -> object:
         sites = self.ledger.picks.choosing(call.read)
+        if call.name in _MULTIPLIES:
+            weighed(call)
         out = self._routed(call)
         if sites:
             self.ledger.picks.note(call.results(out), sites)
@@ -193,7 +197,7 @@ class Tracer(TorchFunctionMode):
 
     def _view(self, call: Call, flow: tuple[Tensor, Origin]) -> object:
         source, origin = flow
-        if len(call.flowing) > 1 and call.name not in _READS_SHAPE:
+        if len(call.flowing) > 1 and call.name not in _READS_INDICES:
             return self._opaque(call)
         out = call.run()
         for tensor in call.results(out):
@@ -365,28 +369,13 @@ class Tracer(TorchFunctionMode):
         return out
 
 
-def crossed(call: Call) -> None:
-    """Note on a softmax that weighs something over which axis it was taken, where the product sums over another."""
-    first: Any = call.args[0] if call.args else None
-    weights = next((o for t, o in call.flowing if t is first), None)
-    site = weights.site if weights is not None and weights.plain else None
-    if (
-        call.name not in ("matmul", "bmm")
-        or site is None
-        or site.op != "softmax"
-        or first.shape != site.shape
-    ):
-        return
-    dims = len(site.shape)
-    if isinstance(site.axis, int) and dims > 2 and site.axis % dims != dims - 1 and site.shape[site.axis] > 1:
-        site.values["crossed"] = float(site.axis % dims)
-
-
+_MULTIPLIES = ops.MATMULS | ops.PRODUCTS
 _TURNS = frozenset("permute transpose swapaxes swapdims t T mT".split())
 _SAME_ORDER = frozenset(
     "clone contiguous to float half bfloat16 double type type_as alias view_as copy".split()
 )
-_READS_SHAPE = frozenset("view_as reshape_as expand_as to type_as getitem index_select copy".split())
+_LIKE = frozenset("view_as reshape_as expand_as to type_as".split())
+_READS_INDICES = frozenset("getitem index_select copy".split())
 
 _attention = F.multi_head_attention_forward
 # The functional stops at its own override check; with the check answering no, its steps reach the tracer.
