@@ -71,6 +71,9 @@ LIMITS = """
 - **Relative-position scores** (DeBERTa) are sums of products that share an input, so they count as residual sums.
 - **Scripted modules** (`torch.jit.script`) cannot be entered; they are listed as left out.
 
+```{include} held_out.txt
+```
+
 ## Coverage
 
 A row stands for a parameter if the operation of the row reads the parameter. Over the architectures above and a wider

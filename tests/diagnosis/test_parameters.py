@@ -330,3 +330,14 @@ class Gated(nn.Module):
 @pytest.mark.parametrize(("whole", "severity"), [(False, "warning"), (True, "unhealthy")])
 def test_a_normaliser_of_one_entry_beside_the_way_of_the_input_is_a_warning(whole, severity, x):
     assert severities(Gated(whole), x)["one-entry-norm"] == severity
+
+
+def test_a_table_of_which_a_batch_reads_the_padding_alone_is_a_note():
+    table = nn.Embedding(40, 16, padding_idx=0)
+    model = Forward(
+        lambda s, v: s.b(torch.relu(s.a(v) + s.e(torch.zeros(len(v), dtype=torch.long)))),
+        a=nn.Linear(16, 16), b=nn.Linear(16, 2), e=table,
+    )  # fmt: skip
+    found = firstlight.audit(model, torch.randn(32, 16)).verdicts
+    assert {v.code: v.severity for v in found}["zero-gradients"] == "note"
+    assert next(v for v in found if v.code == "zero-gradients").evidence.startswith("1 parameter got")

@@ -18,6 +18,7 @@ from firstlight.probe.measurement import ParameterGradient
 _CAUSES: dict[str, tuple[str, Severity, str]] = {
     "meant": ("zero-gradients", "note", "a zero factor that gets a gradient itself stands before them"),
     "empty": ("zero-gradients", "note", "no entry of this batch came to them"),
+    "Embedding": ("zero-gradients", "note", "all that this batch reads of them is the entry for padding"),
     "masked": ("zero-gradients", "note", "a frozen factor of zero, such as a mask, stands before them"),
     "constant": ("zero-gradients", "warning", "a factor that no parameter moves is zero in this pass"),
     "underflow": ("zero-gradients", "unhealthy", "the gradient falls below the range of its number format"),
@@ -192,7 +193,8 @@ def _zero(f: Findings) -> list[Verdict]:
         # a path that this pass has dropped holds a part of the model, not nearly all of it
         if cause == "constant" and _share(f, members) > NEARLY_ALL:
             severity = "unhealthy"
-        evidence = f"{len(members)} parameters got a gradient of exactly zero"
+        many = "s" if len(members) > 1 else ""
+        evidence = f"{len(members)} parameter{many} got a gradient of exactly zero"
         evidence += f" ({why})" if why else ""
         evidence += f": {_listed(tuple(members))}."
         new = verdict(
