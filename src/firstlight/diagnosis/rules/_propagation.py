@@ -38,8 +38,6 @@ SUMS = 4
 ONE, SEVERAL = 1.5, 3.0
 # Units from which a rank says something of the signal and not of the layer's width.
 WIDE = 8
-# The correlation of a few units below which the samples are apart.
-APART = 0.5
 
 
 def propagation_verdicts(f: Findings) -> list[Verdict]:
@@ -104,14 +102,12 @@ def _ordered(f: Findings) -> list[Verdict]:
     rows = f.hidden()
     c = rows["correlation"]
     known = np.isfinite(c)
-    # the cosine of numbers is 1 or −1, and that of a few units is near one of them by chance
+    # that of numbers is 1 or −1, and of a few units near 1 by chance, but not near 0: such samples never collapsed
     units = f.extra(rows, "units")
     wide = known & ~(units < (WIDE if (known & (units >= WIDE)).any() else 2))
-    # by chance the cosine of a few units is near 1, and not near 0: samples that are apart later on never collapsed
-    later = known & (units >= 2) & (np.cumsum(wide) == wide.sum()) & ~wide
-    known = wide
-    if known.sum() < 2 or (c[later] < APART).any():
+    if wide.sum() < 2 or (c[known & (units >= 2) & (np.cumsum(wide) == wide.sum()) & ~wide] < 0.5).any():
         return []
+    known = wide
     start = _start(f, "correlation", float(c[known][0]))
     end = float(np.median(c[known][-max(int(known.sum()) // 10, 1) :]))
     left, before = max(1.0 - end, 1e-12), max(1.0 - start, 1e-12)

@@ -117,7 +117,7 @@ class Backward:
 
         @apart
         def hook(gradient: Tensor) -> None:
-            if not self.done:
+            if self.running and not _several(gradient):
                 given = gradient.detach().float()
                 steps = given.split(sizes) if sizes else given.unbind(axis)
                 norms = torch.stack([torch.linalg.vector_norm(step) for step in steps])
