@@ -100,10 +100,9 @@ def _chaotic(f: Findings) -> list[Verdict]:
 
 def _ordered(f: Findings) -> list[Verdict]:
     rows = f.hidden()
-    c = rows["correlation"]
+    c, units = rows["correlation"], f.extra(rows, "units")
     known = np.isfinite(c)
     # that of numbers is 1 or −1, and of a few units near 1 by chance, but not near 0: such samples never collapsed
-    units = f.extra(rows, "units")
     wide = known & ~(units < (WIDE if (known & (units >= WIDE)).any() else 2))
     if wide.sum() < 2 or (c[known & (units >= 2) & (np.cumsum(wide) == wide.sum()) & ~wide] < 0.5).any():
         return []
