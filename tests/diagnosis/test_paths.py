@@ -228,3 +228,22 @@ def test_saturated_branches_are_no_fault_where_a_stream_goes_around(skip, severi
     # twenty such blocks, measured: .15 by gradient descent with the stream, 2.2 without it
     assert found.severity == severity
     assert ("6 of them stand on branches" in found.evidence) is skip
+
+
+class Mixer(nn.Module):
+    """x + γ · layer(norm(half of x beside a mixed half)), with a small learned γ, as InceptionNeXt starts."""
+
+    def __init__(self, gamma):
+        super().__init__()
+        self.mix, self.norm, self.layer = nn.Linear(16, 16), nn.BatchNorm1d(32), nn.Linear(32, 32)
+        self.gamma = nn.Parameter(torch.full((32,), gamma))
+
+    def forward(self, x):
+        kept, mixed = x.chunk(2, 1)
+        return x + self.gamma * self.layer(self.norm(torch.cat([kept, self.mix(mixed)], 1)))
+
+
+def test_a_stream_that_goes_around_a_meeting_starves_nothing_there():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(16, 32), *[Mixer(1e-6) for _ in range(3)], nn.Linear(32, 4))
+    assert "starved-path" not in codes(model, torch.randn(64, 16), classes=4)

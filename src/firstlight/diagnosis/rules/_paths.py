@@ -224,9 +224,12 @@ def starved(f: Findings) -> Starved | None:
         if len(known) < 2:
             continue
         strongest = max(known, key=lambda s: float(felt[s]))
+        # the other path may go around the meeting too, as a stream goes around a branch whose learned factor is small
+        after = [felt[r] for r in (meeting, *f.feeds[meeting]) if math.isfinite(felt[r])]
+        beside = min(felt[strongest], max(after, default=math.inf))
         for weak in known:
             fewer = math.log(max(_samples(f, strongest) / _samples(f, weak), 1.0))
-            less = min(felt[strongest] - felt[weak], sizes[strongest] - sizes[weak]) - fewer
+            less = min(beside - felt[weak], sizes[strongest] - sizes[weak]) - fewer
             limit = worst.less if worst else SLIGHT
             if not less > limit:
                 continue
