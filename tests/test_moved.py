@@ -25,6 +25,8 @@ GONE = {
     "firstlight.papers.independence": "Comparison",
     # the figures bear the numbers of their paper since
     "firstlight.papers.meterez2024": "figures_5_and_6", "firstlight.probe.ledger": "forget origin_of",
+    # rows are read from copies, all of one form together
+    "firstlight.probe.reader": "places", "firstlight.probe.statistics": "T keep_rows",
     "firstlight.report.experiments":  # a study draws itself
         "CORRELATIONS DEEP_KS correlation_section correlation_table deep_ks_section",
     "firstlight.report.repair": "Audited", "firstlight.theory.batchnorm.prediction": "predict",
