@@ -118,13 +118,19 @@ def _reminded(f: Findings, name: str) -> bool:
     return max(fed.values(), default=0) >= max(CALLS, len(own) - 1)
 
 
+def _around(f: Findings, name: str) -> bool:
+    """Whether a sum adds what a layer gives to a stream that goes around the layer."""
+    rows = [row for row, own in enumerate(f.names) if own.split("#")[0] == name]
+    return bool(rows) and all(f.joins(row) for row in rows)
+
+
 def _through_time(f: Findings, course: Course) -> Verdict | None:
     trend, steps = course.trend, course.steps
     total, error = trend.slope * (steps - 1), trend.se * (steps - 1)
     if abs(trend.slope) <= 3.0 * trend.se:
         return None
     forgets = trend.slope > 0
-    near = forgets and course.heard > EVERY and not f.drawn
+    near = forgets and course.heard > EVERY and (not f.drawn or _around(f, course.name))
     lines = (
         (FADING, FORGIVEN if near or f.optimiser == "adam" else FORGOTTEN) if forgets else (GROWING, GROWN)
     )
