@@ -43,14 +43,8 @@ WIDE = 8
 def propagation_verdicts(f: Findings) -> list[Verdict]:
     """What happens to signals and to the differences between them."""
     stream = _streams(f)
-    return [
-        *_non_finite(f),
-        *stream,
-        *_chaotic(f),
-        *_ordered(f),
-        *_rank(f),
-        *([] if stream else _signal(f)),
-    ]
+    rest = [] if stream else _signal(f)
+    return [*_non_finite(f), *stream, *_chaotic(f), *_ordered(f), *_rank(f), *rest]
 
 
 def _start(f: Findings, column: str, default: float) -> float:
@@ -117,10 +111,9 @@ def _ordered(f: Findings) -> list[Verdict]:
     exponential = trend is not None and trend.slope < -3.0 * trend.se
     # an adaptive optimiser can still find differences that float32 can hold
     lost = left < ROUNDED if f.optimiser == "adam" else left < LOST
-    alone = _of_one_layer(f)
-    handed_on = "" if left < ROUNDED else _handed_on(f)
+    forgiven = _forgiven(f, kept=left >= ROUNDED)
     steep = exponential or trend is None
-    grave = shrink > 100.0 and lost and steep and not (_opens(f) or alone or handed_on)
+    grave = shrink > 100.0 and lost and steep and not (_opens(f) or forgiven)
     # a normaliser of each sample scales up what the samples share, so no learning rate can reach the differences that
     # are left
     measured, line = math.log10(shrink), 2.0 if grave else 1.0
@@ -133,9 +126,7 @@ def _ordered(f: Findings) -> list[Verdict]:
         f"The correlation between inputs rises from {start:.3f} to {end:.5f}: what tells them apart (1 − c) "
         f"shrinks by a factor {number(shrink)} over {np.ptp(rows['depth'][known]):.0f} layers{scale}."
     )
-    if alone:
-        evidence += f" {alone} alone makes nearly all of it, and its first steps undo it."
-    evidence += handed_on
+    evidence += forgiven
     return [
         verdict(
             "ordered",
@@ -188,9 +179,14 @@ def _passed_by(f: Findings, good: np.ndarray) -> bool:
     return bool(readouts)
 
 
-def _of_one_layer(f: Findings) -> str:
-    """The layer that alone brings the samples together, where the others would not, and that training soon changes."""
-    return _small(f) or _one_direction(f)
+def _forgiven(f: Findings, *, kept: bool) -> str:
+    """Words on why training brings back what tells samples apart; ``kept`` is whether float32 still holds it.
+
+    One layer alone may bring the samples together, where the others would not, and training soon changes the layer.
+    """
+    alone = _small(f) or _one_direction(f)
+    words = f" {alone} alone makes nearly all of it, and its first steps undo it." if alone else ""
+    return words + (_handed_on(f) if kept else "")
 
 
 def _small(f: Findings) -> str:
@@ -233,7 +229,9 @@ def _one_direction(f: Findings) -> str:
     index = [row for row in f.at("weight").tolist() if not f.readout[row] and not f.later[row]]
     rank, c, chi = (profile[name] for name in ("effective_rank", "correlation", "chi"))
     for place, row in enumerate(index):
-        if not rank[row] < ONE:
+        # what averages over a given graph brings samples together, and no weight does
+        given = len(links[row]) > 1 and any(f.kinds[source] == "input" for source in links[row])
+        if not rank[row] < ONE or given:
             continue
         sources, seen = list(links[row]), set(links[row])
         for source in sources:
@@ -282,12 +280,12 @@ def _rank(f: Findings) -> list[Verdict]:
         f"The effective rank of the features falls from {number(start)} at the input to {number(end)} in the last "
         f"layers before the output.{gaps}"
     )
-    if alone := _of_one_layer(f):
-        evidence += f" {alone} alone makes nearly all of it, and its first steps undo it."
+    forgiven = _forgiven(f, kept=end >= 1.0 + 10 * ROUNDED)
+    evidence += forgiven
     line = 1.0 + 10 * ROUNDED if f.optimiser == "adam" else 1.02
     # a stream that begins at a learned token, as in CaiT, is alike over samples until its branches have grown
     fed = float(rank[known][-max(int(known.sum()) // 4, 1) :].max()) > 3.0
-    grave = end < line and not _opens(f) and not fed and not alone
+    grave = end < line and not _opens(f) and not fed and not forgiven
     severity: Severity = "unhealthy" if grave else "warning"
     return [
         verdict(
