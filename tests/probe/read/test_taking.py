@@ -7,7 +7,9 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
+import firstlight
 from firstlight import measure
 from firstlight.probe.graph._site import Site
 from firstlight.probe.read import reader as reading
@@ -97,3 +99,10 @@ def test_rows_that_are_not_finite_warn_nobody() -> None:
     assert "correlation" not in site.values
     (flat,) = _one(torch.zeros(4, 6))
     assert flat.values["effective_rank"] == 0.0
+
+
+def test_double_precision_beyond_float32_is_read_without_a_warning():
+    x = torch.randn(16, 8, dtype=torch.float64) * 1e60
+    profile = firstlight.audit(nn.Linear(8, 8).double(), x).profile
+    # second moments are read in the tensor's own precision
+    assert profile["q"][0] == pytest.approx(float(x.square().mean()), rel=1e-12)

@@ -162,7 +162,8 @@ def gather(taken: Iterable[Taken]) -> list[TakenTokens]:
         assert form is not None
         read, stack = _read(form), torch.stack([t.entries for t in group]).cpu().numpy()
         _dead([t.site for t in group], stack, form)
-        whole = stack.astype(np.float32, copy=False)
+        with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, as torch makes it
+            whole = stack.astype(np.float32, copy=False)
         rows = whole.reshape(len(group), *read.shape) if read.rows is None else whole[:, read.rows]
         images = None if read.images is None else whole[:, read.images]
         for i, t in enumerate(group):
