@@ -28,7 +28,7 @@ def test_the_wide_zoo_is_as_large_as_promised():
 
 @pytest.mark.parametrize("case", WIDE, ids=lambda case: f"{case.library}: {case.name}")
 def test_every_used_parameter_has_a_row(case: Case):
-    module = MODULES.get(case.library, case.library)
+    module = MODULES.get(case.library, case.library.replace("-", "_"))
     if importlib.util.find_spec(module) is None:
         pytest.skip(f"{case.library} is not installed: `make zoo` installs it")
     torch.manual_seed(0)
