@@ -66,8 +66,8 @@ LIMITS = """
   them have measurements and no forward theory.
 - **Steps written by hand on raw tensors** (rotary positions, state-space scans) are followed for their gradient
   and give no rows of their own, unless an activation begins on them or they read a parameter.
-- **Inside `torch.vmap` and other transforms** layers are measured on the tensors behind the wrappers; what theory
-  expects there is not computed.
+- **Inside `torch.vmap` and other transforms** layers are measured on the tensors behind the wrappers, beside
+  theory; where `vmap` runs over stacked weights too, a step stands for several layers, and no theory is computed.
 - **Relative-position scores** (DeBERTa) are sums of products that share an input, so they count as residual sums.
 - **Scripted modules** (`torch.jit.script`) cannot be entered; they are listed as left out.
 
