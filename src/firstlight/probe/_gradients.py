@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 
 import torch
@@ -122,16 +122,15 @@ def parameter_gradients(ledger: Ledger, *, own: bool = False) -> dict[str, Param
     for site in ledger.sites:
         for name in {*site.learned, *(site.weight.names if site.weight is not None else ())}:
             rows.setdefault(name, []).append(site)
-    reached = _above(ledger.sites, [s for s in ledger.sites if not math.isnan(s.log_square)])
-    shown = _above(ledger.sites, ledger.outputs) | {s.index for s in ledger.outputs}
-    chosen = _above(ledger.sites, backward.chosen) | {s.index for s in backward.chosen}
-    numbers = ledger.picks.numbers
-    told = _above(ledger.sites, list(numbers.values())) | set(numbers)
-    read = ledger.picks.told | _above(ledger.sites, [s for s in ledger.sites if s.index in ledger.picks.told])
-    written = ledger.picks.written | _above(
-        ledger.sites, [s for s in ledger.sites if s.index in ledger.picks.written]
+    reached = _above(ledger.sites, {s.index for s in ledger.sites if not math.isnan(s.log_square)})
+    shown, chosen, lost = (
+        _and_above(ledger.sites, {site.index for site in below})
+        for below in (ledger.outputs, backward.chosen, backward.lost)
     )
-    lost = {s.index for s in backward.lost} | _above(ledger.sites, backward.lost)
+    picks = ledger.picks
+    told, read, written = (
+        _and_above(ledger.sites, own) for own in (picks.numbers, picks.told, picks.written)
+    )
     broken = max((s.index for s in ledger.sites if s.kind == "weight" and not s.parents), default=-1)
     if any(name not in rows and _factor(name) for name in moving):
         broken = len(ledger.sites)  # what reads such a parameter was not seen, so its source was not either
@@ -178,10 +177,14 @@ def _state(name: str, parameter: Tensor, ledger: Ledger) -> GradientState:
     return "zero" if log == -math.inf else "finite"
 
 
-def _above(sites: list[Site], below: list[Site]) -> set[int]:
-    """Numbers of the rows from which these rows were computed."""
+def _and_above(sites: list[Site], rows: Collection[int]) -> set[int]:
+    """These rows' numbers, and those of the rows from which these rows were computed."""
+    return {*rows} | _above(sites, rows)
+
+
+def _above(sites: list[Site], wanted: Collection[int]) -> set[int]:
+    """Numbers of the rows from which the rows with these numbers were computed."""
     found: set[int] = set()
-    wanted = {site.index for site in below}
     for site in reversed(sites):
         if site.index in found or site.index in wanted:
             found.update(source.index for source in sources(site))

@@ -91,11 +91,10 @@ def _tokens(f: Findings) -> list[Verdict]:
     # a readout of all tokens together, behind a stream that goes around every attention, needs no single token
     readout = [row for row in f.at("weight").tolist() if f.readout[row]]
     together = f.residual and not np.isfinite(f.profile["token_correlation"][readout]).any()
-    together &= (
-        _around(f) or kinds.tolist().count("attention") < BLIND["adam" if f.optimiser == "adam" else "sgd"]
-    )
-    together |= 0 < kinds.tolist().count("attention") < ALONE
-    alike = left < (ALIKE if "attention" in kinds else MERGED)
+    layers = f.kinds.count("attention")
+    together &= _around(f) or layers < BLIND["adam" if f.optimiser == "adam" else "sgd"]
+    together |= 0 < layers < ALONE
+    alike = left < (ALIKE if layers else MERGED)
     severity: Severity = "unhealthy" if shrink > COLLAPSED and alike and not together else "warning"
     rank = f.profile["token_rank"]
     evidence = (
@@ -154,11 +153,7 @@ def _drowned(f: Findings) -> list[Verdict]:
     apart = np.where(f.extra(f.profile, "places") > 0, math.nan, f.extra(f.profile, "apart"))
     worst: tuple[float, int, int] | None = None
     for row in f.at("affine", "norm").tolist():
-        # in front of an activation stands a bias, as of a gate or a time step
-        if any(
-            f.kinds[reader] not in ("norm", "residual", *MIXES)
-            for reader in (f.feeds[row] if f.feeds else ())
-        ):
+        if _into_activation(f, row):
             continue
         sources = [s for s in f.measurement.links[row] if apart[s] > TOLD] if f.measurement.links else []
         before = [s for s in sources if f.kinds[s] in ("embedding", "weight", "input")]
@@ -166,7 +161,8 @@ def _drowned(f: Findings) -> list[Verdict]:
         if not before or len(before) < len(sources) or not math.isfinite(apart[row] * size):
             continue
         token = max(before, key=lambda s: float(apart[s]))
-        if _again(f, row, token):
+        # what meets the tokens was made of tokens too, as in a sum over the paths of a chain
+        if any(token in reached(s, f.measurement.links) for s in f.measurement.links[row] if s != token):
             continue
         times = min(math.sqrt(apart[token] / max(apart[row], 1e-12)), size)
         if times > DROWNED[0] and (worst is None or times > worst[0]):
@@ -174,27 +170,37 @@ def _drowned(f: Findings) -> list[Verdict]:
     if worst is None:
         return _beside(f, apart)
     times, token, row = worst
-    adam = times > DROWNED[2]
-    grave = times > DROWNED[1] and (f.optimiser != "adam" or adam)
     evidence = (
         f"What is added to {f.names[token]} is the same for every sample: of the mean square of {f.names[row]} a share "
         f"of {number(float(apart[row]))} differs between samples, of that of {f.names[token]} "
         f"{number(float(apart[token]))}. In root mean square the tokens' share is {number(times)} times smaller there."
     )
+    return _drowning(f, times, evidence, (f.names[row], f.names[token]))
+
+
+def _into_activation(f: Findings, row: int) -> bool:
+    """Whether an activation reads a row: what is added there is a bias, as of a gate or a time step."""
+    return any(
+        f.kinds[reader] not in ("norm", "residual", *MIXES) for reader in (f.feeds[row] if f.feeds else ())
+    )
+
+
+def _drowning(f: Findings, times: float, evidence: str, layers: tuple[str, ...]) -> list[Verdict]:
+    """The verdict on tokens that something larger by this factor is added to."""
+    adam = times > DROWNED[2]
+    grave = times > DROWNED[1] and (f.optimiser != "adam" or adam)
     if f.optimiser is None and grave and not adam:
         evidence += holds_for(["sgd"], "are only slowed down")
-    return [_drowning(times, grave, adam, evidence, (f.names[row], f.names[token]))]
-
-
-def _drowning(times: float, grave: bool, adam: bool, evidence: str, layers: tuple[str, ...]) -> Verdict:
-    return verdict(
-        "drowned-tokens",
-        "unhealthy" if grave else "warning",
-        evidence,
-        measured=times,
-        threshold=(DROWNED[2] if adam else DROWNED[1]) if grave else DROWNED[0],
-        layers=layers,
-    )
+    return [
+        verdict(
+            "drowned-tokens",
+            "unhealthy" if grave else "warning",
+            evidence,
+            measured=times,
+            threshold=(DROWNED[2] if adam else DROWNED[1]) if grave else DROWNED[0],
+            layers=layers,
+        )
+    ]
 
 
 def _beside(f: Findings, apart: np.ndarray) -> list[Verdict]:
@@ -202,10 +208,9 @@ def _beside(f: Findings, apart: np.ndarray) -> list[Verdict]:
     worst: tuple[float, int, float] | None = None
     for name, size in dict(f.meta.get("beside", {})).items():
         row = f.names.index(name)
-        readers = f.feeds[row] if f.feeds else ()
         if not apart[row] > TOLD or f.kinds[row] not in ("embedding", "weight"):
             continue
-        if not readers or any(f.kinds[reader] not in ("norm", "residual", *MIXES) for reader in readers):
+        if not f.feeds or not f.feeds[row] or _into_activation(f, row):
             continue
         q = float(f.profile["q"][row])
         times = min(math.sqrt((q + size**2) / q), math.sqrt(q + size**2))
@@ -214,31 +219,12 @@ def _beside(f: Findings, apart: np.ndarray) -> list[Verdict]:
     if worst is None:
         return []
     times, row, size = worst
-    adam = times > DROWNED[2]
-    grave = times > DROWNED[1] and (f.optimiser != "adam" or adam)
     evidence = (
         f"What is added to {f.names[row]} is the same for every sample and has root mean square {number(size)}, the "
         f"tokens have {number(math.sqrt(float(f.profile['q'][row])))}: in the sum they are {number(times)} times "
         "smaller."
     )
-    if f.optimiser is None and grave and not adam:
-        evidence += holds_for(["sgd"], "are only slowed down")
-    return [_drowning(times, grave, adam, evidence, (f.names[row],))]
-
-
-def _again(f: Findings, row: int, token: int) -> bool:
-    """Whether what meets the tokens in a row was made of tokens too, as in a sum over the paths of a chain."""
-    links = f.measurement.links
-    seen: set[int] = set()
-    stack = [s for s in links[row] if s != token]
-    while stack:
-        at = stack.pop()
-        if at == token:
-            return True
-        if at not in seen:
-            seen.add(at)
-            stack += [s for s in links[at] if s < at]
-    return False
+    return _drowning(f, times, evidence, (f.names[row],))
 
 
 def _size(f: Findings, row: int) -> float:

@@ -351,7 +351,7 @@ _DERIVATIVES: dict[str, tuple[str, str, dict[str, str]]] = {
 def _unheard(f: Findings) -> list[Verdict]:
     """An output whose term in the caller's loss has hardly any weight beside the others."""
     rows = [row for row in f.at("weight").tolist() if f.readout[row]]
-    if str(f.meta.get("loss", "")).startswith("random") or len(rows) < 2 or starved(f) is not None:
+    if f.drawn or len(rows) < 2 or starved(f) is not None:
         return []
     place = {row: i for i, row in enumerate(f.at("weight").tolist())}
     with np.errstate(invalid="ignore"):

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from firstlight.diagnosis._loops import calls_of
 from firstlight.diagnosis.catalogue import verdict
 from firstlight.diagnosis.findings import Findings, factor, number
-from firstlight.diagnosis.rules._gradients import holds_for
 from firstlight.diagnosis.trend import Trend, fit
 from firstlight.diagnosis.verdict import Severity, Verdict
 from firstlight.files.plain_data import Record
@@ -75,22 +75,23 @@ def _measured(f: Findings) -> list[Course]:
     return found
 
 
+def _calls(f: Findings, name: str) -> list[int]:
+    """The rows of a layer, one for each call."""
+    return calls_of(f.names, range(len(f.names))).get(name, [])
+
+
 def _heard(f: Findings, name: str) -> float:
     """The share of a layer's calls whose gradient is a hundredth of the largest call's or more."""
-    logs = np.array([f.log_norms[row] for row in range(len(f.names)) if f.names[row].split("#")[0] == name])
+    logs = f.log_norms[_calls(f, name)]
     logs = logs[np.isfinite(logs)]
     return float((logs >= logs.max() - math.log(100.0)).mean()) if len(logs) else math.nan
 
 
 def _unrolled(f: Findings) -> list[Course]:
     """Ln ‖∂L/∂h_t‖ against t of every layer that is called again on what it gave, where nothing better was measured."""
-    index = f.at("weight", "recurrent")
-    groups: dict[str, list[int]] = {}
-    for row in index.tolist():
-        groups.setdefault(str(f.profile["name"][row]).split("#")[0], []).append(row)
     logs = f.log_norms
     found = []
-    for name, rows in groups.items():
+    for name, rows in calls_of(f.names, f.at("weight", "recurrent").tolist()).items():
         depth = f.profile["depth"][rows]
         if len(rows) < CALLS or not (np.diff(depth) > 0).all() or name in f.meta.get("time", {}):
             continue
@@ -108,7 +109,7 @@ def _reminded(f: Findings, name: str) -> bool:
     another shape than what a call gives.
     """
     links, shapes = f.measurement.links, f.profile["shape"]
-    own = [r for r in f.at("weight").tolist() if str(f.profile["name"][r]).split("#")[0] == name]
+    own = calls_of(f.names, f.at("weight").tolist()).get(name, [])
     fed: dict[int, int] = {}
     for row in own:
         for reader in f.feeds[row] if f.feeds else ():
@@ -120,7 +121,7 @@ def _reminded(f: Findings, name: str) -> bool:
 
 def _around(f: Findings, name: str) -> bool:
     """Whether a sum adds what a layer gives to a stream that goes around the layer."""
-    rows = [row for row, own in enumerate(f.names) if own.split("#")[0] == name]
+    rows = _calls(f, name)
     return bool(rows) and all(f.joins(row) for row in rows)
 
 
@@ -147,8 +148,6 @@ def _through_time(f: Findings, course: Course) -> Verdict | None:
         evidence += f" The spectral radius of its recurrent weight is {number(course.radius)}."
     if near:
         evidence += f" The loss reads {course.heard:.0%} of the steps directly: only long memory is missing."
-    if forgets and f.optimiser is None and severity == "unhealthy" and not near and abs(total) <= FORGIVEN:
-        evidence += holds_for(["sgd"], "forgive it")
     return verdict(
         "vanishing-through-time" if forgets else "exploding-through-time",
         severity,

@@ -54,9 +54,7 @@ def measure_sites(taken: list[Taken], spectrum_samples: int) -> dict[int, LayerS
     with np.errstate(all="ignore"):
         for parts in _together(_lawful(taken, spectrum_samples)):
             samples |= _laws(parts)
-        for sites, rows in _stacks((t.site, t.images) for t in taken):
-            wide = rows.astype(np.float64)
-            gram = wide @ wide.swapaxes(1, 2)
+        for sites, rows, wide, gram in _stacks((t.site, t.images) for t in taken):
             for part, stack in _standardised(sites, rows, wide, gram):
                 _correlations(part, stack, cosines=False)
             _spectra(sites, wide, gram, spectrum_samples)
@@ -67,9 +65,7 @@ def _lawful(taken: list[Taken], spectrum_samples: int) -> Iterator[Part]:
     """The rows of every site that has a law, standardised, once all else is measured on them."""
     for mapped in (False, True):
         pairs = [(t.site, t.rows) for t in taken if (t.images is not None) is mapped]
-        for sites, rows in _stacks(pairs):
-            wide = rows.astype(np.float64)
-            gram = wide @ wide.swapaxes(1, 2)
+        for sites, rows, wide, gram in _stacks(pairs):
             _keep_rows(sites, rows, wide, gram)
             if mapped and all(site.kind in LAWLESS for site in sites):
                 continue
@@ -106,13 +102,17 @@ def _together(parts: Iterable[Part]) -> Iterator[list[Part]]:
     yield from waiting.values()
 
 
-def _stacks(pairs: Iterable[tuple[Site, NDArray[np.float32] | None]]) -> Iterator[tuple[list[Site], Rows]]:
-    """Rows of sites of one shape, up to ``TOGETHER`` entries at a time."""
+def _stacks(
+    pairs: Iterable[tuple[Site, NDArray[np.float32] | None]],
+) -> Iterator[tuple[list[Site], Rows, Exact, Exact]]:
+    """Rows of sites of one shape, up to ``TOGETHER`` entries at a time; the same in float64, and their products."""
     known = [(site, rows) for site, rows in pairs if rows is not None]
     for group in alike(known, lambda pair: pair[1].shape):
         step = max(1, TOGETHER // max(group[0][1].size, 1))
         for part in (group[i : i + step] for i in range(0, len(group), step)):
-            yield [site for site, _ in part], np.stack([rows for _, rows in part])
+            rows = np.stack([own for _, own in part])
+            wide = rows.astype(np.float64)
+            yield [site for site, _ in part], rows, wide, wide @ wide.swapaxes(1, 2)
 
 
 def _standardised(sites: list[Site], rows: Rows, wide: Exact, gram: Exact) -> Iterator[Part]:
