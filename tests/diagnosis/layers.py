@@ -18,3 +18,8 @@ def parameter(*shape):
 
 def samples():
     return torch.randn(32, 16, generator=torch.Generator().manual_seed(0))
+
+
+def mlp(inputs=16, outputs=4, act=nn.ReLU):
+    """One hidden layer of 32 units."""
+    return nn.Sequential(nn.Linear(inputs, 32), act(), nn.Linear(32, outputs))
